@@ -1,0 +1,1 @@
+"""Outrider: an outbound messaging server."""

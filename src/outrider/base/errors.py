@@ -1,0 +1,61 @@
+"""The tree of our own failures.
+
+What a peer answers is a value (`model.flow.Outcome`), never an exception. An exception means that *we*
+could not do something. `message` is for the log; what a peer may hear is a documented reply constant,
+never this text.
+"""
+
+from typing import Any
+
+
+class OutriderError(Exception):
+    """Base of every error that the house raises on purpose.
+
+    Args:
+        message: What happened and what to do, for the operator.
+        fields: Structured facts for the log; no personal data.
+    """
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+
+class ConfigError(OutriderError):
+    """The configuration is wrong. `faults` lists every fault found at once, one line each, with its place."""
+
+    def __init__(self, message: str, faults: tuple[str, ...] = (), **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join((self.message, *(f"  {fault}" for fault in self.faults)))
+
+
+class ProtocolError(OutriderError):
+    """A protocol was, or was about to be, violated."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We were about to break the protocol: a bug of ours or bad input from our caller."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol."""
+
+
+class UnavailableError(OutriderError):
+    """DNS, connection, TLS or a deadline failed. Always transient."""
+
+
+class SpoolError(OutriderError):
+    """The spool cannot take or give what was asked: full, busy, corrupt, or of a newer format."""
+
+
+class PolicyError(OutriderError):
+    """A policy hook failed: hook, script and line are in `fields`."""
+
+
+class AddressError(OutriderError, ValueError):
+    """Text that is not a mailbox. The message names the part that is wrong, not the address."""

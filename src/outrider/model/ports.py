@@ -1,0 +1,117 @@
+"""The ports: what each stage asks of its surroundings, and the obligations of whoever answers.
+
+A stage imports these Protocols and never another stage; `server` joins them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from outrider.model.changes import Change, ContentRef, Stored
+from outrider.model.flow import Content, Message, Origin, Refusal, Submission
+from outrider.model.reply import Reply
+from outrider.model.route import Route, RouteFailure
+
+CommitDone = Callable[[ContentRef | None], None]
+
+
+class Log(Protocol):
+    """The writing side of the spool in one process: an append-only log with group commit."""
+
+    def reserve(self, count: int) -> int:
+        """`count` consecutive entry ids of this log; returns the first. Never given twice, also across
+        restarts.
+        """
+        ...
+
+    def commit(
+        self, changes: Sequence[Change], contents: Sequence[Sequence[bytes]], done: CommitDone | None
+    ) -> None:
+        """Write one atomic frame and call `done` once it is synced.
+
+        Args:
+            changes: The change set, in order.
+            contents: For each `Stored` or `Moved` in `changes`, in order, its content as chunks.
+            done: Called in the loop, in the order of commits, with the frame's place; with None when the
+                frame is *not* durable and never will be (failed write or sync, spool full): the caller
+                then answers 451. May be None where nobody waits.
+        """
+        ...
+
+
+class Reader(Protocol):
+    """The reading side: any process can read any frame."""
+
+    def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
+        """The message that holds `entry` in the frame at `ref`, and its content in wire form.
+
+        Raises:
+            SpoolError: The frame is damaged or gone.
+        """
+        ...
+
+
+class Intake(Protocol):
+    """Where `receive` hands a complete submission; the rest of the server seen from a listener."""
+
+    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+        """Take responsibility for `submission` or refuse it.
+
+        `done` is called exactly once, possibly before `submit` returns: with a 250 only after the message is
+        durable, else with a 4xx or 5xx. The reply is what the peer hears; HTTP maps it to a status.
+        """
+        ...
+
+    def refusal(self) -> Reply | None:
+        """A transient reply while nothing new is taken (disk low, memory high, draining), else None."""
+        ...
+
+    def refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
+        """Tell the record that a listener refused something (a command, a recipient, a content)."""
+        ...
+
+
+class Policy(Protocol):
+    """Decides how each recipient of a submission goes out."""
+
+    def decide(self, submission: Submission) -> Message | Refusal:
+        """One delivery for each recipient, in the order of the envelope, or a refusal of the whole."""
+        ...
+
+
+class Guard(Protocol):
+    """The last gate before the wire."""
+
+    def clear(
+        self, stored: Stored, entries: Sequence[int], content: Content
+    ) -> tuple[Sequence[int], Content]:
+        """The entries that may be sent and the content to send to them; the rest is held by the caller."""
+        ...
+
+
+class Principal(Protocol):
+    """An authenticated submitter."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def sender_domains(self) -> frozenset[str]:
+        """A-label domains that MAIL FROM may use; `*` allows all; a leading dot allows subdomains."""
+        ...
+
+
+class Authenticator(Protocol):
+    """Checks credentials. Equal work and equal answers for unknown users and wrong secrets."""
+
+    async def password(self, user: str, password: str) -> Principal | None: ...
+
+    async def api_key(self, key: str) -> Principal | None: ...
+
+
+class MailResolver(Protocol):
+    """Finds where a domain's mail goes. A failure is a value; only bugs raise."""
+
+    async def route(self, domain: str) -> Route | RouteFailure: ...

@@ -1,0 +1,48 @@
+"""Where the mail of a domain goes: exchangers with their addresses, or why there are none.
+
+Standards: RFC 5321 §5.1 (locating the target host), RFC 7505 §3 (null MX).
+"""
+
+import msgspec
+
+from outrider.model.reply import Reply
+
+
+class Exchanger(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One mail exchanger; `addresses` in the order to try, IPv6 and IPv4 as configured."""
+
+    preference: int
+    name: str
+    addresses: tuple[str, ...]
+
+
+class Route(msgspec.Struct, frozen=True, array_like=True):
+    """The exchangers of a domain, best preference first; equal preferences in any order, shuffled at each
+    grant.
+
+    Attributes:
+        domain: A-label domain asked for.
+        exchangers: At least one, each with at least one address.
+        implicit: True when the domain has no MX record and its own addresses serve (RFC 5321 §5.1).
+        valid_seconds: How long it may be used, from the smallest TTL, bounded by configuration.
+        site: Name given by configuration (smart host, provider pattern); empty means fold the exchangers'
+            names.
+        port: TCP port of every exchanger; 0 means the path's `smtp_port`.
+    """
+
+    domain: str
+    exchangers: tuple[Exchanger, ...]
+    implicit: bool
+    valid_seconds: float
+    site: str = ""
+    port: int = 0
+
+
+class RouteFailure(msgspec.Struct, frozen=True, array_like=True):
+    """No route. `reply` is our own outcome text: 4xx to try again later, 5xx to bounce (NXDOMAIN, null MX,
+    loop).
+    """
+
+    domain: str
+    reply: Reply
+    valid_seconds: float
