@@ -36,9 +36,7 @@ def log_of(entry: int) -> int:
 
 
 class ContentRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a message's frame is: file `log`/`segment`, `offset` of the frame and its whole `length` in
-    octets.
-    """
+    """Where a message's frame is: log, segment, offset of the frame and its whole length in octets."""
 
     log: int
     segment: int

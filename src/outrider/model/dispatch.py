@@ -24,8 +24,10 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False, order=Tru
 
 
 class Arrived(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A message that was stored. `deliveries`: (channel, binding, routing_domain, priority,
-    not_before_time).
+    """A message that was stored.
+
+    Attributes:
+        deliveries: For each entry (channel, binding, routing_domain, priority, not_before_time).
     """
 
     first_entry: int

@@ -21,9 +21,7 @@ from outrider.model.reply import Reply
 
 
 class Notify(IntFlag):
-    """NOTIFY of one recipient; UNSPECIFIED means the default of RFC 3461 §4.1 (failure, and delay at our
-    choice).
-    """
+    """NOTIFY of one recipient; UNSPECIFIED means failure, and delay at our choice (RFC 3461 §4.1)."""
 
     UNSPECIFIED = 0
     NEVER = 1
@@ -113,9 +111,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What `receive` gives: complete, checked, not yet decided upon. Trace fields are already in the
-    content.
-    """
+    """What `receive` gives: complete, checked, trace fields added, not yet decided upon."""
 
     message_id: MessageId
     received_time: float

@@ -18,9 +18,7 @@ class Log(Protocol):
     """The writing side of the spool in one process: an append-only log with group commit."""
 
     def reserve(self, count: int) -> int:
-        """`count` consecutive entry ids of this log; returns the first. Never given twice, also across
-        restarts.
-        """
+        """The first of `count` consecutive entry ids of this log, never given twice, also across restarts."""
         ...
 
     def commit(

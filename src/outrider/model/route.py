@@ -17,8 +17,7 @@ class Exchanger(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Route(msgspec.Struct, frozen=True, array_like=True):
-    """The exchangers of a domain, best preference first; equal preferences in any order, shuffled at each
-    grant.
+    """The exchangers of a domain, best preference first; equal ones are shuffled at each grant.
 
     Attributes:
         domain: A-label domain asked for.
@@ -39,8 +38,12 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RouteFailure(msgspec.Struct, frozen=True, array_like=True):
-    """No route. `reply` is our own outcome text: 4xx to try again later, 5xx to bounce (NXDOMAIN, null MX,
-    loop).
+    """No route.
+
+    Attributes:
+        domain: A-label domain asked for.
+        reply: Our own outcome: 4xx to try again later, 5xx to bounce (NXDOMAIN, null MX, loop).
+        valid_seconds: How long the failure may be remembered.
     """
 
     domain: str

@@ -1,1 +1,1 @@
-"""Sans-IO formats and protocol machines: octets in, events and octets out; no socket, no clock, no randomness."""
+"""Sans-IO formats and protocol machines: octets in, events out; no socket, clock or randomness."""
