@@ -1,0 +1,275 @@
+"""What one TOML file says about a practice internet.
+
+In: the tables of the file, already parsed. Out: frozen values that the simulator is built from.
+
+Theory: a provider is a set of domains, the exchangers that serve them, and a *temper*: how slow it is, what it
+limits, which rules answer instead of a plain 250, and what TLS it shows.
+Standards: RFC 5321 §4.2 (replies), RFC 5321 §4.5.3 (limits). Not here: reading the file (`sim.world`).
+"""
+
+from ipaddress import IPv4Address, ip_address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Phase = Literal["connect", "ehlo", "starttls", "mail", "rcpt", "data", "body", "rset", "quit"]
+Action = Literal["reply", "disconnect", "drop", "stall", "lose-reply"]
+Extension = Literal["PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "SIZE", "DSN", "ENHANCEDSTATUSCODES"]
+
+ALL_EXTENSIONS: tuple[Extension, ...] = (
+    "PIPELINING",
+    "CHUNKING",
+    "8BITMIME",
+    "SMTPUTF8",
+    "SIZE",
+    "DSN",
+    "ENHANCEDSTATUSCODES",
+)
+
+
+def _reply(text: str) -> str:
+    code, _, rest = text.partition(" ")
+    if not (len(code) == 3 and code.isdigit() and code[0] in "245" and rest):
+        raise ValueError("a reply is a code from 200 to 599, a space and a text, like '451 4.7.1 Try later'")
+    if not text.isprintable():
+        raise ValueError("a reply is one line without control characters")
+    return text
+
+
+def _loopback(text: str) -> str:
+    address = ip_address(text)
+    if not address.is_loopback:
+        raise ValueError("the practice internet lives on loopback: use an address in 127.0.0.0/8 or ::1")
+    return str(address)
+
+
+def _domain(text: str) -> str:
+    name = text.rstrip(".").lower()
+    if not name or not all(0 < len(label) <= 63 for label in name.split(".")):
+        raise ValueError("not a domain name")
+    return name
+
+
+ReplyText = Annotated[str, AfterValidator(_reply)]
+Loopback = Annotated[str, AfterValidator(_loopback)]
+DomainName = Annotated[str, AfterValidator(_domain)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Exchanger(_Options):
+    """One MX host of a provider."""
+
+    name: DomainName = Field(description="Host name, published with its address.")
+    preference: int = Field(10, ge=0, le=65535, description="MX preference; lower is tried first.")
+    address: Loopback = Field(description="Loopback address that it listens on.")
+
+
+class Delays(_Options):
+    """How long the provider thinks before it answers, in seconds for each phase."""
+
+    connect: float = Field(0, ge=0, le=600, description="Before the greeting.")
+    ehlo: float = Field(0, ge=0, le=600, description="Before the answer to EHLO or HELO.")
+    starttls: float = Field(0, ge=0, le=600, description="Before the answer to STARTTLS.")
+    mail: float = Field(0, ge=0, le=600, description="Before the answer to MAIL.")
+    rcpt: float = Field(0, ge=0, le=600, description="Before the answer to each RCPT.")
+    data: float = Field(0, ge=0, le=600, description="Before the answer to DATA.")
+    body: float = Field(0, ge=0, le=600, description="Before the answer to a complete content.")
+    rset: float = Field(0, ge=0, le=600, description="Before the answer to RSET.")
+    quit: float = Field(0, ge=0, le=600, description="Before the answer to QUIT.")
+
+
+class Limits(_Options):
+    """What the provider tolerates; 0 is no limit."""
+
+    max_connections: int = Field(0, ge=0, description="Connections at once; the next one hears 421.")
+    max_connection_messages: int = Field(
+        0, ge=0, description="Messages on a connection; then MAIL hears 421."
+    )
+    max_recipients: int = Field(0, ge=0, description="Recipients of a message; the next RCPT hears 452.")
+    max_messages_per_minute: int = Field(
+        0, ge=0, description="Messages accepted in any 60 seconds; beyond that MAIL hears 451."
+    )
+    max_message_bytes: int = Field(0, ge=0, description="Octets of a message, published with SIZE.")
+
+
+class Bursts(_Options):
+    """Windows of time in which everything is answered with one transient reply."""
+
+    period_seconds: float = Field(gt=0, description="From the start of a window to that of the next.")
+    length_seconds: float = Field(gt=0, description="Length of a window.")
+    offset_seconds: float = Field(0, ge=0, description="From the start of the simulator to the first window.")
+    on: Phase = Field("mail", description="Where the reply is given.")
+    reply: ReplyText = Field("451 4.3.2 System temporarily overloaded", description="The reply.")
+
+
+class TlsOptions(_Options):
+    """TLS as the provider shows it."""
+
+    mode: Literal["none", "offer", "require"] = Field(
+        "none", description="Whether STARTTLS is offered or required."
+    )
+    fault: Literal["none", "refused", "handshake", "stall", "expired", "wrong-name"] = Field(
+        "none",
+        description="What is wrong: STARTTLS answered 454, garbage or silence instead of a handshake, a certificate "
+        "that has expired or names another host.",
+    )
+    certificate: str = Field("", description="PEM file with a chain; empty makes a self-signed one at start.")
+    key: str = Field("", description="PEM file with its private key.")
+
+    @model_validator(mode="after")
+    def _pair(self) -> "TlsOptions":
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together")
+        return self
+
+
+class Rule(_Options):
+    """Answer something else than the usual.
+
+    A rule applies when all its conditions hold: the phase, the pattern, `every` and `probability`.
+    """
+
+    on: Phase = Field(description="Phase whose answer is replaced.")
+    match: str = Field(
+        "*",
+        description="Shell pattern (`*`, `?`, `[…]`) for an address: the sender at `mail`; the recipient at `rcpt`; "
+        "any recipient of the message at `data` and `body`; the EHLO name at `ehlo`.",
+    )
+    probability: float = Field(1, gt=0, le=1, description="Chance that it applies, from the world's seed.")
+    every: int = Field(1, ge=1, description="Applies to every nth time that the pattern fits.")
+    times: int = Field(0, ge=0, description="Applies at most so often; 0 is without end.")
+    reply: ReplyText = Field("451 4.3.0 Try again later", description="Reply for the actions that give one.")
+    action: Action = Field(
+        "reply",
+        description="`reply` answers; `disconnect` answers and closes; `drop` closes without a word; `stall` never "
+        "answers; `lose-reply` (at `body`) takes the message and closes before saying so.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Rule":
+        if self.action == "lose-reply" and self.on != "body":
+            raise ValueError("lose-reply is an action of the body phase only")
+        return self
+
+
+class Behaviour(_Options):
+    """A provider's temper."""
+
+    delay: Delays = Field(default_factory=Delays, description="Slowness by phase.")
+    limits: Limits = Field(default_factory=Limits, description="What it tolerates.")
+    greylist_seconds: float = Field(
+        0, ge=0, description="A new pair of sender and recipient hears 451 for so long; 0 is off."
+    )
+    bursts: tuple[Bursts, ...] = Field((), description="Periodic outages.")
+    read_bytes_per_second: int = Field(0, ge=0, description="How fast it reads; 0 is as fast as it can.")
+    tls: TlsOptions = Field(default_factory=TlsOptions, description="TLS.")
+    extensions: tuple[Extension, ...] = Field(ALL_EXTENSIONS, description="Extensions offered.")
+    helo_only: bool = Field(False, description="EHLO is refused with 502, as by very old servers.")
+    accept_any_domain: bool = Field(False, description="Take recipients of domains that are not its own.")
+
+
+class ProviderOptions(_Options):
+    """One simulated mailbox provider."""
+
+    name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name in reports.")
+    domains: tuple[DomainName, ...] = Field((), description="Domains whose mail it takes.")
+    domain_count: int = Field(
+        0, ge=0, le=1_000_000, description="Further domains made from `domain_pattern`."
+    )
+    domain_pattern: str = Field(
+        "", description="Pattern of those, with `{n}` for the number: `d{n}.bulk.test`."
+    )
+    mx: tuple[Exchanger, ...] = Field(min_length=1, description="Its exchangers.")
+    port: int = Field(
+        0, ge=0, le=65535, description="TCP port of its exchangers; 0 is the world's `smtp_port`."
+    )
+    behaviour: Behaviour = Field(default_factory=Behaviour, description="Its temper.")
+    rule: tuple[Rule, ...] = Field((), description="Rules, the first that applies wins.")
+
+    @model_validator(mode="after")
+    def _has_domains(self) -> "ProviderOptions":
+        if self.domain_count and self.domain_pattern.count("{n}") != 1:
+            raise ValueError("domain_pattern needs {n} exactly once when domain_count is set")
+        if not self.domains and not self.domain_count:
+            raise ValueError("a provider needs domains, or domain_count and domain_pattern")
+        return self
+
+    def all_domains(self) -> list[str]:
+        """The domains named and those made from the pattern."""
+        made = (self.domain_pattern.replace("{n}", str(number)) for number in range(self.domain_count))
+        return [*self.domains, *made]
+
+
+class Record(_Options):
+    """One DNS record of a zone."""
+
+    name: str = Field(description="Owner name; `@` is the zone, a name without final dot is relative to it.")
+    type: Literal["A", "AAAA", "MX", "CNAME", "TXT", "PTR", "NS"] = Field(description="Record type.")
+    value: str = Field(
+        description="Data as in a zone file: `10 mx1.example.test.` for MX, quoted text for TXT."
+    )
+    ttl: int = Field(300, ge=0, le=604800, description="Seconds that it may be cached.")
+
+
+class Zone(_Options):
+    """A DNS zone of its own, or how the server treats names under one that a provider made."""
+
+    name: DomainName = Field(description="The zone; the longest match decides.")
+    record: tuple[Record, ...] = Field((), description="Its records.")
+    answer: Literal["normal", "nxdomain", "servfail", "refused", "null-mx", "silent"] = Field(
+        "normal", description="Answer to every question under it; `null-mx` publishes `MX 0 .` (RFC 7505 §3)."
+    )
+    delay_seconds: float = Field(0, ge=0, le=600, description="Before each answer.")
+    truncate: bool = Field(False, description="UDP answers are empty with TC set, so that TCP is needed.")
+
+
+class DnsOptions(_Options):
+    """The DNS server."""
+
+    address: Loopback = Field("127.0.0.1", description="Where it listens, UDP and TCP.")
+    port: int = Field(0, ge=0, le=65535, description="Port; 0 takes a free one.")
+    ttl_seconds: int = Field(300, ge=0, le=604800, description="TTL of records made for providers.")
+
+
+class WorldOptions(_Options):
+    """A whole practice internet."""
+
+    smtp_port: int = Field(
+        0, ge=0, le=65535, description="Port of all exchangers; 0 takes one free on all of them."
+    )
+    seed: int = Field(1, description="Seed of every chance in the world.")
+    dns: DnsOptions = Field(default_factory=DnsOptions, description="The DNS server.")
+    zone: tuple[Zone, ...] = Field((), description="Zones beside those of the providers.")
+    provider: tuple[ProviderOptions, ...] = Field(min_length=1, description="The providers.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "WorldOptions":
+        names: set[str] = set()
+        owners: dict[str, str] = {}
+        listeners: dict[tuple[str, int], str] = {}
+        hosts: dict[str, str] = {}
+        for provider in self.provider:
+            if provider.name in names:
+                raise ValueError(f"two providers are called {provider.name}")
+            names.add(provider.name)
+            for domain in provider.domains:
+                if domain in owners:
+                    raise ValueError(f"{domain} belongs to both {owners[domain]} and {provider.name}")
+                owners[domain] = provider.name
+            for exchanger in provider.mx:
+                place = (exchanger.address, provider.port)
+                if listeners.setdefault(place, provider.name) != provider.name:
+                    raise ValueError(
+                        f"{exchanger.address} is an exchanger of both {listeners[place]} and {provider.name}"
+                    )
+                if hosts.setdefault(exchanger.name, exchanger.address) != exchanger.address:
+                    raise ValueError(f"{exchanger.name} has two addresses")
+        return self
+
+
+def is_ipv4(address: str) -> bool:
+    """True for an IPv4 address, which gets an A record rather than AAAA."""
+    return isinstance(ip_address(address), IPv4Address)
