@@ -9,11 +9,15 @@ from outrider.model.reply import Reply
 
 
 class Exchanger(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One mail exchanger; `addresses` in the order to try, IPv6 and IPv4 as configured."""
+    """One mail exchanger; `addresses` in the order to try, IPv6 and IPv4 as configured.
+
+    `port` is 0 for the route's; only configured routes name one for each host.
+    """
 
     preference: int
     name: str
     addresses: tuple[str, ...]
+    port: int = 0
 
 
 class Route(msgspec.Struct, frozen=True, array_like=True):

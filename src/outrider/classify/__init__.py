@@ -1,0 +1,1 @@
+"""What an outcome means, and the reports that go back to the sender."""

@@ -1,0 +1,243 @@
+"""The bounce classes and the rules that find them: data only.
+
+Three tables, asked in this order by `verdict`: status codes that say one thing (`FIRM`), texts
+(`PATTERNS`, first match wins), then status codes that say little (`WEAK`). Each row names its source.
+A text is matched in lower case; patterns are our own wording of what receivers publish.
+
+Standards: RFC 3463 §3 (status codes), RFC 7372 §3 (authentication), RFC 7505 §4 (null MX), RFC 5248 §2.4
+(registry).
+Not here: the full classifier with thousands of patterns and updates, which has its own place later.
+"""
+
+import itertools
+import re
+from typing import NamedTuple
+
+
+class BounceClass(NamedTuple):
+    """One bounce class.
+
+    Attributes:
+        name: As in verdicts, events and rules.
+        category: `hard`, `soft`, `block` or `admin`.
+        momentum: Code of the same meaning in Momentum's classification.
+        explanation: One sentence for the sender, in a delivery report.
+        site_trouble: True when the class speaks about us or the whole site, whatever the phase.
+    """
+
+    name: str
+    category: str
+    momentum: int
+    explanation: str
+    site_trouble: bool = False
+
+
+UNDETERMINED = "undetermined"
+
+CLASSES = {
+    row.name: row
+    for row in (
+        BounceClass(UNDETERMINED, "soft", 1, "The receiving server gave no reason that we know."),
+        BounceClass("mailbox-unknown", "hard", 10, "The address does not exist at its domain."),
+        BounceClass("mailbox-disabled", "hard", 10, "The mailbox exists but takes no mail."),
+        BounceClass("mailbox-moved", "hard", 10, "The mailbox has moved and no mail is forwarded."),
+        BounceClass(
+            "domain-unknown", "hard", 10, "The domain of the address does not exist or takes no mail."
+        ),
+        BounceClass("null-mx", "hard", 10, "The domain declares that it accepts no mail."),
+        BounceClass("address-invalid", "hard", 10, "The receiving server finds the address malformed."),
+        BounceClass("mailbox-full", "soft", 22, "The mailbox is full."),
+        BounceClass("too-large", "soft", 23, "The message is larger than the receiver accepts."),
+        BounceClass("too-many-recipients", "soft", 20, "The receiver takes fewer recipients at a time."),
+        BounceClass("greylisted", "soft", 70, "The receiver asks us to try again later."),
+        BounceClass(
+            "rate-limited", "soft", 70, "The receiver limits how fast we may send.", site_trouble=True
+        ),
+        BounceClass("system-full", "soft", 20, "The receiving system is out of space.", site_trouble=True),
+        BounceClass(
+            "system-unavailable", "soft", 20, "The receiving system takes no mail now.", site_trouble=True
+        ),
+        BounceClass("dns-failure", "soft", 21, "The receiving servers of the domain could not be looked up."),
+        BounceClass("no-route", "hard", 21, "No server that takes mail for the domain can be reached."),
+        BounceClass("routing-loop", "hard", 21, "The message would go round in circles."),
+        BounceClass("connection-failed", "soft", 20, "No connection to the receiving server could be made."),
+        BounceClass("connection-lost", "soft", 24, "The connection to the receiving server broke."),
+        BounceClass("timeout", "soft", 24, "The receiving server did not answer in time."),
+        BounceClass("tls-failure", "soft", 20, "No connection as secure as required could be made."),
+        BounceClass("login-failed", "soft", 25, "The next server did not accept our credentials."),
+        BounceClass("expired", "soft", 24, "The message could not be delivered in the time allowed."),
+        BounceClass("reputation-block", "block", 51, "The receiver blocks our server.", site_trouble=True),
+        BounceClass("spam-content", "block", 52, "The receiver takes the message for unsolicited mail."),
+        BounceClass("content-refused", "block", 53, "The receiver refuses this kind of content."),
+        BounceClass(
+            "relaying-denied", "block", 54, "The receiving server does not take mail for the address."
+        ),
+        BounceClass("sender-unauthenticated", "block", 50, "The sender's domain failed authentication."),
+        BounceClass("sender-refused", "block", 50, "The receiver refuses this sender."),
+        BounceClass("policy-refused", "block", 50, "The receiver refuses the message by its policy."),
+        BounceClass(
+            "conversion-needed", "soft", 20, "The receiving server cannot take a message of this form."
+        ),
+        BounceClass("protocol-error", "soft", 20, "The two servers did not understand each other."),
+        BounceClass("own-policy", "admin", 25, "Our own policy ended the delivery."),
+    )
+}
+
+FIRM = {
+    # status code without its first digit → class
+    "1.1": "mailbox-unknown",  # RFC 3463 §3.2: bad destination mailbox address
+    "1.2": "domain-unknown",  # RFC 3463 §3.2: bad destination system address
+    "1.3": "address-invalid",  # RFC 3463 §3.2: bad destination mailbox address syntax
+    "1.6": "mailbox-moved",  # RFC 3463 §3.2: destination mailbox has moved
+    "1.7": "sender-refused",  # RFC 3463 §3.2: bad sender's mailbox address syntax
+    "1.8": "sender-refused",  # RFC 3463 §3.2: bad sender's system address
+    "1.9": "conversion-needed",  # RFC 5248 §2.4 registry: relayed to a non-compliant mailer
+    "1.10": "null-mx",  # RFC 7505 §4.2: recipient address has null MX
+    "2.1": "mailbox-disabled",  # RFC 3463 §3.3: mailbox disabled
+    "2.2": "mailbox-full",  # RFC 3463 §3.3: mailbox full
+    "2.3": "too-large",  # RFC 3463 §3.3: message length exceeds administrative limit
+    "3.1": "system-full",  # RFC 3463 §3.4: mail system full
+    "3.2": "system-unavailable",  # RFC 3463 §3.4: system not accepting network messages
+    "3.4": "too-large",  # RFC 3463 §3.4: message too big for system
+    "4.3": "dns-failure",  # RFC 3463 §3.5: directory server failure
+    "4.5": "system-unavailable",  # RFC 3463 §3.5: mail system congestion
+    "4.6": "routing-loop",  # RFC 3463 §3.5: routing loop detected
+    "4.7": "expired",  # RFC 3463 §3.5: delivery time expired
+    "5.3": "too-many-recipients",  # RFC 3463 §3.6: too many recipients
+    "6.1": "content-refused",  # RFC 3463 §3.7: media not supported
+    "6.2": "conversion-needed",  # RFC 3463 §3.7: conversion required and prohibited
+    "6.3": "conversion-needed",  # RFC 3463 §3.7: conversion required but not supported
+    "6.5": "conversion-needed",  # RFC 3463 §3.7: conversion failed
+    "6.7": "conversion-needed",  # RFC 6531 §3.5: address needs SMTPUTF8
+    "6.9": "conversion-needed",  # RFC 6531 §3.5: SMTPUTF8 needed, message cannot be conveyed
+    "7.4": "tls-failure",  # RFC 3463 §3.8: security features not supported
+    "7.8": "login-failed",  # RFC 4954 §6: credentials invalid
+    "7.9": "login-failed",  # RFC 4954 §6: mechanism too weak
+    "7.10": "tls-failure",  # RFC 5248 §2.4 registry: encryption needed
+    "7.11": "tls-failure",  # RFC 4954 §6: encryption required for the mechanism
+    "7.12": "login-failed",  # RFC 4954 §6: password transition needed
+    "7.20": "sender-unauthenticated",  # RFC 7372 §3.1: no passing DKIM signature
+    "7.21": "sender-unauthenticated",  # RFC 7372 §3.1: no acceptable DKIM signature
+    "7.22": "sender-unauthenticated",  # RFC 7372 §3.1: no valid author-matched DKIM signature
+    "7.23": "sender-unauthenticated",  # RFC 7372 §3.2: SPF validation failed
+    "7.24": "sender-unauthenticated",  # RFC 7372 §3.2: SPF validation error
+    "7.25": "reputation-block",  # RFC 7372 §3.3: reverse DNS validation failed
+    "7.26": "sender-unauthenticated",  # RFC 7372 §3.4: multiple authentication checks failed
+    "7.27": "sender-refused",  # RFC 7505 §4.2: sender address has null MX
+    "7.28": "rate-limited",  # RFC 5248 §2.4 registry: mail flood detected
+    "7.29": "sender-unauthenticated",  # RFC 5248 §2.4 registry: ARC validation failure
+    "7.30": "tls-failure",  # RFC 8689 §5: REQUIRETLS support required
+}
+
+WEAK = {
+    "1.4": "address-invalid",  # RFC 3463 §3.2: ambiguous
+    "1.0": "mailbox-unknown",  # RFC 3463 §3.2: other address status
+    "2.0": "mailbox-disabled",  # RFC 3463 §3.3: other mailbox status
+    "2.4": "mailbox-disabled",  # RFC 3463 §3.3: mailing list expansion problem
+    "3.0": "system-unavailable",  # RFC 3463 §3.4: other mail system status
+    "3.3": "conversion-needed",  # RFC 3463 §3.4: system not capable of selected features
+    "3.5": "system-unavailable",  # RFC 3463 §3.4: system incorrectly configured
+    "4.0": "system-unavailable",  # RFC 3463 §3.5: other network status
+    "4.1": "connection-failed",  # RFC 3463 §3.5: no answer from host
+    "4.2": "connection-lost",  # RFC 3463 §3.5: bad connection
+    "4.4": "no-route",  # RFC 3463 §3.5: unable to route
+    "5.0": "protocol-error",  # RFC 3463 §3.6: other protocol status
+    "5.1": "protocol-error",  # RFC 3463 §3.6: invalid command
+    "5.2": "protocol-error",  # RFC 3463 §3.6: syntax error
+    "5.4": "protocol-error",  # RFC 3463 §3.6: invalid command arguments
+    "5.5": "protocol-error",  # RFC 3463 §3.6: wrong protocol version
+    "6.0": "content-refused",  # RFC 3463 §3.7: other media error
+    "7.0": "policy-refused",  # RFC 3463 §3.8: other security status
+    "7.1": "policy-refused",  # RFC 3463 §3.8: delivery not authorized
+    "7.2": "policy-refused",  # RFC 3463 §3.8: mailing list expansion prohibited
+    "7.7": "content-refused",  # RFC 3463 §3.8: message integrity failure
+}
+
+_TEXTS = (
+    # (pattern, class, who says so); the order is the order of asking
+    (r"gr[ea]y-?list", "greylisted", "RFC 6647 §5.1"),
+    (r"postgrey", "greylisted", "Postgrey's default reply"),
+    (r"spamhaus|spamcop|barracudacentral", "reputation-block", "block lists named in replies"),
+    (r"\bdnsbl|\brbl\b|\bblock ?list|black ?list|block-listed", "reputation-block", "RFC 5782 §1"),
+    (r"\bs31[45]0\b|banned sending ip", "reputation-block", "Microsoft, Outlook.com postmaster pages"),
+    (r"\bip\b.{0,60}\b(blocked|refused|poor reputation|bad reputation)", "reputation-block", "common"),
+    (r"low reputation|poor reputation", "reputation-block", "Gmail, SMTP error reference 4.7.0"),
+    (r"\bptr record|reverse dns|\brdns\b", "reputation-block", "Gmail, SMTP error reference 5.7.25"),
+    (r"rate[ -]?limit|throttl|sending too fast", "rate-limited", "common"),
+    (r"too many (messages|connections|mails|emails)", "rate-limited", "Postfix, Exim"),
+    (r"unusual rate", "rate-limited", "Gmail, SMTP error reference 4.7.28"),
+    (r"\btss0[0-9]\b|unexpected volume|user complaints", "rate-limited", "Yahoo Sender Hub, SMTP errors"),
+    (r"\brp-00[1-3]\b", "rate-limited", "Microsoft, Outlook.com postmaster pages"),
+    (r"too many recipients", "too-many-recipients", "RFC 5321 §4.5.3.1.10"),
+    (r"\bdmarc\b", "sender-unauthenticated", "RFC 7489 §10.3"),
+    (r"\bspf\b.{0,60}(fail|reject|not pass|denied)", "sender-unauthenticated", "RFC 7208 §8.4"),
+    (r"\bdkim\b.{0,60}(fail|invalid|not)", "sender-unauthenticated", "RFC 6376 §6.3"),
+    (r"unauthenticated|not authenticated", "sender-unauthenticated", "Gmail, SMTP error reference 5.7.26"),
+    (
+        r"relay(ing)? (access )?(denied|not permitted|not allowed|prohibited)",
+        "relaying-denied",
+        "Postfix, Exim",
+    ),
+    (r"unable to relay", "relaying-denied", "Exchange, error 5.7.1"),
+    (r"(mailbox|inbox|account|user|quota).{0,40}(\bfull\b|exceeded)", "mailbox-full", "Postfix, Dovecot"),
+    (r"over ?quota|out of storage", "mailbox-full", "Gmail, SMTP error reference 5.2.2"),
+    (r"insufficient (mailbox )?storage", "mailbox-full", "Exchange, error 5.2.2"),
+    (r"(message|mail) (size|too large|too big|length)|size limit|size exceeds", "too-large", "RFC 1870 §6.1"),
+    (r"\bspam\b|unsolicited|\bjunk\b|bulk mail", "spam-content", "Gmail, SMTP error reference 5.7.1"),
+    (r"virus|malware|infected|phish", "content-refused", "ClamAV and amavis default replies"),
+    (r"(banned|prohibited|blocked|illegal) (attachment|file|content)", "content-refused", "amavis"),
+    (r"security issue", "content-refused", "Gmail, SMTP error reference 5.7.0"),
+    (
+        r"(account|mailbox|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|locked)",
+        "mailbox-disabled",
+        "Gmail, SMTP error reference 5.2.1",
+    ),
+    (r"no longer (available|active|in use|accept)", "mailbox-disabled", "Yahoo Sender Hub, SMTP errors"),
+    (
+        r"(user|recipient|mailbox|address|account|alias).{0,60}(unknown|not found|does ?n[o']t exist|not exist)",
+        "mailbox-unknown",
+        "Postfix, Exim, sendmail",
+    ),
+    (
+        r"(user|recipient|mailbox|address|account|alias).{0,60}(invalid|no such|not known|undeliverable)",
+        "mailbox-unknown",
+        "Postfix, Exim, sendmail",
+    ),
+    (
+        r"(unknown|no such|invalid|non-?existent) .{0,20}(user|recipient|mailbox|address|account|person)",
+        "mailbox-unknown",
+        "Postfix, Exim, sendmail",
+    ),
+    (r"nosuchuser|recipnotfound|no mailbox", "mailbox-unknown", "Gmail 5.1.1; Exchange 5.1.10"),
+    (r"does not have an? .{0,30}account|mailbox unavailable", "mailbox-unknown", "Yahoo; Outlook.com 5.5.0"),
+    (r"sender.{0,60}(rejected|refused|denied|does not exist|verif)", "sender-refused", "Postfix, sendmail"),
+    (r"insufficient system|disk (is )?full|no space left|out of memory", "system-full", "RFC 5321 §4.2.2"),
+    (r"service (is )?(not |un)available|server busy|overload", "system-unavailable", "RFC 5321 §4.2.2"),
+    (r"temporar|try again later|local error|shutting down", "system-unavailable", "RFC 5321 §4.2.2"),
+    (r"polic(y|ies)|access denied|not permitted|not allowed", "policy-refused", "RFC 5321 §4.2.2"),
+    (r"blocked|rejected|prohibited", "policy-refused", "common"),
+    (r"syntax error|bad sequence|command (not|un)|not implemented", "protocol-error", "RFC 5321 §4.2.2"),
+    (r"unrecognized", "protocol-error", "RFC 5321 §4.2.2"),
+)
+
+PATTERNS = tuple(
+    (re.compile("|".join(f"(?:{pattern})" for pattern, _, _ in rows)), name)
+    for name, rows in itertools.groupby(_TEXTS, key=lambda row: row[1])
+)
+
+OURS = {
+    # status code without its first digit → class of a failure that is ours
+    "4.1": "connection-failed",  # RFC 3463 §3.5: no answer from host
+    "4.2": "connection-lost",  # RFC 3463 §3.5: bad connection
+    "4.4": "no-route",  # net.replies: no exchanger can be used
+    "7.0": "own-policy",  # RFC 3463 §3.8: security or policy of our side
+    "7.1": "own-policy",  # the same
+    "5.0": "protocol-error",  # the peer's reply could not be read
+    "5.1": "protocol-error",  # the same
+    "5.2": "protocol-error",  # the same
+    "5.5": "protocol-error",  # the same
+}
+
+TEXT_MATCH_OCTETS = 600
+# Characters of a reply that the patterns see; chosen: published replies say their reason within the first
+# 500, and it bounds the work of a hostile reply.

@@ -1,0 +1,108 @@
+"""TLS contexts: made once, cached, and only here.
+
+Towards receivers there are two kinds. `opportunistic` encrypts and checks nothing, because an unverified
+channel is still better than clear text, which is what it falls back to (RFC 7435 §3). `required` checks the
+chain and the host name, and the caller never falls back.
+
+Standards: RFC 3207 §4 (STARTTLS), RFC 8314 §4.1 and RFC 8996 §2 (TLS 1.2 at least).
+"""
+
+import ssl
+from pathlib import Path
+from typing import Literal
+
+from outrider.base.errors import ConfigError
+from outrider.net.options import TlsOptions
+
+TlsMode = Literal["opportunistic", "required"]
+
+_VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class TlsContexts:
+    """Client contexts by mode, for one configuration.
+
+    Raises:
+        ConfigError: From `client`: the file of authorities cannot be read.
+    """
+
+    __slots__ = ("_cached", "_options")
+
+    def __init__(self, options: TlsOptions) -> None:
+        self._options = options
+        self._cached: dict[str, ssl.SSLContext] = {}
+
+    def client(self, mode: TlsMode) -> ssl.SSLContext:
+        """The context for `opportunistic` or `required`; the same object each time."""
+        context = self._cached.get(mode)
+        if context is None:
+            context = self._cached[mode] = self._make(mode)
+        return context
+
+    def _make(self, mode: TlsMode) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = _VERSIONS[self._options.minimum_version]
+        if mode == "opportunistic":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        if self._options.ca_file is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+            return context
+        try:
+            context.load_verify_locations(cafile=self._options.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"net.tls.ca_file: {self._options.ca_file} cannot be used: {_reason(error)}"
+            ) from error
+        return context
+
+
+def server_context(certificate: Path, key: Path | None, *, where: str) -> ssl.SSLContext:
+    """The context of a listener.
+
+    Args:
+        certificate: PEM file with the certificate and its chain.
+        key: PEM file with the private key; None when the certificate file holds it too.
+        where: Dotted option, named in the error.
+
+    Raises:
+        ConfigError: A file is missing or unreadable, or key and certificate do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    for path in (certificate, key):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{where}: {path} is not a file; give a PEM file that this user can read")
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ssl.SSLError, _EncryptedKeyError) as error:
+        raise ConfigError(
+            f"{where}: {certificate} with key {key or certificate} cannot be used: {_reason(error)}"
+        ) from error
+    return context
+
+
+def describe(tls: ssl.SSLObject | ssl.SSLSocket | None) -> str | None:
+    """Protocol and cipher such as `TLSv1.3 TLS_AES_256_GCM_SHA384`; None without TLS."""
+    if tls is None:
+        return None
+    cipher = tls.cipher()
+    return f"{tls.version()} {cipher[0] if cipher else 'unknown'}"
+
+
+class _EncryptedKeyError(Exception):
+    """The private key asks for a passphrase, and nobody is there to type it."""
+
+
+def _no_password() -> str:
+    raise _EncryptedKeyError(
+        "the private key is encrypted; store it without a passphrase, readable by us only"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)
