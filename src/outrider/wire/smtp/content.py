@@ -1,0 +1,225 @@
+"""Content: the octets of DATA and BDAT in, a `Content` in wire form out.
+
+Wire form is what DATA carries: CRLF line ends, lines that begin with a dot stuffed, no end-of-data line. It
+is kept from here to the wire, so the usual message is looked at once.
+
+Theory: the reader cuts what arrives after its last LF into a *block* of whole lines and carries the rest, a
+part of a line, over to the next octets; so no pattern ever straddles a border. Once something is wrong
+(size, stray line end, NUL, line length) it stores nothing more and only looks for the true end of data, so a
+refused message costs no memory and nothing in it is ever taken for a command.
+
+Invariant: only CR LF `.` CR LF ends data, however it is split; a returned content has no bare CR, bare LF or
+NUL, ends in CRLF, and `stuff_plain(unstuff(c)).wire == c.wire`.
+
+Standards: RFC 5321 §4.5.2 (transparency), RFC 5321 §2.3.8 (line ends), RFC 3030 §2 (BDAT),
+RFC 1870 §6 (size).
+"""
+
+import re
+
+import msgspec
+
+from outrider.base.errors import LocalProtocolError
+from outrider.model.flow import Content, Traits
+from outrider.model.reply import Reply
+from outrider.wire.smtp import replies
+from outrider.wire.smtp.scan import DOTTED, EIGHT_BIT, LONG, NUL, STRAY, longest_line, scan
+
+MESSAGE_OCTETS = 26_214_400
+"""Chosen, because 25 MiB is what the large mailbox providers take and therefore what anybody can send."""
+
+LINE_LIMIT_OCTETS = 65_536
+"""Chosen, because programs write whole HTML documents into one line; RFC 5321 §4.5.3.1.6 obliges to 1000."""
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class ContentLimits(msgspec.Struct, frozen=True):
+    """What a reader takes.
+
+    Attributes:
+        message_octets: Longest content, dots unstuffed or not (the wire form counts).
+        line_octets: Longest line without its line end.
+        normalise: Turn bare CR and LF into CRLF and drop NUL instead of refusing the message.
+    """
+
+    message_octets: int = MESSAGE_OCTETS
+    line_octets: int = LINE_LIMIT_OCTETS
+    normalise: bool = False
+
+
+DEFAULT_LIMITS = ContentLimits()
+
+
+def _stuff(plain: bytes) -> bytes:
+    stuffed = plain.replace(b"\r\n.", b"\r\n..")
+    return b"." + stuffed if stuffed[:1] == b"." else stuffed
+
+
+def _unstuff(wire: bytes) -> bytes:
+    plain = wire.replace(b"\r\n.", b"\r\n")
+    return plain[1:] if plain[:1] == b"." else plain
+
+
+def _normalise(plain: bytes) -> bytes:
+    return _LINE_END.sub(b"\r\n", plain.replace(b"\0", b""))
+
+
+def _content(wire: bytes, found: int) -> Content:
+    header_octets = 0 if wire[:2] == b"\r\n" else wire.find(b"\r\n\r\n") + 2
+    if header_octets == 1:
+        header_octets = len(wire)
+    if not found:
+        return Content(wire, Traits.NONE, header_octets)
+    traits = Traits.NONE
+    if found & EIGHT_BIT:
+        traits |= Traits.EIGHT_BIT
+        if not wire[:header_octets].isascii():
+            traits |= Traits.HEADER_UTF8
+    if found & DOTTED:
+        traits |= Traits.DOTTED
+    if found & LONG:
+        traits |= Traits.LONG_LINES
+    return Content(wire, traits, header_octets)
+
+
+def stuff_plain(plain: bytes) -> Content:
+    """A message with CRLF line ends, not stuffed, as content; a missing last CRLF is added.
+
+    Raises:
+        LocalProtocolError: It holds a bare CR, a bare LF or a NUL (RFC 5321 §2.3.8).
+    """
+    if plain[-2:] != b"\r\n":
+        plain += b"\r\n"
+    _, found = scan(plain, True, True)
+    if found & (STRAY | NUL):
+        raise LocalProtocolError("a message holds a bare CR, a bare LF or a NUL", nul=bool(found & NUL))
+    return _content(_stuff(plain) if found & DOTTED else plain, found)
+
+
+def normalise_plain(plain: bytes) -> Content:
+    """As `stuff_plain`, but bare CR and LF become CRLF and NUL is dropped."""
+    return stuff_plain(_normalise(plain))
+
+
+def unstuff(content: Content) -> bytes:
+    """The message as its author sees it: CRLF line ends, dots unstuffed (RFC 5321 §4.5.2)."""
+    return _unstuff(content.wire) if content.traits & Traits.DOTTED else content.wire
+
+
+class ContentReader:
+    """Reads the content of one transaction, by DATA or by BDAT; see the module.
+
+    After `feed_data` returned a position, or the last chunk was fed, `finish` gives the content or the reply
+    that refuses it.
+    """
+
+    __slots__ = ("_after_crlf", "_blocks", "_found", "_limits", "_size", "_tail", "fault")
+
+    def __init__(self, limits: ContentLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._blocks: list[bytes] = []
+        self._tail = b""
+        self._size = 0
+        self._found = 0
+        self._after_crlf = True
+        self.fault: Reply | None = None
+
+    def feed_data(self, octets: bytes) -> int:
+        """Take octets after DATA.
+
+        Returns:
+            Index in `octets` behind the end-of-data line, or -1 when it is not among them.
+        """
+        carried = len(self._tail)
+        block = self._whole_lines(octets)
+        if not block:
+            return -1
+        end, found = scan(block, self._after_crlf, False)
+        if end < 0:
+            self._take(block, found)
+            self._after_crlf = block[-2:] == b"\r\n"
+            return -1
+        self._tail = b""
+        if end:
+            self._take(block[:end], found)
+        return end + 3 - carried
+
+    def feed_chunk(self, octets: bytes) -> None:
+        """Take octets of a BDAT chunk, dots as they are (RFC 3030 §2)."""
+        block = self._whole_lines(octets)
+        if block:
+            _, found = scan(block, self._after_crlf, True)
+            self._after_crlf = True
+            self._take_plain(block, found)
+
+    def finish_chunks(self) -> None:
+        """The last chunk is complete; a missing last CRLF is added."""
+        if self._tail:
+            block = self._tail[:-1] if self._tail[-1:] == b"\r" and self._limits.normalise else self._tail
+            block += b"\r\n"
+            self._tail = b""
+            _, found = scan(block, True, True)
+            self._take_plain(block, found)
+
+    def finish(self) -> Content | Reply:
+        """The content, or the reply that refuses it."""
+        if self.fault is not None:
+            return self.fault
+        blocks = self._blocks
+        wire = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return _content(wire or b"\r\n", self._found)
+
+    def _whole_lines(self, octets: bytes) -> bytes:
+        block = self._tail + octets if self._tail else octets
+        if block[-1:] == b"\n":
+            self._tail = b""
+            return block
+        cut = block.rfind(b"\n") + 1
+        tail = block[cut:]
+        if self.fault is not None and len(tail) > 8:
+            # Only "does it begin with .CR" and "does it end in CR" matter for a line that is thrown away.
+            tail = b"...." + tail[-1:]
+        elif len(tail) > self._limits.line_octets + 1:
+            self._refuse(replies.LINE_TOO_LONG)
+        self._tail = tail
+        return block[:cut]
+
+    def _refuse(self, fault: Reply) -> None:
+        if self.fault is None:
+            self.fault = fault
+        self._blocks.clear()
+
+    def _take_plain(self, block: bytes, found: int) -> None:
+        if found & DOTTED and not found & (STRAY | NUL):
+            block = _stuff(block)
+        self._take(block, found, stuffed=False)
+
+    def _take(self, block: bytes, found: int, *, stuffed: bool = True) -> None:
+        if self.fault is not None:
+            return
+        # A dot behind a bare LF at a block's border is content too; such a block may be clean in itself.
+        literal_dot = stuffed and not self._after_crlf and block[:1] == b"."
+        if found & (STRAY | NUL) or literal_dot:
+            if not self._limits.normalise:
+                self._refuse(replies.NUL_IN_MESSAGE if found & NUL else replies.STRAY_LINE_END)
+                return
+            block, found = self._normalised(block, stuffed)
+        if found & LONG and longest_line(block) - 1 > self._limits.line_octets:
+            self._refuse(replies.LINE_TOO_LONG)
+            return
+        self._size += len(block)
+        if self._size > self._limits.message_octets:
+            self._refuse(replies.MESSAGE_TOO_BIG)
+            return
+        self._found |= found
+        self._blocks.append(block)
+
+    def _normalised(self, block: bytes, stuffed: bool) -> tuple[bytes, int]:
+        """Unstuff, repair, stuff again: a dot behind a stray line end is content, whatever stands after it."""
+        if stuffed:
+            unstuffed = block.replace(b"\r\n.", b"\r\n")
+            block = unstuffed[1:] if self._after_crlf and unstuffed[:1] == b"." else unstuffed
+        content = stuff_plain(_normalise(block))
+        _, found = scan(content.wire, True, True)
+        return content.wire, found

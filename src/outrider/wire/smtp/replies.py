@@ -1,0 +1,226 @@
+"""Every reply that we can send, one constant each, with the rule that asks for it.
+
+The SMTP server, the listeners and HTTP injection (which maps the code to a status) take their texts from
+here; a reply is never put together elsewhere, except by the functions at the end, which add an id or a
+number.
+
+Standards: RFC 5321 §4.2 (codes), RFC 3463 §3 (enhanced codes), RFC 5248 §2 (their registry).
+"""
+
+from outrider.model.reply import Reply
+
+# Positive
+
+CLOSING = Reply(221, "2.0.0", ("Bye",))
+"""QUIT: RFC 5321 §4.1.1.10."""
+
+READY_FOR_TLS = Reply(220, "2.0.0", ("Ready to start TLS",))
+"""STARTTLS: RFC 3207 §4."""
+
+AUTHENTICATED = Reply(235, "2.7.0", ("Authentication succeeded",))
+"""AUTH: RFC 4954 §6."""
+
+OK = Reply(250, "2.0.0", ("Ok",))
+"""RSET, NOOP: RFC 5321 §4.1.1.5, RFC 5321 §4.1.1.9."""
+
+SENDER_OK = Reply(250, "2.1.0", ("Sender ok",))
+"""MAIL: RFC 5321 §4.1.1.2."""
+
+RECIPIENT_OK = Reply(250, "2.1.5", ("Recipient ok",))
+"""RCPT: RFC 5321 §4.1.1.3."""
+
+CHUNK_OK = Reply(250, "2.0.0", ("Chunk received",))
+"""BDAT without LAST: RFC 3030 §2."""
+
+START_MAIL_INPUT = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
+"""DATA: RFC 5321 §4.1.1.4; no enhanced code on 3xx, RFC 2034 §4."""
+
+CANNOT_VERIFY = Reply(252, "2.5.0", ("Cannot VRFY user, but will try to deliver",))
+"""VRFY gives nothing away: RFC 5321 §3.5.3, RFC 5321 §7.3."""
+
+HELP = Reply(214, "2.0.0", ("Outrider takes mail from those it was told to relay for",))
+"""HELP: RFC 5321 §4.1.1.8."""
+
+# Transient: the listener
+
+SHUTTING_DOWN = Reply(421, "4.3.2", ("Service shutting down, try again later",))
+"""RFC 5321 §3.8."""
+
+TIMED_OUT = Reply(421, "4.4.2", ("Idle too long, closing",))
+"""RFC 5321 §4.5.3.2.7."""
+
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", ("Too many connections from your address",))
+"""RFC 5321 §7.8: a server may limit what it serves."""
+
+LISTENER_FULL = Reply(421, "4.3.2", ("Too many connections, try again later",))
+"""RFC 5321 §7.8."""
+
+TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",))
+"""RFC 5321 §7.8; RFC 5321 §3.8 allows 421 to any command."""
+
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", ("Too many commands without a message, closing",))
+"""RFC 5321 §7.8."""
+
+INTERNAL_ERROR = Reply(421, "4.3.0", ("Internal error, closing; try again later",))
+"""RFC 5321 §3.8: our own fault never costs a message."""
+
+MEMORY_HIGH = Reply(421, "4.3.1", ("Memory is short, try again later",))
+"""RFC 5321 §3.8."""
+
+# Transient: the transaction
+
+SPOOL_FAILED = Reply(451, "4.3.0", ("Could not store the message, try again later",))
+"""RFC 5321 §4.2.5: no 250 without having taken responsibility."""
+
+DISK_LOW = Reply(452, "4.3.1", ("Insufficient storage, try again later",))
+"""RFC 1870 §5."""
+
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients, send the rest in another transaction",))
+"""RFC 5321 §4.5.3.1.10."""
+
+POLICY_FAILED = Reply(451, "4.3.0", ("Local policy failed, try again later",))
+"""A hook that raises loses nothing: RFC 5321 §4.2.2."""
+
+AUTH_UNAVAILABLE = Reply(454, "4.7.0", ("Temporary authentication failure",))
+"""RFC 4954 §6."""
+
+TLS_UNAVAILABLE = Reply(454, "4.7.0", ("TLS not available due to temporary reason",))
+"""RFC 3207 §4."""
+
+# Permanent: commands
+
+UNKNOWN_COMMAND = Reply(500, "5.5.1", ("Unknown command",))
+"""RFC 5321 §4.2.4."""
+
+COMMAND_TOO_LONG = Reply(500, "5.5.6", ("Command line too long",))
+"""RFC 5321 §4.5.3.1.4; the code of RFC 4954 §6 for lines."""
+
+BAD_CHARACTERS = Reply(500, "5.5.2", ("Command line holds characters that no command may hold",))
+"""RFC 5321 §4.1.2."""
+
+STRAY_LINE_END_IN_COMMAND = Reply(
+    500, "5.5.2", ("Commands end in <CR><LF>, never a bare <CR> or <LF>; closing",)
+)
+"""RFC 5321 §2.3.8."""
+
+EARLY_TALK = Reply(554, "5.5.1", ("You spoke before your turn; closing",))
+"""RFC 5321 §4.3.1 (greeting), RFC 2920 §3.1 (354)."""
+
+BAD_ARGUMENT = Reply(501, "5.5.4", ("Syntax error in argument",))
+"""RFC 5321 §4.2.4."""
+
+BAD_HELO = Reply(501, "5.5.4", ("A host name or an address literal is required",))
+"""RFC 5321 §4.1.1.1."""
+
+NO_ARGUMENT_ALLOWED = Reply(501, "5.5.4", ("No argument allowed",))
+"""RFC 5321 §4.2.4."""
+
+BAD_SENDER = Reply(501, "5.1.7", ("Bad sender address syntax",))
+"""RFC 3463 §3.2."""
+
+BAD_RECIPIENT = Reply(501, "5.1.3", ("Bad recipient address syntax",))
+"""RFC 3463 §3.2."""
+
+NULL_RECIPIENT = Reply(501, "5.1.3", ("A recipient cannot be empty",))
+"""RFC 5321 §4.1.1.3."""
+
+BAD_PARAMETER = Reply(501, "5.5.4", ("Syntax error in a parameter",))
+"""RFC 5321 §4.1.1.11."""
+
+UNKNOWN_PARAMETER = Reply(555, "5.5.4", ("Unknown parameter, or one that was not offered",))
+"""RFC 5321 §4.1.1.11."""
+
+NOT_IMPLEMENTED = Reply(502, "5.5.1", ("Command not implemented",))
+"""RFC 5321 §4.2.4."""
+
+HELO_FIRST = Reply(503, "5.5.1", ("Say EHLO first",))
+"""RFC 5321 §4.1.4."""
+
+MAIL_FIRST = Reply(503, "5.5.1", ("MAIL is needed first",))
+"""RFC 5321 §3.3."""
+
+NESTED_MAIL = Reply(503, "5.5.1", ("A transaction is already open",))
+"""RFC 5321 §4.1.4."""
+
+BDAT_UNDER_WAY = Reply(503, "5.5.1", ("Only BDAT or RSET may follow BDAT",))
+"""RFC 3030 §2."""
+
+NO_VALID_RECIPIENTS = Reply(554, "5.5.1", ("No valid recipients",))
+"""RFC 5321 §3.3, RFC 2920 §3.1."""
+
+# Permanent: TLS and AUTH
+
+TLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
+"""RFC 3207 §4."""
+
+TLS_ACTIVE = Reply(503, "5.5.1", ("TLS is already active",))
+"""RFC 3207 §4.2: STARTTLS is not offered again."""
+
+AUTH_REQUIRED = Reply(530, "5.7.0", ("Authentication required",))
+"""RFC 4954 §6."""
+
+AUTH_NEEDS_TLS = Reply(538, "5.7.11", ("Encryption required for the requested mechanism",))
+"""RFC 4954 §6."""
+
+AUTH_FAILED = Reply(535, "5.7.8", ("Authentication credentials invalid",))
+"""RFC 4954 §6: one text for unknown users and wrong passwords."""
+
+AUTH_CANCELLED = Reply(501, "5.7.0", ("Authentication cancelled",))
+"""RFC 4954 §4."""
+
+AUTH_MALFORMED = Reply(501, "5.5.2", ("Cannot decode the response",))
+"""RFC 4954 §4."""
+
+AUTH_LINE_TOO_LONG = Reply(500, "5.5.6", ("Authentication exchange line is too long",))
+"""RFC 4954 §4."""
+
+AUTH_MECHANISM_UNKNOWN = Reply(504, "5.5.4", ("Unrecognised authentication mechanism",))
+"""RFC 4954 §4."""
+
+AUTH_NOT_NOW = Reply(503, "5.5.1", ("AUTH is not permitted now",))
+"""RFC 4954 §4: once a session, and not in a transaction."""
+
+# Permanent: the transaction
+
+RELAY_DENIED = Reply(550, "5.7.1", ("Relaying denied",))
+"""RFC 5321 §3.6.2, RFC 3463 §3.8."""
+
+SENDER_DENIED = Reply(550, "5.7.1", ("Sender domain not allowed for you",))
+"""RFC 6409 §6.1."""
+
+NEEDS_SMTPUTF8 = Reply(553, "5.6.7", ("The address needs SMTPUTF8",))
+"""RFC 6531 §3.5."""
+
+MESSAGE_TOO_BIG = Reply(552, "5.3.4", ("Message too big",))
+"""RFC 1870 §6."""
+
+HEADER_TOO_BIG = Reply(552, "5.3.4", ("Header section too big",))
+"""RFC 3463 §3.4; limits of RFC 5321 §7.8."""
+
+TOO_MANY_HEADERS = Reply(554, "5.6.0", ("Too many header fields",))
+"""RFC 3463 §3.7; limits of RFC 5321 §7.8."""
+
+TOO_COMPLEX = Reply(554, "5.6.0", ("Message is nested too deeply",))
+"""RFC 3463 §3.7; limits of RFC 5321 §7.8."""
+
+LINE_TOO_LONG = Reply(554, "5.6.0", ("A line of the message is too long",))
+"""RFC 5321 §4.5.3.1.6."""
+
+STRAY_LINE_END = Reply(554, "5.6.0", ("Bare <CR> or <LF> in the message",))
+"""RFC 5321 §2.3.8."""
+
+NUL_IN_MESSAGE = Reply(554, "5.6.0", ("NUL octet in the message",))
+"""RFC 5321 §2.4: NUL is never to be sent."""
+
+TOO_MANY_HOPS = Reply(554, "5.4.6", ("Too many hops, the message is in a loop",))
+"""RFC 5321 §6.3, RFC 3463 §3.5."""
+
+
+def greeting(hostname: str) -> Reply:
+    """220 at connection: RFC 5321 §4.3.1."""
+    return Reply(220, None, (f"{hostname} ESMTP Outrider",))
+
+
+def queued(message_id: str, durability: str = "durable") -> Reply:
+    """250 after end of data: responsibility is taken (RFC 5321 §4.2.5); the text says how surely."""
+    return Reply(250, "2.0.0", (f"Ok: queued as {message_id}, {durability}",))
