@@ -144,6 +144,7 @@ class Altered(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
         binding: New binding, or None.
         routing_domain: New routing domain, or None.
         actor: Who did it.
+        altered_time: When.
     """
 
     entry: int
@@ -153,6 +154,7 @@ class Altered(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     binding: str | None
     routing_domain: str | None
     actor: str
+    altered_time: float = 0.0
 
 
 class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
@@ -174,7 +176,17 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag=6):
     states: tuple[tuple[int, int, int, float, str, str, str, bool], ...]
 
 
-Change = Stored | Finished | Retried | Altered | Forgotten | Moved
+class Carried(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """Copied forward from a dropped segment: the state of live entries whose content is elsewhere.
+
+    Attributes:
+        states: As in `Moved`, for entries of any messages.
+    """
+
+    states: tuple[tuple[int, int, int, float, str, str, str, bool], ...]
+
+
+Change = Stored | Finished | Retried | Altered | Forgotten | Moved | Carried
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -197,6 +209,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
         attempts: Attempts made.
         held: Reason of the hold, empty when free.
         delay_notified: A delay notice went out.
+        message_id: The message's id, for whoever asks what became of it.
     """
 
     entry: int
@@ -215,3 +228,4 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     attempts: int = 0
     held: str = ""
     delay_notified: bool = False
+    message_id: str = ""

@@ -1,0 +1,1 @@
+"""What happened, written down: events, metrics and the server's own log. The only way to a sink."""

@@ -1,0 +1,96 @@
+"""Options of the record: event files, redaction, metrics and the server's log."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from outrider.record.redact import TEXT_LIMIT, Profile
+
+
+class RecordOptions(BaseModel):
+    """What is written down, where, and how much of it shows whom it is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: str = Field(
+        "events",
+        description="Directory of the event files; relative to the state directory.",
+        json_schema_extra={"source": "chosen, because it says what is in it"},
+    )
+    redaction: Profile = Field(
+        Profile.DOMAIN,
+        description="What events and logs show of an address: `full`, `domain` (`*@example.com`) or `none`.",
+        json_schema_extra={"source": "chosen, because the domain is enough to run a server and names nobody"},
+    )
+    text_limit: int = Field(
+        TEXT_LIMIT,
+        ge=64,
+        le=8192,
+        description="Longest text from outside in an event; the rest is cut.",
+        json_schema_extra={"unit": "characters", "source": "RFC 5321 §4.5.3.1.5 (reply line)"},
+    )
+    rotate_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=65_536,
+        description="An event file of this size is closed and the next one begun.",
+        json_schema_extra={"unit": "octets", "source": "chosen, because a file of it is read in seconds"},
+    )
+    rotate_seconds: int = Field(
+        86_400,
+        ge=60,
+        description="An event file of this age is closed and the next one begun.",
+        json_schema_extra={"unit": "seconds", "source": "chosen, because people ask by the day"},
+    )
+    keep_seconds: int = Field(
+        30 * 86_400,
+        ge=3_600,
+        description="Closed event files are removed when nothing was written to them for this long.",
+        json_schema_extra={"unit": "seconds", "source": "chosen, because complaints come within a month"},
+    )
+    sync_seconds: float = Field(
+        1.0,
+        ge=0.05,
+        le=60,
+        description="Event files are synced to disk this often; the spool keeps what is not synced yet.",
+        json_schema_extra={"unit": "seconds", "source": "chosen, because a sync costs about 0.1 ms of CPU"},
+    )
+    refusals_per_second: int = Field(
+        100,
+        ge=1,
+        description="Refusals that each process writes singly in a second; more are only counted.",
+        json_schema_extra={"unit": "events", "source": "chosen, because a flood must not fill the disk"},
+    )
+    metrics_address: str = Field(
+        "127.0.0.1",
+        description="Address of the metrics listener.",
+        json_schema_extra={"source": "chosen, because metrics are nobody else's business"},
+    )
+    metrics_port: int = Field(
+        9325,
+        ge=0,
+        le=65_535,
+        description="Port of the metrics listener; 0 switches it off.",
+        json_schema_extra={"source": "chosen, from the range that metrics exporters use"},
+    )
+    metrics_sites: int = Field(
+        50,
+        ge=0,
+        le=1_000,
+        description="Sites that have series of their own in each process; all others count as `other`.",
+        json_schema_extra={"unit": "sites", "source": "chosen, because 10,000 series take 174 ms to render"},
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="Least level that the server's log shows.",
+        json_schema_extra={"source": "chosen, because debug speaks once per connection"},
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto",
+        description="`json` lines, `text` for people, or `auto`: text on a terminal, else JSON.",
+        json_schema_extra={"source": "chosen, because each reader gets what it can read"},
+    )
+    log_file: str = Field(
+        "",
+        description="File of the server's log; empty is standard error.",
+        json_schema_extra={"source": "chosen, because a service manager collects standard error"},
+    )
