@@ -194,7 +194,7 @@ _TEXTS = (
     ),
     (r"no longer (available|active|in use|accept)", "mailbox-disabled", "Yahoo Sender Hub, SMTP errors"),
     (
-        r"(user|recipient|mailbox|address|account|alias).{0,60}(unknown|not found|does ?n[o']t exist|not exist)",
+        r"(user|recipient|mailbox|address|account|alias).{0,60}(unknown|not found|n[o']t exist)",
         "mailbox-unknown",
         "Postfix, Exim, sendmail",
     ),

@@ -1,0 +1,218 @@
+"""The parts of a delivery report: text for people, fields for programs, the returned message.
+
+In: what became of each recipient. Out: the octets of one MIME part each, header included, lines ended by
+CRLF, ready to stand between boundaries.
+
+Invariant: whatever the inputs, a field is one line (or folded), visible, and at most 998 octets long.
+Standards: RFC 3464 §2.2 and §2.3 (fields), RFC 6522 §3 and §4 (parts), RFC 6533 §3 and §4 (UTF-8),
+RFC 2046 §5.2.1 (message/rfc822 has no transfer encoding that changes octets).
+"""
+
+import textwrap
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from outrider.classify.options import DsnOptions
+from outrider.classify.table import CLASSES, UNDETERMINED
+from outrider.classify.text import (
+    base64_lines,
+    clean,
+    clean_ascii,
+    date,
+    quoted_printable,
+    utf8_address_ascii,
+)
+from outrider.model.changes import Stored
+from outrider.model.flow import Content, Outcome, Recipient, Traits
+from outrider.wire.smtp.content import unstuff
+
+TEXT_WIDTH = 76
+# RFC 5322 §2.1.1 asks for lines of at most 78.
+
+DIAGNOSTIC_CHARS = 600
+# Length of a remote reply that we repeat; chosen: published replies are shorter, and a line may have 998
+# octets (RFC 5322 §2.1.1).
+
+HOST_CHARS = 255
+# RFC 1035 §2.3.4.
+
+ADDRESS_CHARS = 500
+# RFC 5321 §4.5.3.1.3 allows 256 for a path; an ORCPT may have 500 (RFC 3461 §4.2).
+
+LINE_OCTETS_MAX = 998
+# RFC 5322 §2.1.1.
+
+
+class DsnKind(StrEnum):
+    """The kinds of reports that a relay sends; the values are those of the Action field (RFC 3464 §2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    RELAYED = "relayed"
+
+
+_CLASS_DIGIT = {DsnKind.FAILED: "5", DsnKind.DELAYED: "4", DsnKind.RELAYED: "2"}
+
+
+class RecipientReport(msgspec.Struct, frozen=True):
+    """What a report says about one recipient.
+
+    Attributes:
+        recipient: With its NOTIFY and ORCPT.
+        outcome: The last outcome; for an expired entry the last attempt's, if there was one.
+        attempted_time: When that was.
+        bounce_class: From the verdict; chooses the sentence for people.
+        retry_until_time: For DELAYED: when we give up; 0 where unknown.
+    """
+
+    recipient: Recipient
+    outcome: Outcome
+    attempted_time: float
+    bounce_class: str = ""
+    retry_until_time: float = 0.0
+
+
+def text_part(
+    intro: str, message_id: str, kind: DsnKind, reports: Sequence[RecipientReport], options: DsnOptions
+) -> bytes:
+    """The part for people."""
+    lines = [line for paragraph in intro.split("\n") for line in textwrap.wrap(paragraph, TEXT_WIDTH) or [""]]
+    for report in reports[: options.max_recipients]:
+        lines += ["", f"<{clean(str(report.recipient.address), ADDRESS_CHARS)}>"]
+        lines += _indented(_sentence(kind, report))
+        if kind is not DsnKind.RELAYED:
+            lines += _indented(_said(report.outcome))
+    if len(reports) > options.max_recipients:
+        lines += ["", f"... and {len(reports) - options.max_recipients} more recipients."]
+    lines += ["", f"Message id: {message_id}", ""]
+    text = "\r\n".join(lines)
+    if text.isascii():
+        return b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + text.encode("ascii")
+    return (
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64_lines(text.encode("utf-8", "replace"))
+    )
+
+
+def status_part(
+    stored: Stored, kind: DsnKind, reports: Sequence[RecipientReport], hostname: str, *, utf8: bool
+) -> bytes:
+    """The part for programs; with `utf8` as message/global-delivery-status (RFC 6533 §4)."""
+    groups = [_message_fields(stored, hostname)]
+    groups.extend(_recipient_fields(kind, report, utf8=utf8) for report in reports)
+    fields = "\r\n\r\n".join("\r\n".join(group) for group in groups) + "\r\n"
+    if utf8:
+        head = b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+        return head + fields.encode("utf-8", "replace")
+    return b"Content-Type: message/delivery-status\r\n\r\n" + fields.encode("ascii", "replace")
+
+
+def returned_part(content: Content, *, whole: bool, options: DsnOptions) -> bytes:
+    """The returned message, or its header.
+
+    The whole message only where it fits (`max_returned_octets`) and its lines are short enough to be sent.
+    """
+    whole = whole and len(content.wire) <= options.max_returned_octets
+    if whole and not content.traits & Traits.LONG_LINES:
+        plain = unstuff(content)
+        if content.traits & Traits.HEADER_UTF8:
+            return _base64_part(b"message/global", plain)
+        encoding = b"8bit" if content.traits & Traits.EIGHT_BIT else b"7bit"
+        return b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (encoding, plain)
+    header = _header(content, options.max_returned_header_octets)
+    if header.isascii():
+        if max(map(len, header.split(b"\r\n"))) <= LINE_OCTETS_MAX:
+            return b"Content-Type: text/rfc822-headers\r\n\r\n" + header
+        return (
+            b"Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+            + quoted_printable(header)
+        )
+    return _base64_part(b"message/global-headers", header)
+
+
+def _base64_part(kind: bytes, plain: bytes) -> bytes:
+    head = b"Content-Type: %b\r\nContent-Transfer-Encoding: base64\r\n\r\n" % kind
+    return head + base64_lines(plain)
+
+
+def _header(content: Content, limit: int) -> bytes:
+    """The header section, cut before the first field that does not fit."""
+    wire = content.wire[: content.header_octets]
+    header = unstuff(msgspec.structs.replace(content, wire=wire)) if wire else b""
+    if len(header) <= limit:
+        return header
+    cut = limit
+    while True:
+        cut = header.rfind(b"\r\n", 0, cut)
+        if cut < 0:
+            return b""
+        if header[cut + 2 : cut + 3] not in (b" ", b"\t"):
+            return header[: cut + 2]
+
+
+def _message_fields(stored: Stored, hostname: str) -> list[str]:
+    fields = [f"Reporting-MTA: dns; {clean_ascii(hostname, HOST_CHARS)}"]
+    if stored.envid:
+        fields.insert(0, f"Original-Envelope-Id: {clean_ascii(stored.envid, ADDRESS_CHARS)}")
+    fields.append(f"Arrival-Date: {date(stored.received_time)}")
+    fields.append(f"X-Outrider-Message-Id: {clean_ascii(stored.message_id, HOST_CHARS)}")
+    return fields
+
+
+def _recipient_fields(kind: DsnKind, report: RecipientReport, *, utf8: bool) -> list[str]:
+    outcome = report.outcome
+    fields = []
+    if report.recipient.orcpt:
+        address_type, semicolon, original = report.recipient.orcpt.partition(";")
+        if semicolon:
+            fields.append(f"Original-Recipient: {_typed(clean_ascii(address_type, 40), original, utf8=utf8)}")
+    fields.append(f"Final-Recipient: {_typed('rfc822', str(report.recipient.address), utf8=utf8)}")
+    fields.append(f"Action: {kind}")
+    fields.append(f"Status: {status_code(kind, outcome)}")
+    if outcome.host and not outcome.ours:
+        fields.append(f"Remote-MTA: dns; {clean_ascii(outcome.host, HOST_CHARS)}")
+    said = clean_ascii(str(outcome.reply), DIAGNOSTIC_CHARS)
+    fields.append(_folded(f"Diagnostic-Code: {'x-outrider' if outcome.ours else 'smtp'}; {said}"))
+    fields.append(f"Last-Attempt-Date: {date(report.attempted_time)}")
+    if kind is DsnKind.DELAYED and report.retry_until_time:
+        fields.append(f"Will-Retry-Until: {date(report.retry_until_time)}")
+    return fields
+
+
+def _typed(address_type: str, address: str, *, utf8: bool) -> str:
+    address = clean(address, ADDRESS_CHARS)
+    if not address.isascii() or address_type.lower() == "utf-8":
+        return f"utf-8; {address if utf8 else utf8_address_ascii(address)}"
+    return f"{address_type}; {address}"
+
+
+def _folded(field: str) -> str:
+    """Folded at spaces (RFC 5322 §2.2.3); what has no space stays whole, it is short enough by its limit."""
+    return "\r\n ".join(textwrap.wrap(field, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def status_code(kind: DsnKind, outcome: Outcome) -> str:
+    """The Status field: the outcome's status code with the digit of the action (RFC 3464 §2.3.4)."""
+    parts = (outcome.reply.enhanced or "").split(".")
+    if len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts):
+        return f"{_CLASS_DIGIT[kind]}.{int(parts[1])}.{int(parts[2])}"
+    return f"{_CLASS_DIGIT[kind]}.0.0"
+
+
+def _sentence(kind: DsnKind, report: RecipientReport) -> str:
+    if kind is DsnKind.RELAYED:
+        return "Passed on; the next server sends no confirmation."
+    return CLASSES.get(report.bounce_class, CLASSES[UNDETERMINED]).explanation
+
+
+def _said(outcome: Outcome) -> str:
+    reply = clean(str(outcome.reply), DIAGNOSTIC_CHARS)
+    if outcome.ours:
+        return f"This server says: {reply}"
+    return f"{clean(outcome.host, HOST_CHARS) or 'The receiving server'} said: {reply}"
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, TEXT_WIDTH, initial_indent="    ", subsequent_indent="    ")
