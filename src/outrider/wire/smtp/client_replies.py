@@ -1,0 +1,137 @@
+"""Reads a peer's replies out of octets, within bounds.
+
+Octets in, `Reply` values out, in order. A line longer than `LINE_MAX`, a reply longer than
+`REPLY_LINES_MAX` lines or `REPLY_OCTETS_MAX` octets, and anything that does not begin with a reply code is
+a fault: `fault` is set, what came before it is still given, and everything after it is ignored, because
+nobody knows where the next reply begins.
+
+Theory: a bare LF also ends a line here. It is only tolerated in what we *read*, where it cannot smuggle
+anything: a reply is matched to a command by its place alone.
+
+Invariant: whatever the octets and however they are split, `feed` returns and holds at most
+`REPLY_OCTETS_MAX` plus one line; texts that leave are printable.
+
+Standards: RFC 5321 §4.2 (replies), RFC 5321 §4.2.1 (multi-line), RFC 2034 §4 and RFC 3463 §2 (enhanced
+codes).
+"""
+
+import re
+
+from outrider.base.errors import RemoteProtocolError
+from outrider.model.reply import Reply
+
+LINE_MAX = 2_000
+# chosen: RFC 5321 §4.5.3.1.5 says 512, and providers' policy texts with links go over it
+REPLY_LINES_MAX = 128
+# chosen: the longest EHLO replies have some 30 lines
+REPLY_OCTETS_MAX = 65_536
+# chosen: far over any real reply, small beside a message
+KNOWN_MAX = 8
+# chosen: a peer repeats its replies to MAIL, RCPT and DATA word for word; more than these few are queue ids
+KNOWN_LINE_MAX = 64
+# chosen: the same
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")
+_SEPARATORS = (b" ", b"-", b"")
+
+
+def clean(text: bytes) -> str:
+    """`text` as a printable string: a tab becomes a space, all else that does not print becomes U+FFFD."""
+    decoded = text.decode("utf-8", "replace")
+    if decoded.isprintable():
+        return decoded
+    return "".join(
+        char if char.isprintable() else " " if char == "\t" else "\N{REPLACEMENT CHARACTER}"
+        for char in decoded
+    )
+
+
+def _split_enhanced(code: int, texts: list[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The enhanced code of a reply and its lines without it; RFC 2034 §4 repeats it on each line."""
+    match = _ENHANCED.match(texts[0])
+    if match is None or texts[0][0] != str(code)[0]:
+        return None, tuple(texts)
+    enhanced = match[1]
+    lines = []
+    for text in texts:
+        again = _ENHANCED.match(text)
+        lines.append(text[again.end() :] if again is not None and again[1] == enhanced else text)
+    return enhanced, tuple(lines)
+
+
+def _fault(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"the peer sent no SMTP reply: {what}")
+
+
+class ReplyReader:
+    """See the module."""
+
+    __slots__ = ("_code", "_known", "_octets", "_rest", "_texts", "fault")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._texts: list[str] = []
+        self._code = 0
+        self._octets = 0
+        self._known: dict[bytes, Reply] = {}
+        self.fault: RemoteProtocolError | None = None
+
+    def reset(self) -> None:
+        """Forget what was read but not used (RFC 3207 §4.2: nothing from before TLS counts)."""
+        self._rest = b""
+        self._texts = []
+        self._octets = 0
+        self._known = {}
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that `data` completes; sets `fault` at the first octet that cannot be one."""
+        replies: list[Reply] = []
+        if self.fault is not None:
+            return replies
+        lines = (self._rest + data if self._rest else data).split(b"\n")
+        self._rest = lines.pop()
+        known = self._known
+        try:
+            for line in lines:
+                reply = known.get(line) if not self._texts else None
+                if reply is None:
+                    reply = self._line(line)
+                    if reply is None:
+                        continue
+                replies.append(reply)
+            if len(self._rest) > LINE_MAX:
+                raise _fault("line without end")
+        except RemoteProtocolError as error:
+            self.fault = error
+            self.reset()
+        return replies
+
+    def _line(self, line: bytes) -> Reply | None:
+        """Take one line, its LF removed; the reply when it is complete. Raises RemoteProtocolError."""
+        text = line[:-1] if line[-1:] == b"\r" else line
+        digits, separator = text[:3], text[3:4]
+        if len(text) > LINE_MAX:
+            raise _fault("line too long")
+        # RFC 5321 §4.2: Reply-code = %x32-35 %x30-35 %x30-39; some peers use 560 and above
+        if (
+            len(digits) != 3
+            or not digits.isdigit()
+            or digits[0] not in b"2345"
+            or separator not in _SEPARATORS
+        ):
+            raise _fault("line without reply code")
+        code = int(digits)
+        if self._texts and code != self._code:
+            raise _fault("reply with two codes")
+        self._code = code
+        self._octets += len(text)
+        self._texts.append(clean(text[4:]))
+        if separator == b"-":
+            if len(self._texts) >= REPLY_LINES_MAX or self._octets > REPLY_OCTETS_MAX:
+                raise _fault("reply without end")
+            return None
+        texts, self._texts, self._octets = self._texts, [], 0
+        reply = Reply(code, *_split_enhanced(code, texts))
+        if len(texts) == 1 and len(line) <= KNOWN_LINE_MAX and len(self._known) < KNOWN_MAX:
+            self._known[line] = reply
+        return reply
