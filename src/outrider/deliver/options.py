@@ -1,0 +1,268 @@
+"""Options of delivery, per path.
+
+A `DeliveryTable` has defaults and overrides; an override names a site by pattern and sets only what differs.
+`for_path` merges them, least specific first: `*`, then `*.suffix` from the shorter to the longer, then the
+exact site; among equals one that also names the binding comes after one that does not, then the order of the
+file.
+
+Standards: RFC 5321 §4.5.3.2 (time-outs), RFC 5321 §4.5.3.1.8 (recipients), RFC 3207 §4, RFC 4954 §4.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from outrider.model.flow import Path, Phase
+
+CACHE_MAX = 10_000
+# chosen: sites with a connection open or lately so; the cache is emptied when it is full
+
+_SECONDS = {"unit": "seconds"}
+
+
+def _seconds(default: float, description: str, source: str) -> Any:
+    return Field(
+        default=default,
+        description=description,
+        gt=0,
+        le=3600,
+        json_schema_extra={**_SECONDS, "source": source},
+    )
+
+
+class DeliveryOptions(BaseModel):
+    """How one path is delivered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    smtp_port: int = Field(
+        default=25,
+        description="TCP port of the exchangers.",
+        ge=1,
+        le=65535,
+        json_schema_extra={"source": "RFC 5321 §4.5.4.2"},
+    )
+    tls: Literal["opportunistic", "required", "off"] = Field(
+        default="opportunistic",
+        description="STARTTLS: use it where offered and go on in clear text where it fails; require it with a "
+        "valid certificate; or never use it.",
+        json_schema_extra={"source": "RFC 7435 §3"},
+    )
+    connect_seconds: float = _seconds(
+        30.0, "Wait for the TCP connection.", "chosen, because TCP gives up later"
+    )
+    greeting_seconds: float = _seconds(300.0, "Wait for the greeting.", "RFC 5321 §4.5.3.2.1")
+    ehlo_seconds: float = _seconds(300.0, "Wait for the reply to EHLO.", "chosen, because it is that of MAIL")
+    starttls_seconds: float = _seconds(
+        60.0,
+        "Wait for the reply to STARTTLS, and for the handshake.",
+        "chosen, because it takes two round trips",
+    )
+    auth_seconds: float = _seconds(
+        60.0, "Wait for each reply to AUTH.", "chosen, because smart hosts are near"
+    )
+    mail_seconds: float = _seconds(300.0, "Wait for the reply to MAIL.", "RFC 5321 §4.5.3.2.2")
+    rcpt_seconds: float = _seconds(300.0, "Wait for the reply to each RCPT.", "RFC 5321 §4.5.3.2.3")
+    data_seconds: float = _seconds(120.0, "Wait for the reply to DATA.", "RFC 5321 §4.5.3.2.4")
+    block_seconds: float = _seconds(
+        180.0, "Wait until the peer takes more of the content.", "RFC 5321 §4.5.3.2.5"
+    )
+    body_seconds: float = _seconds(600.0, "Wait for the reply to the content.", "RFC 5321 §4.5.3.2.6")
+    quit_seconds: float = _seconds(
+        5.0,
+        "Wait until the peer ends the connection after QUIT.",
+        "chosen, because mail is safe by then and the slot is counted until the end",
+    )
+    idle_seconds: float = _seconds(
+        10.0,
+        "Keep a connection without work.",
+        "chosen, because the next message often follows soon and hosts dislike idle connections",
+    )
+    max_deliveries_per_connection: int = Field(
+        default=1000,
+        description="Transactions before a connection is ended.",
+        ge=1,
+        le=1_000_000,
+        json_schema_extra={"source": "chosen, because load is then spread over a site's hosts anew"},
+    )
+    max_recipients_per_transaction: int = Field(
+        default=100,
+        description="Recipients of one message in one transaction.",
+        ge=1,
+        le=1000,
+        json_schema_extra={"source": "RFC 5321 §4.5.3.1.8"},
+    )
+    max_hosts_per_attempt: int = Field(
+        default=5,
+        description="Addresses tried before an attempt fails.",
+        ge=1,
+        le=100,
+        json_schema_extra={"source": "RFC 5321 §5.1 asks for two; chosen, because a slot is held meanwhile"},
+    )
+    pipelining: bool = Field(
+        default=True,
+        description="Use PIPELINING where offered.",
+        json_schema_extra={"source": "RFC 2920 §3.1"},
+    )
+    overlap: bool = Field(
+        default=True,
+        description="With PIPELINING, let the next envelope follow a content in the same write.",
+        json_schema_extra={"source": "RFC 2920 §3.1"},
+    )
+    chunking: bool = Field(
+        default=True, description="Use CHUNKING where offered.", json_schema_extra={"source": "RFC 3030 §2"}
+    )
+    source_addresses: tuple[str, ...] = Field(
+        default=(),
+        description="Our addresses for connections, at most one IPv4 and one IPv6; where set, only hosts of "
+        "their families are tried. Empty leaves it to the system.",
+        max_length=2,
+    )
+    ip_families: tuple[Literal["ipv4", "ipv6"], ...] = Field(
+        default=("ipv4", "ipv6"),
+        description="Families of host addresses that may be tried.",
+        min_length=1,
+        max_length=2,
+    )
+    ehlo_name: str = Field(
+        default="",
+        description="What we call ourselves in EHLO; empty is the server's host name.",
+        pattern=r"^[!-~]*$",
+        max_length=255,
+        json_schema_extra={"source": "RFC 5321 §4.1.1.1"},
+    )
+    auth_user: str = Field(
+        default="",
+        description="User for a smart host; empty is no authentication. Sent in TLS only.",
+        json_schema_extra={"source": "RFC 4954 §4"},
+    )
+    password_file: str = Field(
+        default="",
+        description="File with the password of `auth_user`, read at each connection without its line end.",
+    )
+
+    @field_validator("source_addresses")
+    @classmethod
+    def _one_each(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        versions = [ip_address(address).version for address in addresses]
+        if len(set(versions)) != len(versions):
+            raise ValueError("at most one IPv4 and one IPv6 address")
+        return addresses
+
+    @model_validator(mode="after")
+    def _auth_whole(self) -> "DeliveryOptions":
+        if bool(self.auth_user) != bool(self.password_file):
+            raise ValueError("auth_user and password_file go together; set both or neither")
+        if self.auth_user and self.tls == "off":
+            raise ValueError('auth_user needs TLS; set tls to "required" (RFC 4954 §4)')
+        return self
+
+    def source_for(self, address: str) -> str | None:
+        """Our address for a connection to `address`, None when the system chooses.
+
+        Raises:
+            LookupError: A host of this family may not be tried.
+        """
+        version = 6 if ":" in address else 4
+        if f"ipv{version}" not in self.ip_families:
+            raise LookupError(f"IPv{version} is not used here")
+        if not self.source_addresses:
+            return None
+        for source in self.source_addresses:
+            if (6 if ":" in source else 4) == version:
+                return source
+        raise LookupError(f"there is no IPv{version} source address here")
+
+    def read_password(self) -> str:
+        """The password for `auth_user`. Raises OSError."""
+        return FilePath(self.password_file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+
+    def phase_seconds(self) -> dict[Phase, float]:
+        """The time-out of each phase that waits for a reply."""
+        return {
+            Phase.CONNECT: self.connect_seconds,
+            Phase.GREETING: self.greeting_seconds,
+            Phase.EHLO: self.ehlo_seconds,
+            Phase.STARTTLS: self.starttls_seconds,
+            Phase.AUTH: self.auth_seconds,
+            Phase.MAIL: self.mail_seconds,
+            Phase.RCPT: self.rcpt_seconds,
+            Phase.DATA: self.data_seconds,
+            Phase.BODY: self.body_seconds,
+        }
+
+
+class DeliveryOverride(DeliveryOptions):
+    """What differs for some paths; fields that are not set are inherited."""
+
+    site: str = Field(
+        default="*",
+        description="Site (or domain, where a domain is its own site): exact, `*.suffix`, or `*`.",
+    )
+    binding: str = Field(default="*", description="Binding, or `*` for all.")
+
+    @field_validator("site")
+    @classmethod
+    def _pattern(cls, site: str) -> str:
+        if "*" in site.removeprefix("*.") and site != "*":
+            raise ValueError("a star stands alone or begins the pattern, as in *.example.test")
+        return site.lower()
+
+    @model_validator(mode="after")
+    def _auth_whole(self) -> "DeliveryOverride":
+        return self  # checked when merged with what is inherited
+
+    def matches(self, path: Path) -> bool:
+        if self.binding not in {"*", path.binding}:
+            return False
+        if self.site == "*":
+            return True
+        if self.site.startswith("*."):
+            return path.site.endswith(self.site[1:])
+        return path.site == self.site
+
+    @property
+    def rank(self) -> tuple[int, int, bool]:
+        """Order of application."""
+        kind = 0 if self.site == "*" else 1 if self.site.startswith("*.") else 2
+        return kind, len(self.site) if kind == 1 else 0, self.binding != "*"
+
+
+class DeliveryTable(BaseModel):
+    """Defaults and overrides; see the module."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    defaults: DeliveryOptions = Field(default=DeliveryOptions(), description="For every path.")
+    overrides: tuple[DeliveryOverride, ...] = Field(default=(), description="What differs for some paths.")
+
+    _cached: dict[tuple[str, str], DeliveryOptions] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _each_valid(self) -> "DeliveryTable":
+        for override in self.overrides:
+            self._merge((override,))
+        return self
+
+    def for_path(self, path: Path) -> DeliveryOptions:
+        """The options of `path`; the same object each time."""
+        key = (path.binding, path.site)
+        options = self._cached.get(key)
+        if options is None:
+            matching = [override for override in self.overrides if override.matches(path)]
+            options = self._merge(sorted(matching, key=lambda override: override.rank))
+            if len(self._cached) >= CACHE_MAX:
+                self._cached.clear()
+            self._cached[key] = options
+        return options
+
+    def _merge(self, overrides: Any) -> DeliveryOptions:
+        if not overrides:
+            return self.defaults
+        values = self.defaults.model_dump()
+        for override in overrides:
+            for name in override.model_fields_set - {"site", "binding"}:
+                values[name] = getattr(override, name)
+        return DeliveryOptions.model_validate(values)

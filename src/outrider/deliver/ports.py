@@ -1,0 +1,70 @@
+"""What a deliverer asks of its surroundings.
+
+Standards: RFC 3207 §4 (TLS contexts).
+"""
+
+import ssl
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from outrider.model.changes import ContentRef, Stored
+from outrider.model.dispatch import Granted
+from outrider.model.flow import Outcome, Path
+
+
+class ContentSource(Protocol):
+    """Gives messages: what the worker still has in memory, else the spool's reader."""
+
+    def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
+        """The message that holds `entry`, and its content in wire form.
+
+        Raises:
+            SpoolError: It cannot be read.
+        """
+        ...
+
+
+class TlsContexts(Protocol):
+    """Makes the TLS settings of a connection."""
+
+    def client(self, mode: Literal["opportunistic", "required"]) -> ssl.SSLContext:
+        """`opportunistic` checks nothing, `required` checks chain and host name.
+
+        Raises:
+            ConfigError: The authorities cannot be read.
+        """
+        ...
+
+
+class DeliveryReport(Protocol):
+    """Where a deliverer reports.
+
+    Every granted entry is named exactly once: in `outcome`, `unreadable` or `returned`. All calls come from
+    the loop; none may wait.
+    """
+
+    def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:
+        """One recipient of one attempt came to an end."""
+        ...
+
+    def unreadable(self, path: Path, slot: int, granted: Granted, outcome: Outcome) -> None:
+        """The spool could not give the entry's message (SpoolError); `outcome` is ours, 451 4.3.0."""
+        ...
+
+    def want(self, slot: int, count: int) -> None:
+        """The slot takes up to `count` more entries; the answer is a Batch, perhaps an empty one."""
+        ...
+
+    def returned(self, slot: int, entries: Sequence[int]) -> None:
+        """These entries were not attempted."""
+        ...
+
+    def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:
+        """The slot's connection is gone and nothing is left in it; always the last call for a slot.
+
+        Args:
+            slot: Which.
+            failure: What kept the connection from carrying a single transaction, or None.
+            deliveries: Transactions that it carried.
+        """
+        ...
