@@ -1,1 +1,1 @@
-"""The practice internet: DNS, mailbox providers with tempers, a load generator and a sink; imports no stage."""
+"""The practice internet: DNS, mailbox providers with tempers, load generator and sink; imports no stage."""

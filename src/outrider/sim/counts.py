@@ -2,7 +2,7 @@
 
 In: one call for each thing that happened, with the time where it matters. Out: a report as plain data.
 
-Theory: a message that carries `X-Sim-Number` is counted per (number, recipient), so loss and duplicates need no
+Theory: a message with `X-Sim-Number` is counted per (number, recipient), so loss and duplicates need no
 estimate. The most in any sliding minute is found with a queue of the times inside the window that ends now:
 every window that is fullest ends at an arrival.
 """
@@ -34,8 +34,7 @@ class SlidingMax:
         edge = now - self._seconds
         while times[0] <= edge:
             times.popleft()
-        if len(times) > self.most:
-            self.most = len(times)
+        self.most = max(self.most, len(times))
 
     def current(self, now: float) -> int:
         """Events in the window that ends at `now`."""

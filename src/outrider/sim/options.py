@@ -2,13 +2,13 @@
 
 In: the tables of the file, already parsed. Out: frozen values that the simulator is built from.
 
-Theory: a provider is a set of domains, the exchangers that serve them, and a *temper*: how slow it is, what it
-limits, which rules answer instead of a plain 250, and what TLS it shows.
+Theory: a provider is a set of domains, the exchangers that serve them, and a *temper*: how slow it is, what
+it limits, which rules answer instead of a plain 250, and what TLS it shows.
 Standards: RFC 5321 §4.2 (replies), RFC 5321 §4.5.3 (limits). Not here: reading the file (`sim.world`).
 """
 
 from ipaddress import IPv4Address, ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -63,36 +63,42 @@ class Exchanger(_Options):
     """One MX host of a provider."""
 
     name: DomainName = Field(description="Host name, published with its address.")
-    preference: int = Field(10, ge=0, le=65535, description="MX preference; lower is tried first.")
+    preference: int = Field(default=10, ge=0, le=65535, description="MX preference; lower is tried first.")
     address: Loopback = Field(description="Loopback address that it listens on.")
 
 
 class Delays(_Options):
     """How long the provider thinks before it answers, in seconds for each phase."""
 
-    connect: float = Field(0, ge=0, le=600, description="Before the greeting.")
-    ehlo: float = Field(0, ge=0, le=600, description="Before the answer to EHLO or HELO.")
-    starttls: float = Field(0, ge=0, le=600, description="Before the answer to STARTTLS.")
-    mail: float = Field(0, ge=0, le=600, description="Before the answer to MAIL.")
-    rcpt: float = Field(0, ge=0, le=600, description="Before the answer to each RCPT.")
-    data: float = Field(0, ge=0, le=600, description="Before the answer to DATA.")
-    body: float = Field(0, ge=0, le=600, description="Before the answer to a complete content.")
-    rset: float = Field(0, ge=0, le=600, description="Before the answer to RSET.")
-    quit: float = Field(0, ge=0, le=600, description="Before the answer to QUIT.")
+    connect: float = Field(default=0, ge=0, le=600, description="Before the greeting.")
+    ehlo: float = Field(default=0, ge=0, le=600, description="Before the answer to EHLO or HELO.")
+    starttls: float = Field(default=0, ge=0, le=600, description="Before the answer to STARTTLS.")
+    mail: float = Field(default=0, ge=0, le=600, description="Before the answer to MAIL.")
+    rcpt: float = Field(default=0, ge=0, le=600, description="Before the answer to each RCPT.")
+    data: float = Field(default=0, ge=0, le=600, description="Before the answer to DATA.")
+    body: float = Field(default=0, ge=0, le=600, description="Before the answer to a complete content.")
+    rset: float = Field(default=0, ge=0, le=600, description="Before the answer to RSET.")
+    quit: float = Field(default=0, ge=0, le=600, description="Before the answer to QUIT.")
+
+    def by_phase(self) -> dict[Phase, float]:
+        """The phases that are slow."""
+        return {phase: getattr(self, phase) for phase in get_args(Phase) if getattr(self, phase)}
 
 
 class Limits(_Options):
     """What the provider tolerates; 0 is no limit."""
 
-    max_connections: int = Field(0, ge=0, description="Connections at once; the next one hears 421.")
+    max_connections: int = Field(default=0, ge=0, description="Connections at once; the next one hears 421.")
     max_connection_messages: int = Field(
-        0, ge=0, description="Messages on a connection; then MAIL hears 421."
+        default=0, ge=0, description="Messages on a connection; then MAIL hears 421."
     )
-    max_recipients: int = Field(0, ge=0, description="Recipients of a message; the next RCPT hears 452.")
+    max_recipients: int = Field(
+        default=0, ge=0, description="Recipients of a message; the next RCPT hears 452."
+    )
     max_messages_per_minute: int = Field(
-        0, ge=0, description="Messages accepted in any 60 seconds; beyond that MAIL hears 451."
+        default=0, ge=0, description="Messages accepted in any 60 seconds; beyond that MAIL hears 451."
     )
-    max_message_bytes: int = Field(0, ge=0, description="Octets of a message, published with SIZE.")
+    max_message_bytes: int = Field(default=0, ge=0, description="Octets of a message, published with SIZE.")
 
 
 class Bursts(_Options):
@@ -100,24 +106,28 @@ class Bursts(_Options):
 
     period_seconds: float = Field(gt=0, description="From the start of a window to that of the next.")
     length_seconds: float = Field(gt=0, description="Length of a window.")
-    offset_seconds: float = Field(0, ge=0, description="From the start of the simulator to the first window.")
-    on: Phase = Field("mail", description="Where the reply is given.")
-    reply: ReplyText = Field("451 4.3.2 System temporarily overloaded", description="The reply.")
+    offset_seconds: float = Field(
+        default=0, ge=0, description="From the start of the simulator to the first window."
+    )
+    on: Phase = Field(default="mail", description="Where the reply is given.")
+    reply: ReplyText = Field(default="451 4.3.2 System temporarily overloaded", description="The reply.")
 
 
 class TlsOptions(_Options):
     """TLS as the provider shows it."""
 
     mode: Literal["none", "offer", "require"] = Field(
-        "none", description="Whether STARTTLS is offered or required."
+        default="none", description="Whether STARTTLS is offered or required."
     )
     fault: Literal["none", "refused", "handshake", "stall", "expired", "wrong-name"] = Field(
-        "none",
-        description="What is wrong: STARTTLS answered 454, garbage or silence instead of a handshake, a certificate "
-        "that has expired or names another host.",
+        default="none",
+        description="What is wrong: STARTTLS answered 454, garbage or silence instead of a handshake, "
+        "a certificate that has expired or names another host.",
     )
-    certificate: str = Field("", description="PEM file with a chain; empty makes a self-signed one at start.")
-    key: str = Field("", description="PEM file with its private key.")
+    certificate: str = Field(
+        default="", description="PEM file with a chain; empty makes a self-signed one at start."
+    )
+    key: str = Field(default="", description="PEM file with its private key.")
 
     @model_validator(mode="after")
     def _pair(self) -> "TlsOptions":
@@ -134,18 +144,22 @@ class Rule(_Options):
 
     on: Phase = Field(description="Phase whose answer is replaced.")
     match: str = Field(
-        "*",
-        description="Shell pattern (`*`, `?`, `[…]`) for an address: the sender at `mail`; the recipient at `rcpt`; "
-        "any recipient of the message at `data` and `body`; the EHLO name at `ehlo`.",
+        default="*",
+        description="Shell pattern (`*`, `?`, `[…]`) for an address: the sender at `mail`; the recipient at "
+        "`rcpt`; any recipient of the message at `data` and `body`; the EHLO name at `ehlo`.",
     )
-    probability: float = Field(1, gt=0, le=1, description="Chance that it applies, from the world's seed.")
-    every: int = Field(1, ge=1, description="Applies to every nth time that the pattern fits.")
-    times: int = Field(0, ge=0, description="Applies at most so often; 0 is without end.")
-    reply: ReplyText = Field("451 4.3.0 Try again later", description="Reply for the actions that give one.")
+    probability: float = Field(
+        default=1, gt=0, le=1, description="Chance that it applies, from the world's seed."
+    )
+    every: int = Field(default=1, ge=1, description="Applies to every nth time that the pattern fits.")
+    times: int = Field(default=0, ge=0, description="Applies at most so often; 0 is without end.")
+    reply: ReplyText = Field(
+        default="451 4.3.0 Try again later", description="Reply for the actions that give one."
+    )
     action: Action = Field(
-        "reply",
-        description="`reply` answers; `disconnect` answers and closes; `drop` closes without a word; `stall` never "
-        "answers; `lose-reply` (at `body`) takes the message and closes before saying so.",
+        default="reply",
+        description="`reply` answers; `disconnect` answers and closes; `drop` closes without a word; "
+        "`stall` never answers; `lose-reply` (at `body`) takes the message and closes before saying so.",
     )
 
     @model_validator(mode="after")
@@ -158,36 +172,40 @@ class Rule(_Options):
 class Behaviour(_Options):
     """A provider's temper."""
 
-    delay: Delays = Field(default_factory=Delays, description="Slowness by phase.")
-    limits: Limits = Field(default_factory=Limits, description="What it tolerates.")
+    delay: Delays = Field(default=Delays(), description="Slowness by phase.")
+    limits: Limits = Field(default=Limits(), description="What it tolerates.")
     greylist_seconds: float = Field(
-        0, ge=0, description="A new pair of sender and recipient hears 451 for so long; 0 is off."
+        default=0, ge=0, description="A new pair of sender and recipient hears 451 for so long; 0 is off."
     )
-    bursts: tuple[Bursts, ...] = Field((), description="Periodic outages.")
-    read_bytes_per_second: int = Field(0, ge=0, description="How fast it reads; 0 is as fast as it can.")
-    tls: TlsOptions = Field(default_factory=TlsOptions, description="TLS.")
-    extensions: tuple[Extension, ...] = Field(ALL_EXTENSIONS, description="Extensions offered.")
-    helo_only: bool = Field(False, description="EHLO is refused with 502, as by very old servers.")
-    accept_any_domain: bool = Field(False, description="Take recipients of domains that are not its own.")
+    bursts: tuple[Bursts, ...] = Field(default=(), description="Periodic outages.")
+    read_bytes_per_second: int = Field(
+        default=0, ge=0, description="How fast it reads; 0 is as fast as it can."
+    )
+    tls: TlsOptions = Field(default=TlsOptions(), description="TLS.")
+    extensions: tuple[Extension, ...] = Field(default=ALL_EXTENSIONS, description="Extensions offered.")
+    helo_only: bool = Field(default=False, description="EHLO is refused with 502, as by very old servers.")
+    accept_any_domain: bool = Field(
+        default=False, description="Take recipients of domains that are not its own."
+    )
 
 
 class ProviderOptions(_Options):
     """One simulated mailbox provider."""
 
     name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name in reports.")
-    domains: tuple[DomainName, ...] = Field((), description="Domains whose mail it takes.")
+    domains: tuple[DomainName, ...] = Field(default=(), description="Domains whose mail it takes.")
     domain_count: int = Field(
-        0, ge=0, le=1_000_000, description="Further domains made from `domain_pattern`."
+        default=0, ge=0, le=1_000_000, description="Further domains made from `domain_pattern`."
     )
     domain_pattern: str = Field(
-        "", description="Pattern of those, with `{n}` for the number: `d{n}.bulk.test`."
+        default="", description="Pattern of those, with `{n}` for the number: `d{n}.bulk.test`."
     )
     mx: tuple[Exchanger, ...] = Field(min_length=1, description="Its exchangers.")
     port: int = Field(
-        0, ge=0, le=65535, description="TCP port of its exchangers; 0 is the world's `smtp_port`."
+        default=0, ge=0, le=65535, description="TCP port of its exchangers; 0 is the world's `smtp_port`."
     )
-    behaviour: Behaviour = Field(default_factory=Behaviour, description="Its temper.")
-    rule: tuple[Rule, ...] = Field((), description="Rules, the first that applies wins.")
+    behaviour: Behaviour = Field(default=Behaviour(), description="Its temper.")
+    rule: tuple[Rule, ...] = Field(default=(), description="Rules, the first that applies wins.")
 
     @model_validator(mode="after")
     def _has_domains(self) -> "ProviderOptions":
@@ -211,38 +229,41 @@ class Record(_Options):
     value: str = Field(
         description="Data as in a zone file: `10 mx1.example.test.` for MX, quoted text for TXT."
     )
-    ttl: int = Field(300, ge=0, le=604800, description="Seconds that it may be cached.")
+    ttl: int = Field(default=300, ge=0, le=604800, description="Seconds that it may be cached.")
 
 
 class Zone(_Options):
     """A DNS zone of its own, or how the server treats names under one that a provider made."""
 
     name: DomainName = Field(description="The zone; the longest match decides.")
-    record: tuple[Record, ...] = Field((), description="Its records.")
+    record: tuple[Record, ...] = Field(default=(), description="Its records.")
     answer: Literal["normal", "nxdomain", "servfail", "refused", "null-mx", "silent"] = Field(
-        "normal", description="Answer to every question under it; `null-mx` publishes `MX 0 .` (RFC 7505 §3)."
+        default="normal",
+        description="Answer to every question under it; `null-mx` publishes `MX 0 .` (RFC 7505 §3).",
     )
-    delay_seconds: float = Field(0, ge=0, le=600, description="Before each answer.")
-    truncate: bool = Field(False, description="UDP answers are empty with TC set, so that TCP is needed.")
+    delay_seconds: float = Field(default=0, ge=0, le=600, description="Before each answer.")
+    truncate: bool = Field(
+        default=False, description="UDP answers are empty with TC set, so that TCP is needed."
+    )
 
 
 class DnsOptions(_Options):
     """The DNS server."""
 
-    address: Loopback = Field("127.0.0.1", description="Where it listens, UDP and TCP.")
-    port: int = Field(0, ge=0, le=65535, description="Port; 0 takes a free one.")
-    ttl_seconds: int = Field(300, ge=0, le=604800, description="TTL of records made for providers.")
+    address: Loopback = Field(default="127.0.0.1", description="Where it listens, UDP and TCP.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port; 0 takes a free one.")
+    ttl_seconds: int = Field(default=300, ge=0, le=604800, description="TTL of records made for providers.")
 
 
 class WorldOptions(_Options):
     """A whole practice internet."""
 
     smtp_port: int = Field(
-        0, ge=0, le=65535, description="Port of all exchangers; 0 takes one free on all of them."
+        default=0, ge=0, le=65535, description="Port of all exchangers; 0 takes one free on all of them."
     )
-    seed: int = Field(1, description="Seed of every chance in the world.")
-    dns: DnsOptions = Field(default_factory=DnsOptions, description="The DNS server.")
-    zone: tuple[Zone, ...] = Field((), description="Zones beside those of the providers.")
+    seed: int = Field(default=1, description="Seed of every chance in the world.")
+    dns: DnsOptions = Field(default=DnsOptions(), description="The DNS server.")
+    zone: tuple[Zone, ...] = Field(default=(), description="Zones beside those of the providers.")
     provider: tuple[ProviderOptions, ...] = Field(min_length=1, description="The providers.")
 
     @model_validator(mode="after")
