@@ -216,7 +216,7 @@ class ContentReader:
         self._blocks.append(block)
 
     def _normalised(self, block: bytes, stuffed: bool) -> tuple[bytes, int]:
-        """Unstuff, repair, stuff again: a dot behind a stray line end is content, whatever stands after it."""
+        """Unstuff, repair, stuff again: a dot behind a stray line end is content, whatever follows."""
         if stuffed:
             unstuffed = block.replace(b"\r\n.", b"\r\n")
             block = unstuffed[1:] if self._after_crlf and unstuffed[:1] == b"." else unstuffed
