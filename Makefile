@@ -1,39 +1,83 @@
 # One file for people and CI. Each target sets up what it needs; `make help` lists them.
 SHELL := /bin/bash
+# Debian's own python3.11 is the optimised build; another one is taken only where it is missing.
 PYTHON ?= $(shell test -x /usr/bin/python3.11 && echo /usr/bin/python3.11 || echo python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --no-input -q
+# How long `make run` runs; empty is until Ctrl-C.
 SECONDS ?=
+# Rounds of `make kill`.
 ROUNDS ?= 20
+# Anything makes `make bench` short.
 QUICK ?=
+# Processes that share the tests.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## What can be made here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.ready: requirements-dev.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "needs python3.11 with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV)"
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
+.PHONY: run
+run: $(VENV)/.ready ## The server, the practice internet and a steady mix of mail; SECONDS=20 ends by itself
+	@$(BIN)/outrider demo $(if $(SECONDS),--seconds $(SECONDS))
+
 .PHONY: check
-check: $(VENV)/.ready ## Format, lint, types, layers, shape, citations, generated pages
+check: $(VENV)/.ready ## Format, lint, types, layers, shape, citations, promises, generated pages
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python -m tools.check_shape
+	$(BIN)/python -m tools.check_citations
+	$(BIN)/python -m tools.check_promises $(if $(STRICT),--strict)
+	$(BIN)/python -m tools.gen_reference --check
 
 .PHONY: test
-test: $(VENV)/.ready ## All tests in their CI form
-	$(BIN)/pytest -q -n 2 -m "not long"
+test: $(VENV)/.ready ## All tests in their CI form, then the proofs of all promises
+	@rm -f .run/proofs.json
+	$(BIN)/pytest -q -rs -n $(JOBS) -m "not long" --proofs .run/proofs.json
+	$(BIN)/python -m tools.check_promises --results .run/proofs.json
 
 .PHONY: test-long
-test-long: $(VENV)/.ready ## The full forms of the tests that make test runs reduced
-	$(BIN)/pytest -q -m long
+test-long: $(VENV)/.ready ## The full forms of the tests that `make test` runs reduced
+	$(BIN)/pytest -q -rs -m long --timeout 7200
+
+.PHONY: all
+all: check test ## What must pass before a change is handed in
+
+.PHONY: bench
+bench: $(VENV)/.ready ## Speed and size beside Postfix and a bare relay; QUICK=1 takes under five minutes
+	@$(BIN)/python -m bench.run $(if $(QUICK),--quick)
+
+.PHONY: kill
+kill: $(VENV)/.ready ## Kill processes at random under load, ROUNDS times, and account for every message
+	@$(BIN)/python -m tests.crash.kill --rounds $(ROUNDS)
+
+.PHONY: docs
+docs: $(VENV)/.ready ## Write the generated reference pages
+	$(BIN)/python -m tools.check_promises --write
+	$(BIN)/python -m tools.gen_reference
+
+.PHONY: peers
+peers: ## Install Postfix, Exim, swaks, strace and curl for the tests; needs root on Debian, starts nothing
+	@bash tools/peers.sh
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Pin the dependencies again, with hashes and without any address
-	for name in requirements requirements-dev; do \
-	  $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	    --no-emit-find-links --python-version 3.11 $$name.in -o $$name.txt || exit 1; done
+	$(BIN)/python -m tools.lock
+
+.PHONY: clean
+clean: ## Remove what was set up and what runs left behind
+	rm -rf $(VENV) .run .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
