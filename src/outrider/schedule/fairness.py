@@ -1,0 +1,288 @@
+"""The waiting entries of one path, in the order in which they deserve to go.
+
+In: entries that are due. Out: batches of them. Priority first, then in turn between tenants, then in turn
+between the streams of a tenant, then by due time.
+
+Theory: deficit round robin. A tenant or stream whose turn it is gets `_QUANTUM` recipients of credit; it is
+served until the credit is used up, then the next one's turn comes. Entries of one message that stand
+together go together even if that overdraws the credit, which is then missing at the next turn; so a message
+with many recipients costs what it weighs. A stream of three entries behind one of two thousand is served in
+its first turn, at most a quantum for each other stream away.
+
+Within a stream there is one line for each log that accepted entries: a slot takes from its own worker's
+line, because that worker still has the content in memory, unless another line's head is older by more than
+`_LOCALITY_SECONDS`.
+
+Costs: a put or a take is a list operation; rings and lines exist only while they hold entries.
+"""
+
+from bisect import insort_right
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+
+from outrider.model.changes import Entry, log_of
+
+# Chosen: small enough that a single message is served soon, large enough to keep batches whole.
+_QUANTUM = 4
+# Chosen: invisible to a recipient, longer than the lag between two workers' commits.
+_LOCALITY_SECONDS = 5.0
+# Chosen: below this the dead head of a line is not worth moving the rest.
+_COMPACT_AT = 256
+_DUE = attrgetter("due_time")
+
+
+class _Line:
+    """Entries of one stream and log, by due time; a list with a moving head, so that taking is a slice."""
+
+    __slots__ = ("head", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Entry] = []
+        self.head = 0
+
+    def put(self, entry: Entry) -> None:
+        items = self.items
+        if len(items) > self.head and items[-1].due_time > entry.due_time:
+            insort_right(items, entry, lo=self.head, key=_DUE)
+        else:
+            items.append(entry)
+
+    def take(self, quota: int, room: int) -> list[Entry]:
+        """Up to `quota` entries, and those that belong to the last one's message, up to `room`."""
+        items = self.items
+        head = self.head
+        end = min(head + quota, len(items))
+        last = min(head + room, len(items))
+        if end < last:
+            ref = items[end - 1].ref
+            while end < last and (items[end].ref is ref or items[end].ref == ref):
+                end += 1
+        taken = items[head:end]
+        if end == len(items):
+            self.items = []
+            self.head = 0
+        elif end >= _COMPACT_AT and end * 2 >= len(items):
+            del items[:end]
+            self.head = 0
+        else:
+            self.head = end
+        return taken
+
+
+class _Stream:
+    """One stream's lines, by log."""
+
+    __slots__ = ("balance", "lines", "size")
+
+    def __init__(self) -> None:
+        self.balance = 0
+        self.size = 0
+        self.lines: dict[int, _Line] = {}
+
+    def line(self, entry: Entry) -> _Line:
+        log = log_of(entry.entry)
+        line = self.lines.get(log)
+        if line is None:
+            line = self.lines[log] = _Line()
+        return line
+
+    def pick(self, log: int) -> int:
+        """The log whose line is served next for a slot of `log`'s worker."""
+        lines = self.lines
+        if len(lines) == 1:
+            return next(iter(lines))
+        oldest = min(lines, key=lambda key: lines[key].items[lines[key].head].due_time)
+        own = lines.get(log)
+        if own is None:
+            return oldest
+        other = lines[oldest]
+        slack = own.items[own.head].due_time - other.items[other.head].due_time
+        return log if slack <= _LOCALITY_SECONDS else oldest
+
+    def take(self, out: list[Entry], quota: int, room: int, log: int) -> int:
+        taken = 0
+        while taken < quota and self.lines:
+            key = self.pick(log)
+            line = self.lines[key]
+            entries = line.take(quota - taken, room - taken)
+            if not line.items:
+                del self.lines[key]
+            out += entries
+            taken += len(entries)
+        self.size -= taken
+        return taken
+
+
+class _Tenant:
+    """One tenant's streams in turn; the first of the dict is the one whose turn it is."""
+
+    __slots__ = ("balance", "size", "streams")
+
+    def __init__(self) -> None:
+        self.balance = 0
+        self.size = 0
+        self.streams: dict[str, _Stream] = {}
+
+    def take(self, out: list[Entry], quota: int, room: int, log: int) -> int:
+        taken = 0
+        streams = self.streams
+        while taken < quota and streams:
+            name = next(iter(streams))
+            stream = streams[name]
+            if len(streams) == 1:
+                taken += stream.take(out, quota - taken, room - taken, log)
+            else:
+                if stream.balance <= 0:
+                    stream.balance += _QUANTUM
+                if stream.balance > 0:
+                    credit = min(quota - taken, stream.balance)
+                    count = stream.take(out, credit, room - taken, log)
+                    stream.balance -= count
+                    taken += count
+                if stream.balance <= 0 and stream.size:
+                    streams[name] = streams.pop(name)
+            if not stream.size:
+                del streams[name]
+        self.size -= taken
+        return taken
+
+
+class _Level:
+    """All entries of one priority, tenants in turn as the streams in a tenant."""
+
+    __slots__ = ("tenants",)
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, _Tenant] = {}
+
+    def stream(self, entry: Entry) -> tuple[_Tenant, _Stream]:
+        tenant = self.tenants.get(entry.tenant)
+        if tenant is None:
+            tenant = self.tenants[entry.tenant] = _Tenant()
+        stream = tenant.streams.get(entry.stream)
+        if stream is None:
+            stream = tenant.streams[entry.stream] = _Stream()
+        return tenant, stream
+
+    def take(self, out: list[Entry], room: int, log: int) -> int:
+        taken = 0
+        tenants = self.tenants
+        while taken < room and tenants:
+            name = next(iter(tenants))
+            tenant = tenants[name]
+            if len(tenants) == 1:
+                taken += tenant.take(out, room - taken, room - taken, log)
+            else:
+                if tenant.balance <= 0:
+                    tenant.balance += _QUANTUM
+                if tenant.balance > 0:
+                    count = tenant.take(out, min(room - taken, tenant.balance), room - taken, log)
+                    tenant.balance -= count
+                    taken += count
+                if tenant.balance <= 0 and tenant.size:
+                    tenants[name] = tenants.pop(name)
+            if not tenant.size:
+                del tenants[name]
+        return taken
+
+
+class FairQueue:
+    """The due entries of one path."""
+
+    __slots__ = ("_normal", "_urgent", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._normal = _Level()
+        self._urgent: _Level | None = None
+
+    def _level(self, entry: Entry) -> _Level:
+        if entry.priority <= 0:
+            return self._normal
+        if self._urgent is None:
+            self._urgent = _Level()
+        return self._urgent
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry behind those of its stream that were due before it."""
+        tenant, stream = self._level(entry).stream(entry)
+        stream.line(entry).put(entry)
+        tenant.size += 1
+        stream.size += 1
+        self.size += 1
+
+    def put_back(self, entries: Sequence[Entry]) -> None:
+        """Put entries that were taken and not used at the head of their lines, in their order."""
+        for entry in reversed(entries):
+            tenant, stream = self._level(entry).stream(entry)
+            line = stream.line(entry)
+            if line.head:
+                line.head -= 1
+                line.items[line.head] = entry
+            else:
+                line.items.insert(0, entry)
+            tenant.size += 1
+            stream.size += 1
+        self.size += len(entries)
+
+    def take(self, count: int, log: int) -> list[Entry]:
+        """Remove and return up to `count` entries for a worker whose log is `log`."""
+        out: list[Entry] = []
+        if self._urgent is not None:
+            self._urgent.take(out, count, log)
+            if not self._urgent.tenants:
+                self._urgent = None
+        if len(out) < count:
+            self._normal.take(out, count - len(out), log)
+        self.size -= len(out)
+        return out
+
+    def head(self) -> Entry | None:
+        """The entry that stands next, or None."""
+        for level in (self._urgent, self._normal):
+            if level is not None and level.tenants:
+                line = self._first_stream(level).lines
+                best = min(line.values(), key=lambda item: item.items[item.head].due_time)
+                return best.items[best.head]
+        return None
+
+    def weights(self) -> dict[int, int]:
+        """How many entries each log has in the stream that is served next."""
+        for level in (self._urgent, self._normal):
+            if level is not None and level.tenants:
+                lines = self._first_stream(level).lines
+                return {log: len(line.items) - line.head for log, line in lines.items()}
+        return {}
+
+    def waiting_of(self, entry: Entry) -> int:
+        """How many entries of the same tenant, stream and priority wait."""
+        level = self._normal if entry.priority <= 0 else self._urgent
+        tenant = level.tenants.get(entry.tenant) if level else None
+        stream = tenant.streams.get(entry.stream) if tenant else None
+        return stream.size if stream else 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        for level in (self._urgent, self._normal):
+            if level is not None:
+                for tenant in level.tenants.values():
+                    for stream in tenant.streams.values():
+                        for line in stream.lines.values():
+                            yield from line.items[line.head :]
+
+    def extract(self, test: Callable[[Entry], bool], limit: int | None = None) -> list[Entry]:
+        """Remove and return the entries for which `test` is true, at most `limit`."""
+        found = [entry for entry in self if test(entry)][:limit]
+        if found:
+            gone = {entry.entry for entry in found}
+            rest = [entry for entry in self if entry.entry not in gone]
+            self.size = 0
+            self._normal = _Level()
+            self._urgent = None
+            for entry in rest:
+                self.put(entry)
+        return found
+
+    @staticmethod
+    def _first_stream(level: _Level) -> _Stream:
+        tenant = next(iter(level.tenants.values()))
+        return next(iter(tenant.streams.values()))

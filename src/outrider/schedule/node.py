@@ -1,0 +1,251 @@
+"""All state of the scheduler: paths, workers, slots, gates, timers, and where each entry is.
+
+The scheduler's events and the planner both work on it. It keeps the books: a path that can perhaps do
+something is in `ready`, once; what waits for time is in a heap; what waits for a gate is queued at the
+gate. Nothing ever walks over all paths except what an administrator asks for, so costs do not grow with
+their number.
+
+Invariant: an entry is in one place: waiting, deferred, granted, or set aside to be settled without a
+connection.
+"""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator
+
+from outrider.model.changes import Entry
+from outrider.model.flow import Path
+from outrider.schedule.paths import PathQueue, Suspension
+from outrider.schedule.rate import Rate
+from outrider.schedule.shaping import ShapingTable, matches
+from outrider.schedule.slots import Gate, Linger, Meter, Pool, Slot, Worker
+from outrider.schedule.throttle import SKEW_SECONDS, BucketState
+
+# (due at, entry id, entry, path): one object serves as heap item and as the entry's place.
+Deferral = tuple[float, int, Entry, PathQueue]
+
+
+class Aside:
+    """An entry that is being settled without a connection."""
+
+    __slots__ = ("entry", "path")
+
+    def __init__(self, entry: Entry, path: Path) -> None:
+        self.entry = entry
+        self.path = path
+
+
+Place = PathQueue | Slot | Deferral | Aside
+
+
+class Node:
+    """See the module."""
+
+    def __init__(self, table: ShapingTable, started_at: float | None, first_slot: int) -> None:
+        self.table = table
+        self.started_at = started_at
+        self.paths: dict[Path, PathQueue] = {}
+        self.workers: dict[int, Worker] = {}
+        self.slots: dict[int, Slot] = {}
+        self.where: dict[int, Place] = {}
+        self.ready: deque[PathQueue] = deque()
+        self.due: list[Deferral] = []
+        self.hungry: dict[Path, None] = {}
+        self.meters: dict[str, Meter] = {}
+        self.pools: dict[str, Pool] = {}
+        self.total = Pool(table.options.outbound_connections, shared=True)
+        self.suspensions: dict[int, Suspension] = {}
+        self.remembered: dict[str, tuple[BucketState, float, float]] = {}
+        self.next_slot = first_slot
+        self._timers: list[tuple[float, int, PathQueue | Meter | Linger]] = []
+        self._timer_count = 0
+        self._ring: Iterator[Path] = iter(())
+
+    # paths
+
+    def path_for(self, path: Path, now: float) -> PathQueue:
+        """The path's state, made when it is not there."""
+        state = self.paths.get(path)
+        if state is None:
+            shaping = self.table.for_path(path)
+            limit = shaping.options.max_connections
+            if shaping.pool_key is None:
+                pool = Pool(limit, shared=False)
+            else:
+                pool = self.pools.setdefault(shaping.pool_key, Pool(limit, shared=True))
+            state = self.paths[path] = PathQueue(path, shaping, pool)
+            if shaping.message_rate is not None:
+                state.meter = self._meter(shaping.message_key, shaping.message_rate, now)
+            if shaping.connection_rate is not None:
+                state.connection_meter = self._meter(shaping.connection_key, shaping.connection_rate, now)
+            if self.suspensions:
+                state.suspension = self.suspension_of(path)
+        return state
+
+    def drop(self, state: PathQueue, now: float) -> None:
+        """Forget a path of which nothing is left; its throttles stay until they are idle."""
+        del self.paths[state.path]
+        self.hungry.pop(state.path, None)
+        for meter in (state.meter, state.connection_meter):
+            if meter is not None:
+                meter.users -= 1
+                if not meter.users:
+                    self.arm(meter, max(now, meter.idle_at()))
+
+    def suspension_of(self, path: Path) -> Suspension | None:
+        """The suspension that holds for a path, or None."""
+        for suspension in self.suspensions.values():
+            if (
+                matches(suspension.channel, path.channel)
+                and matches(suspension.binding, path.binding)
+                and matches(suspension.site, path.site)
+            ):
+                return suspension
+        return None
+
+    def next_paths(self, count: int) -> list[PathQueue]:
+        """The next `count` paths of an endless round over all of them."""
+        found: list[PathQueue] = []
+        for _ in range(min(count, len(self.paths))):
+            path = next(self._ring, None)
+            if path is None:
+                self._ring = iter(list(self.paths))
+                path = next(self._ring)
+            state = self.paths.get(path)
+            if state is not None:
+                found.append(state)
+        return found
+
+    # throttles
+
+    def _meter(self, key: str, rate: Rate, now: float) -> Meter:
+        meter = self.meters.get(key)
+        if meter is None:
+            assumed = self.started_at
+            if assumed is not None and assumed + 2 * rate.seconds + SKEW_SECONDS < now:
+                assumed = None
+            meter = self.meters[key] = Meter(key, rate, assumed)
+            if key in self.remembered:
+                meter.restore(*self.remembered.pop(key))
+        meter.users += 1
+        return meter
+
+    def retire(self, meter: Meter, now: float) -> None:
+        """Forget a throttle that nobody uses once nothing that it remembers matters."""
+        idle_at = meter.idle_at()
+        if idle_at <= now:
+            del self.meters[meter.key]
+        elif idle_at < math.inf:
+            self.arm(meter, idle_at)
+
+    def heard(self, meter: Meter, count: int, at: float, now: float) -> None:
+        """Permits were used; those who wait may now know when the next one comes."""
+        meter.heard(count, at)
+        if meter.waiters:
+            self.pass_on(meter, now)
+        elif not meter.users:
+            self.arm(meter, max(now, meter.idle_at()))
+
+    # readiness
+
+    def mark_ready(self, state: PathQueue) -> None:
+        """The planner looks at the path next time."""
+        if not state.is_ready:
+            state.is_ready = True
+            self.ready.append(state)
+
+    def pass_on(self, gate: Gate, now: float) -> None:
+        """Let the first who waits through an open gate, or look again when it opens by itself."""
+        waiters = gate.waiters
+        while waiters and gate.is_open(now):
+            state = waiters.popleft()
+            if self.paths.get(state.path) is not state:
+                continue
+            if gate is state.meter:
+                state.waits_permit = False
+                state.may_grant = True
+            else:
+                state.waits_open = None
+                state.may_open = True
+            self.mark_ready(state)
+            return
+        if waiters and isinstance(gate, Meter):
+            self.arm(gate, gate.next_at(now))
+
+    def give_back(self, state: PathQueue, now: float) -> None:
+        """A connection of the path counts no longer."""
+        state.pool.give(state)
+        self.total.give(state)
+        self.mark_ready(state)
+        self.pass_on(state.pool, now)
+        self.pass_on(self.total, now)
+
+    # timers
+
+    def arm(self, target: PathQueue | Meter | Linger, at: float) -> None:
+        """Look at `target` at `at`, or earlier if it was to be looked at earlier."""
+        if at < target.timer_at:
+            target.timer_at = at
+            self._timer_count += 1
+            heapq.heappush(self._timers, (at, self._timer_count, target))
+
+    def fire(self, now: float) -> None:
+        """Do what timers are due for."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            at, _, target = heapq.heappop(timers)
+            if target.timer_at != at:
+                continue
+            target.timer_at = math.inf
+            if isinstance(target, PathQueue):
+                if self.paths.get(target.path) is target:
+                    self.mark_ready(target)
+            elif isinstance(target, Linger):
+                target.path.lingering -= 1
+                self.give_back(target.path, now)
+            elif target.waiters:
+                self.pass_on(target, now)
+            elif not target.users:
+                self.retire(target, now)
+
+    def mature(self, now: float) -> None:
+        """Let the entries wait in their queues that have become due."""
+        due = self.due
+        while due and due[0][0] <= now:
+            deferral = heapq.heappop(due)
+            _, number, entry, state = deferral
+            if self.where.get(number) is deferral:
+                state.deferred -= 1
+                self.wait(state, entry)
+
+    def next_at(self) -> float | None:
+        """When there is something to do without further news; minus infinity is at once."""
+        if not self.workers:
+            return None
+        if self.ready:
+            return -math.inf
+        timer = self._timers[0][0] if self._timers else math.inf
+        due = self.due[0][0] if self.due else math.inf
+        first = min(timer, due)
+        return first if first < math.inf else None
+
+    # entries
+
+    def wait(self, state: PathQueue, entry: Entry) -> None:
+        """The entry is due."""
+        self.where[entry.entry] = state
+        state.queue.put(entry)
+        expire_time = entry.received_time + state.shaping.options.message_expiration_seconds
+        if expire_time < state.expire_time:  # noqa: PLR1730 - a call of min costs five times as much
+            state.expire_time = expire_time
+        if not state.is_ready:
+            state.is_ready = True
+            self.ready.append(state)
+
+    def defer(self, state: PathQueue, entry: Entry, due_at: float) -> None:
+        """The entry is due at `due_at`."""
+        deferral = (due_at, entry.entry, entry, state)
+        self.where[entry.entry] = deferral
+        state.deferred += 1
+        heapq.heappush(self.due, deferral)

@@ -1,0 +1,506 @@
+"""The scheduler: what may go out now, on which path, at which worker. One object decides for the whole node.
+
+In: entries (`add`), what workers report (`want`, `settled`, `returned`, `closed`, joining and leaving),
+orders of administrators. Out: `plan(now)` gives the messages to workers; `next_at()` says when to call it
+again if nothing happens. After each batch of events the owner calls `plan` once.
+
+Every call gets `now`, monotonic seconds; `wall` is the Unix time of the same moment, used to place due
+times. There is no clock, no I/O and no randomness but the generator passed in.
+
+Invariants, over all workers: the connections of a path that may be open never exceed its limit; the
+receiver never sees more messages in a period than allowed (see `throttle`); an entry is with one slot at a
+time and is never lost: it is resident, granted, or was given back to the caller.
+
+Not here: what is on disk. `add` answers False for an entry that does not fit; the owner keeps it on disk
+and loads it when `hungry` names its path.
+"""
+
+import math
+import random
+from collections.abc import Collection, Iterator, Sequence
+from enum import IntEnum
+
+from outrider.model.changes import Entry
+from outrider.model.dispatch import Settled
+from outrider.model.flow import Outcome, Path
+from outrider.schedule.node import Aside, Node
+from outrider.schedule.paths import PathQueue, PathStats, Suspension
+from outrider.schedule.planner import HostsFor, Order, Planner
+from outrider.schedule.shaping import ShapingTable
+from outrider.schedule.slots import Linger, Slot, Worker
+from outrider.schedule.throttle import BucketState
+
+# Chosen: paths looked at for expired entries in one call of `expired`.
+_EXPIRY_PATHS = 256
+
+BucketStates = dict[str, BucketState]
+
+
+class Fate(IntEnum):
+    """What became of a settled entry."""
+
+    UNKNOWN = 0  # was not granted by this scheduler, or not any more
+    FINISHED = 1
+    RESIDENT = 2  # stays in memory, waiting or soon due
+    EVICTED = 3  # due later; the caller keeps it on disk
+
+
+class Scheduler:
+    """See the module."""
+
+    def __init__(
+        self,
+        table: ShapingTable,
+        hosts_for: HostsFor,
+        rng: random.Random,
+        *,
+        started_at: float | None = None,
+        first_slot: int = 1,
+    ) -> None:
+        """Make an empty scheduler.
+
+        Args:
+            table: Shaping options.
+            hosts_for: Called with a path and the routing domain of an entry when a connection is to be
+                opened: the addresses to try, or None while they are unknown; call `path_ready` then.
+            rng: For jitter.
+            started_at: `now`, when a predecessor may have sent mail until then (anything but a first or
+                a clean start): throttles then assume that it used them fully, and no connection is
+                opened for `settle_seconds`.
+            first_slot: Above every slot number that workers may still hold from a predecessor.
+        """
+        self._node = Node(table, started_at, first_slot)
+        self._planner = Planner(self._node, hosts_for, rng)
+        self._rng = rng
+        self._options = table.options
+        self._quiet_until = -math.inf if started_at is None else started_at + table.options.settle_seconds
+        self._suspension_count = 0
+
+    # workers
+
+    def worker_joined(self, worker: int, log: int) -> None:
+        """A worker can take slots; `log` is the number of its log. Joining again replaces the log."""
+        known = self._node.workers.get(worker)
+        if known is None:
+            self._node.workers[worker] = Worker(worker, log)
+        else:
+            known.log = log
+
+    def worker_left(self, worker: int, now: float) -> list[tuple[Path, list[Entry]]]:
+        """A worker is gone: its entries wait again, its connections count for `settle_seconds` more.
+
+        Call it after what its log says has been settled. Returns the entries that came back.
+        """
+        node = self._node
+        gone = node.workers.pop(worker, None)
+        if gone is None:
+            return []
+        until = now + self._options.settle_seconds
+        back = []
+        for slot in list(gone.slots.values()):
+            state = slot.path
+            entries = list(slot.granted.values())
+            if entries:
+                back.append((state.path, entries))
+                self._take_back(slot, entries)
+                if state.meter is not None:
+                    node.heard(state.meter, len(entries), until, now)
+            if slot.connected:
+                self._disconnect(slot, until, now)
+                state.lingering += 1
+                node.arm(Linger(state), until)
+            self._forget(slot)
+        return back
+
+    def adopt(self, worker: int, slot: int, path: Path, entries: Sequence[Entry], now: float) -> None:
+        """A worker that joined holds this slot and these entries from a predecessor of this scheduler."""
+        node = self._node
+        state = node.path_for(path, now)
+        held = Slot(slot, node.workers[worker], state, now)
+        node.next_slot = max(node.next_slot, slot + 1)
+        node.slots[slot] = state.slots[slot] = held.worker.slots[slot] = held
+        state.connected += 1
+        state.connecting += 1
+        state.pool.take(state)
+        node.total.take(state)
+        if state.connection_meter is not None:
+            state.connection_meter.adopt(1)
+        self.remove([entry.entry for entry in entries])
+        for entry in entries:
+            node.where[entry.entry] = held
+            held.granted[entry.entry] = entry
+        state.granted += len(entries)
+        held.carried = len(entries)
+        if state.meter is not None:
+            state.meter.adopt(len(entries))
+
+    # entries
+
+    def add(self, entry: Entry, site: str, now: float, wall: float) -> bool:
+        """Take an entry that is free to go.
+
+        False when it is not resident: due beyond the horizon, or its path's window is full, which marks the
+        path as having more on disk. An entry that is here already stays as it is.
+        """
+        node = self._node
+        if entry.entry in node.where:
+            return True
+        wait = entry.due_time - wall
+        if wait > self._options.horizon_seconds:
+            return False
+        path = Path(entry.channel, entry.binding, site)
+        state = node.paths.get(path)
+        if state is None:
+            state = node.path_for(path, now)
+        elif state.queue.size + state.deferred >= state.shaping.options.window and not state.admits(
+            state.queue.waiting_of(entry), entry.priority
+        ):
+            state.more = True
+            return False
+        if wait <= 0:
+            node.wait(state, entry)
+        else:
+            node.defer(state, entry, now + wait)
+        return True
+
+    def room(self, path: Path) -> int:
+        """How many more entries the path's window takes."""
+        state = self._node.paths.get(path)
+        return self._node.table.for_path(path).options.window if state is None else state.room()
+
+    def more_on_disk(self, path: Path, more: bool, now: float) -> None:
+        """Say whether the path has due entries on disk; `hungry` names it when there is room for them."""
+        state = self._node.paths.get(path)
+        if state is None:
+            if not more:
+                return
+            state = self._node.path_for(path, now)
+        state.more = more
+        if not more:
+            self._node.hungry.pop(path, None)
+        self._node.mark_ready(state)
+
+    def hungry(self) -> list[Path]:
+        """Paths with more on disk and half their window free. Load, then say `more_on_disk`."""
+        paths = list(self._node.hungry)
+        self._node.hungry.clear()
+        return paths
+
+    def is_resident(self, entry: int) -> bool:
+        """True when the entry is in memory, granted or not."""
+        return entry in self._node.where
+
+    def is_granted(self, entry: int) -> bool:
+        """True when a slot has the entry, or it is set aside to be settled."""
+        return isinstance(self._node.where.get(entry), Slot | Aside)
+
+    def entries(self, path: Path) -> Iterator[Entry]:
+        """The waiting entries of a path, for listings."""
+        state = self._node.paths.get(path)
+        return iter(state.queue) if state is not None else iter(())
+
+    def remove(self, entries: Collection[int]) -> list[Entry]:
+        """Take entries out, to hold, purge or move them; those that are granted or unknown stay out of it."""
+        node = self._node
+        removed: list[Entry] = []
+        waiting: dict[Path, set[int]] = {}
+        for number in entries:
+            place = node.where.get(number)
+            if isinstance(place, PathQueue):
+                waiting.setdefault(place.path, set()).add(number)
+            elif isinstance(place, tuple):
+                del node.where[number]
+                place[3].deferred -= 1
+                node.mark_ready(place[3])
+                removed.append(place[2])
+        for path, numbers in waiting.items():
+            state = node.paths[path]
+            for entry in state.queue.extract(lambda item, numbers=numbers: item.entry in numbers):  # type: ignore[misc]
+                del node.where[entry.entry]
+                removed.append(entry)
+            node.mark_ready(state)
+        return removed
+
+    def reroute(self, path: Path, domain: str) -> list[Entry]:
+        """Take out the waiting entries of a domain that has left the path's site; add them again."""
+        state = self._node.paths.get(path)
+        if state is None:
+            return []
+        moved = state.queue.extract(lambda entry: entry.routing_domain == domain)
+        for entry in moved:
+            del self._node.where[entry.entry]
+        self._node.mark_ready(state)
+        return moved
+
+    def expired(self, wall: float, limit: int = 200) -> list[tuple[Path, list[Entry]]]:
+        """Waiting entries that are past their expiration, about `limit` in one call.
+
+        They are set aside; settle them without a connection and report it with `settled` (slot 0) or give
+        them back with `returned` (slot 0). Each call looks at a bounded number of paths, in turn.
+        """
+        node = self._node
+        found = []
+        for state in node.next_paths(_EXPIRY_PATHS):
+            if state.expire_time > wall:
+                continue
+            seconds = state.shaping.options.message_expiration_seconds
+            entries = state.queue.extract(
+                lambda entry, seconds=seconds: entry.received_time + seconds <= wall,  # type: ignore[misc]
+                limit,
+            )
+            state.expire_time = min(
+                (entry.received_time + seconds for entry in state.queue), default=math.inf
+            )
+            for entry in entries:
+                node.where[entry.entry] = Aside(entry, state.path)
+            node.mark_ready(state)
+            if entries:
+                found.append((state.path, entries))
+                limit -= len(entries)
+                if limit <= 0:
+                    break
+        return found
+
+    # reports of workers
+
+    def want(self, slot: int, count: int, now: float) -> None:
+        """The slot's connection is ready for up to `count` more entries; replaces what it asked before."""
+        held = self._node.slots.get(slot)
+        if held is None or held.closing or not held.connected or count <= 0:
+            return
+        state = held.path
+        if held.connecting:
+            held.connecting = False
+            state.connecting -= 1
+            state.succeeded()
+            if state.connection_meter is not None:
+                self._node.heard(state.connection_meter, 1, now, now)
+        held.want = count
+        if not held.idle:
+            state.wants[slot] = held
+            state.fresh.append(held)
+        self._node.mark_ready(state)
+
+    def settled(self, settled: Settled, now: float, wall: float) -> tuple[Fate, Entry | None]:
+        """An attempt on an entry is durable. Gives its fate and the entry, brought up to date."""
+        node = self._node
+        number = settled.entry
+        slot = node.slots.get(settled.slot)
+        if slot is None:
+            return self._settled_aside(settled, now, wall)
+        entry = slot.granted.pop(number, None)
+        if entry is None:
+            return Fate.UNKNOWN, None
+        state = slot.path
+        state.granted -= 1
+        if state.meter is not None:
+            node.heard(state.meter, 1, now, now)
+        if not slot.connected and not slot.granted:
+            self._forget(slot)
+        del node.where[number]
+        if settled.finished:
+            if not state.granted and not state.queue.size:
+                node.mark_ready(state)
+            return Fate.FINISHED, entry
+        return self._keep(state, entry, settled, now, wall), entry
+
+    def returned(self, slot: int, entries: Sequence[int], now: float) -> None:
+        """Entries come back unattempted, to the head of their lines; slot 0 gives back what was set aside."""
+        node = self._node
+        held = node.slots.get(slot)
+        if held is None:
+            for number in entries:
+                aside = node.where.get(number)
+                if isinstance(aside, Aside):
+                    node.wait(node.path_for(aside.path, now), aside.entry)
+            return
+        back = [held.granted[number] for number in entries if number in held.granted]
+        if not back:
+            return
+        held.returned = True
+        self._take_back(held, back)
+        meter = held.path.meter
+        if meter is not None:
+            meter.release(len(back))
+            node.pass_on(meter, now)
+        if not held.connected and not held.granted:
+            self._forget(held)
+
+    def closed(self, slot: int, failure: Outcome | None, deliveries: int, now: float) -> None:
+        """The slot's connection is gone; `failure` is why it could not be used at all."""
+        held = self._node.slots.get(slot)
+        if held is None or not held.connected:
+            return
+        state = held.path
+        if failure is not None:
+            state.failed(held.opened_at, now, self._rng)
+        elif deliveries:
+            if held.connecting:
+                state.succeeded()
+            if held.returned or held.granted:
+                state.closed_early(deliveries)
+        self._disconnect(held, now, now)
+        self._node.give_back(state, now)
+        if not held.granted:
+            self._forget(held)
+
+    def path_ready(self, path: Path) -> None:
+        """The hosts of the path are known again."""
+        state = self._node.paths.get(path)
+        if state is not None:
+            state.awaits_hosts = False
+            self._node.mark_ready(state)
+
+    # orders
+
+    def suspend(
+        self,
+        *,
+        channel: str = "*",
+        binding: str = "*",
+        site: str = "*",
+        until_at: float = math.inf,
+        reason: str,
+        actor: str,
+    ) -> int:
+        """Stop granting on the paths that match until a time or `resume`; gives the suspension's number."""
+        self._suspension_count += 1
+        suspension = Suspension(channel, binding, site, until_at, reason, actor)
+        self._node.suspensions[self._suspension_count] = suspension
+        self._review_suspensions()
+        return self._suspension_count
+
+    def resume(self, number: int) -> bool:
+        """Lift a suspension; False when there is none of that number."""
+        if self._node.suspensions.pop(number, None) is None:
+            return False
+        self._review_suspensions()
+        return True
+
+    def suspensions(self) -> dict[int, Suspension]:
+        """All suspensions by number."""
+        return dict(self._node.suspensions)
+
+    def _review_suspensions(self) -> None:
+        for state in self._node.paths.values():
+            state.suspension = self._node.suspension_of(state.path)
+            self._node.mark_ready(state)
+
+    # time
+
+    def plan(self, now: float) -> list[Order]:
+        """Everything that can be granted now, as messages to workers, in order."""
+        if now < self._quiet_until:
+            return []
+        if self._node.suspensions:
+            over = [key for key, item in self._node.suspensions.items() if item.until_at <= now]
+            for number in over:
+                self.resume(number)
+        return self._planner.plan(now)
+
+    def next_at(self) -> float | None:
+        """When to call `plan` if nothing happens before; None: only news helps; minus infinity: at once."""
+        at = self._node.next_at()
+        lifts = min((item.until_at for item in self._node.suspensions.values()), default=math.inf)
+        if lifts < math.inf:
+            at = lifts if at is None else min(at, lifts)
+        return at if at is None else max(at, self._quiet_until)
+
+    # reports
+
+    def stats(self, now: float) -> list[PathStats]:
+        """The state of every path, for status and the live view."""
+        return [
+            PathStats(
+                path=state.path,
+                waiting=state.queue.size,
+                deferred=state.deferred,
+                granted=state.granted,
+                connections=state.connected + state.lingering,
+                connecting=state.connecting,
+                idle=sum(1 for slot in state.wants.values() if slot.idle),
+                failures=state.failures,
+                state=state.state(now),
+                more_on_disk=state.more,
+                next_at=state.timer_at if state.timer_at < math.inf else None,
+            )
+            for state in self._node.paths.values()
+        ]
+
+    def connections(self) -> int:
+        """Connections of the node that may be open."""
+        return self._node.total.used
+
+    def snapshot(self, now: float, wall: float) -> BucketStates:
+        """The throttles, for `restore` after a clean stop."""
+        return {
+            key: meter.snapshot(now, wall)
+            for key, meter in self._node.meters.items()
+            if meter.idle_at() > now
+        }
+
+    def restore(self, buckets: BucketStates, now: float, wall: float) -> None:
+        """Take over a snapshot; before anything else."""
+        self._node.remembered = {key: (state, now, wall) for key, state in buckets.items()}
+
+    # parts of the above
+
+    def _settled_aside(self, settled: Settled, now: float, wall: float) -> tuple[Fate, Entry | None]:
+        aside = self._node.where.get(settled.entry)
+        if not isinstance(aside, Aside):
+            return Fate.UNKNOWN, None
+        del self._node.where[settled.entry]
+        if settled.finished:
+            return Fate.FINISHED, aside.entry
+        state = self._node.path_for(aside.path, now)
+        return self._keep(state, aside.entry, settled, now, wall), aside.entry
+
+    def _keep(self, state: PathQueue, entry: Entry, settled: Settled, now: float, wall: float) -> Fate:
+        entry.version = settled.version
+        entry.attempts = settled.attempts
+        entry.due_time = settled.due_time
+        entry.delay_notified = settled.delay_notified
+        wait = settled.due_time - wall
+        if wait > self._options.horizon_seconds:
+            self._node.mark_ready(state)
+            return Fate.EVICTED
+        if wait <= 0:
+            self._node.wait(state, entry)
+        else:
+            self._node.defer(state, entry, now + wait)
+        return Fate.RESIDENT
+
+    def _take_back(self, slot: Slot, entries: Sequence[Entry]) -> None:
+        state = slot.path
+        for entry in entries:
+            del slot.granted[entry.entry]
+            self._node.where[entry.entry] = state
+        state.granted -= len(entries)
+        state.queue.put_back(entries)
+        seconds = state.shaping.options.message_expiration_seconds
+        state.expire_time = min(state.expire_time, min(entry.received_time for entry in entries) + seconds)
+        self._node.mark_ready(state)
+
+    def _disconnect(self, slot: Slot, at: float, now: float) -> None:
+        """The slot's connection ends; it still counts in the pools."""
+        state = slot.path
+        slot.connected = False
+        slot.want = 0
+        state.connected -= 1
+        state.wants.pop(slot.number, None)
+        if slot.connecting:
+            slot.connecting = False
+            state.connecting -= 1
+            if state.connection_meter is not None:
+                self._node.heard(state.connection_meter, 1, at, now)
+        for pool in (self._node.total, state.pool):
+            pool.idle.pop(slot.number, None)
+            if slot.closing:
+                pool.closing -= 1
+        self._node.mark_ready(state)
+
+    def _forget(self, slot: Slot) -> None:
+        self._node.slots.pop(slot.number, None)
+        slot.worker.slots.pop(slot.number, None)
+        slot.path.slots.pop(slot.number, None)
+        self._node.mark_ready(slot.path)

@@ -1,0 +1,143 @@
+"""Sites: the receivers that share a queue, and where their mail goes.
+
+Theory: two domains with the same set of exchangers are one receiver, whatever their preferences, so the
+names of the whole MX set are folded into one site name: the labels that all share are written once,
+`(alt1|alt2)?.mx.example` is `mx.example`, `alt1.mx.example` and `alt2.mx.example`. A configured provider
+takes all domains whose exchangers all match its patterns. A domain that an override names is its own site,
+`@domain`. Routes are kept for as long as DNS said, so one cache serves the whole node.
+
+Invariant: equal sets give equal names, different sets different ones (beyond 100 characters: up to a
+collision of 48 bits of SHA-256).
+
+Standards: RFC 5321 §5.1 (preference, and random order of equal ones).
+"""
+
+import hashlib
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from outrider.model.flow import Host
+from outrider.model.route import Route, RouteFailure
+from outrider.schedule.options import ProviderPattern
+from outrider.schedule.shaping import matches
+
+# Chosen: fits a column of a report and a metrics label.
+_NAME_LENGTH = 100
+_DIGEST_DIGITS = 12
+# A shared top-level domain says nothing; from two labels on it is (nearly always) an organisation.
+_SHARED_LABELS = 2
+
+
+def fold(names: Sequence[str]) -> str:
+    """The site name of a set of exchangers; order, case and repetition do not matter."""
+    distinct = sorted({name.lower().rstrip(".") for name in names})
+    if len(distinct) == 1:
+        folded = distinct[0]
+    else:
+        split = [name.split(".")[::-1] for name in distinct]
+        shared = 0
+        for labels in zip(*split, strict=False):
+            if len(set(labels)) > 1:
+                break
+            shared += 1
+        if shared < _SHARED_LABELS:
+            folded = f"({'|'.join(distinct)})"
+        else:
+            heads = sorted(".".join(labels[shared:][::-1]) for labels in split)
+            mark = "" if heads[0] else "?"
+            suffix = ".".join(split[0][:shared][::-1])
+            folded = f"({'|'.join(head for head in heads if head)}){mark}.{suffix}"
+    if len(folded) <= _NAME_LENGTH:
+        return folded
+    digest = hashlib.sha256(folded.encode()).hexdigest()[:_DIGEST_DIGITS]
+    return f"{folded[: _NAME_LENGTH - _DIGEST_DIGITS - 1]}~{digest}"
+
+
+class SiteTable:
+    """What is known about domains: their site and route, or why they have none."""
+
+    def __init__(
+        self,
+        providers: Sequence[ProviderPattern] = (),
+        capacity: int = 100_000,
+        is_separate: Callable[[str], bool] = lambda _domain: False,
+    ) -> None:
+        """Make an empty table.
+
+        Args:
+            providers: Configured providers, first match wins.
+            capacity: Domains remembered; the one that was put first is forgotten first.
+            is_separate: Says which domains are their own site (`ShapingTable.is_separate`).
+        """
+        self._providers = tuple(providers)
+        self._capacity = capacity
+        self._is_separate = is_separate
+        self._known: OrderedDict[str, tuple[float, str, Route | RouteFailure]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def site_of(self, route: Route) -> str:
+        """The site of a route."""
+        if self._is_separate(route.domain):
+            return f"@{route.domain}"
+        if route.site:
+            return route.site
+        names = [exchanger.name.lower() for exchanger in route.exchangers]
+        for provider in self._providers:
+            if all(any(matches(pattern, name) for pattern in provider.mx) for name in names):
+                return provider.name
+        site = fold(names)
+        return f"{site}:{route.port}" if route.port else site
+
+    def put(self, known: Route | RouteFailure, now: float) -> str:
+        """Remember an answer of the resolver; returns the site, empty for a failure."""
+        site = self.site_of(known) if isinstance(known, Route) else ""
+        self._known[known.domain] = (now + known.valid_seconds, site, known)
+        self._known.move_to_end(known.domain)
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return site
+
+    def needs(self, domain: str, now: float) -> bool:
+        """True when the resolver has to be asked before `domain` can be sent to."""
+        known = self._known.get(domain)
+        return known is None or known[0] <= now
+
+    def site(self, domain: str, now: float) -> str | None:
+        """The site of a domain; None when it has to be resolved, or has no route."""
+        known = self._known.get(domain)
+        return known[1] or None if known is not None and known[0] > now else None
+
+    def get(self, domain: str, now: float) -> tuple[str, Route | RouteFailure] | None:
+        """Site and answer of a domain, or None when it has to be resolved."""
+        known = self._known.get(domain)
+        return known[1:] if known is not None and known[0] > now else None
+
+    def forget(self, domain: str) -> None:
+        """Ask the resolver again next time."""
+        self._known.pop(domain, None)
+
+    def hosts(self, domain: str, now: float, port: int, rng: random.Random) -> tuple[Host, ...] | None:
+        """The addresses to try, in order; None when the domain has to be resolved or has no route.
+
+        Args:
+            domain: Routing domain.
+            now: Monotonic seconds.
+            port: Where the route names none.
+            rng: Shuffles exchangers of equal preference.
+        """
+        known = self.get(domain, now)
+        if known is None or not isinstance(known[1], Route):
+            return None
+        route = known[1]
+        exchangers = list(route.exchangers)
+        if len(exchangers) > 1:
+            rng.shuffle(exchangers)
+            exchangers.sort(key=lambda exchanger: exchanger.preference)
+        return tuple(
+            Host(exchanger.name, address, route.port or port)
+            for exchanger in exchangers
+            for address in exchanger.addresses
+        )

@@ -1,0 +1,166 @@
+"""A throttle that the receiver never sees exceeded: at most N events in any window of one period.
+
+Theory: a permit is given at time g; the event is known to have happened when we hear of it, at f ≥ g; the
+receiver saw it at some t between the two. A permit is given only while
+
+    permits given and not heard of + permits heard of within the last period < N.
+
+Take any window of one period and, of the events that the receiver saw in it, the one whose permit was given
+last, at g. All others were then either not heard of, or heard of at f ≥ t within the period before g. So
+they were counted, and there are at most N - 1 of them. Nothing is assumed about latencies.
+
+Pacing is a second, softer condition: permits are spaced by period / N, so that a receiver sees a steady
+stream. `burst` events may come at once after a pause. Fast rates are paced in steps of 50 ms.
+
+Memory is bounded: over 256 events of history are kept in time buckets, each of which counts until the
+*latest* event in it has left the period.
+
+After a restart (`assumed_until`) the history is unknown. A predecessor is then assumed to have spent the
+whole limit: evenly, at worst `SKEW_SECONDS` late, where events are paced; all of it in the last moment
+where bursts are allowed. Periods up to `SKEW_SECONDS` therefore stay exact whatever happened before.
+
+Invariant: see the first line.
+"""
+
+import math
+from collections import deque
+
+from outrider.schedule.rate import Rate
+
+# Chosen: a receiver's own clock reading may lag behind by a turn of its event loop.
+_GUARD_SECONDS = 0.01
+_GUARD_SHARE = 0.01
+# Chosen: 20 wake-ups a second pace any rate, and nobody measures finer than that.
+_PACE_SECONDS = 0.05
+# Chosen: 0.4 % of the limit is lost to rounding.
+_BUCKETS = 256
+# Chosen: longer than a grant takes to reach the wire when a connection has to be opened first.
+SKEW_SECONDS = 60.0
+# Absorbs rounding of times that are large compared with the spacing.
+_ROUNDING = 1e-6
+
+# What a successor must know: when the next paced permit is due, and (Unix seconds, count) of what was heard.
+BucketState = tuple[float, tuple[tuple[float, int], ...]]
+
+
+class Throttle:
+    """Permits under one rate; all times are monotonic seconds and never go back."""
+
+    __slots__ = (
+        "_burst",
+        "_heard",
+        "_heard_count",
+        "_limit",
+        "_outstanding",
+        "_paced_at",
+        "_period",
+        "_spacing",
+        "_width",
+    )
+
+    def __init__(self, rate: Rate, assumed_until: float | None = None) -> None:
+        """Make a throttle.
+
+        Args:
+            rate: The limit.
+            assumed_until: A predecessor may have used the whole limit until then; None: there was none.
+        """
+        self._limit = rate.limit
+        self._period = rate.seconds + min(_GUARD_SECONDS, rate.seconds * _GUARD_SHARE)
+        self._spacing = rate.seconds / rate.limit
+        self._burst = rate.burst or max(1, int(_PACE_SECONDS / self._spacing))
+        self._width = 0.0 if rate.limit <= _BUCKETS else self._period / _BUCKETS
+        self._outstanding = 0
+        self._heard: deque[list[float]] = deque()  # [first heard, last heard, count]
+        self._heard_count = 0
+        self._paced_at = -math.inf  # when the next permit would be due if permits were exactly spaced
+        if assumed_until is not None:
+            self._assume(assumed_until, skew=self._period if rate.burst else SKEW_SECONDS)
+
+    def _assume(self, until: float, skew: float) -> None:
+        steps = min(self._limit, _BUCKETS)
+        done = 0
+        for step in range(1, steps + 1):
+            upto = self._limit * step // steps
+            self._record(upto - done, min(until, until - self._period * (1 - step / steps) + skew))
+            done = upto
+        self._paced_at = until + self._spacing
+
+    def available(self, now: float) -> int:
+        """Permits that may be given now."""
+        self._forget(now)
+        room = self._limit - self._outstanding - self._heard_count
+        if room <= 0:
+            return 0
+        late = max(0.0, self._paced_at - now) / self._spacing
+        return max(0, min(room, int(self._burst - late + _ROUNDING)))
+
+    def take(self, count: int, now: float) -> None:
+        """Give `count` permits; at most what `available` said."""
+        self._outstanding += count
+        self._paced_at = max(self._paced_at, now) + count * self._spacing
+
+    def adopt(self, count: int) -> None:
+        """`count` permits that a predecessor gave and that were not heard of yet."""
+        self._outstanding += count
+
+    def heard(self, count: int, at: float) -> None:
+        """`count` permits were used, the last one at `at` or before."""
+        self._outstanding -= count
+        self._record(count, at)
+
+    def release(self, count: int) -> None:
+        """`count` permits were not used and never will be."""
+        self._outstanding -= count
+        self._paced_at -= count * self._spacing
+
+    def next_at(self, now: float) -> float:
+        """When a permit becomes available without further news; infinite when only news helps."""
+        self._forget(now)
+        paced_at = self._paced_at - (self._burst - 1) * self._spacing
+        if self._limit - self._outstanding - self._heard_count > 0:
+            return max(now, paced_at)
+        if not self._heard:
+            return math.inf
+        return max(now, paced_at, self._heard[0][1] + self._period)
+
+    def idle_at(self) -> float:
+        """When nothing that happened matters any more; infinite while permits are out."""
+        if self._outstanding:
+            return math.inf
+        return max(self._paced_at, self._heard[-1][1] + self._period if self._heard else -math.inf)
+
+    def snapshot(self, now: float, wall: float) -> BucketState:
+        """What a successor must know, in Unix seconds. Permits that are out count as used now."""
+        shift = wall - now
+        heard = [(last + shift, int(count)) for _, last, count in self._heard]
+        if self._outstanding:
+            heard.append((max([wall, *(at for at, _ in heard)]), self._outstanding))
+        return max(self._paced_at, now - self._period) + shift, tuple(heard)
+
+    def restore(self, state: BucketState, now: float, wall: float) -> None:
+        """Take over what a predecessor's `snapshot` said."""
+        shift = now - wall
+        paced_time, heard = state
+        # A calendar that was set back must not stop the path for longer than one period.
+        self._paced_at = max(self._paced_at, min(paced_time + shift, now + self._period))
+        for at, count in heard:
+            self._record(count, min(at + shift, now))
+
+    def _record(self, count: int, at: float) -> None:
+        heard = self._heard
+        self._heard_count += count
+        if heard:
+            last = heard[-1]
+            at = max(at, last[1])
+            if at == last[1] or at - last[0] < self._width:
+                last[1] = at
+                last[2] += count
+                return
+        heard.append([at, at, count])
+
+    def _forget(self, now: float) -> None:
+        heard = self._heard
+        horizon = now - self._period
+        while heard and heard[0][1] <= horizon:
+            self._heard_count -= int(heard.popleft()[2])
