@@ -1,0 +1,283 @@
+"""Serve an ASGI application on inherited sockets, inside the loop that runs already.
+
+In: an application (Starlette's or a plain one) and listening sockets, TCP or Unix. Out: HTTP/1.1, by
+uvicorn's httptools protocol, with limits that it lacks: octets and count of header fields, a deadline for the
+head and one for the body of each request, no upgrade, no access log, our own log for failures.
+
+Theory: uvicorn's own server installs signal handlers, ticks ten times a second and may exit the process. All
+of that is the lifecycle's business here, so only its protocol is used.
+
+Invariant: a connection that does not complete a request in time is closed; memory per connection is bounded
+by `header_octets` and uvicorn's flow control; after `close` no connection is left.
+
+Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems).
+"""
+
+import asyncio
+import socket
+import ssl
+import traceback
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Any, Final
+
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from outrider.base.clock import Clock
+from outrider.base.log import Log
+
+AsgiApp = Callable[[Any, Any, Any], Any]
+
+_HEADER_TOO_BIG: Final = "The request's header section is too big."
+_QUIET: Final = 100  # above every level of logging: nothing is formatted that nobody hears
+
+
+class HttpLimits(msgspec.Struct, frozen=True):
+    """What a server takes from a client before the application sees it.
+
+    Attributes:
+        header_octets: Request line and header fields together.
+        header_count: Header fields.
+        header_seconds: From connecting, or from the first octet of a further request, to the end of the head.
+        body_seconds: From the end of the head to the end of the body.
+        idle_seconds: Between requests of one connection.
+        connections: At once; more are answered 503.
+    """
+
+    header_octets: int = 65_536
+    header_count: int = 200
+    header_seconds: float = 30.0
+    body_seconds: float = 300.0
+    idle_seconds: float = 60.0
+    connections: int = 1_000
+
+
+class _Report:
+    """Stands where uvicorn expects a logger; says only what failed, without any text of a request."""
+
+    level = _QUIET
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def hasHandlers(self) -> bool:  # noqa: N802 - logging's name
+        return False
+
+    def log(self, *_args: object) -> None: ...
+
+    def info(self, *_args: object, **_more: object) -> None: ...
+
+    def warning(self, *_args: object, **_more: object) -> None: ...
+
+    def error(self, message: str, *_args: object, exc_info: BaseException | None = None) -> None:
+        if exc_info is None:
+            self._log.error("http.failed", reason=message.partition("'")[0][:80])
+            return
+        # Where it happened is code and shown; the exception's text may hold what a client sent and is not.
+        frames = traceback.extract_tb(exc_info.__traceback__)
+        where = [f"{frame.filename}:{frame.lineno}" for frame in frames[-6:]]
+        self._log.error("http.failed", error=type(exc_info).__name__, where=where)
+
+
+class _Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, config: Config, state: ServerState, limits: HttpLimits, report: _Report) -> None:
+        super().__init__(config, state, {})
+        self.logger = report  # type: ignore[assignment]
+        self.access_logger = report  # type: ignore[assignment]
+        self.access_log = False
+        self._limits = limits
+        self._head_octets = 0
+        self._field_octets = 0
+        self._in_head = True
+        self._is_refused = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._set_deadline(self._limits.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._drop_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        if self._in_head:
+            if self._deadline is None:
+                self._set_deadline(self._limits.header_seconds)
+            self._head_octets += len(data)
+            super().data_received(data)
+            if self._in_head and self._head_octets > self._limits.header_octets:  # a field that never ends
+                self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._field_octets = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._field_octets += len(name) + len(value)
+        if len(self.headers) > self._limits.header_count:
+            self._refuse(431, "too_many_headers", "The request has too many header fields.")
+
+    def on_headers_complete(self) -> None:
+        if self._is_refused:
+            return
+        if self.parser.should_upgrade():
+            self._refuse(400, "no_upgrade", "This server does not change to another protocol.")
+            return
+        if self._field_octets + len(self.url) > self._limits.header_octets:
+            self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+            return
+        self._in_head = False
+        self._head_octets = 0
+        self._set_deadline(self._limits.body_seconds)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._is_refused:
+            return
+        self._in_head = True
+        self._drop_deadline()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not ours
+        self._refuse(400, "bad_request", "This is not a valid HTTP request.")
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        """Answer and close. While a response is under way on the connection, only close."""
+        if self._is_refused:
+            return
+        self._is_refused = True
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
+            self.transport.write(_problem(status, code, detail))
+        self.transport.close()
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._drop_deadline()
+        self._deadline = self.loop.call_later(seconds, self._expire)
+
+    def _drop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._in_head and not self._head_octets:
+            self.transport.close()  # nothing was asked, so nothing is answered
+        else:
+            self._refuse(408, "too_slow", "The request did not arrive in time.")
+
+
+_PHRASES: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+def _problem(status: int, code: str, detail: str) -> bytes:
+    title = _PHRASES[status]
+    body = msgspec.json.encode(
+        {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    )
+    head = (
+        f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+class HttpServer:
+    """Serves one application on any number of sockets.
+
+    Args:
+        app: ASGI application; it gets no lifespan events.
+        limits: See `HttpLimits`.
+        clock: Gives the Date field.
+        log: Told about failures.
+        tls: Context of an `https` listener, or None.
+    """
+
+    def __init__(
+        self, app: AsgiApp, limits: HttpLimits, clock: Clock, log: Log, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._tls = tls
+        self._report = _Report(log)
+        self._config = Config(
+            app,
+            http=HttpToolsProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            limit_concurrency=limits.connections,
+            timeout_keep_alive=int(limits.idle_seconds),
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._servers: list[asyncio.Server] = []
+        self._date_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._state.connections)
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The sockets that are listened on."""
+        return [each for server in self._servers for each in server.sockets]
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept on `sockets`, which listen already; they are closed by `close`."""
+        loop = asyncio.get_running_loop()
+        self._tick(loop)
+        for each in sockets:
+            is_unix = each.family == socket.AF_UNIX
+            create = loop.create_unix_server if is_unix else loop.create_server
+            self._servers.append(await create(self._protocol, sock=each, ssl=self._tls))
+
+    async def close(self, seconds: float) -> None:
+        """Stop accepting, let requests under way finish for at most `seconds`, then close everything."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks), timeout=seconds)
+        for task in list(self._state.tasks):
+            task.cancel()
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks))
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        if self._date_timer is not None:
+            self._date_timer.cancel()
+            self._date_timer = None
+
+    def _protocol(self) -> asyncio.Protocol:
+        return _Protocol(self._config, self._state, self._limits, self._report)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Once a second: the Date field of responses (RFC 9110 §6.6.1)."""
+        date = formatdate(self._clock.wall(), usegmt=True).encode("ascii")
+        self._state.default_headers = [(b"date", date)]
+        self._date_timer = loop.call_later(1.0, self._tick, loop)

@@ -1,0 +1,206 @@
+"""One message out of its parts: addresses, subject, text, HTML and further header fields.
+
+In: a `Draft`, and what only the caller can make: message id, date and boundary. Out: the message in octets,
+CRLF line ends, dots not stuffed, every line within RFC 5322's limit, or a `FieldError` that names the
+argument at fault. Attachments have their place in `_body`, as further parts of a multipart/mixed.
+
+Theory: whoever fills in a draft may be an application that passes on what its own users typed. So every
+argument is checked here, where it is written, and the structure does not depend on luck: a part whose text
+holds the boundary is encoded in a way that cannot hold it.
+
+Invariant: a reader finds exactly the fields and bodies of the draft and none besides; text may only have its
+line ends changed to CRLF and one added at its end.
+
+Standards: RFC 5322 §3.6 (fields), RFC 2045 §6 (encodings), RFC 2046 §5.1 (multipart), RFC 2046 §5.1.4
+(alternative), RFC 2231 is not needed until there are file names.
+"""
+
+import re
+from binascii import b2a_base64, b2a_qp
+from typing import Final
+
+import msgspec
+
+from outrider.model.address import Address
+from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, text_field
+
+RESERVED: Final = frozenset(
+    (
+        *("from", "sender", "to", "cc", "bcc", "reply-to", "subject", "date", "message-id"),
+        *(
+            "mime-version",
+            "return-path",
+            "received",
+            "delivered-to",
+            "dkim-signature",
+            "authentication-results",
+        ),
+        *("arc-seal", "arc-message-signature", "arc-authentication-results"),
+    )
+)
+"""Fields that arguments of their own or the server write; chosen, so that nobody has two of them."""
+
+RESERVED_PREFIXES: Final = ("content-", "resent-", "arc-")
+"""Families of fields that describe the body (RFC 2045 §9) or tell where it was (RFC 5322 §3.6.6)."""
+
+SINGLE: Final = frozenset(("in-reply-to", "references", "comments-to", "list-id", "auto-submitted"))
+"""Fields that may stand once (RFC 5322 §3.6, RFC 2919 §3, RFC 3834 §5)."""
+
+_BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
+# `=_` is in no encoded text (RFC 2045 §6.7); 70 characters at most (RFC 2046 §5.1.1)
+
+_MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+|[A-Za-z0-9._-]+@\[[A-Za-z0-9.:-]+\]")
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_BASE64_LINE: Final = 76  # RFC 2045 §6.8
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """An address with the name to show."""
+
+    address: Address
+    name: str = ""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What a message is made of.
+
+    Attributes:
+        author: From.
+        to: To; may be empty.
+        cc: Cc.
+        reply_to: Reply-To.
+        subject: Subject; None leaves the field out.
+        text: Plain text, or None.
+        html: HTML, or None.
+        headers: Further fields in order: name and text.
+    """
+
+    author: Mailbox
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    subject: str | None = None
+    text: str | None = None
+    html: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def write_message(
+    draft: Draft, *, message_id: str, date: str, boundary: str, eight_bit: bool = False
+) -> bytes:
+    """The message.
+
+    Args:
+        draft: Its parts.
+        message_id: `left@right`, without angle brackets.
+        date: Value of the Date field (RFC 5322 §3.3).
+        boundary: Begins with `=_`; not to be guessed by who wrote the text.
+        eight_bit: Text beyond ASCII may go out as 8bit (RFC 6152 §2); else it is encoded.
+
+    Raises:
+        FieldError: An argument cannot be written; its `field` is the path in the draft.
+    """
+    if not _MESSAGE_ID.fullmatch(message_id):
+        raise FieldError("message_id", "is not of the form left@right")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise FieldError("boundary", "is not of the form =_ and 1 to 60 letters, digits, `_`, `.` or `-`")
+    fields = [
+        text_field("Date", date, "date"),
+        address_field("From", [(draft.author.address, draft.author.name, "from/name")]),
+    ]
+    for name, key, mailboxes in (
+        ("To", "to", draft.to),
+        ("Cc", "cc", draft.cc),
+        ("Reply-To", "reply_to", draft.reply_to),
+    ):
+        if mailboxes:
+            fields.append(
+                address_field(
+                    name,
+                    [(box.address, box.name, f"{key}/{number}/name") for number, box in enumerate(mailboxes)],
+                )
+            )
+    if draft.subject is not None:
+        fields.append(text_field("Subject", draft.subject, "subject"))
+    fields.append(b"Message-ID: <%s>\r\n" % message_id.encode("ascii"))
+    fields += _further(draft.headers)
+    fields.append(b"MIME-Version: 1.0\r\n")
+    fields += _body(draft, boundary, eight_bit)
+    return b"".join(fields)
+
+
+def _further(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
+    fields = []
+    seen: set[str] = set()
+    for name, text in headers:
+        field = f"headers/{name}"
+        check_name(name, field)
+        lowered = name.lower()
+        if lowered in RESERVED or lowered.startswith(RESERVED_PREFIXES):
+            raise FieldError(field, "is written by the server or has an argument of its own")
+        if lowered in SINGLE and lowered in seen:
+            raise FieldError(field, "may stand only once")
+        seen.add(lowered)
+        fields.append(text_field(name, text, field))
+    return fields
+
+
+def _body(draft: Draft, boundary: str, eight_bit: bool) -> list[bytes]:
+    """Fields that describe the body, the empty line, and the body."""
+    if draft.text is None or draft.html is None:
+        subtype = b"plain" if draft.html is None else b"html"
+        field = "text" if draft.html is None else "html"
+        return _part(subtype, (draft.text if draft.html is None else draft.html) or "", field, eight_bit, "")
+    delimiter = b"--%s" % boundary.encode("ascii")
+    return [
+        b'Content-Type: multipart/alternative;\r\n boundary="%s"\r\n\r\n' % boundary.encode("ascii"),
+        delimiter,
+        b"\r\n",
+        *_part(b"plain", draft.text, "text", eight_bit, boundary),
+        b"\r\n",
+        delimiter,
+        b"\r\n",
+        *_part(b"html", draft.html, "html", eight_bit, boundary),
+        b"\r\n",
+        delimiter,
+        b"--\r\n",
+    ]
+
+
+def _part(subtype: bytes, text: str, field: str, eight_bit: bool, boundary: str) -> list[bytes]:
+    """A part of text: its fields, the empty line, and its content ending in CRLF."""
+    if "\0" in text:
+        raise FieldError(field, "holds a NUL, which no message may hold")
+    if "\r" in text or "\n" in text:
+        text = _LINE_END.sub("\r\n", text)
+    if text and text[-2:] != "\r\n":
+        text += "\r\n"
+    try:
+        octets = text.encode()
+    except UnicodeEncodeError as error:
+        raise FieldError(field, "holds half of a surrogate pair, which is not a character") from error
+    is_ascii = len(octets) == len(text)
+    charset = b"us-ascii" if is_ascii else b"utf-8"
+    if (is_ascii or eight_bit) and _lines_fit(octets) and not (boundary and boundary in text):
+        encoding = b"7bit" if is_ascii else b"8bit"
+    else:
+        encoding, octets = _encode(octets)
+    return [
+        b"Content-Type: text/%s; charset=%s\r\nContent-Transfer-Encoding: %s\r\n\r\n"
+        % (subtype, charset, encoding),
+        octets,
+    ]
+
+
+def _lines_fit(octets: bytes) -> bool:
+    return len(octets) <= LINE_OCTETS or max(map(len, octets.split(b"\r\n"))) <= LINE_OCTETS
+
+
+def _encode(octets: bytes) -> tuple[bytes, bytes]:
+    """The shorter one of quoted-printable and base64; `octets` end in CRLF."""
+    quoted = b2a_qp(octets, quotetabs=False, istext=True)
+    if len(quoted) <= len(octets) * 4 // 3:
+        return b"quoted-printable", quoted
+    encoded = b2a_base64(octets, newline=False)
+    lines = [encoded[start : start + _BASE64_LINE] for start in range(0, len(encoded), _BASE64_LINE)]
+    return b"base64", b"\r\n".join(lines) + b"\r\n"
