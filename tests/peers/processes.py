@@ -1,0 +1,121 @@
+"""Starts and stops real mail programs for tests: each with its own folder, ports and process id.
+
+In: a command. Out: a running process whose port answers, or an error with what it said. A peer is stopped by
+the process group that was made for it, never by its name.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+PEERS = Path(__file__).resolve().parents[2] / ".peers"
+START_SECONDS = 20.0
+"""Chosen: a peer that does not answer by then has failed, even on a busy machine."""
+POLL_SECONDS = 0.02
+
+
+class PeerError(Exception):
+    """A real program did not do what the test needs of it; the message holds what it said."""
+
+
+def find_program(*candidates: str) -> Path | None:
+    """The first that is executable: an absolute path, a path below .peers, or a name on PATH."""
+    for candidate in candidates:
+        path = Path(candidate)
+        if not path.is_absolute():
+            path = PEERS / candidate
+        if os.access(path, os.X_OK):
+            return path
+        if "/" not in candidate and (found := shutil.which(candidate)):
+            return Path(found)
+    return None
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago, for programs that must be told a number."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def peer_folder(name: str) -> Iterator[Path]:
+    """A folder that the peer's own user can reach (pytest's are closed to other users)."""
+    folder = Path(tempfile.mkdtemp(prefix=f"outrider-{name}-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+    """Returns as soon as `condition` holds.
+
+    Raises:
+        PeerError: It did not hold within `seconds`.
+    """
+    deadline = time.perf_counter() + seconds
+    while not condition():
+        if time.perf_counter() > deadline:
+            raise PeerError(f"not within {seconds:g} s: {what}")
+        time.sleep(POLL_SECONDS)
+
+
+def answers(port: int) -> bool:
+    """True when something accepts connections on the loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], *, port: int, log: Path, cwd: Path, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`command` as a process group of its own, from when `port` answers until the block ends."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise PeerError(f"{command[0]} ended with {process.returncode}: {log.read_text()[-2000:]}")
+            return answers(port)
+
+        try:
+            wait_until(ready, f"{command[0]} answers")
+        except PeerError as error:
+            raise PeerError(f"{error}; it said: {log.read_text()[-2000:]}") from error
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process, then whatever is left of its group."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
