@@ -294,3 +294,38 @@ class WorldOptions(_Options):
 def is_ipv4(address: str) -> bool:
     """True for an IPv4 address, which gets an A record rather than AAAA."""
     return isinstance(ip_address(address), IPv4Address)
+
+
+class LoadOptions(_Options):
+    """What the load generator sends, where, and how fast."""
+
+    host: str = Field(default="127.0.0.1", description="Server to hand messages to.")
+    port: int = Field(default=2525, ge=1, le=65535, description="Its port.")
+    via: Literal["smtp", "http"] = Field(default="smtp", description="Protocol.")
+    http_form: Literal["json", "rfc822"] = Field(default="json", description="Body of HTTP requests.")
+    api_key: str = Field(default="", description="Bearer key for HTTP.", repr=False)
+    count: int = Field(default=0, ge=0, description="Messages to send; 0 is without end.")
+    seconds: float = Field(default=0, ge=0, description="Stop after so long; 0 is without end.")
+    rate: float = Field(default=0, ge=0, description="Messages a second; 0 is as fast as it goes.")
+    size: int = Field(default=2048, ge=256, le=67_108_864, description="Octets of a message.")
+    connections: int = Field(default=10, ge=1, le=10_000, description="Connections at once.")
+    connection_messages: int = Field(
+        default=0, ge=0, description="Messages on a connection before it is opened anew; 0 is no limit."
+    )
+    recipients: int = Field(default=1, ge=1, le=1000, description="Recipients of a message.")
+    domains: tuple[tuple[DomainName, float], ...] = Field(
+        default=(("plain.test", 1.0),), min_length=1, description="Recipients' domains with their weights."
+    )
+    users: int = Field(default=10_000, ge=1, description="Recipients are user0 to user<n-1> of each domain.")
+    sender: str = Field(
+        default="sender@practice.test", pattern=r"^[^@\s<>]+@[^@\s<>]+$", description="MAIL FROM."
+    )
+    run: str = Field(default="run", pattern=r"^[A-Za-z0-9.]+$", description="First part of every number.")
+    seed: int = Field(default=1, description="Seed of the choice of recipients.")
+    pipelined: bool = Field(default=True, description="Send MAIL, RCPT and DATA together where offered.")
+    give_up_seconds: float = Field(
+        default=30, ge=0, description="Fail when the server cannot be reached for so long; 0 is never."
+    )
+    reply_seconds: float = Field(
+        default=300, gt=0, description="Longest wait for a reply; RFC 5321 §4.5.3.2."
+    )

@@ -1,0 +1,154 @@
+"""The HTTP dialogue of one connection of the load generator: `POST /v1/messages`, one after the other.
+
+In: responses. Out: requests on a connection that is kept alive, and the fate of each message in the tally.
+
+Theory: a message counts as acknowledged at 202 (or 200, 201), as refused at any other status. Once a request
+was written, a lost connection leaves its fate unknown. Only bodies with a Content-Length are read: this is a
+tool for our own server on loopback, not a client for the web.
+Standards: RFC 9112 §6.3 (length of a message body), RFC 6750 §2.1 (bearer keys).
+"""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlencode
+
+from outrider.sim.numbered import NUMBER_FIELD
+from outrider.sim.tally import Fate
+from outrider.sim.tickets import Ticket
+
+if TYPE_CHECKING:
+    from outrider.sim.load import Load
+
+_TAKEN = frozenset((200, 201, 202))
+_BUSY = frozenset((429, 503))
+
+
+class HttpHand(asyncio.Protocol):
+    """One connection that hands messages in; see `SmtpHand` for the attributes."""
+
+    def __init__(self, load: "Load") -> None:
+        self._load = load
+        self._tally = load.tally
+        self.closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.waiting_since: float | None = None
+        self.carried = 0
+        self._buffer = b""
+        self._ticket: Ticket | None = None
+        self._orderly = False
+        self._started_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._load.opened(self)
+        self._load.ready(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the fate does not depend on how
+        self.waiting_since = None
+        self._load.gone(self)
+        if self._ticket:
+            self._settle("unknown")
+        if not self.closed.done():
+            self.closed.set_result(self._orderly)
+
+    def start(self, ticket: Ticket) -> None:
+        """Hand in one message."""
+        if self._transport.is_closing():
+            self._load.not_sent(ticket)
+            return
+        self._ticket = ticket
+        self._started_at = self.waiting_since = self._load.now()
+        self._transport.write(self._request(ticket))
+
+    def finish(self) -> None:
+        """Nothing more to do."""
+        self._orderly = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Give the connection up."""
+        self._transport.abort()
+
+    def _request(self, ticket: Ticket) -> bytes:
+        options = self._load.options
+        target, kind = "/v1/messages", "application/json"
+        if options.http_form == "rfc822":
+            envelope = [("from", options.sender), *(("to", recipient) for recipient in ticket.recipients)]
+            target, kind = f"{target}?{urlencode(envelope)}", "message/rfc822"
+            body = self._load.tickets.content(ticket)
+        else:
+            body = json.dumps(
+                {
+                    "from": options.sender,
+                    "to": list(ticket.recipients),
+                    "subject": f"Practice {ticket.number}",
+                    "text": self._load.tickets.text().decode().replace("\r\n", "\n"),
+                    "headers": {NUMBER_FIELD.decode().rstrip(":"): ticket.number},
+                }
+            ).encode()
+        authorization = f"Authorization: Bearer {options.api_key}\r\n" if options.api_key else ""
+        return (
+            f"POST {target} HTTP/1.1\r\nHost: {options.host}:{options.port}\r\n{authorization}"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        status, length, keep = _read_head(self._buffer[:end])
+        if length is None:
+            self._transport.abort()
+            return
+        if len(self._buffer) < end + 4 + length:
+            return
+        body = self._buffer[end + 4 : end + 4 + length]
+        self._buffer = self._buffer[end + 4 + length :]
+        if status >= 200:
+            self._answered(status, body, keep=keep)
+
+    def _answered(self, status: int, body: bytes, *, keep: bool) -> None:
+        self.waiting_since = None
+        self._tally.replies[status] += 1
+        if not self._ticket:
+            self._transport.abort()
+            return
+        if status in _TAKEN:
+            self._tally.latency(self._load.now() - self._started_at)
+            self._settle("acknowledged")
+        else:
+            self._tally.last_reply = f"{status} {body.decode('utf-8', 'replace')[:200]}"
+            self._settle("refused")
+        limit = self._load.options.connection_messages
+        if not keep or (limit and self.carried >= limit):
+            self.finish()
+        elif status in _BUSY:
+            self._load.paused(self)
+        else:
+            self._load.ready(self)
+
+    def _settle(self, fate: Fate) -> None:
+        ticket = self._ticket
+        if ticket:
+            self._ticket = None
+            self._tally.messages[fate] += 1
+            self._tally.fate(fate, ticket.number, ticket.recipients)
+            self.carried += 1
+            self._load.finished()
+
+
+def _read_head(head: bytes) -> tuple[int, int | None, bool]:
+    lines = head.split(b"\r\n")
+    words = lines[0].split()
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    length: int | None = 0 if status in (204, 304) or status < 200 else None
+    keep = words[:1] == [b"HTTP/1.1"]
+    for line in lines[1:]:
+        name, _, value = line.partition(b":")
+        match name.strip().lower():
+            case b"content-length" if value.strip().isdigit():
+                length = int(value)
+            case b"connection" if value.strip().lower() == b"close":
+                keep = False
+    return status, length, keep
