@@ -1,0 +1,1 @@
+"""Taking mail in: SMTP listeners and HTTP injection; bytes become a `Submission` handed to the intake."""

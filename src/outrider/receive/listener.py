@@ -1,0 +1,156 @@
+"""An SMTP listener: the factory of its sessions, their deadlines, and the end of them all.
+
+The owner makes the socket, gives `protocol` to `loop.create_server` (with `ssl=listener.implicit_tls`) and
+runs `run()` as a task for as long as the listener lives: it owns the tasks of AUTH and STARTTLS and looks at
+the deadlines once a second.
+
+Invariant: no session and no task outlives `run`.
+
+Standards: RFC 5321 §4.5.4.2 (receiving), RFC 8314 §3.3 (implicit TLS).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from outrider.base.clock import Clock
+from outrider.base.errors import ConfigError
+from outrider.base.ids import IdSource
+from outrider.base.log import Log
+from outrider.model.ports import Authenticator, Intake
+from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
+from outrider.receive.session import SessionContext, SmtpSession
+from outrider.wire.smtp.content import ContentLimits
+from outrider.wire.smtp.server import ServerLimits
+
+SWEEP_SECONDS = 1.0
+"""Chosen, because deadlines are minutes: one look a second over all sessions costs less than their timers."""
+
+
+def server_limits(options: ListenerOptions, hostname: str) -> ServerLimits:
+    """The machine's limits from the listener's options."""
+    limits = options.limits
+    return ServerLimits(
+        hostname=hostname,
+        content=ContentLimits(
+            message_octets=limits.message_octets,
+            line_octets=limits.line_octets,
+            normalise=options.stray_line_endings is StrayLineEndings.NORMALISE,
+        ),
+        recipients=limits.recipients,
+        errors=limits.errors,
+        idle_commands=limits.idle_commands,
+        starttls=options.tls is TlsMode.STARTTLS,
+        auth=options.offer_auth and (options.tls is not TlsMode.NONE or options.auth_without_tls),
+        auth_without_tls=options.auth_without_tls,
+    )
+
+
+class SmtpListener:
+    """See the module.
+
+    Args:
+        options: What the configuration says.
+        hostname: Our name in the greeting, EHLO and Received.
+        intake: Takes the submissions.
+        authenticator: Checks AUTH.
+        ids: Makes message ids.
+        clock: Time.
+        log: Server log.
+        tls: Server context; needed unless `options.tls` is `none`.
+
+    Raises:
+        ConfigError: TLS is asked for and there is no context.
+    """
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        *,
+        hostname: str,
+        intake: Intake,
+        authenticator: Authenticator,
+        ids: IdSource,
+        clock: Clock,
+        log: Log,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        if options.tls is not TlsMode.NONE and tls is None:
+            raise ConfigError(f"listener {options.name}: tls = {options.tls.value} needs a certificate")
+        self.options = options
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._context = SessionContext(
+            options,
+            hostname=hostname,
+            intake=intake,
+            authenticator=authenticator,
+            ids=ids,
+            clock=clock,
+            log=log.bind(listener=options.name),
+            tls=tls if options.tls is TlsMode.STARTTLS else None,
+            server_limits=server_limits(options, hostname),
+            spawn=self._spawn,
+        )
+        self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
+
+    @property
+    def sessions(self) -> int:
+        """Connections that are open."""
+        return len(self._context.sessions)
+
+    def protocol(self) -> asyncio.Protocol:
+        """A protocol for one connection; pass this method to `loop.create_server`."""
+        return SmtpSession(self._context)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> bool:
+        if self._group is None:
+            work.close()
+            return False
+        self._group.create_task(work)
+        return True
+
+    async def run(self) -> None:
+        """Own the listener's tasks and deadlines until `stop` or cancellation; then close every session."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                while not self._stopping.is_set():
+                    try:
+                        async with asyncio.timeout(SWEEP_SECONDS):
+                            await self._stopping.wait()
+                    except TimeoutError:
+                        self.sweep()
+        finally:
+            self._group = None
+            for session in tuple(self._context.sessions):
+                session.abort()
+
+    def sweep(self) -> None:
+        """End the sessions whose deadline has passed."""
+        now = self._clock.now()
+        for session in tuple(self._context.sessions):
+            if session.deadline_at <= now:
+                session.expire()
+
+    async def drain(self, deadline_at: float) -> None:
+        """Take nothing new, let open transactions end until `deadline_at` (monotonic), then `stop`."""
+        context = self._context
+        context.draining = True
+        for session in tuple(context.sessions):
+            session.drain()
+        if context.sessions:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(deadline_at - self._clock.now()):
+                    await context.emptied.wait()
+        self.stop()
+
+    def stop(self) -> None:
+        """Close every session at once and let `run` return."""
+        self._context.draining = True
+        self._stopping.set()
+        for session in tuple(self._context.sessions):
+            session.abort()

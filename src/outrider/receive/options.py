@@ -1,0 +1,259 @@
+"""Options of one listener; `server` nests them as `[[listener]]`.
+
+Invariant: what is left out is the safe choice: loopback, nobody may relay, AUTH only inside TLS.
+"""
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from outrider.base.errors import AddressError
+from outrider.model.mailbox import parse_domain
+from outrider.wire.smtp.content import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
+
+
+class TlsMode(StrEnum):
+    """How a listener uses TLS."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class StrayLineEndings(StrEnum):
+    """What happens to a bare CR or LF, or a NUL, in a message."""
+
+    REFUSE = "refuse"
+    NORMALISE = "normalise"
+
+
+class Role(StrEnum):
+    """What a listener is for."""
+
+    SUBMISSION = "submission"
+    RELAY = "relay"
+
+
+def _about(unit: str, source: str) -> dict[str, Any]:
+    return {"unit": unit, "source": source}
+
+
+def _network(text: str) -> str:
+    network = ipaddress.ip_network(text, strict=True)
+    if network.prefixlen == 0:
+        raise ValueError("a network of all addresses would make an open relay; name those that may send")
+    return str(network)
+
+
+def _sender_domain(text: str) -> str:
+    if text == "*":
+        return text
+    dot, domain = (".", text[1:]) if text.startswith(".") else ("", text)
+    try:
+        return dot + parse_domain(domain)
+    except AddressError as error:
+        raise ValueError(error.message) from error
+
+
+Network = Annotated[str, AfterValidator(_network)]
+SenderDomain = Annotated[str, AfterValidator(_sender_domain)]
+
+
+class ReceiveLimits(BaseModel):
+    """What one session, message and client may cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    message_octets: int = Field(
+        default=MESSAGE_OCTETS,
+        ge=65_536,
+        le=1 << 30,
+        description="Largest message. Larger ones are read to their end, thrown away and answered with 552.",
+        json_schema_extra=_about(
+            "octets", "chosen, because 25 MiB is what large providers take; RFC 5321 §4.5.3.1.7"
+        ),
+    )
+    recipients: int = Field(
+        default=1000,
+        ge=100,
+        le=100_000,
+        description="Most recipients in a transaction; the rest is answered with 452.",
+        json_schema_extra=_about("recipients", "RFC 5321 §4.5.3.1.8 (at least 100); Postfix's default"),
+    )
+    header_octets: int = Field(
+        default=102_400,
+        ge=4_096,
+        description="Largest header section.",
+        json_schema_extra=_about("octets", "Postfix's header_size_limit"),
+    )
+    header_fields: int = Field(
+        default=1000,
+        ge=50,
+        description="Most header fields.",
+        json_schema_extra=_about("fields", "chosen, because real messages have under 100"),
+    )
+    line_octets: int = Field(
+        default=LINE_LIMIT_OCTETS,
+        ge=998,
+        description="Longest line of a message.",
+        json_schema_extra=_about("octets", "chosen, because programs write HTML in one line"),
+    )
+    mime_depth: int = Field(
+        default=100,
+        ge=1,
+        description="How deeply parts of a message may be nested.",
+        json_schema_extra=_about("levels", "Postfix's mime_nesting_limit"),
+    )
+    hops: int = Field(
+        default=50,
+        ge=10,
+        description="Most Received fields; more is taken for a loop.",
+        json_schema_extra=_about("hops", "RFC 5321 §6.3; Postfix's hopcount_limit"),
+    )
+    errors: int = Field(
+        default=20,
+        ge=1,
+        description="Refused commands since the last accepted message that end the session.",
+        json_schema_extra=_about("errors", "Postfix's smtpd_hard_error_limit"),
+    )
+    idle_commands: int = Field(
+        default=100,
+        ge=5,
+        description="Commands other than MAIL and RCPT since the last accepted message that end the session.",
+        json_schema_extra=_about("commands", "Postfix's smtpd_junk_command_limit"),
+    )
+    auth_failures: int = Field(
+        default=3,
+        ge=1,
+        description="Failed authentications that end the session.",
+        json_schema_extra=_about("failures", "RFC 4954 §9 leaves the number to us; chosen as chasquid does"),
+    )
+    connections: int = Field(
+        default=2000,
+        ge=1,
+        description="Most connections of the listener in one process.",
+        json_schema_extra=_about("connections", "chosen, because one costs about 20 KiB"),
+    )
+    connections_per_client: int = Field(
+        default=50,
+        ge=1,
+        description="Most connections from one address (IPv6: one /64); trusted networks have no such limit.",
+        json_schema_extra=_about("connections", "Postfix's smtpd_client_connection_count_limit"),
+    )
+
+
+class ReceiveDeadlines(BaseModel):
+    """How long a session waits for its client; all are looked at once a second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="Wait for a command.",
+        json_schema_extra=_about("seconds", "RFC 5321 §4.5.3.2.7"),
+    )
+    data_seconds: float = Field(
+        default=180.0,
+        gt=0,
+        description="Wait for the next octets of a message.",
+        json_schema_extra=_about("seconds", "RFC 5321 §4.5.3.2.5"),
+    )
+    message_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="From DATA to the end of the message, however steadily it drips.",
+        json_schema_extra=_about("seconds", "chosen, because 25 MiB over 64 kbit/s take 55 minutes"),
+    )
+    handshake_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="TLS handshake.",
+        json_schema_extra=_about("seconds", "chosen, because a handshake is two round trips"),
+    )
+    answer_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="Our own decision (AUTH, storing); after it the client hears 421.",
+        json_schema_extra=_about("seconds", "RFC 5321 §4.5.3.2.6 gives the client 10 minutes"),
+    )
+
+
+class ListenerOptions(BaseModel):
+    """One SMTP listener."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(
+        default="smtp",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Name in logs, events and metrics.",
+    )
+    role: Role = Field(
+        default=Role.SUBMISSION,
+        description="`submission` completes messages (Message-ID, Date); `relay` leaves them as they are.",
+    )
+    address: str = Field(
+        default="127.0.0.1", description="Address to listen on. The default is not reachable from outside."
+    )
+    port: int = Field(
+        default=2525,
+        ge=0,
+        le=65_535,
+        description="TCP port; 0 lets the system choose.",
+        json_schema_extra=_about("port", "chosen, because it needs no privilege"),
+    )
+    tls: TlsMode = Field(
+        default=TlsMode.NONE, description="`none`, `starttls` (RFC 3207) or `implicit` (RFC 8314 §3.3)."
+    )
+    certificate: FilePath | None = Field(default=None, description="PEM file with the certificate chain.")
+    private_key: FilePath | None = Field(default=None, description="PEM file with the private key.")
+    trusted_networks: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks whose clients may relay without AUTH, as sender domains allow.",
+        json_schema_extra=_about("CIDR", "RFC 6409 §3.3"),
+    )
+    sender_domains: tuple[SenderDomain, ...] = Field(
+        default=("*",),
+        description="Domains that clients in trusted networks may use in MAIL FROM; `*` is any, "
+        "`.example.com` its subdomains. Authenticated users have their own list.",
+    )
+    offer_auth: bool = Field(
+        default=True, description="Offer AUTH PLAIN and LOGIN (RFC 4954) once TLS is active."
+    )
+    require_auth: bool = Field(
+        default=False,
+        description="Relay only for authenticated users; where trusted networks are named, only from there.",
+    )
+    auth_without_tls: bool = Field(
+        default=False, description="Offer AUTH without TLS too. For tests on loopback only."
+    )
+    stray_line_endings: StrayLineEndings = Field(
+        default=StrayLineEndings.REFUSE,
+        description="`refuse` a message with bare CR, bare LF or NUL, or `normalise` it.",
+        json_schema_extra=_about("", "RFC 5321 §2.3.8"),
+    )
+    add_message_id: bool = Field(
+        default=True, description="Add a Message-ID where there is none (RFC 6409 §8.3)."
+    )
+    add_date: bool = Field(default=True, description="Add a Date where there is none (RFC 6409 §8.2).")
+    greeting_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        description="Wait before the greeting; a client that speaks meanwhile is refused.",
+        json_schema_extra=_about("seconds", "RFC 5321 §4.3.1"),
+    )
+    tenant: str = Field(default="default", min_length=1, description="Tenant of mail from trusted networks.")
+    stream: str = Field(default="default", min_length=1, description="Stream of mail that names none.")
+    limits: ReceiveLimits = Field(default_factory=ReceiveLimits, description="Limits.")
+    deadlines: ReceiveDeadlines = Field(default_factory=ReceiveDeadlines, description="Deadlines.")
+
+    @model_validator(mode="after")
+    def _tls_has_files(self) -> "ListenerOptions":
+        if self.tls is not TlsMode.NONE and (self.certificate is None or self.private_key is None):
+            raise ValueError(f"tls = {self.tls.value!r} needs `certificate` and `private_key`")
+        return self

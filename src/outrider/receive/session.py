@@ -1,0 +1,527 @@
+"""One SMTP connection: the server machine joined to a transport, the rules and the intake.
+
+In: octets from the event loop. Out: replies, and submissions handed to the intake, which answers by calling
+`_stored`. There is no task and no timer per command or message: a session notes when it would be too late
+(`deadline_at`) and its listener looks once a second. Only AUTH and STARTTLS wait, as tasks of the listener.
+
+Theory: a deadline moves when a whole command has been read, not with each octet, so dripping octets buys no
+time; inside a message it moves with the octets but never past `message_seconds`.
+
+Invariant: the client hears a 250 after DATA only with the reply that the intake gave; whatever goes wrong
+here ends this session with 421 and touches no other.
+
+Standards: RFC 5321 §4.5.3.2 (deadlines), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
+"""
+
+import asyncio
+import ipaddress
+import ssl
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from outrider.base.clock import Clock
+from outrider.base.ids import IdSource
+from outrider.base.log import Log
+from outrider.model.flow import Envelope, Origin, Submission
+from outrider.model.ports import Authenticator, Intake, Principal
+from outrider.model.reply import Reply
+from outrider.receive.access import Access
+from outrider.receive.nesting import is_nested_deeper
+from outrider.receive.options import ListenerOptions
+from outrider.receive.trace import Tracer, format_peer, refuse_header
+from outrider.wire.smtp import replies
+from outrider.wire.smtp.server import Server, ServerLimits
+from outrider.wire.smtp.server_events import (
+    AuthRequest,
+    DataStart,
+    Helo,
+    MailFrom,
+    MessageEnd,
+    Quit,
+    RcptTo,
+    Reset,
+    StartTls,
+    Violation,
+)
+
+HELD_OCTETS = 65_536
+"""Chosen, because it is one read of the event loop: reading stops while more than this waits."""
+
+LINGER_SECONDS = 10.0
+"""Chosen, because a peer that has not taken our last reply by then is not there."""
+
+
+class SessionContext:
+    """What all sessions of a listener share."""
+
+    __slots__ = (
+        "access",
+        "authenticator",
+        "clients",
+        "clock",
+        "draining",
+        "emptied",
+        "hostname",
+        "ids",
+        "intake",
+        "log",
+        "options",
+        "server_limits",
+        "sessions",
+        "spawn",
+        "tls",
+        "tracer",
+    )
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        *,
+        hostname: str,
+        intake: Intake,
+        authenticator: Authenticator,
+        ids: IdSource,
+        clock: Clock,
+        log: Log,
+        tls: ssl.SSLContext | None,
+        server_limits: ServerLimits,
+        spawn: Callable[[Coroutine[Any, Any, None]], bool],
+    ) -> None:
+        self.options = options
+        self.hostname = hostname
+        self.intake = intake
+        self.authenticator = authenticator
+        self.ids = ids
+        self.clock = clock
+        self.log = log
+        self.tls = tls
+        self.server_limits = server_limits
+        self.spawn = spawn
+        self.access = Access(options)
+        self.tracer = Tracer(
+            hostname, clock, add_message_id=options.add_message_id, add_date=options.add_date
+        )
+        self.sessions: set[SmtpSession] = set()
+        self.clients: dict[str, int] = {}
+        self.draining = False
+        self.emptied = asyncio.Event()
+
+
+class SmtpSession(asyncio.Protocol):
+    """See the module.
+
+    Attributes:
+        deadline_at: When the listener's sweep ends the session.
+    """
+
+    __slots__ = (
+        "_auth_failures",
+        "_client",
+        "_client_key",
+        "_context",
+        "_counted",
+        "_message_deadline_at",
+        "_origin",
+        "_peer_text",
+        "_principal",
+        "_reading_paused",
+        "_running",
+        "_server",
+        "_tls_text",
+        "_transport",
+        "_trusted",
+        "_writing_paused",
+        "deadline_at",
+    )
+
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
+        self._transport: asyncio.Transport | None = None
+        self._server = Server(context.server_limits)
+        self._client = ""
+        self._client_key = ""
+        self._counted = False
+        self._trusted = False
+        self._principal: Principal | None = None
+        self._tls_text: str | None = None
+        self._origin: Origin | None = None
+        self._peer_text = ""
+        self._auth_failures = 0
+        self._running = False
+        self._reading_paused = False
+        self._writing_paused = False
+        self._message_deadline_at = 0.0
+        self.deadline_at = 0.0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there; TLS, where it is implicit, is already active."""
+        context = self._context
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._client = peer[0].partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
+        if transport.get_extra_info("ssl_object") is not None:
+            self._note_tls()
+        self._trusted = context.access.is_trusted(self._client)
+        context.sessions.add(self)
+        self._renew()
+        refusal = self._refuse_connection()
+        if refusal is not None:
+            context.intake.refused(self._current_origin(), "", "", refusal)
+            self._server.abort(refusal)
+            self._flush()
+        elif context.options.greeting_delay_seconds:
+            asyncio.get_running_loop().call_later(context.options.greeting_delay_seconds, self._greet)
+        else:
+            self._greet()
+
+    def _greet(self) -> None:
+        self._server.greet()
+        self._flush()
+
+    def _refuse_connection(self) -> Reply | None:
+        context = self._context
+        limits = context.options.limits
+        if context.draining:
+            return replies.SHUTTING_DOWN
+        if len(context.sessions) > limits.connections:
+            return replies.LISTENER_FULL
+        refusal = context.intake.refusal()
+        if refusal is not None and refusal.code == 421:
+            return refusal
+        self._client_key = client_key(self._client)
+        count = context.clients.get(self._client_key, 0)
+        if count >= limits.connections_per_client and not self._trusted:
+            return replies.TOO_MANY_CONNECTIONS
+        context.clients[self._client_key] = count + 1
+        self._counted = True
+        return None
+
+    def data_received(self, data: bytes) -> None:
+        """Octets from the client."""
+        self._server.feed(data)
+        self._run()
+
+    def eof_received(self) -> bool:
+        """The client stopped sending; without it nobody waits for an answer, so the transport may close."""
+        return self._server.waiting is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
+        """The connection is gone; a message under way in the intake stays there."""
+        context = self._context
+        self._transport = None
+        context.sessions.discard(self)
+        if context.draining and not context.sessions:
+            context.emptied.set()
+        if self._counted:
+            self._counted = False
+            left = context.clients[self._client_key] - 1
+            if left:
+                context.clients[self._client_key] = left
+            else:
+                del context.clients[self._client_key]
+
+    def pause_writing(self) -> None:
+        """The client does not take our replies: nothing more is read or done for it."""
+        self._writing_paused = True
+        self._pause_reading()
+
+    def resume_writing(self) -> None:
+        """It took them."""
+        self._writing_paused = False
+        self._run()
+
+    # What the listener calls
+
+    def expire(self) -> None:
+        """The deadline has passed: say so and close, or drop a connection that does not even take that."""
+        if self._transport is None:
+            return
+        if self._server.closed or self._transport.is_closing():
+            self._transport.abort()
+            return
+        self._end(replies.TIMED_OUT)
+
+    def drain(self) -> None:
+        """Close as soon as no transaction is open."""
+        server = self._server
+        if server.mail is None and server.waiting is None and not server.closed:
+            self._end(replies.SHUTTING_DOWN)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reply: Reply) -> None:
+        self._server.abort(reply)
+        self._flush()
+
+    # The loop of one session
+
+    def _run(self) -> None:
+        """Handle what can be handled now. Not reentrant: an answer given inside it is seen by its loop."""
+        if self._running:
+            return
+        self._running = True
+        server = self._server
+        progress = server.receiving
+        try:
+            while not self._writing_paused and (event := server.next_event()) is not None:
+                progress = True
+                _HANDLERS[type(event)](self, event)
+        except Exception as error:
+            # Not the text: it may quote what the client said.
+            self._context.log.error("receive.session_failed", **_where(error))  # noqa: TRY400 - see above
+            server.abort(replies.INTERNAL_ERROR)
+        finally:
+            self._running = False
+        if self._context.draining:
+            self.drain()
+        self._flush()
+        if progress:
+            self._renew()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        server = self._server
+        output = server.take_output()
+        if transport is None:
+            return
+        if output:
+            transport.write(output)
+        if server.closed:
+            transport.close()
+            self.deadline_at = self._context.clock.now() + LINGER_SECONDS
+        elif server.buffered > HELD_OCTETS:
+            self._pause_reading()
+        elif self._reading_paused and not self._writing_paused and not isinstance(server.waiting, StartTls):
+            self._reading_paused = False
+            transport.resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _renew(self) -> None:
+        server = self._server
+        if server.closed:
+            return
+        deadlines = self._context.options.deadlines
+        now = self._context.clock.now()
+        if server.waiting is not None:
+            self.deadline_at = now + deadlines.answer_seconds
+        elif server.receiving:
+            self.deadline_at = min(now + deadlines.data_seconds, self._message_deadline_at)
+        else:
+            self.deadline_at = now + deadlines.command_seconds
+
+    # What happened
+
+    def _current_origin(self) -> Origin:
+        origin = self._origin
+        if origin is None:
+            options = self._context.options
+            principal = self._principal
+            origin = self._origin = Origin(
+                listener=options.name,
+                protocol=self._server.protocol,
+                client=self._client,
+                helo=self._server.helo,
+                principal=None if principal is None else principal.name,
+                tls=self._tls_text,
+                tenant=options.tenant if principal is None else principal.tenant,
+                stream=options.stream,
+            )
+            self._peer_text = format_peer(origin.helo, origin.client, origin.tls)
+        return origin
+
+    def _refused(self, reply: Reply, recipient: str = "", mail_from: str | None = None) -> None:
+        if mail_from is None:
+            mail = self._server.mail
+            mail_from = "" if mail is None or mail.mail_from is None else str(mail.mail_from)
+        self._context.intake.refused(self._current_origin(), mail_from, recipient, reply)
+
+    def _on_helo(self, _event: Helo) -> None:
+        self._server.accept()
+        self._origin = None
+
+    def _on_mail(self, event: MailFrom) -> None:
+        context = self._context
+        refusal = context.intake.refusal() or context.access.refuse_sender(
+            event.mail_from,
+            trusted=self._trusted,
+            principal=self._principal,
+            can_auth=context.server_limits.auth,
+        )
+        if refusal is None:
+            self._server.accept()
+            return
+        if refusal is replies.AUTH_REQUIRED and not self._server.offers_auth:
+            refusal = replies.TLS_FIRST
+        self._refused(refusal, mail_from="" if event.mail_from is None else str(event.mail_from))
+        self._server.answer(refusal)
+
+    def _on_rcpt(self, event: RcptTo) -> None:
+        refusal = self._context.access.refuse_recipient(trusted=self._trusted, principal=self._principal)
+        if refusal is None:
+            self._server.accept()
+            return
+        self._refused(refusal, str(event.recipient.address))
+        self._server.answer(refusal)
+
+    def _on_data(self, _event: DataStart) -> None:
+        context = self._context
+        self._message_deadline_at = context.clock.now() + context.options.deadlines.message_seconds
+        refusal = context.intake.refusal()
+        if refusal is None:
+            self._server.accept()
+        else:
+            self._refused(refusal)
+            self._server.answer(refusal)
+
+    def _on_message(self, event: MessageEnd) -> None:
+        context = self._context
+        limits = context.options.limits
+        content = event.content
+        header = content.wire[: content.header_octets]
+        lower = header.lower()
+        refusal = refuse_header(header, lower, limits)
+        if refusal is None and is_nested_deeper(content.wire, lower, limits.mime_depth):
+            refusal = replies.TOO_COMPLEX
+        mail = self._server.mail
+        if refusal is not None or mail is None:
+            refusal = refusal or replies.INTERNAL_ERROR
+            self._refused(refusal)
+            self._server.answer(refusal)
+            return
+        origin = self._current_origin()
+        message_id = context.ids.next()
+        parameters = mail.parameters
+        content = context.tracer.add(
+            content, lower, origin, message_id, smtputf8=parameters.smtputf8, peer=self._peer_text
+        )
+        envelope = Envelope(
+            mail.mail_from,
+            tuple(self._server.recipients),
+            parameters.ret,
+            parameters.envid,
+            parameters.smtputf8,
+        )
+        context.intake.submit(
+            Submission(message_id, context.clock.wall(), origin, envelope, content), self._stored
+        )
+
+    def _stored(self, reply: Reply) -> None:
+        """The intake's answer; the client may be gone by now."""
+        if isinstance(self._server.waiting, MessageEnd) and self._transport is not None:
+            self._server.answer(reply)
+            self._run()
+
+    def _on_auth(self, event: AuthRequest) -> None:
+        if not self._context.spawn(self._authenticate(event)):
+            self._server.answer(replies.AUTH_UNAVAILABLE)
+
+    async def _authenticate(self, event: AuthRequest) -> None:
+        reply = replies.AUTH_UNAVAILABLE
+        try:
+            credentials = event.credentials
+            principal = await self._context.authenticator.password(credentials.user, credentials.password)
+            if principal is None:
+                self._auth_failures += 1
+                reply = replies.AUTH_FAILED
+                self._refused(reply)
+            else:
+                self._principal = principal
+                reply = replies.AUTHENTICATED
+        except Exception as error:
+            self._context.log.error("receive.auth_failed", **_where(error))  # noqa: TRY400 - no texts
+        if self._server.waiting is event and self._transport is not None:
+            self._server.answer(reply)
+            self._origin = None
+            if self._auth_failures >= self._context.options.limits.auth_failures:
+                self._server.abort(replies.TOO_MANY_ERRORS)
+            self._run()
+
+    def _on_starttls(self, _event: StartTls) -> None:
+        if self._context.tls is None:
+            self._server.answer(replies.TLS_UNAVAILABLE)
+            return
+        # From here on octets belong to the handshake, and `start_tls` must be the one to read them.
+        self._pause_reading()
+        self._server.accept()
+        output = self._server.take_output()
+        if self._transport is not None:
+            self._transport.write(output)
+        if not self._context.spawn(self._start_tls(self._context.tls)):
+            self.abort()
+
+    async def _start_tls(self, tls: ssl.SSLContext) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport,
+                self,
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=self._context.options.deadlines.handshake_seconds,
+            )
+        except (OSError, ssl.SSLError) as error:  # a time-out is an OSError too
+            self._context.log.info("receive.tls_failed", error=type(error).__name__)
+            secured = None
+        if secured is None:
+            transport.abort()
+            self.connection_lost(None)
+            return
+        self._transport = secured
+        self._reading_paused = False
+        self._principal = None
+        self._server.tls_started()
+        self._note_tls()
+        self._renew()
+
+    def _note_tls(self) -> None:
+        self._server.tls = True
+        self._origin = None
+        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        if secured is not None:
+            cipher = secured.cipher()
+            self._tls_text = f"{secured.version()} {cipher[0] if cipher else 'unknown'}"
+
+    def _on_violation(self, event: Violation) -> None:
+        self._refused(event.reply)
+
+    def _on_nothing(self, _event: Reset | Quit) -> None:
+        """RSET and QUIT need nothing here: the machine has answered them."""
+
+
+def _where(error: Exception) -> dict[str, str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
+    return {"error": type(error).__name__, "place": place}
+
+
+def client_key(client: str) -> str:
+    """What connections are counted by: the address, or the /64 of an IPv6 one (RFC 6177 §2)."""
+    if ":" not in client or client.startswith("::ffff:"):
+        return client
+    return str(ipaddress.ip_network((client, 64), strict=False))
+
+
+_HANDLERS: dict[type, Callable[[SmtpSession, Any], None]] = {
+    Helo: SmtpSession._on_helo,
+    MailFrom: SmtpSession._on_mail,
+    RcptTo: SmtpSession._on_rcpt,
+    DataStart: SmtpSession._on_data,
+    MessageEnd: SmtpSession._on_message,
+    AuthRequest: SmtpSession._on_auth,
+    StartTls: SmtpSession._on_starttls,
+    Violation: SmtpSession._on_violation,
+    Reset: SmtpSession._on_nothing,
+    Quit: SmtpSession._on_nothing,
+}
