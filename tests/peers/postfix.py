@@ -169,7 +169,7 @@ def postfix(
             environment["LD_LIBRARY_PATH"] = str(libraries)
             values["more"] = (
                 f"{more}\nshlib_directory = {libraries}\n"
-                f"import_environment = LD_LIBRARY_PATH={libraries} PATH TZ\n"
+                f"import_environment = MAIL_CONFIG TZ LANG=C LD_LIBRARY_PATH={libraries}\n"
             )
         (folder / "etc" / "main.cf").write_text(MAIN_CF.format(**values))
         (folder / "etc" / "master.cf").write_text(MASTER_CF.format(port=port))
