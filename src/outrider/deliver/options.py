@@ -46,8 +46,8 @@ class DeliveryOptions(BaseModel):
     )
     tls: Literal["opportunistic", "required", "off"] = Field(
         default="opportunistic",
-        description="STARTTLS: use it where offered and go on in clear text where it fails; require it with a "
-        "valid certificate; or never use it.",
+        description="STARTTLS: use it where offered and go on in clear text where it fails; require it with "
+        "a valid certificate; or never use it.",
         json_schema_extra={"source": "RFC 7435 §3"},
     )
     connect_seconds: float = _seconds(
@@ -135,7 +135,7 @@ class DeliveryOptions(BaseModel):
     )
     auth_user: str = Field(
         default="",
-        description="User for a smart host; empty is no authentication. Sent in TLS only.",
+        description="User for a smart host; empty is no authentication. Needs tls = required.",
         json_schema_extra={"source": "RFC 4954 §4"},
     )
     password_file: str = Field(
@@ -155,8 +155,8 @@ class DeliveryOptions(BaseModel):
     def _auth_whole(self) -> "DeliveryOptions":
         if bool(self.auth_user) != bool(self.password_file):
             raise ValueError("auth_user and password_file go together; set both or neither")
-        if self.auth_user and self.tls == "off":
-            raise ValueError('auth_user needs TLS; set tls to "required" (RFC 4954 §4)')
+        if self.auth_user and self.tls != "required":
+            raise ValueError('a password goes only to a host that proved its name: set tls to "required"')
         return self
 
     def source_for(self, address: str) -> str | None:

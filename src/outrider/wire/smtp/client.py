@@ -82,7 +82,8 @@ class SmtpClient:
     Attributes:
         features: What the peer takes; meaningful after `Ready`.
         is_closed: No further octet is read or sent.
-        transactions: How many were put on the wire.
+        replies: How many complete replies came.
+        transactions: How many were taken by `send`.
     """
 
     __slots__ = (
@@ -103,6 +104,7 @@ class SmtpClient:
         "_use_pipelining",
         "features",
         "is_closed",
+        "replies",
         "transactions",
     )
 
@@ -134,6 +136,7 @@ class SmtpClient:
         self._completed = 0
         self.features = Features()
         self.is_closed = False
+        self.replies = 0
         self.transactions = 0
 
     # what the session asks
@@ -154,6 +157,11 @@ class SmtpClient:
     def is_idle(self) -> bool:
         """Ready, and no transaction is unfinished."""
         return self._setup is None and not self.is_closed and not self._underway and self._queued is None
+
+    @property
+    def is_quitting(self) -> bool:
+        """QUIT was said and only its reply is outstanding."""
+        return bool(self._awaiting) and self._awaiting[0] == _QUIT
 
     @property
     def can_send(self) -> bool:
@@ -261,6 +269,7 @@ class SmtpClient:
     def _take_all(self, replies: list[Reply]) -> bool:
         """Take replies in order; False when what follows them no longer counts."""
         for reply in replies:
+            self.replies += 1
             if self._setup is None:
                 self._take(reply)
             else:

@@ -1,0 +1,87 @@
+"""What we say when *we* failed: each a reply of our own that becomes an `Outcome` marked as ours.
+
+All are transient (4xx): nobody has judged the recipient. The text names the host and what happened to it,
+and holds no personal data.
+
+Standards: RFC 3463 §3.5 (X.4.1 no answer, X.4.2 bad connection), RFC 3463 §3.6 (X.5.0), RFC 3463 §3.8
+(X.7.5), RFC 3463 §3.4 (X.3.0, X.3.5).
+"""
+
+from outrider.model.flow import Host, Phase
+from outrider.model.reply import Reply
+
+NO_HOST = Reply(451, "4.4.1", ("No host to try",))
+HELD = Reply(451, "4.7.1", ("Held back before sending",))
+INTERNAL = Reply(451, "4.3.0", ("Internal error in delivery; the server log has the details",))
+UNREADABLE = Reply(451, "4.3.0", ("The message cannot be read from the spool",))
+STOPPING = Reply(451, "4.4.2", ("The server stopped while it waited for the host's reply",))
+PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for this smart host cannot be read",))
+
+_WAITED = {
+    Phase.GREETING: "the greeting",
+    Phase.EHLO: "the reply to EHLO",
+    Phase.STARTTLS: "the TLS handshake",
+    Phase.AUTH: "the reply to AUTH",
+    Phase.MAIL: "the reply to MAIL",
+    Phase.RCPT: "the reply to RCPT",
+    Phase.DATA: "the reply to DATA",
+    Phase.BODY: "the reply to the content",
+}
+
+
+def format_peer(host: Host) -> str:
+    """`address:port`, an IPv6 address in brackets."""
+    return f"[{host.address}]:{host.port}" if ":" in host.address else f"{host.address}:{host.port}"
+
+
+def _named(host: Host) -> str:
+    return f"{host.name} ({format_peer(host)})" if host.name else format_peer(host)
+
+
+def _reason(error: BaseException | None) -> str:
+    """The system's short text for an error; never more than one line."""
+    if error is None:
+        return "the host closed it"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:200]
+
+
+def not_usable(host: Host, why: str) -> Reply:
+    """The host may not be tried from here: address family or source address."""
+    return Reply(451, "4.4.1", (f"{_named(host)}: {why}",))
+
+
+def not_connected(host: Host, error: BaseException) -> Reply:
+    """The system says why."""
+    return Reply(451, "4.4.1", (f"Connecting to {_named(host)} failed: {_reason(error)}",))
+
+
+def connect_timed_out(host: Host, seconds: float) -> Reply:
+    """The host did not even refuse."""
+    return Reply(451, "4.4.1", (f"Connecting to {_named(host)} took over {seconds:g} s",))
+
+
+def lost(host: Host, phase: Phase | None, error: BaseException | None) -> Reply:
+    """The connection ended while something was being waited for."""
+    waited = f" while waiting for {_WAITED[phase]}" if phase in _WAITED else ""
+    return Reply(451, "4.4.2", (f"Connection to {_named(host)} lost{waited}: {_reason(error)}",))
+
+
+def timed_out(host: Host, phase: Phase, seconds: float) -> Reply:
+    """No complete reply within the phase's time-out."""
+    return Reply(451, "4.4.2", (f"{_named(host)}: waited {seconds:g} s for {_WAITED[phase]}",))
+
+
+def blocked(host: Host, seconds: float) -> Reply:
+    """The transport took no more octets."""
+    return Reply(451, "4.4.2", (f"{_named(host)}: took nothing of the content for {seconds:g} s",))
+
+
+def broke_protocol(host: Host, message: str) -> Reply:
+    """What came is no SMTP, or not in its place."""
+    return Reply(451, "4.5.0", (f"{_named(host)}: {message}",))
+
+
+def tls_failed(host: Host, error: BaseException) -> Reply:
+    """The handshake, or the certificate."""
+    return Reply(451, "4.7.5", (f"TLS with {_named(host)} failed: {_reason(error)}",))

@@ -1,0 +1,384 @@
+"""A slot: the right to one connection on a path, and the entries granted to it.
+
+Takes entries, starts a transaction whenever the connection takes one, reports each recipient's outcome, and
+asks for more when what is left would soon be sent.
+
+Theory: an entry is in exactly one place: in the backlog, or in a flight (a transaction that was started). A
+flight is entered before anything can fail and left only by reporting each of its entries; the end of the
+connection empties both. `want` doubles while a batch lasts under `QUICK_SECONDS`, and halves when it lasts
+over `SLOW_SECONDS`, so a fast host is asked for seldom and a slow one holds few entries that others could
+send.
+
+Invariant: each entry is reported exactly once, whatever the host does and whatever fails in here; `closed`
+is last.
+
+Standards: RFC 5321 §4.5.3.1.10 (recipients not taken go with the next transaction).
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from outrider.base.clock import Clock
+from outrider.base.errors import SpoolError
+from outrider.base.log import Log
+from outrider.deliver.options import DeliveryOptions
+from outrider.deliver.ports import ContentSource, DeliveryReport
+from outrider.deliver.smtp import failures
+from outrider.deliver.smtp.connection import Connection
+from outrider.model.changes import Stored
+from outrider.model.dispatch import Granted
+from outrider.model.flow import Content, Host, Outcome, Path, Phase, Traits
+from outrider.model.ports import Guard
+from outrider.model.reply import Reply
+from outrider.wire.smtp.client import SmtpClient
+from outrider.wire.smtp.client_events import Answer, Transaction, TransactionDone
+
+WANT_MAX = 64
+# chosen: a grant costs the dispatcher little at this size, and what a slot holds is out of reach for others
+QUICK_SECONDS = 0.25
+# chosen: four grants a second for each connection are no load
+SLOW_SECONDS = 1.0
+# chosen: entries should not wait for seconds in one slot while another is free
+
+_TRAITS = tuple(Traits(bits) for bits in range(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all slots of a deliverer share."""
+
+    source: ContentSource
+    guard: Guard
+    report: DeliveryReport
+    clock: Clock
+    log: Log
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A transaction that was started for `granted`."""
+
+    granted: list[Granted]
+    started_at: float
+    stored: Stored | None = None
+    transaction: Transaction | None = None
+
+
+class Slot:
+    """See the module.
+
+    Attributes:
+        number: Given by the dispatcher.
+        path: Whose mail.
+        options: Of the path.
+        hosts: To try, in order.
+        connection: None until one is set up.
+    """
+
+    __slots__ = (
+        "_around",
+        "_backlog",
+        "_batch_at",
+        "_batch_size",
+        "_closing",
+        "_completed",
+        "_ended",
+        "_flights",
+        "_log",
+        "_on_end",
+        "_sent",
+        "_want_count",
+        "_wanting",
+        "connection",
+        "hosts",
+        "number",
+        "options",
+        "path",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        path: Path,
+        hosts: Sequence[Host],
+        *,
+        options: DeliveryOptions,
+        around: Surroundings,
+        on_end: "Callable[[Slot, Outcome | None], None]",
+    ) -> None:
+        self.number = number
+        self.path = path
+        self.hosts = hosts
+        self.options = options
+        self.connection: Connection | None = None
+        self._around = around
+        self._log = around.log
+        self._on_end = on_end
+        self._backlog: deque[Granted] = deque()
+        self._flights: deque[_Flight] = deque()
+        self._batch_size = 0
+        self._batch_at = around.clock.now()
+        self._want_count = 1
+        self._wanting = False
+        self._closing = False
+        self._ended = False
+        self._sent = 0
+        self._completed = 0
+
+    # the deliverer calls these
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """Every entry that is in here."""
+        flying = [granted.entry for flight in self._flights for granted in flight.granted]
+        return (*flying, *(granted.entry for granted in self._backlog))
+
+    @property
+    def is_ended(self) -> bool:
+        """`closed` was reported."""
+        return self._ended
+
+    def add(self, entries: Sequence[Granted]) -> None:
+        """More entries; none means that there is nothing now, and that a batch may come unasked."""
+        if not entries:
+            return
+        connection = self.connection
+        if self._ended or (connection is not None and not connection.client.is_ready):
+            self._return(entries)
+            return
+        self._wanting = False
+        self._batch_size = len(entries)
+        self._batch_at = self._around.clock.now()
+        self._backlog.extend(entries)
+        if connection is not None:
+            connection.run()
+
+    def close(self) -> None:
+        """End when what is here is sent."""
+        self._closing = True
+        if self.connection is not None:
+            self.connection.run()
+
+    def drain(self) -> None:
+        """Give back what was not begun, then end."""
+        self._return_backlog()
+        self.close()
+
+    def fail(self, outcome: Outcome) -> None:
+        """No connection could be made: each entry gets `outcome`, and the slot ends."""
+        while self._backlog:
+            granted = self._backlog.popleft()
+            try:
+                stored, _ = self._around.source.read(granted.ref, granted.entry)
+            except Exception as error:
+                self._report_unreadable(granted, error)
+            else:
+                self._report(granted, stored, outcome)
+        self._end(outcome)
+
+    def give_up(self) -> None:
+        """No connection is wanted any more: everything goes back, and the slot ends."""
+        self._return_backlog()
+        self._end(None)
+
+    # the connection calls these
+
+    def pump(self) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        client = connection.client
+        backlog = self._backlog
+        limit = self.options.max_deliveries_per_connection
+        while backlog and self._sent < limit and client.can_send:
+            self._launch(client)
+        if self._sent >= limit:
+            self._return_backlog()
+            client.quit()
+        elif self._closing:
+            if not backlog and client.is_ready:
+                client.quit()
+        elif not self._wanting and len(backlog) <= self._batch_size // 2:
+            self._want(limit - self._sent - len(backlog))
+
+    def idle(self, seconds: float) -> None:
+        connection = self.connection
+        if connection is not None and not self._backlog and seconds >= self.options.idle_seconds:
+            connection.client.quit()
+
+    def transaction_done(self, done: TransactionDone) -> None:
+        for flight in self._flights:
+            if flight.transaction is done.transaction:
+                self._flights.remove(flight)
+                self._settle(flight, done.answers)
+                return
+
+    def connection_ended(self, answer: Answer | None) -> None:
+        for flight in tuple(self._flights):
+            self._drop(flight, failures.INTERNAL)
+        self._return_backlog()
+        failure = None
+        if answer is not None and not self._completed:
+            failure = self._outcome(answer, self._batch_at)
+        self._end(failure)
+
+    # inside
+
+    def _want(self, room: int) -> None:
+        if room <= 0:
+            return
+        if self._batch_size:
+            lasted = self._around.clock.now() - self._batch_at
+            if lasted < QUICK_SECONDS:
+                self._want_count = min(WANT_MAX, self._want_count * 2)
+            elif lasted > SLOW_SECONDS:
+                self._want_count = max(1, self._want_count // 2)
+        self._wanting = True
+        self._around.report.want(self.number, min(self._want_count, room))
+
+    def _launch(self, client: SmtpClient) -> None:
+        """Start a transaction for the first entries of the backlog that are of one message."""
+        backlog = self._backlog
+        first = backlog.popleft()
+        group = [first]
+        while backlog and backlog[0].ref == first.ref:
+            if len(group) >= self.options.max_recipients_per_transaction:
+                break
+            group.append(backlog.popleft())
+        flight = _Flight(group, self._around.clock.now())
+        self._flights.append(flight)
+        try:
+            self._start(client, flight)
+        except Exception as error:
+            self._log.error("deliver.not_started", path=str(self.path), entry=first.entry, error=repr(error))
+            self._drop(flight, failures.INTERNAL)
+
+    def _start(self, client: SmtpClient, flight: _Flight) -> None:
+        around = self._around
+        group = flight.granted
+        try:
+            stored, wire = around.source.read(group[0].ref, group[0].entry)
+        except SpoolError as error:
+            self._flights.remove(flight)
+            for granted in group:
+                self._report_unreadable(granted, error)
+            return
+        flight.stored = stored
+        bits = stored.traits
+        traits = _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits)
+        entries: Sequence[int] = [granted.entry for granted in group]
+        cleared, content = around.guard.clear(stored, entries, Content(wire, traits, stored.header_octets))
+        if len(cleared) < len(group):
+            group = self._hold(flight, frozenset(cleared))
+            if not group:
+                return
+        deliveries = stored.deliveries
+        transaction = flight.transaction = Transaction(
+            stored.mail_from,
+            [deliveries[granted.index].recipient for granted in group],
+            content,
+            stored.ret,
+            stored.envid,
+            stored.smtputf8,
+        )
+        self._sent += 1
+        done = client.send(transaction)
+        if done is not None:
+            self._sent -= 1
+            self.transaction_done(done)
+
+    def _hold(self, flight: _Flight, cleared: frozenset[int]) -> list[Granted]:
+        """Report what the guard did not clear; what is left of the flight."""
+        held = [granted for granted in flight.granted if granted.entry not in cleared]
+        flight.granted = [granted for granted in flight.granted if granted.entry in cleared]
+        if not flight.granted:
+            self._flights.remove(flight)
+        if flight.stored is not None:
+            outcome = self._outcome(Answer(failures.HELD, Phase.QUEUE, ours=True), flight.started_at)
+            for granted in held:
+                self._report(granted, flight.stored, outcome)
+        return flight.granted
+
+    def _settle(self, flight: _Flight, answers: Sequence[Answer | None]) -> None:
+        stored = flight.stored
+        if stored is None:
+            return
+        left: list[Granted] = []
+        answer: Answer | None = None
+        outcome: Outcome | None = None
+        heard = False
+        for granted, each in zip(flight.granted, answers, strict=True):
+            if each is None:
+                left.append(granted)
+                continue
+            if outcome is None or each is not answer:
+                answer = each
+                outcome = self._outcome(each, flight.started_at)
+                heard = heard or not each.ours
+            self._report(granted, stored, outcome)
+        self._completed += heard
+        if not left:
+            return
+        connection = self.connection
+        limit = self.options.max_deliveries_per_connection
+        if connection is not None and connection.client.is_ready and self._sent < limit:
+            self._backlog.extendleft(reversed(left))
+        else:
+            self._return(left)
+
+    def _drop(self, flight: _Flight, reply: Reply) -> None:
+        """End a flight that went wrong on our side."""
+        self._flights.remove(flight)
+        outcome = self._outcome(Answer(reply, Phase.QUEUE, ours=True), flight.started_at)
+        for granted in flight.granted:
+            if flight.stored is not None:
+                self._report(granted, flight.stored, outcome)
+            else:
+                self._report_unreadable(granted, None)
+
+    def _outcome(self, answer: Answer, started_at: float) -> Outcome:
+        connection = self.connection
+        seconds = self._around.clock.now() - started_at
+        if connection is None:
+            return Outcome(answer.reply, answer.phase, answer.ours, seconds=seconds)
+        return Outcome(
+            answer.reply,
+            answer.phase,
+            answer.ours,
+            connection.host.name,
+            connection.peer,
+            connection.source,
+            connection.tls,
+            seconds,
+        )
+
+    def _report(self, granted: Granted, stored: Stored, outcome: Outcome) -> None:
+        try:
+            self._around.report.outcome(self.path, self.number, granted, stored, outcome)
+        except Exception as error:
+            self._log.error(
+                "deliver.report_failed", path=str(self.path), entry=granted.entry, error=repr(error)
+            )
+
+    def _report_unreadable(self, granted: Granted, error: Exception | None) -> None:
+        self._log.error("deliver.unreadable", path=str(self.path), entry=granted.entry, error=repr(error))
+        reply = failures.UNREADABLE if isinstance(error, SpoolError) else failures.INTERNAL
+        outcome = self._outcome(Answer(reply, Phase.QUEUE, ours=True), self._around.clock.now())
+        self._around.report.unreadable(self.path, self.number, granted, outcome)
+
+    def _return(self, entries: Sequence[Granted]) -> None:
+        self._around.report.returned(self.number, tuple(granted.entry for granted in entries))
+
+    def _return_backlog(self) -> None:
+        if self._backlog:
+            backlog = tuple(self._backlog)
+            self._backlog.clear()
+            self._return(backlog)
+
+    def _end(self, failure: Outcome | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._around.report.closed(self.number, failure, self._sent)
+        self._on_end(self, failure)
