@@ -204,10 +204,10 @@ class Node:
             elif isinstance(target, Linger):
                 target.path.lingering -= 1
                 self.give_back(target.path, now)
-            elif target.waiters:
+            else:
                 self.pass_on(target, now)
-            elif not target.users:
-                self.retire(target, now)
+                if not target.users and not target.waiters:
+                    self.retire(target, now)
 
     def mature(self, now: float) -> None:
         """Let the entries wait in their queues that have become due."""

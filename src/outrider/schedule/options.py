@@ -102,7 +102,7 @@ class ShapingOverride(ShapingOptions):
     """
 
     site: str = Field(
-        "*",
+        default="*",
         description="Site of the path.",
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
     )
@@ -112,7 +112,7 @@ class ShapingOverride(ShapingOptions):
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
     )
     binding: str = Field(
-        "*",
+        default="*",
         description="Binding of the path.",
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
     )

@@ -127,7 +127,7 @@ class PathQueue:
         self.lingering = 0
         self.slots: dict[int, Slot] = {}
         self.wants: dict[int, Slot] = {}
-        self.fresh: list[Slot] = []
+        self.fresh: dict[int, Slot] = {}
         self.more = False
         self.suspension: Suspension | None = None
         self.awaits_hosts = False

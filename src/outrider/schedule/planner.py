@@ -83,7 +83,8 @@ class Planner:
             permits = self._permits(state, now)
             if permits <= 0:
                 return
-            _, slot = wants.popitem()
+            number, slot = wants.popitem()
+            state.fresh.pop(number, None)
             if self._must_yield(state, slot):
                 self._close(slot)
                 continue
@@ -131,9 +132,7 @@ class Planner:
         return 0
 
     def _idle(self, state: PathQueue) -> None:
-        for slot in state.fresh:
-            if not slot.want or slot.idle or slot.closing or not slot.connected:
-                continue
+        for slot in state.fresh.values():
             slot.idle = True
             self._out.append((slot.worker.number, Batch(slot.number, ())))
             for pool in (self._node.total, state.pool):
@@ -187,7 +186,12 @@ class Planner:
             permits = self._permits(state, now)
             if permits <= 0 or not self._open_one(state, permits, now):
                 return
-        if state.queue.size and state.connected < state.pool.limit and not state.connecting:
+        if (
+            state.queue.size
+            and not state.wants
+            and not state.connecting
+            and state.pool.used < state.pool.limit
+        ):
             node.arm(state, max(state.last_grant_at, now) + PATIENCE_SECONDS)
 
     def _may_open(self, state: PathQueue, now: float) -> bool:

@@ -32,6 +32,8 @@ from outrider.schedule.throttle import BucketState
 
 # Chosen: paths looked at for expired entries in one call of `expired`.
 _EXPIRY_PATHS = 256
+# The longest period that a rate has a name for.
+_REMEMBERED_SECONDS = 86_400.0
 
 BucketStates = dict[str, BucketState]
 
@@ -194,6 +196,15 @@ class Scheduler:
         """True when a slot has the entry, or it is set aside to be settled."""
         return isinstance(self._node.where.get(entry), Slot | Aside)
 
+    def slot_of(self, entry: int) -> int:
+        """The slot that has the entry; 0 when none has."""
+        place = self._node.where.get(entry)
+        return place.number if isinstance(place, Slot) else 0
+
+    def set_aside(self, entry: Entry, path: Path) -> None:
+        """An entry is being settled without a connection; settle it or give it back with slot 0."""
+        self._node.where[entry.entry] = Aside(entry, path)
+
     def entries(self, path: Path) -> Iterator[Entry]:
         """The waiting entries of a path, for listings."""
         state = self._node.paths.get(path)
@@ -278,7 +289,7 @@ class Scheduler:
         held.want = count
         if not held.idle:
             state.wants[slot] = held
-            state.fresh.append(held)
+            state.fresh[slot] = held
         self._node.mark_ready(state)
 
     def settled(self, settled: Settled, now: float, wall: float) -> tuple[Fate, Entry | None]:
@@ -433,11 +444,16 @@ class Scheduler:
 
     def snapshot(self, now: float, wall: float) -> BucketStates:
         """The throttles, for `restore` after a clean stop."""
-        return {
-            key: meter.snapshot(now, wall)
-            for key, meter in self._node.meters.items()
-            if meter.idle_at() > now
+        recent = wall - _REMEMBERED_SECONDS
+        buckets = {
+            key: state
+            for key, (state, _, _) in self._node.remembered.items()
+            if state[0] > recent or any(at > recent for at, _ in state[1])
         }
+        for key, meter in self._node.meters.items():
+            if meter.idle_at() > now:
+                buckets[key] = meter.snapshot(now, wall)
+        return buckets
 
     def restore(self, buckets: BucketStates, now: float, wall: float) -> None:
         """Take over a snapshot; before anything else."""
@@ -488,6 +504,7 @@ class Scheduler:
         slot.want = 0
         state.connected -= 1
         state.wants.pop(slot.number, None)
+        state.fresh.pop(slot.number, None)
         if slot.connecting:
             slot.connecting = False
             state.connecting -= 1
