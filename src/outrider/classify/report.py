@@ -4,7 +4,7 @@ In: what became of each recipient. Out: the octets of one MIME part each, header
 CRLF, ready to stand between boundaries.
 
 Invariant: whatever the inputs, a field is one line (or folded), visible, and at most 998 octets long.
-Standards: RFC 3464 §2.2 and §2.3 (fields), RFC 6522 §3 and §4 (parts), RFC 6533 §3 and §4 (UTF-8),
+Standards: RFC 3464 §2.2 and RFC 3464 §2.3 (fields), RFC 6522 §3 (parts), RFC 6533 §3 (UTF-8),
 RFC 2046 §5.2.1 (message/rfc822 has no transfer encoding that changes octets).
 """
 

@@ -169,7 +169,7 @@ _TEXTS = (
     (r"\btss0[0-9]\b|unexpected volume|user complaints", "rate-limited", "Yahoo Sender Hub, SMTP errors"),
     (r"\brp-00[1-3]\b", "rate-limited", "Microsoft, Outlook.com postmaster pages"),
     (r"too many recipients", "too-many-recipients", "RFC 5321 §4.5.3.1.10"),
-    (r"\bdmarc\b", "sender-unauthenticated", "RFC 7489 §10.3"),
+    (r"\bdmarc\b", "sender-unauthenticated", "RFC 9989"),
     (r"\bspf\b.{0,60}(fail|reject|not pass|denied)", "sender-unauthenticated", "RFC 7208 §8.4"),
     (r"\bdkim\b.{0,60}(fail|invalid|not)", "sender-unauthenticated", "RFC 6376 §6.3"),
     (r"unauthenticated|not authenticated", "sender-unauthenticated", "Gmail, SMTP error reference 5.7.26"),

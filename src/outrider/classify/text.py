@@ -3,8 +3,8 @@
 In: remote replies, ORCPT and ENVID values, host names, operators' templates. Out: text without anything
 that could end a line, hide itself or reverse the reading order; bounded in length.
 
-Standards: RFC 2047 §2 (encoded words), RFC 6533 §3 (internationalised addresses in 7 bits), RFC 5322 §3.3 (dates),
-RFC 2045 §6.7 and §6.8 (quoted-printable, base64).
+Standards: RFC 2047 §2 (encoded words), RFC 6533 §3 (internationalised addresses in 7 bits),
+RFC 5322 §3.3 (dates), RFC 2045 §6.7 (quoted-printable), RFC 2045 §6.8 (base64).
 """
 
 import base64

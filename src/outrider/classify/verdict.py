@@ -6,8 +6,8 @@ Theory: the reply's first digit decides about the recipient (RFC 5321 §4.2.1), 
 only about the bounce class. There are four exceptions, each on the side of keeping the mail:
 
 - A refusal before MAIL (connect, greeting, EHLO, STARTTLS, AUTH) is about us and this host, not about the
-  recipient. RFC 5321 §3.1 lets a server say 554 to every client and §4.2.2 "no SMTP service here"; RFC 7504
-  §2 adds 521. Another exchanger may take the mail (RFC 5321 §5.1), and a block of our address ends one day.
+  recipient. RFC 5321 §3.1 lets a server say 554 to every client, meaning "no SMTP service here"; RFC 7504 §3
+  adds 521. Another exchanger may take the mail (RFC 5321 §5.1), and a block of our address ends one day.
   So it is transient with site trouble; the message bounces only when it expires.
 - 552 to RCPT is read as 452 (RFC 5321 §4.5.3.1.10), unless its status code says that the message itself
   is too large (RFC 1870 §6.1), which no retry changes.

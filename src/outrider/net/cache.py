@@ -9,7 +9,7 @@ the wire wait for the same answer; when the one who asks is cancelled, the next 
 
 Invariants: at most `cache_entries` entries; at most one fetch per question at a time; a cancelled asker
 takes no one with it.
-Standards: RFC 2308 §5 and §7.1 (negative answers and failures), RFC 8767 §4 and §5 (stale answers).
+Standards: RFC 2308 §5 (negative answers), RFC 2308 §7.1 (failures), RFC 8767 §4 (stale answers).
 """
 
 import asyncio

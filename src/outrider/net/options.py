@@ -58,6 +58,10 @@ def _checked_address(text: str) -> str:
     return text
 
 
+def _checked_bare_address(text: str) -> str:
+    return str(ip_address(text))
+
+
 def _checked_pattern(text: str) -> str:
     bare = text.removeprefix("*.") if text != "*" else ""
     if text != "*" and (not bare or "*" in bare or bare != bare.strip(". \t") or "@" in bare):
@@ -67,6 +71,7 @@ def _checked_pattern(text: str) -> str:
 
 HostPort = Annotated[str, AfterValidator(_checked_host)]
 AddressPort = Annotated[str, AfterValidator(_checked_address)]
+BareAddress = Annotated[str, AfterValidator(_checked_bare_address)]
 DomainPattern = Annotated[str, AfterValidator(_checked_pattern)]
 
 
@@ -217,7 +222,7 @@ class NetOptions(BaseModel):
         default=(),
         description="Networks that MX records and address literals may lead to although not global.",
     )
-    own_addresses: tuple[str, ...] = Field(
+    own_addresses: tuple[BareAddress, ...] = Field(
         default=(),
         description="Public addresses behind which our own listeners are reached (NAT, load balancer).",
     )

@@ -1,6 +1,6 @@
 """What we answer ourselves when a domain has no route: one documented constant for each reason.
 
-Standards: RFC 3463 §3.2 and §3.5 (status codes), RFC 7505 §4.1 (null MX).
+Standards: RFC 3463 §3.2 and RFC 3463 §3.5 (status codes), RFC 7505 §4.1 (null MX).
 """
 
 from outrider.model.reply import Reply

@@ -31,7 +31,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.log import Log
 from outrider.net.answers import Answer, Kind, Status
 from outrider.net.cache import DnsCache
-from outrider.net.exchange import ExchangeError, exchange
+from outrider.net.exchange import ANSWER_RECORDS_MAX, ExchangeError, exchange
 from outrider.net.options import DNS_PORT, NetOptions, split_host_port
 
 EDNS_PAYLOAD_OCTETS = 1_232
@@ -103,6 +103,8 @@ class DnsResolver:
             except _ChainError as error:
                 return self._failed(name, kind, str(error))
             if found is not None:
+                if len(found) >= ANSWER_RECORDS_MAX:
+                    self._log.warning("dns.answer_cut", domain=name, kind=kind.name, kept=len(found))
                 return _positive(found, kind, chain.ttl)
             if not chain.moved:
                 status = Status.NO_NAME if response.rcode() == dns.rcode.NXDOMAIN else Status.NO_DATA
