@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+
 from tools.proofs import pytest_addoption, pytest_configure
 
 __all__ = ["pytest_addoption", "pytest_configure"]
