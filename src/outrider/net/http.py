@@ -112,11 +112,9 @@ class _Protocol(HttpToolsProtocol):
             if self._deadline is None:
                 self._set_deadline(self._limits.header_seconds)
             self._head_octets += len(data)
-            super().data_received(data)
-            if self._in_head and self._head_octets > self._limits.header_octets:  # a field that never ends
-                self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
-            return
         super().data_received(data)
+        if self._in_head and self._head_octets > self._limits.header_octets:  # a field that never ends
+            self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
 
     def on_message_begin(self) -> None:
         self._field_octets = 0

@@ -86,8 +86,8 @@ class HttpOptions(BaseModel):
     )
     text_encoding: Literal["7bit", "8bit"] = Field(
         "7bit",
-        description="How text beyond ASCII goes into messages made from JSON: `7bit` encodes it, so that every "
-        "server takes it; `8bit` sends it as it is.",
+        description="How text beyond ASCII goes into messages made from JSON: `7bit` encodes it, so that "
+        "every server takes it; `8bit` sends it as it is.",
         json_schema_extra=_about("", "RFC 2045 §6, RFC 6152 §2"),
     )
     add_message_id: bool = Field(

@@ -52,7 +52,9 @@ class FieldError(LocalProtocolError):
     """An argument cannot be written into a message.
 
     Attributes:
-        field: Which one, as a path: `subject`, `to/0/name`, `headers/X-Campaign`.
+        field: Which one, as a pointer (RFC 6901 §3) without its first slash: `subject`, `to/0/name`,
+            `headers/X-Campaign`.
+        reason: What is wrong with it.
     """
 
     def __init__(self, field: str, message: str) -> None:

@@ -49,7 +49,7 @@ SINGLE: Final = frozenset(("in-reply-to", "references", "comments-to", "list-id"
 _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
 # `=_` is in no encoded text (RFC 2045 §6.7); 70 characters at most (RFC 2046 §5.1.1)
 
-_MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+|[A-Za-z0-9._-]+@\[[A-Za-z0-9.:-]+\]")
+_MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+|[A-Za-z0-9._-]+@\[[A-Za-z0-9.:-]+\]")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _BASE64_LINE: Final = 76  # RFC 2045 §6.8
 
@@ -133,7 +133,7 @@ def _further(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
     fields = []
     seen: set[str] = set()
     for name, text in headers:
-        field = f"headers/{name}"
+        field = "headers/" + name.replace("~", "~0").replace("/", "~1")
         check_name(name, field)
         lowered = name.lower()
         if lowered in RESERVED or lowered.startswith(RESERVED_PREFIXES):
