@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from outrider.base.errors import AddressError, ConfigError
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table
 from outrider.privacy import credentials
 from outrider.privacy.passwords import Passwords
 
@@ -80,12 +80,13 @@ def _done(*, as_json: bool, text: str, **facts: object) -> None:
     if as_json:
         print_json(facts)
     else:
-        say(text)
+        typer.echo(text)  # not wrapped: a key must survive copying
 
 
 @app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="Login name, as clients give it in AUTH.")],
+    *,
     domain: Domains = [],  # noqa: B006 - typer copies it
     tenant: Tenant = "default",
     from_stdin: FromStdin = False,
@@ -109,6 +110,7 @@ def add(
 @app.command("passwd")
 def passwd(
     name: Annotated[str, typer.Argument(help="Login name.")],
+    *,
     from_stdin: FromStdin = False,
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
@@ -127,6 +129,7 @@ def passwd(
 @app.command("remove")
 def remove(
     name: Annotated[str, typer.Argument(help="Login name.")],
+    *,
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -174,6 +177,7 @@ def list_all(file: UsersFile = None, config: ConfigPath = CONFIG_DEFAULT, as_jso
 @key_app.command("create")
 def key_create(
     key_id: Annotated[str, typer.Argument(help="Id of the key: letters, digits, hyphens.")],
+    *,
     domain: Domains = [],  # noqa: B006 - typer copies it
     tenant: Tenant = "default",
     file: UsersFile = None,
@@ -194,6 +198,7 @@ def key_create(
 @key_app.command("revoke")
 def key_revoke(
     key_id: Annotated[str, typer.Argument(help="Id of the key.")],
+    *,
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
