@@ -1,0 +1,121 @@
+"""The server's log: `base.log.Log` on structlog, as JSON lines or as text for people.
+
+A line says what happened (`event`, a constant), when (`ts`), how bad (`level`), who says it (bound fields)
+and facts. Facts are not personal; in case one is, every text goes through the redaction point like those of
+events.
+
+Theory: structlog's processors run per line, so a filtered level costs about a microsecond; nothing is
+configured globally, so two logs in one process (tests) do not know each other.
+
+Standards: RFC 3339 §5.6 (times).
+"""
+
+import sys
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO
+
+import msgspec
+import structlog
+
+from outrider.base.clock import Clock, format_utc
+from outrider.base.log import Log
+from outrider.record.options import RecordOptions
+from outrider.record.redact import Redactor
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""The levels by name; the numbers are those of Python's logging."""
+
+_EventDict = MutableMapping[str, Any]
+_DEPTH: Final = 4  # chosen: facts are flat; what is nested deeper is shown as its type
+
+
+class ServerLog:
+    """A `base.log.Log` on a structlog logger; `make_log` and `open_log` build one."""
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._logger.debug(event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._logger.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._logger.warning(event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._logger.error(event, **fields)
+
+    def bind(self, **fields: Any) -> "ServerLog":
+        return ServerLog(self._logger.bind(**fields))
+
+
+def open_log(options: RecordOptions, clock: Clock, stream: TextIO | None = None) -> Log:
+    """The log that `options` ask for, on `stream` (standard error) or on the file they name.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    redactor = Redactor(options.redaction, options.text_limit)
+    if options.log_file:
+        file = Path(options.log_file).open("ab", buffering=0)  # noqa: SIM115 - open as long as the process
+        return make_log(options, clock, redactor, file, is_terminal=False)
+    chosen = stream or sys.stderr
+    return make_log(options, clock, redactor, chosen.buffer, is_terminal=chosen.isatty())
+
+
+def make_log(
+    options: RecordOptions, clock: Clock, redactor: Redactor, file: BinaryIO, *, is_terminal: bool
+) -> ServerLog:
+    """A log on a binary file."""
+    is_text = options.log_format == "text" or (options.log_format == "auto" and is_terminal)
+
+    def stamp(_logger: Any, _method: str, fields: _EventDict) -> _EventDict:
+        fields["ts"] = format_utc(clock.wall())
+        return fields
+
+    def redact(_logger: Any, _method: str, fields: _EventDict) -> _EventDict:
+        return {key: _shown(value, redactor, 0) for key, value in fields.items()}
+
+    render: Callable[..., Any] = _render_text(colors=is_terminal) if is_text else _render_json
+    logger = structlog.wrap_logger(
+        structlog.BytesLogger(file),
+        processors=[structlog.processors.add_log_level, stamp, redact, render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[options.log_level]),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+    return ServerLog(logger)
+
+
+def _shown(value: Any, redactor: Redactor, depth: int) -> Any:
+    if isinstance(value, str):
+        return redactor.text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, bytes):
+        return redactor.text(value.decode("utf-8", "replace"))
+    if depth < _DEPTH:
+        if isinstance(value, dict):
+            return {redactor.text(str(key)): _shown(each, redactor, depth + 1) for key, each in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_shown(each, redactor, depth + 1) for each in value]
+    return redactor.text(str(value)) if depth < _DEPTH else type(value).__name__
+
+
+def _render_json(_logger: Any, _method: str, fields: _EventDict) -> bytes:
+    first = {"ts": fields.pop("ts"), "level": fields.pop("level"), "event": fields.pop("event")}
+    return msgspec.json.encode({**first, **fields})
+
+
+def _render_text(*, colors: bool) -> Callable[..., bytes]:
+    render = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", sort_keys=False)
+
+    def encode(logger: Any, method: str, fields: _EventDict) -> bytes:
+        return render(logger, method, fields).encode("utf-8", "replace")
+
+    return encode

@@ -1,0 +1,139 @@
+"""Read event files: the life of one message, the events that match, the newest ones.
+
+In: the directory of event files, of all logs, open and closed. Out: events as plain dicts, ordered by time.
+An open file may be written to meanwhile: its last line counts only when it is whole.
+
+Theory: files are large and a message has few lines, so lines are looked through for the octets of the id
+before anything is decoded. Queue alterations know the entry but not the message: a second look finds those.
+
+Invariant: a line that is no event, for whatever reason, is skipped and never ends a search.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from outrider.record.files import event_paths
+
+_CHUNK: Final = 4 << 20  # chosen: octets searched at once
+_FINAL: Final = {
+    "delivery": "delivered",
+    "bounce": "bounced",
+    "expiration": "expired",
+    "purge": "purged",
+    "discard": "discarded",
+}
+_ALTERATIONS: Final = (b'"type":"hold"', b'"type":"release"', b'"type":"alteration"')
+_DECODER: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def life_of(directory: Path | str, message_id: str) -> list[dict[str, Any]]:
+    """Everything that is written about a message, oldest first."""
+    found = list(_with_any(directory, (f'"message_id":"{message_id}"'.encode(),)))
+    life = [event for event in found if event.get("message_id") == message_id]
+    entries = {event["entry"] for event in life if "entry" in event}
+    if entries:
+        marks = tuple(f'"entry":{entry},'.encode() for entry in sorted(entries))
+        life += [
+            event
+            for event in _with_any(directory, marks, _ALTERATIONS)
+            if event.get("entry") in entries and "message_id" not in event
+        ]
+    return sorted(life, key=lambda event: str(event.get("time", "")))
+
+
+def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each recipient in a message's life, its last event, with `state` added.
+
+    The state is `queued`, `held`, or that of the end: `delivered`, `bounced`, `expired`, `purged` or
+    `discarded`.
+    """
+    states: dict[int, dict[str, Any]] = {}
+    for event in life:
+        entry = event.get("entry")
+        if not isinstance(entry, int):
+            continue
+        before = states.get(entry, {})
+        if before.get("state") in _FINAL.values():
+            continue
+        kind = str(event.get("type"))
+        state = _FINAL.get(kind) or ("held" if kind == "hold" else "queued")
+        states[entry] = {**before, **event, "state": state}
+    return [states[entry] for entry in sorted(states)]
+
+
+def select(
+    directory: Path | str, matches: Callable[[dict[str, Any]], bool], mark: bytes = b""
+) -> Iterator[dict[str, Any]]:
+    """Events that match, file by file. With a `mark`, only lines that hold these octets are decoded."""
+    for event in _with_any(directory, (mark,)):
+        if matches(event):
+            yield event
+
+
+def tail(directory: Path | str, count: int) -> list[dict[str, Any]]:
+    """The `count` newest events of all logs, oldest first."""
+    newest: list[dict[str, Any]] = []
+    for path in event_paths(Path(directory)):
+        lines = _last_lines(path, count)
+        newest += [event for event in map(_decoded, lines) if event is not None]
+        newest.sort(key=lambda event: str(event.get("time", "")))
+        del newest[:-count]
+    return newest
+
+
+def _with_any(
+    directory: Path | str, marks: tuple[bytes, ...], also: tuple[bytes, ...] = (b"",)
+) -> Iterator[dict[str, Any]]:
+    """Events whose line holds one of `marks` and one of `also`."""
+    for path in event_paths(Path(directory)):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:  # it was closed under another name, or removed, since it was listed
+            continue
+        with file:
+            for block in _blocks(file):
+                if not any(mark in block for mark in also) or not any(mark in block for mark in marks):
+                    continue
+                for line in block.split(b"\n"):
+                    if any(mark in line for mark in also) and any(mark in line for mark in marks):
+                        event = _decoded(line)
+                        if event is not None:
+                            yield event
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The file in blocks of whole lines."""
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        block = rest + chunk
+        cut = block.rfind(b"\n") + 1
+        rest = block[cut:]
+        if cut:
+            yield block[:cut]
+
+
+def _last_lines(path: Path, count: int) -> list[bytes]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return []
+    with file:
+        position = file.seek(0, 2)
+        data = b""
+        while position > 0 and data.count(b"\n") <= count:
+            size = min(_CHUNK, position)
+            position -= size
+            file.seek(position)
+            data = file.read(size) + data
+    lines = data.split(b"\n")[:-1]
+    return lines[-count:]
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    try:
+        return _DECODER.decode(line)
+    except msgspec.DecodeError:
+        return None
