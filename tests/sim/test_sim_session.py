@@ -7,9 +7,9 @@ import ssl
 from pathlib import Path
 
 import pytest
-from tests.sim.conftest import Running, WorldMaker
 
 from outrider.base.clock import SystemClock
+from tests.sim.conftest import Running, WorldMaker
 
 PLAIN = """
 [[provider]]

@@ -22,7 +22,7 @@ from outrider.sim.tally import Journal
 app = typer.Typer(add_completion=False)
 
 
-def inject(
+def inject(  # noqa: PLR0917 - typer reads the options from the arguments
     target: Annotated[
         str, typer.Argument(help="Server to hand messages to, as HOST:PORT.")
     ] = "127.0.0.1:2525",
@@ -64,30 +64,26 @@ def inject(
 
       outrider inject --domain big.test=8 --domain small.test=2 --recipients 3 --size 50000
     """
-    try:
-        options = _options(
-            target,
-            via=via,
-            http_form=http_form,
-            api_key=api_key,
-            count=count,
-            seconds=seconds,
-            rate=rate,
-            size=size,
-            connections=connections,
-            connection_messages=connection_messages,
-            recipients=recipients,
-            domains=_domains(domain or ["plain.test"]),
-            sender=sender,
-            run=run_name,
-            seed=seed,
-            pipelined=not lock_step,
-            give_up_seconds=give_up_seconds,
-        )
-        report = run(_run(options, journal, as_json=as_json))
-    except (OutriderError, OSError) as error:
-        typer.echo(f"outrider inject: {error}", err=True)
-        raise typer.Exit(2) from error
+    options = _options(
+        target,
+        via=via,
+        http_form=http_form,
+        api_key=api_key,
+        count=count,
+        seconds=seconds,
+        rate=rate,
+        size=size,
+        connections=connections,
+        connection_messages=connection_messages,
+        recipients=recipients,
+        domains=_domains(domain or ["plain.test"]),
+        sender=sender,
+        run=run_name,
+        seed=seed,
+        pipelined=not lock_step,
+        give_up_seconds=give_up_seconds,
+    )
+    report = run(_run(options, journal, as_json=as_json))
     typer.echo(json.dumps(report) if as_json else summary(report))
 
 
@@ -117,7 +113,10 @@ def _domains(texts: list[str]) -> tuple[tuple[str, float], ...]:
 
 async def _run(options: LoadOptions, path: Path | None, *, as_json: bool) -> dict[str, Any]:
     stopping = Stopping()
-    journal = Journal(path) if path else None
+    try:
+        journal = Journal(path) if path else None
+    except OSError as error:
+        raise ConfigError(f"--journal {path}: {error}") from error
     load = Load(options, clock=SystemClock(), journal=journal)
     try:
         async with asyncio.TaskGroup() as group:
@@ -156,8 +155,9 @@ def summary(report: dict[str, Any]) -> str:
     """The report of a load in one line."""
     messages, latency = report["messages"], report["latency_ms"]
     line = (
-        f"{messages['acknowledged']} acknowledged, {messages['refused']} refused, {messages['unknown']} unknown "
-        f"in {report['seconds']:.1f} s ({report['per_second']:.0f}/s); "
+        f"{messages['acknowledged']} acknowledged, {messages['refused']} refused, "
+        f"{messages['unknown']} unknown"
+        f" in {report['seconds']:.1f} s ({report['per_second']:.0f}/s); "
         f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms; "
         f"{report['connections']} connections, {report['connections_lost']} lost"
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from outrider.base.errors import UnavailableError
 from outrider.net.loop import run
 from outrider.sim.sink import Sink, SinkCounts
 from outrider.sim.stopping import Stopping
@@ -35,8 +36,7 @@ def sink(
     try:
         run(_run(counts, address, port, seconds, until_eof=until_eof, as_json=as_json))
     except OSError as error:
-        typer.echo(f"outrider sink: cannot listen on {address}:{port}: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise UnavailableError(f"cannot listen on {address}:{port}: {error}") from error
     if as_json:
         typer.echo(json.dumps(counts.report()))
     else:

@@ -1,0 +1,398 @@
+"""`outrider demo`: a server, a practice internet and a stream of mail on one screen.
+
+The server and the simulator are processes of their own; the generator runs here. At the end the account is
+drawn up from what the generator was told and what the simulator received.
+"""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live as Screen
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from outrider.base.clock import SystemClock
+from outrider.base.errors import OutriderError, UnavailableError
+from outrider.net.loop import run
+from outrider.server.requests import ask
+from outrider.sim.control import ask_numbers, ask_report
+from outrider.sim.demo import SENDER, demo_load, server_toml
+from outrider.sim.live import Account, Live, Sample, account, sites_of
+from outrider.sim.load import Load
+from outrider.sim.stopping import Stopping
+
+app = typer.Typer(add_completion=False)
+
+SMTP_PORT = 2525
+HTTP_PORT = 8025
+# chosen, because they need no privilege and are the server's defaults; free ones serve when these are in use
+START_SECONDS = 30.0  # chosen, because a start takes a second or two even on a busy machine
+STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
+_PROGRAM = (sys.executable, "-m", "outrider.cli.main")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Everything that runs."""
+
+    smtp_port: int
+    http_port: int
+    api_key: str
+    sim_socket: Path
+    server_socket: Path
+    server: asyncio.subprocess.Process
+    server_log: Path
+
+
+def demo(  # noqa: PLR0917 - typer reads the options from the arguments
+    seconds: Annotated[float, typer.Option(help="End by itself after so long; 0 runs until Ctrl-C.")] = 0,
+    rate: Annotated[float, typer.Option(help="Messages a second.")] = 100,
+    workers: Annotated[int, typer.Option(help="Worker processes of the server.")] = 2,
+    drain_seconds: Annotated[
+        float, typer.Option(help="Wait so long for the queue to empty at the end.")
+    ] = 20,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep configuration, spool and logs here.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The final account as JSON.")] = False,
+) -> None:
+    """Run a server and a practice internet on loopback, send mail through them, and account for each message.
+
+    Exit code 0 says that every acknowledged message was received, bounced, or is in the queue.
+
+    Examples:
+      outrider demo
+
+      outrider demo --seconds 20 --rate 300
+    """
+    with tempfile.TemporaryDirectory(prefix="outrider-demo-") as temporary:
+        place = folder.resolve() if folder else Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        result = run(_demo(place, seconds, rate, workers, drain_seconds, quiet=as_json))
+    if as_json:
+        fields = {name: getattr(result, name) for name in Account.__slots__}
+        typer.echo(json.dumps({**fields, "complete": result.complete}))
+    else:
+        verdict = (
+            "every acknowledged message is accounted for" if result.complete else "MAIL IS UNACCOUNTED FOR"
+        )
+        typer.echo(f"{result.line()}\n{verdict}")
+    if not result.complete:
+        raise typer.Exit(1)
+
+
+async def _demo(
+    place: Path, seconds: float, rate: float, workers: int, drain_seconds: float, *, quiet: bool
+) -> Account:
+    stopping = Stopping()
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(_running(place, workers))
+        if not quiet:
+            typer.echo(by_hand(stage.smtp_port, stage.http_port, stage.api_key))
+        loads = _loads(stage, rate)
+        stopping.after(seconds)
+        async with AsyncExitStack() as shown:
+            show = shown.enter_context(_Display(quiet=quiet))
+            await _send(stage, loads, stopping, show)
+            await _drain(stage, loads, drain_seconds, show)
+        queued = await _queued(stage) or 0
+        await _stop(stage.server, signal.SIGTERM)
+        seen = await ask_numbers(stage.sim_socket)
+    fates = {key: fate for load in loads for key, fate in (load.tally.remembered or {}).items()}
+    return account(fates, seen, queued)
+
+
+def by_hand(smtp_port: int, http_port: int, api_key: str) -> str:
+    """Command lines that send one message, to be pasted into another terminal."""
+    body = json.dumps(
+        {"from": SENDER, "to": ["user1@bigmail.test"], "subject": "By hand", "text": "Hello from curl."}
+    )
+    lines = [
+        "Send a message by hand:",
+        f"  swaks --server 127.0.0.1:{smtp_port} --from {SENDER} --to user1@bigmail.test",
+    ]
+    if api_key:
+        lines.append(
+            f"  curl -sS http://127.0.0.1:{http_port}/v1/messages -H 'Authorization: Bearer {api_key}' "
+            f"-H 'Content-Type: application/json' -d '{body}'"
+        )
+    return "\n".join(lines)
+
+
+# what runs
+
+
+@asynccontextmanager
+async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
+    sim_socket = place / "sim.sock"
+    with (place / "sim.log").open("wb") as sim_log, (place / "server.log").open("wb") as server_log:
+        sim = await asyncio.create_subprocess_exec(
+            *_PROGRAM, "sim", "--json", "--until-eof", "--control", str(sim_socket),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=sim_log,
+            start_new_session=True,
+        )  # fmt: skip
+        server = None
+        try:
+            ready = await _ready_line(sim, place / "sim.log")
+            smtp_port, http_port = _port(SMTP_PORT), _port(HTTP_PORT)
+            users, api_key = await _make_key(place)
+            config = place / "outrider.toml"
+            config.write_text(
+                server_toml(
+                    folder=place / "state",
+                    workers=workers,
+                    smtp_port=smtp_port,
+                    http_port=http_port,
+                    dns_port=ready["dns_port"],
+                    exchanger_port=ready["smtp_port"],
+                    users_file=users,
+                )
+            )
+            server = await asyncio.create_subprocess_exec(
+                *_PROGRAM, "serve", "-c", str(config),
+                stdin=asyncio.subprocess.DEVNULL, stdout=server_log, stderr=server_log,
+                start_new_session=True,
+            )  # fmt: skip
+            stage = _Stage(
+                smtp_port,
+                http_port,
+                api_key,
+                sim_socket,
+                place / "state" / "run" / "control.sock",
+                server,
+                place / "server.log",
+            )
+            await _wait_for_server(stage)
+            yield stage
+        finally:
+            if server is not None:
+                await _stop(server, signal.SIGTERM)
+            await _stop(sim, signal.SIGINT)
+
+
+async def _ready_line(sim: asyncio.subprocess.Process, log: Path) -> dict[str, Any]:
+    if sim.stdout is None:
+        raise UnavailableError("the simulator was started without a pipe")
+    async with asyncio.timeout(START_SECONDS):
+        line = await sim.stdout.readline()
+    if not line:
+        raise UnavailableError(f"the simulator did not start:\n{_tail(log)}")
+    ready: dict[str, Any] = json.loads(line)
+    return ready
+
+
+async def _make_key(place: Path) -> tuple[Path | None, str]:
+    """A users file with one API key for the demo's sender."""
+    users = place / "users.toml"
+    maker = await asyncio.create_subprocess_exec(
+        *_PROGRAM, "user", "add-key", "demo", "--users-file", str(users), "--json",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, errors = await maker.communicate()
+    if maker.returncode:
+        raise UnavailableError(f"no API key could be made:\n{errors.decode(errors='replace')}")
+    return users, str(json.loads(out)["key"])
+
+
+async def _wait_for_server(stage: _Stage) -> None:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not await _greets(stage.smtp_port):
+                if stage.server.returncode is not None:
+                    raise UnavailableError(f"the server ended at once:\n{_tail(stage.server_log)}")
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"the server did not greet within {START_SECONDS:.0f} s:\n{_tail(stage.server_log)}"
+        ) from error
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+async def _greets(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        return (await reader.readline()).startswith(b"220")
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+async def _stop(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(number)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _port(wanted: int) -> int:
+    """`wanted` where it is free, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found: int = sock.getsockname()[1]
+            return found
+    raise UnavailableError("no port is free on 127.0.0.1")
+
+
+# what is sent and counted
+
+
+def _loads(stage: _Stage, rate: float) -> list[Load]:
+    clock = SystemClock()
+    loads = [
+        Load(demo_load("smtp", stage.smtp_port, rate=rate, api_key=stage.api_key), clock=clock, remember=True)
+    ]
+    if stage.api_key:
+        options = demo_load("http", stage.http_port, rate=rate, api_key=stage.api_key)
+        loads.append(Load(options, clock=clock, remember=True))
+    return loads
+
+
+async def _send(stage: _Stage, loads: list[Load], stopping: Stopping, show: "_Display") -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(_watch(stage, loads, show))
+            stopper = group.create_task(_stop_loads(stopping.event, loads))
+            async with asyncio.TaskGroup() as senders:
+                for load in loads:
+                    senders.create_task(load.run())
+            watcher.cancel()
+            stopper.cancel()
+    except* OutriderError as failures:
+        raise _first(failures) from None
+
+
+async def _stop_loads(event: asyncio.Event, loads: list[Load]) -> None:
+    await event.wait()
+    for load in loads:
+        load.stop()
+
+
+async def _watch(stage: _Stage, loads: list[Load], show: "_Display") -> None:
+    while True:
+        show.add(await _sample(stage, loads))
+        await asyncio.sleep(1)
+
+
+async def _sample(stage: _Stage, loads: list[Load]) -> Sample:
+    report = await ask_report(stage.sim_socket)
+    counts = [load.tally.recipients for load in loads]
+    return Sample(
+        at=loads[0].now(),
+        acknowledged=sum(count["acknowledged"] for count in counts),
+        refused=sum(count["refused"] for count in counts),
+        unknown=sum(count["unknown"] for count in counts),
+        queued=await _queued(stage),
+        sites=sites_of(report),
+    )
+
+
+async def _queued(stage: _Stage) -> int | None:
+    try:
+        status: dict[str, Any] = await ask(stage.server_socket, "status")
+    except OutriderError:
+        return None  # a process that restarts does not answer for a moment; the view says so
+    alive: int = status["queue"]["alive"]
+    return alive
+
+
+async def _drain(stage: _Stage, loads: list[Load], seconds: float, show: "_Display") -> None:
+    ends_at = loads[0].now() + seconds
+    while loads[0].now() < ends_at:
+        sample = await _sample(stage, loads)
+        show.add(sample)
+        if sample.queued == 0:
+            return
+        await asyncio.sleep(1)
+
+
+def _first(group: BaseExceptionGroup[OutriderError]) -> OutriderError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+# what is shown
+
+
+class _Display:
+    """A live table on a terminal, one line a second elsewhere, nothing when quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = Live()
+        self._console = Console()
+        self._screen: Screen | None = None
+
+    def __enter__(self) -> "_Display":
+        if self._console.is_terminal and not self._quiet:
+            self._screen = Screen(console=self._console, refresh_per_second=2)
+            self._screen.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._screen:
+            self._screen.stop()
+
+    def add(self, sample: Sample) -> None:
+        self._live.add(sample)
+        if self._screen:
+            self._screen.update(_panel(self._live))
+        elif not self._quiet:
+            sys.stdout.write(f"{self._live.line()}\n")
+            sys.stdout.flush()
+
+
+def _panel(live: Live) -> Panel:
+    table = Table("provider", expand=True, box=None)
+    for heading in ("delivered", "/s", "deferred", "/s", "bounced", "/s", "connections"):
+        table.add_column(heading, justify="right")
+    table.add_column("last refusal", ratio=1, no_wrap=True)
+    sample = live.current
+    if sample:
+        for name, site in sample.sites.items():
+            delivered, deferred, bounced = live.site_rates(name)
+            table.add_row(
+                name,
+                *(str(site.delivered), f"{delivered:.0f}"),
+                *(str(site.deferred), f"{deferred:.0f}"),
+                *(str(site.bounced), f"{bounced:.0f}"),
+                str(site.connections),
+                Text(site.last_reply, style="dim"),
+            )
+    return Panel(
+        Group(Text(live.line(), no_wrap=True), table), title="Outrider", subtitle="Ctrl-C drains and ends"
+    )
+
+
+app.command()(demo)
+
+if __name__ == "__main__":
+    app()
