@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from outrider.base.errors import ConfigError, UnavailableError
 from outrider.cli import demo, inject, sim, sink
+from outrider.server.configuration import load
+from outrider.sim.demo import server_toml
 
 RUNNER = CliRunner()
 WORLD = """
@@ -75,6 +77,8 @@ def test_inject_in_words_and_its_faults(tmp_path: Path) -> None:
     result = RUNNER.invoke(inject.app, [target, "--count", "5", "--domain", "a.test=2", "--lock-step"])
     assert result.stdout.startswith("5 acknowledged, 0 refused, 0 unknown")
     assert ended(process)["messages"] == 5
+    gone = RUNNER.invoke(inject.app, [target, "--give-up-seconds", "0.01", "--json"])
+    assert isinstance(gone.exception, UnavailableError)
     for arguments, fault in (
         (["nowhere"], "a target is HOST:PORT"),
         (["127.0.0.1:99999"], "--port"),
@@ -102,3 +106,23 @@ def test_lines_to_paste() -> None:
     assert "swaks --server 127.0.0.1:2525" in text
     assert "Bearer key" in text
     assert "curl" not in demo.by_hand(2525, 8025, "")
+
+
+@pytest.mark.parametrize("users", [None, Path("/var/empty/users.toml")])
+def test_the_demo_writes_a_configuration_that_the_server_takes(tmp_path: Path, users: Path | None) -> None:
+    path = tmp_path / "outrider.toml"
+    path.write_text(
+        server_toml(
+            folder=tmp_path / "state",
+            workers=2,
+            smtp_port=2525,
+            http_port=8025,
+            dns_port=5353,
+            exchanger_port=2600,
+            users_file=users,
+        )
+    )
+    settings = load(path)
+    assert settings.listener[0].port == 2525
+    assert settings.server.sockets_directory == tmp_path / "state" / "run"
+    assert settings.shaping.default.smtp_port == 2600

@@ -75,7 +75,7 @@ def answers(message: dns.message.Message) -> list[str]:
     ("name", "kind", "rcode", "expected"),
     [
         ("big.test", "MX", "NOERROR", ["300 20 mx6.big.test.", "300 5 mx1.big.test."]),
-        ("BIG.test", "MX", "NOERROR", ["300 20 mx6.big.test.", "300 5 mx1.big.test."]),
+        ("EXTRA.test", "TXT", "NOERROR", ['7 "v=spf1 -all"']),
         ("d1.many.test", "MX", "NOERROR", ["300 20 mx6.big.test.", "300 5 mx1.big.test."]),
         ("d2.many.test", "MX", "NXDOMAIN", []),
         ("many.test", "MX", "NOERROR", []),

@@ -71,7 +71,7 @@ def test_all_faults_come_at_once() -> None:
 
 def test_a_missing_file_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("world") / "none.toml"
-    with pytest.raises(ConfigError, match="none.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
         load_world(path)
 
 

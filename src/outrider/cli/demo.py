@@ -26,12 +26,13 @@ from rich.text import Text
 from outrider.base.clock import SystemClock
 from outrider.base.errors import OutriderError, UnavailableError
 from outrider.net.loop import run
+from outrider.privacy.credentials import make_key
 from outrider.server.requests import ask
 from outrider.sim.control import ask_numbers, ask_report
 from outrider.sim.demo import SENDER, demo_load, server_toml
 from outrider.sim.live import Account, Live, Sample, account, sites_of
 from outrider.sim.load import Load
-from outrider.sim.stopping import Stopping
+from outrider.sim.stopping import Stopping, first_failure
 
 app = typer.Typer(add_completion=False)
 
@@ -147,7 +148,7 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
         try:
             ready = await _ready_line(sim, place / "sim.log")
             smtp_port, http_port = _port(SMTP_PORT), _port(HTTP_PORT)
-            users, api_key = await _make_key(place)
+            users, api_key = _make_key(place)
             config = place / "outrider.toml"
             config.write_text(
                 server_toml(
@@ -193,17 +194,11 @@ async def _ready_line(sim: asyncio.subprocess.Process, log: Path) -> dict[str, A
     return ready
 
 
-async def _make_key(place: Path) -> tuple[Path | None, str]:
+def _make_key(place: Path) -> tuple[Path, str]:
     """A users file with one API key for the demo's sender."""
     users = place / "users.toml"
-    maker = await asyncio.create_subprocess_exec(
-        *_PROGRAM, "user", "add-key", "demo", "--users-file", str(users), "--json",
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, errors = await maker.communicate()
-    if maker.returncode:
-        raise UnavailableError(f"no API key could be made:\n{errors.decode(errors='replace')}")
-    return users, str(json.loads(out)["key"])
+    users.unlink(missing_ok=True)
+    return users, make_key(users, "demo", "default", frozenset((SENDER.partition("@")[2],)))
 
 
 async def _wait_for_server(stage: _Stage) -> None:
@@ -286,8 +281,8 @@ async def _send(stage: _Stage, loads: list[Load], stopping: Stopping, show: "_Di
                     senders.create_task(load.run())
             watcher.cancel()
             stopper.cancel()
-    except* OutriderError as failures:
-        raise _first(failures) from None
+    except ExceptionGroup as failures:
+        raise first_failure(failures) from None
 
 
 async def _stop_loads(event: asyncio.Event, loads: list[Load]) -> None:
@@ -332,11 +327,6 @@ async def _drain(stage: _Stage, loads: list[Load], seconds: float, show: "_Displ
         if sample.queued == 0:
             return
         await asyncio.sleep(1)
-
-
-def _first(group: BaseExceptionGroup[OutriderError]) -> OutriderError:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 # what is shown

@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.text import Text
 
 from outrider.base.clock import SystemClock
-from outrider.base.errors import ConfigError, OutriderError
+from outrider.base.errors import ConfigError
 from outrider.net.loop import run
 from outrider.sim.load import Load
 from outrider.sim.options import LoadOptions
-from outrider.sim.stopping import Stopping
+from outrider.sim.stopping import Stopping, first_failure
 from outrider.sim.tally import Journal
 
 app = typer.Typer(add_completion=False)
@@ -128,8 +128,8 @@ async def _run(options: LoadOptions, path: Path | None, *, as_json: bool) -> dic
             finally:
                 for helper in helpers:
                     helper.cancel()
-    except* OutriderError as failures:
-        raise failures.exceptions[0] from None
+    except ExceptionGroup as failures:
+        raise first_failure(failures) from None
     finally:
         if journal:
             journal.close()

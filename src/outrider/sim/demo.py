@@ -86,7 +86,7 @@ state_directory = "{folder}"
 port = {smtp_port}
 trusted_networks = ["127.0.0.0/8"]
 
-[http]
+[[http]]
 port = {http_port}
 
 [net]

@@ -19,6 +19,7 @@ from outrider.base.errors import UnavailableError
 from outrider.sim.load_http import HttpHand
 from outrider.sim.load_smtp import SmtpHand
 from outrider.sim.options import LoadOptions
+from outrider.sim.stopping import first_failure
 from outrider.sim.tally import Journal, Tally
 from outrider.sim.tickets import Ticket, Tickets
 
@@ -58,7 +59,6 @@ class Load:
         self._idle: deque[Hand] = deque()
         self._hands: set[Hand] = set()
         self._in_flight = 0
-        self._exhausted = False
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         self._started_at = clock.now()
@@ -86,8 +86,8 @@ class Load:
                     for _ in range(self.options.connections):
                         group.create_task(self._keep_open())
                 sweeper.cancel()
-        except* UnavailableError as failures:
-            raise _first(failures) from None
+        except ExceptionGroup as failures:
+            raise first_failure(failures) from None
         finally:
             self._ended_at = self.now()
             self.unsent = len(self._again)
@@ -131,7 +131,6 @@ class Load:
         self._in_flight -= 1
         self.tally.resent += 1
         self._again.append(ticket)
-        self._exhausted = False
 
     # inside
 
@@ -141,7 +140,7 @@ class Load:
 
     def _pump(self) -> None:
         while self._idle:
-            if self._stopping or self._exhausted:
+            if self._over():
                 self._idle.popleft().finish()
                 continue
             wait = self._wait_seconds()
@@ -151,7 +150,6 @@ class Load:
                 return
             ticket = self._again.popleft() if self._again else self.tickets.next()
             if ticket is None:
-                self._exhausted = True
                 continue
             self._in_flight += 1
             self._idle.popleft().start(ticket)
@@ -167,7 +165,7 @@ class Load:
         return self._started_at + self.tickets.issued / rate - self.now()
 
     def _over(self) -> bool:
-        return self._stopping or (self._exhausted and not self._again)
+        return self._stopping or (self.tickets.all_issued and not self._again)
 
     async def _keep_open(self) -> None:
         options = self.options
@@ -206,8 +204,3 @@ class Load:
                     hand.abort()
             if self._journal:
                 await asyncio.get_running_loop().run_in_executor(None, self._journal.sync)
-
-
-def _first(group: ExceptionGroup[UnavailableError]) -> UnavailableError:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first

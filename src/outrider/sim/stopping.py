@@ -39,3 +39,9 @@ class Stopping:
         if self.event.is_set() and self._main:
             self._main.cancel()
         self.event.set()
+
+
+def first_failure(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of a task group: the one to tell, as the others follow from it or equal it."""
+    first = group.exceptions[0]
+    return first_failure(first) if isinstance(first, BaseExceptionGroup) else first

@@ -36,10 +36,15 @@ class Tickets:
         self._padding = _LINE * (options.size // len(_LINE) + 1)
         self.issued = 0
 
+    @property
+    def all_issued(self) -> bool:
+        """True when every message has been given out."""
+        return bool(self._options.count) and self.issued >= self._options.count
+
     def next(self) -> Ticket | None:
         """The next message, or None when all have been given out."""
         options = self._options
-        if options.count and self.issued >= options.count:
+        if self.all_issued:
             return None
         self.issued += 1
         if options.recipients == 1:
