@@ -28,6 +28,7 @@ class Arrived(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         deliveries: For each entry (channel, binding, routing_domain, priority, not_before_time).
+        message_id: The message's id, so that it can be asked for by it.
     """
 
     first_entry: int
@@ -37,6 +38,7 @@ class Arrived(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size: int
     received_time: float
     deliveries: tuple[tuple[str, str, str, int, float], ...]
+    message_id: str = ""
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -50,6 +52,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         attempts: Attempts made.
         due_time: Unix seconds.
         delay_notified: A delay notice went out.
+        held: Put on hold, with the reason; empty is not.
     """
 
     slot: int
@@ -59,6 +62,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempts: int = 0
     due_time: float = 0.0
     delay_notified: bool = False
+    held: str = ""
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -1,0 +1,292 @@
+"""The dispatcher's checkpoint in SQLite: entries alive, positions covered. Used by one thread at a time.
+
+Theory: it is a cache of the logs. Each write is one transaction that takes the state and the log positions
+that this state covers together, so the logs are replayed from there. Rows carry a checksum, because SQLite
+has none; when anything in the file is wrong it is put aside and everything is rebuilt from the logs.
+
+Invariant: `entries` as of a commit is exactly what the logs up to `logs` say.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from google_crc32c import value
+
+from outrider.model.changes import ContentRef, Entry
+from outrider.model.dispatch import Position
+from outrider.spool.filters import QueueFilter
+from outrider.spool.frames import FORMAT, FormatError, encode
+from outrider.spool.table import QueueKey
+
+_COLUMNS = (
+    "entry, channel, binding, routing_domain, due, held, log, segment, place, length, number, tenant, "
+    "stream, priority, size, received, version, attempts, notified, message_id"
+)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS logs (
+    log INTEGER PRIMARY KEY, segment, place, events_segment, events_place, dead);
+CREATE TABLE IF NOT EXISTS entries (
+    entry INTEGER PRIMARY KEY, channel, binding, routing_domain, due REAL, held, log, segment, place, length,
+    number, tenant, stream, priority, size, received REAL, version, attempts, notified, message_id, crc);
+CREATE INDEX IF NOT EXISTS entries_due
+    ON entries (routing_domain, binding, channel, due, entry) WHERE held = '';
+CREATE INDEX IF NOT EXISTS entries_message ON entries (message_id);
+CREATE TABLE IF NOT EXISTS spans (
+    log, segment, creator, low, high, PRIMARY KEY (log, segment, creator)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS finished (log, page, bits, PRIMARY KEY (log, page)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS early (entry INTEGER PRIMARY KEY, states);
+"""
+_SELECT = f"SELECT {_COLUMNS}, crc FROM entries "  # noqa: S608 - constant
+_DUE = (
+    _SELECT
+    + "WHERE routing_domain = ? AND binding = ? AND channel = ? AND held = '' AND (due, entry) > (?, ?) "
+    "ORDER BY due, entry LIMIT ?"
+)
+_BUSY_SECONDS = 5.0  # chosen: only a person with a shell can hold the file
+_VARIABLES_MAX = 500  # below SQLITE_MAX_VARIABLE_NUMBER, 999 in old builds
+
+
+class CheckpointDamagedError(Exception):
+    """The checkpoint cannot be trusted; it is rebuilt from the logs."""
+
+
+class LogRow(NamedTuple):
+    """How far a log is covered, how far its events are synced, and whether its writer is gone."""
+
+    position: Position
+    events: Position
+    dead: bool
+
+
+class Span(NamedTuple):
+    """In `segment` of `log` there may be entries that `creator` numbered from `low` to `high`."""
+
+    log: int
+    segment: int
+    creator: int
+    low: int
+    high: int
+
+
+class Ask(NamedTuple):
+    """A question for rows of `key` behind `marker`: `limit` of them, and one more to know what comes next."""
+
+    key: QueueKey
+    marker: tuple[float, int]
+    limit: int
+
+
+class Write(NamedTuple):
+    """One checkpoint: everything that changed."""
+
+    upserts: Sequence[Entry]
+    deletes: Sequence[int]
+    logs: dict[int, LogRow]
+    spans: Sequence[Span]
+    dropped_segments: Sequence[tuple[int, int]]
+    finished: Sequence[tuple[int, int, bytes]]
+    early: Sequence[tuple[int, bytes]]
+    recovering: bool
+
+
+def _columns(position: Position) -> tuple[int, int]:
+    return position.segment, position.offset
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    ref = entry.ref
+    row = (
+        entry.entry,
+        entry.channel,
+        entry.binding,
+        entry.routing_domain,
+        float(entry.due_time),
+        entry.held,
+        ref.log,
+        ref.segment,
+        ref.offset,
+        ref.length,
+        entry.index,
+        entry.tenant,
+        entry.stream,
+        entry.priority,
+        entry.size,
+        float(entry.received_time),
+        entry.version,
+        entry.attempts,
+        int(entry.delay_notified),
+        entry.message_id,
+    )
+    return (*row, value(encode(row)))
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    if value(encode(row[:-1])) != row[-1]:
+        raise CheckpointDamagedError(f"row of entry {row[0]} has a wrong checksum")
+    return Entry(
+        entry=row[0],
+        ref=ContentRef(row[6], row[7], row[8], row[9]),
+        index=row[10],
+        channel=row[1],
+        binding=row[2],
+        routing_domain=row[3],
+        tenant=row[11],
+        stream=row[12],
+        priority=row[13],
+        size=row[14],
+        received_time=row[15],
+        due_time=row[4],
+        version=row[16],
+        attempts=row[17],
+        held=row[5],
+        delay_notified=bool(row[18]),
+        message_id=row[19],
+    )
+
+
+class Checkpoint:
+    """The database. Every method may raise `sqlite3.Error`; reading ones `CheckpointDamagedError`.
+
+    Args:
+        path: The file; made when absent.
+        cache_octets: Memory for its pages.
+
+    Raises:
+        FormatError: A newer program made it.
+        CheckpointDamagedError: It is damaged.
+    """
+
+    def __init__(self, path: str, cache_octets: int) -> None:
+        self._database = sqlite3.connect(
+            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(cache_octets)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise CheckpointDamagedError(str(error)) from error
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _prepare(self, cache_octets: int) -> None:
+        execute = self._database.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        execute(f"PRAGMA cache_size = -{cache_octets >> 10}")
+        check = execute("PRAGMA quick_check(1)").fetchone()
+        if check is None or check[0] != "ok":
+            raise CheckpointDamagedError(f"quick_check: {check}")
+        self._database.executescript(_SCHEMA)
+        found = execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        if found is None:
+            execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
+        elif not isinstance(found[0], int):
+            raise CheckpointDamagedError("format is no number")
+        elif found[0] > FORMAT:
+            raise FormatError(
+                f"checkpoint has format {found[0]}, this program knows {FORMAT}: start the newer one"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def entries(self) -> Iterator[Entry]:
+        """All rows, checked."""
+        cursor = self._database.execute(_SELECT)
+        return map(_entry, cursor)
+
+    def logs(self) -> dict[int, LogRow]:
+        """Covered positions by log."""
+        rows = self._database.execute(
+            "SELECT log, segment, place, events_segment, events_place, dead FROM logs"
+        )
+        return {
+            log: LogRow(Position(segment, place), Position(events_segment, events_place), bool(dead))
+            for log, segment, place, events_segment, events_place, dead in rows
+        }
+
+    def spans(self) -> list[Span]:
+        """Which entries each segment may have created."""
+        rows = self._database.execute("SELECT log, segment, creator, low, high FROM spans")
+        return [Span(*row) for row in rows]
+
+    def recovery(self) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, bytes]]]:
+        """What an unfinished recovery remembered: pages of finished entries, early states."""
+        finished = self._database.execute("SELECT log, page, bits FROM finished").fetchall()
+        early = self._database.execute("SELECT entry, states FROM early").fetchall()
+        return finished, early
+
+    def write(self, write: Write) -> None:
+        """Take a checkpoint: one transaction, durable on return."""
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(write)
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+    def _write(self, write: Write) -> None:
+        many = self._database.executemany
+        many("DELETE FROM entries WHERE entry = ?", ((number,) for number in write.deletes))
+        marks = ",".join("?" * (_COLUMNS.count(",") + 2))
+        many(f"INSERT OR REPLACE INTO entries VALUES ({marks})", map(_row, write.upserts))  # noqa: S608 - constant
+        self._database.execute("DELETE FROM logs")
+        many(
+            "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (log, *_columns(row.position), *_columns(row.events), int(row.dead))
+                for log, row in write.logs.items()
+            ),
+        )
+        many("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?)", write.spans)
+        many("DELETE FROM spans WHERE log = ? AND segment = ?", write.dropped_segments)
+        if write.recovering:
+            many("INSERT OR REPLACE INTO finished VALUES (?, ?, ?)", write.finished)
+            self._database.execute("DELETE FROM early")
+            many("INSERT INTO early VALUES (?, ?)", write.early)
+        else:
+            self._database.execute("DELETE FROM finished")
+            self._database.execute("DELETE FROM early")
+
+    def due(self, asks: Sequence[Ask]) -> list[list[Entry]]:
+        """For each question its rows, in order of due time, and one more when there is one."""
+        answers = []
+        for (channel, binding, domain), (due, entry), limit in asks:
+            rows = self._database.execute(
+                _DUE,
+                (domain, binding, channel, due, entry, limit + 1),
+            )
+            answers.append([_entry(row) for row in rows])
+        return answers
+
+    def rows(self, numbers: Iterable[int]) -> dict[int, Entry]:
+        """The rows of these entries, as far as they exist."""
+        wanted = list(numbers)
+        found: dict[int, Entry] = {}
+        for start in range(0, len(wanted), _VARIABLES_MAX):
+            part = wanted[start : start + _VARIABLES_MAX]
+            marks = ",".join("?" * len(part))
+            for row in self._database.execute(f"{_SELECT} WHERE entry IN ({marks})", part):
+                found[row[0]] = _entry(row)
+        return found
+
+    def select(self, chosen: QueueFilter, limit: int, after: int) -> list[Entry]:
+        """Rows that match, by entry number, behind `after`."""
+        condition, arguments = chosen.sql()
+        rows = self._database.execute(
+            f"{_SELECT} WHERE entry > ? AND {condition} ORDER BY entry LIMIT ?", (after, *arguments, limit)
+        )
+        return [_entry(row) for row in rows]
+
+    def count(self, chosen: QueueFilter) -> int:
+        """How many rows match."""
+        condition, arguments = chosen.sql()
+        query = f"SELECT count(*) FROM entries WHERE {condition}"  # noqa: S608 - see QueueFilter.sql
+        return int(self._database.execute(query, arguments).fetchone()[0])

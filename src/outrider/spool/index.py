@@ -1,0 +1,528 @@
+"""The dispatcher's index: every entry alive, and which part of each log that is.
+
+In: what workers announce (`arrive`, `settle`, `advance`), and logs to be replayed. Out: entries that are due,
+by queue key.
+
+Theory: memory holds the entries that the scheduler works on, and what has changed since the last checkpoint;
+the rest is rows in SQLite and one small summary for each queue key. All database work runs in one thread, one
+piece at a time, while the loop goes on. The logs are the truth; see `checkpoint`, `table` and `recovery`.
+
+Invariant: an entry whose creation was applied is found again until its finish is applied, across crashes at
+any moment, and never after it.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, Self, TypeVar
+
+import msgspec
+
+from outrider.base.clock import Clock
+from outrider.base.errors import SpoolError
+from outrider.base.files import Files
+from outrider.base.log import Log
+from outrider.model.changes import SEQUENCE_BITS, Entry
+from outrider.model.dispatch import Arrived, Position, Settled
+from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, LogRow, Span, Write
+from outrider.spool.directory import SpoolDirectory
+from outrider.spool.filters import QueueFilter
+from outrider.spool.options import SpoolOptions
+from outrider.spool.reader import Damage, FrameReader, OnDamage, Scanned
+from outrider.spool.recovery import Recovery
+from outrider.spool.replay import Applier, Replayed, Tally, entries_of, settled_state
+from outrider.spool.table import INFINITE, EntryTable, KeyState, QueueKey
+
+KEYS_PER_CALL = 1000  # chosen: 1,000 questions to the scheduler take some 0.5 ms
+ASKS_PER_CALL = 200  # chosen: 200 queries take some 5 ms of the checkpoint's thread
+FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
+_START = Position(0, 0)
+_SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+
+Result = TypeVar("Result")
+
+
+class Counts(NamedTuple):
+    """Entries alive, resident and held; queue keys; changes since the last checkpoint."""
+
+    alive: int
+    resident: int
+    held: int
+    keys: int
+    changed: int
+
+
+class Index:
+    """See the module. Make it with `Index.open`; every method is called in one loop.
+
+    Attributes:
+        rebuilt: The checkpoint was missing or damaged: every log must be replayed from its beginning.
+        damaged: Stretches of logs that could not be read.
+        directory: The spool.
+        table: The entries; for the parts of the spool only.
+        on_damage: Called for each damaged stretch, after it was put into quarantine.
+    """
+
+    def __init__(
+        self, directory: SpoolDirectory, checkpoint: Checkpoint, options: SpoolOptions, clock: Clock, log: Log
+    ) -> None:
+        self.directory = directory
+        self.options = options
+        self.table = EntryTable()
+        self.rebuilt = False
+        self.damaged = 0
+        self.on_damage: OnDamage | None = None
+        self.reader = FrameReader(directory, options)
+        self._checkpoint = checkpoint
+        self._clock = clock
+        self._log = log
+        self._logs: dict[int, LogRow] = {}
+        self._covered: dict[int, LogRow] = {}  # as of the last durable checkpoint
+        self._clear: frozenset[tuple[int, int]] = frozenset()  # segments with live entries in it
+        self._spans: dict[tuple[int, int], dict[int, list[int]]] = {}
+        self._span_dirty: set[tuple[int, int]] = set()
+        self._dropped: list[tuple[int, int]] = []
+        self.recovery: Recovery | None = Recovery()
+        self._strays: list[Settled] = []
+        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+
+    @classmethod
+    def open(cls, files: Files, directory: str, options: SpoolOptions, clock: Clock, log: Log) -> Self:
+        """Open the index of a spool and its checkpoint; a damaged one is put into quarantine.
+
+        Raises:
+            FormatError: A newer program made the spool or its checkpoint.
+            SpoolError: The spool cannot be used.
+        """
+        spool = SpoolDirectory(files, directory)
+        spool.open()
+        path = spool.checkpoint_path()
+        try:
+            index = cls(spool, Checkpoint(path, options.checkpoint_cache_octets), options, clock, log)
+            index._load()
+        except (CheckpointDamagedError, sqlite3.Error) as error:
+            kept = _put_aside(spool, clock)
+            log.error("spool.checkpoint_damaged", error=str(error), kept=kept)  # noqa: TRY400 - not logging's
+            index = cls(spool, Checkpoint(path, options.checkpoint_cache_octets), options, clock, log)
+            index._load()
+        index.rebuilt = not index._logs
+        return index
+
+    def _load(self) -> None:
+        checkpoint = self._checkpoint
+        try:
+            self._logs = checkpoint.logs()
+            self._covered = dict(self._logs)
+            for log, row in self._logs.items():
+                segments = self.directory.segments(log)
+                if segments and segments[0] > row.position.segment:
+                    raise CheckpointDamagedError(f"older than what was dropped of log {log}")  # noqa: TRY301
+            for entry in checkpoint.entries():
+                self.table.adopt(entry)
+            self.table.adopted()
+            for span in checkpoint.spans():
+                self._spans.setdefault((span.log, span.segment), {})[span.creator] = [span.low, span.high]
+            pages, early = checkpoint.recovery()
+            if self.recovery is not None:
+                self.recovery.finished.load(pages)
+                self.recovery.load(early)
+            self._clear = frozenset(self.table.live)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            checkpoint.close()
+            raise
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        """Run database or scan work in its thread."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except (sqlite3.Error, CheckpointDamagedError) as error:
+            self._log.error("spool.checkpoint_failed", error=str(error))
+            raise SpoolError(f"checkpoint cannot be used: {error}") from error
+
+    # -- announcements --
+
+    def positions(self) -> dict[int, Position]:
+        """For each log, how far this index has applied it."""
+        return {log: row.position for log, row in self._logs.items()}
+
+    def arrive(self, log: int, arrived: Arrived) -> list[Entry]:
+        """A message is durable in `log`: its entries, resident from now on."""
+        first = arrived.first_entry
+        ref = arrived.ref
+        received = arrived.received_time
+        entries = [
+            Entry(
+                first + number,
+                ref,
+                number,
+                channel,
+                binding,
+                routing_domain,
+                arrived.tenant,
+                arrived.stream,
+                priority,
+                arrived.size,
+                received,
+                max(received, not_before),
+                message_id=arrived.message_id,
+            )
+            for number, (channel, binding, routing_domain, priority, not_before) in enumerate(
+                arrived.deliveries
+            )
+        ]
+        self.note_span(log, ref.segment, first, first + len(entries) - 1)
+        create = self.table.create
+        for entry in entries:
+            create(entry, resident=True)
+        return entries
+
+    def note_span(self, log: int, segment: int, first: int, last: int) -> None:
+        """Entries `first` to `last`, of one creator, may be created in this segment."""
+        place = log, segment
+        spans = self._spans.get(place)
+        if spans is None:
+            spans = self._spans[place] = {}
+        creator = first >> SEQUENCE_BITS
+        low, high = first & _SEQUENCE_MASK, last & _SEQUENCE_MASK
+        span = spans.get(creator)
+        if span is None:
+            spans[creator] = [low, high]
+        elif high > span[1]:
+            span[1] = high
+            span[0] = min(span[0], low)
+        elif low < span[0]:
+            span[0] = low
+        else:
+            return
+        self._span_dirty.add(place)
+
+    def settle(self, settled: Settled) -> Entry | None:
+        """What became of an entry is durable: its new state, or None when it is gone.
+
+        A state that is not newer than the one known changes nothing. An entry that is only on disk is settled
+        with the next checkpoint.
+        """
+        known, entry = self.table.find(settled.entry)
+        if not known:
+            self._strays.append(settled)
+            return None
+        if entry is None:
+            return None
+        if settled.finished:
+            self.table.remove(entry)
+            if self.recovery is not None:
+                self.recovery.finish(settled.entry)
+            return None
+        if settled.version <= entry.version:
+            return entry
+        new = msgspec.structs.replace(
+            entry,
+            version=settled.version,
+            attempts=settled.attempts,
+            due_time=settled.due_time,
+            delay_notified=settled.delay_notified,
+        )
+        self.table.replace(entry, new)
+        return new
+
+    def advance(self, log: int, position: Position, events_position: Position) -> None:
+        """Everything of `log` before `position` is applied; its events are synced up to `events_position`."""
+        row = self._logs.get(log)
+        self._logs[log] = LogRow(position, events_position, row is not None and row.dead)
+
+    def get(self, entry: int) -> Entry | None:
+        """A resident entry."""
+        return self.table.resident.get(entry)
+
+    def evict(self, entry: int) -> None:
+        """The scheduler gives a resident entry up; `due` will bring it back."""
+        self.table.evict(entry)
+
+    def counts(self) -> Counts:
+        """Sizes, without any work."""
+        table = self.table
+        return Counts(table.alive, len(table.resident), table.held, len(table.keys), table.changed)
+
+    def key_counts(self) -> dict[QueueKey, int]:
+        """Entries alive by queue key."""
+        return {name: key.alive for name, key in self.table.keys.items()}
+
+    # -- checkpoints --
+
+    async def checkpoint(self) -> None:
+        """Make what is known durable in SQLite, so that a start replays only what comes after.
+
+        Raises:
+            SpoolError: It could not be written; the next one writes it all. Nothing is lost: the logs hold
+            it.
+        """
+        async with self._lock:
+            await self._settle_strays()
+            await self._take()
+
+    async def _settle_strays(self) -> None:
+        if not self._strays:
+            return
+        strays, self._strays = self._strays, []
+        rows = await self._run(lambda: self._checkpoint.rows(settled.entry for settled in strays))
+        for settled in strays:
+            known, entry = self.table.find(settled.entry)
+            entry = entry if known else rows.get(settled.entry)
+            applier = Applier(self.table, self.recovery, {}, self.note_span, Tally())
+            if settled.finished:
+                applier.finish(settled.entry, entry)
+            elif entry is not None:
+                applier.update(entry, settled_state(settled))
+
+    async def _take(self) -> None:
+        """Write a checkpoint; the lock is held."""
+        snapshot = self.table.snapshot()
+        recovery = self.recovery
+        spans, self._span_dirty = self._span_dirty, set()
+        dropped, self._dropped = self._dropped, []
+        logs = dict(self._logs)
+        clear = frozenset(self.table.live)
+        write = Write(
+            upserts=[
+                *snapshot.fresh.values(),
+                *(entry for entry in snapshot.dirty.values() if entry is not None),
+            ],
+            deletes=[number for number, entry in snapshot.dirty.items() if entry is None],
+            logs=logs,
+            spans=[
+                Span(*place, creator, low, high)
+                for place in spans
+                for creator, (low, high) in self._spans.get(place, {}).items()
+            ],
+            dropped_segments=dropped,
+            finished=recovery.finished.dirty_pages() if recovery is not None else (),
+            early=recovery.stored() if recovery is not None else (),
+            recovering=recovery is not None,
+        )
+        try:
+            await self._run(lambda: self._checkpoint.write(write))
+        except BaseException:
+            self.table.not_written()
+            self._span_dirty |= spans
+            self._dropped += dropped
+            if recovery is not None:
+                recovery.finished.touch()
+            raise
+        self.table.written()
+        self._covered = logs
+        self._clear = clear
+
+    # -- what is due --
+
+    def next_due(self) -> float | None:
+        """When the first entry that is not resident is due; in the past while keys wait for room."""
+        return self.table.next_due()
+
+    async def due(self, before_time: float, limit: int, rooms: Callable[[QueueKey], int]) -> list[Entry]:
+        """Entries due before `before_time` that were not resident, and are now.
+
+        Args:
+            before_time: Unix seconds.
+            limit: At most so many.
+            rooms: How many entries of a queue key the scheduler would take now; 0 leaves them on disk.
+
+        Each call looks at a bounded number of keys and goes on where the last one stopped.
+        """
+        async with self._lock:
+            table = self.table
+            table.wake(before_time)
+            loaded: list[Entry] = []
+            asked: list[tuple[KeyState, Ask]] = []
+            for _ in range(min(table.ready, KEYS_PER_CALL)):
+                key = table.next_ready()
+                if key is None or limit <= 0 or len(asked) >= ASKS_PER_CALL:
+                    break
+                room = min(rooms(key.key), limit)
+                if room <= 0:
+                    continue
+                taken = self._take_parked(key, before_time, room)
+                loaded += taken
+                room -= len(taken)
+                limit -= len(taken)
+                if room > 0 and key.disk and key.next_due <= before_time:
+                    asked.append((key, Ask(key.key, key.marker, room)))
+                    limit -= room
+                else:
+                    table.settle_key(key, before_time)
+            if asked:
+                asks = [ask for _, ask in asked]
+                answers = await self._run(lambda: self._checkpoint.due(asks))
+                for (key, ask), rows in zip(asked, answers, strict=True):
+                    loaded += self._take_rows(key, ask, rows, before_time)
+                    table.settle_key(key, before_time)
+            return loaded
+
+    def _take_parked(self, key: KeyState, before_time: float, room: int) -> list[Entry]:
+        if not key.parked:
+            return []
+        due = [entry for entry in key.parked.values() if entry.due_time <= before_time]
+        due.sort(key=_due_order)
+        return [entry for entry in due[:room] if self.table.load(entry)]
+
+    def _take_rows(self, key: KeyState, ask: Ask, rows: list[Entry], before_time: float) -> list[Entry]:
+        loaded = []
+        marker = ask.marker
+        next_due = INFINITE
+        for number, row in enumerate(rows):
+            if number == ask.limit or row.due_time > before_time:
+                next_due = row.due_time
+                break
+            marker = (row.due_time, row.entry)
+            if self.table.load(row):
+                loaded.append(row)
+        if key.marker == ask.marker:  # else something was given up meanwhile, behind which we may not go
+            key.marker = marker
+            key.next_due = next_due
+        return loaded
+
+    async def load(self, numbers: Iterable[int]) -> list[Entry]:
+        """Make entries resident, as far as they are alive and free: what workers hold after our restart."""
+        wanted = list(numbers)
+        async with self._lock:
+            await self._settle_strays()
+            rows = await self._run(lambda: self._checkpoint.rows(wanted))
+            for number in wanted:
+                known, entry = self.table.find(number)
+                entry = entry if known else rows.get(number)
+                if entry is not None and not entry.held:
+                    self.table.load(entry)
+        return [entry for number in wanted if (entry := self.table.resident.get(number)) is not None]
+
+    # -- questions --
+
+    async def select(self, chosen: QueueFilter, limit: int, after: int = -1) -> list[Entry]:
+        """Entries that match, by number, behind `after`; at most `limit` (an empty answer is the end)."""
+        async with self._lock:
+            await self._settle_strays()
+            if self.table.changed:
+                await self._take()
+            found: list[Entry] = []
+            while not found:
+                rows = await self._run(partial(self._checkpoint.select, chosen, limit, after))
+                if not rows:
+                    break
+                after = rows[-1].entry
+                for row in rows:
+                    known, newest = self.table.find(row.entry)
+                    entry = newest if known else row
+                    if entry is not None and chosen.matches(entry):
+                        found.append(entry)
+            return found
+
+    async def count(self, chosen: QueueFilter) -> int:
+        """How many entries match."""
+        async with self._lock:
+            await self._settle_strays()
+            if self.table.changed:
+                await self._take()
+            return await self._run(lambda: self._checkpoint.count(chosen))
+
+    # -- replay --
+
+    async def replay(self, log: int, until: Position | None = None) -> Replayed:
+        """Apply a log from the covered position to `until`, or to its end when its writer is dead.
+
+        In slices; `arrive`, `settle` and `advance` of other logs may be called meanwhile.
+
+        Raises:
+            FormatError: A newer program wrote it.
+            SpoolError: The checkpoint cannot be used.
+        """
+        row = self._logs.get(log, LogRow(_START, _START, False))
+        self._logs[log] = row
+        tally = Tally()
+        frames = self.reader.scan(log, row.position, until, lambda damage: self._damaged(damage, tally))
+        while True:
+            async with self._lock:
+                batch = await self._run(lambda: list(islice(frames, FRAMES_PER_SLICE)))
+                if batch:
+                    await self._apply_slice(log, batch, tally)
+                    if self.table.changed > self.options.checkpoint_changes:
+                        await self._take()
+            if not batch:
+                break
+        dead = until is None and not self.directory.is_alive(log)
+        row = self._logs[log]
+        end = row.position if until is None else max(until, row.position)
+        self._logs[log] = LogRow(end, row.events, dead)
+        return tally.replayed()
+
+    async def _apply_slice(self, log: int, batch: list[Scanned], tally: Tally) -> None:
+        touched = {number for scanned in batch for number in entries_of(scanned.changes)}
+        unknown = [number for number in touched if not self.table.find(number)[0]]
+        rows = await self._run(lambda: self._checkpoint.rows(unknown)) if unknown else {}
+        applier = Applier(self.table, self.recovery, rows, self.note_span, tally)
+        for scanned in batch:
+            applier.apply(scanned.changes, scanned.ref)
+        row = self._logs[log]
+        self._logs[log] = LogRow(batch[-1].position, row.events, row.dead)
+
+    def _damaged(self, damage: Damage, tally: Tally) -> None:
+        """In the database's thread: keep what cannot be read, and tell."""
+        tally.damaged += 1
+        kept = ""
+        try:
+            name = f"{damage.log}-{damage.segment:08d}-{damage.offset}.frame"
+            kept = self.directory.quarantine(name, damage.octets)
+        except OSError as error:
+            self._log.error("spool.quarantine_failed", error=str(error))
+        self._log.error(
+            "spool.damaged",
+            log=damage.log,
+            segment=damage.segment,
+            offset=damage.offset,
+            octets=len(damage.octets),
+            reason=damage.reason,
+            kept=kept,
+        )
+        self.damaged += 1
+        if self.on_damage is not None:
+            self.on_damage(damage)
+
+    def recovered(self) -> None:
+        """Every log was replayed and all living writers have announced: forget what only that needed."""
+        self.recovery = None
+
+    async def close(self) -> None:
+        """Take a last checkpoint if possible, and close."""
+        with contextlib.suppress(SpoolError):
+            await self.checkpoint()
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Close without a checkpoint, as a crash would."""
+        async with self._lock:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.close)
+            self.reader.close()
+            self._thread.shutdown()
+
+
+def _due_order(entry: Entry) -> tuple[float, int]:
+    return entry.due_time, entry.entry
+
+
+def _put_aside(spool: SpoolDirectory, clock: Clock) -> list[str]:
+    """Move the checkpoint's files into quarantine."""
+    kept = []
+    path = spool.checkpoint_path()
+    for suffix in ("", "-wal", "-shm"):
+        target = f"{spool.path}/quarantine/checkpoint-{int(clock.wall())}.sqlite{suffix}"
+        try:
+            spool.files.rename(path + suffix, target)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SpoolError(f"damaged checkpoint {path} cannot be put aside: {error}", path=path) from error
+        kept.append(target)
+    return kept

@@ -1,0 +1,307 @@
+"""The writing end of one log, without threads: a batch of payloads in, synced frames out.
+
+Theory: a segment is made ahead, filled with zeros, its header and its directory entry synced, before anything
+is written to it. A batch is one write and one `fdatasync`. When either fails, nothing that was not synced
+counts: the segment is cut at its last synced octet, the next one begins with a *seal* that states this end,
+and the batch is not tried again here. A failed sync is never repeated on the same file, because the kernel
+may have dropped the pages and called it clean.
+
+Invariant: what `write` returned places for is durable; what it raised for will not be read back, provided the
+cut or the seal reached the disk.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+from outrider.base.clock import Clock
+from outrider.base.errors import SpoolError
+from outrider.base.files import write_all
+from outrider.base.log import Log
+from outrider.model.changes import ContentRef
+from outrider.model.dispatch import Position
+from outrider.spool.directory import SpoolDirectory
+from outrider.spool.frames import (
+    FRAME_HEADER,
+    HEADER_REGION,
+    LENGTH_MAX,
+    TYPE_CHANGES,
+    TYPE_SEAL,
+    SegmentHeader,
+    encode_seals,
+    format_header,
+    format_segment_header,
+    payload_checksum,
+)
+
+SALT_OCTETS = 8
+PREPARE_PAUSE_SECONDS = 1.0  # chosen: a full disk is asked once a second
+_SEAL_OCTETS = 16  # most that one sealed segment takes in a seal: MessagePack list, two numbers under 2^32
+
+
+class Payload(NamedTuple):
+    """An encoded change set that waits for its place.
+
+    Attributes:
+        changes: The encoded change list.
+        contents: Chunks of contents behind it.
+        length: Octets of both.
+        crc: Checksum of both.
+    """
+
+    changes: bytes
+    contents: Sequence[Sequence[bytes]]
+    length: int
+    crc: int
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    fd: int
+    salt: bytes
+    capacity: int
+    offset: int = HEADER_REGION
+
+
+@dataclass(slots=True)
+class SegmentCounts:
+    """What happened to the log since it was opened, for metrics."""
+
+    segments: int = 0
+    batches: int = 0
+    frames: int = 0
+    octets: int = 0
+    failures: int = 0
+
+
+class SegmentWriter:
+    """Writes one log; used by one thread at a time.
+
+    Args:
+        directory: The spool.
+        log_number: A number from `allocate_log`, used by nobody else.
+        segment_octets: Length of a segment.
+        salts: Gives 8 random octets.
+        log: Where failures are told.
+        sequence: The next entry sequence number, asked for when a segment is made.
+        clock: For the pause after a segment could not be made ahead.
+
+    Raises:
+        SpoolError: The log's lock is held, or its first segment cannot be made.
+    """
+
+    def __init__(
+        self,
+        directory: SpoolDirectory,
+        log_number: int,
+        segment_octets: int,
+        *,
+        salts: Callable[[], bytes],
+        log: Log,
+        sequence: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self._directory = directory
+        self._files = directory.files
+        self.log_number = log_number
+        self._segment_octets = segment_octets
+        self._salts = salts
+        self._log = log
+        self._sequence = sequence
+        self._clock = clock
+        self.grows = True  # False from a failure to make a segment until one is made
+        self._not_before_at = 0.0
+        self.counts = SegmentCounts()
+        self._next_number = 0
+        self._ahead: _Segment | None = None
+        self._current: _Segment | None = None
+        self._seals: list[tuple[int, int]] = []  # closed segments whose ends the next batch must state
+        try:
+            lock = directory.lock_log(log_number)
+            if lock is None:
+                raise SpoolError(f"log {log_number} is being written by another process", log=log_number)
+            self._lock = lock
+            self._current = self._make(segment_octets)
+        except OSError as error:
+            raise SpoolError(f"log {log_number} cannot be opened: {error}", log=log_number) from error
+
+    @property
+    def position(self) -> Position:
+        """Everything before it is synced."""
+        current = self._current
+        return Position(self._next_number, 0) if current is None else Position(current.number, current.offset)
+
+    @property
+    def room(self) -> int:
+        """Octets that fit before a segment has to be made that does not exist yet."""
+        return sum(part.capacity - part.offset for part in (self._current, self._ahead) if part is not None)
+
+    def _make(self, capacity: int) -> _Segment:
+        """Make a segment whose name and header are durable.
+
+        Raises:
+            OSError: It cannot be made; its number is not used again.
+        """
+        self.grows = False
+        number = self._next_number
+        self._next_number += 1
+        path = self._directory.segment_path(self.log_number, number)
+        salt = self._salts()
+        header = SegmentHeader(self.log_number, number, self._sequence(), salt)
+        fd = self._files.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            self._files.allocate(fd, capacity)
+            write_all(self._files, fd, [format_segment_header(header)], 0)
+            self._files.fdatasync(fd)
+            self._files.sync_directory(self._directory.log_path(self.log_number))
+        except OSError:
+            self._files.close(fd)
+            with contextlib.suppress(OSError):
+                self._files.unlink(path)
+            raise
+        self.grows = True
+        self.counts.segments += 1
+        self._log.debug("spool.segment_made", log=self.log_number, segment=number)
+        return _Segment(number, fd, salt, capacity)
+
+    def prepare(self) -> bool:
+        """Make the next segment ahead when the current one is half full; False when that failed."""
+        current = self._current
+        if self._ahead is not None or (current is not None and current.offset * 2 < current.capacity):
+            return True
+        now = self._clock.now()
+        if now < self._not_before_at:
+            return False
+        try:
+            self._ahead = self._make(self._segment_octets)
+        except OSError as error:
+            self._not_before_at = now + PREPARE_PAUSE_SECONDS
+            self._fail("spool.segment_not_made", error)
+            return False
+        return True
+
+    def write(self, payloads: Sequence[Payload]) -> tuple[list[ContentRef], OSError | None]:
+        """Write the payloads as frames, in order, and sync them.
+
+        Returns:
+            The places of those that are durable, always a prefix, and why the rest is not.
+        """
+        refs: list[ContentRef] = []
+        first = 0
+        while first < len(payloads):
+            try:
+                segment = self._segment_for(payloads[first])
+            except OSError as error:  # nothing was written, so the current segment stays good
+                self._fail("spool.segment_not_made", error)
+                return refs, error
+            try:
+                first = self._fill(segment, payloads, first, refs)
+            except OSError as error:
+                self._fail("spool.write_failed", error)
+                self._abandon(segment)
+                self._begin_sealed()
+                return refs, error
+        self.counts.batches += 1
+        self.counts.frames += len(refs)
+        return refs, None
+
+    def _segment_for(self, payload: Payload) -> _Segment:
+        """The segment that takes `payload`."""
+        if payload.length > LENGTH_MAX:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        needed = payload.length + FRAME_HEADER + self._seal_room()
+        current = self._current
+        if current is None or current.offset + needed > current.capacity:
+            current = self._roll(payload.length + FRAME_HEADER * 2 + _SEAL_OCTETS * (len(self._seals) + 1))
+        return current
+
+    def _seal_room(self) -> int:
+        return FRAME_HEADER + _SEAL_OCTETS * len(self._seals) if self._seals else 0
+
+    def _roll(self, needed: int) -> _Segment:
+        old, ahead = self._current, self._ahead
+        if ahead is not None and HEADER_REGION + needed <= ahead.capacity:
+            new, self._ahead = ahead, None
+        else:
+            new = self._make(max(self._segment_octets, HEADER_REGION + needed))
+            if ahead is not None:  # too small for this frame; numbers must rise, so it stays empty
+                self._retire(ahead)
+                self._ahead = None
+        if old is not None:
+            self._retire(old)
+        self._current = new
+        return new
+
+    def _retire(self, segment: _Segment) -> None:
+        """Seal and close a segment; its unused space is given back, which needs no sync."""
+        self._seals.append((segment.number, segment.offset))
+        with contextlib.suppress(OSError):
+            self._files.truncate(segment.fd, segment.offset)
+        self._files.close(segment.fd)
+
+    def _fill(
+        self, segment: _Segment, payloads: Sequence[Payload], first: int, refs: list[ContentRef]
+    ) -> int:
+        """Write and sync what fits of `payloads[first:]`; returns the index of the first that did not."""
+        offset = start = segment.offset
+        salt = segment.salt
+        log_number, number, room = self.log_number, segment.number, segment.capacity
+        buffers: list[bytes] = []
+        if self._seals:
+            seal = encode_seals(self._seals)
+            crc, length = payload_checksum(seal, ())
+            buffers += (format_header(salt, offset, TYPE_SEAL, length, length, crc), seal)
+            offset += FRAME_HEADER + length
+        added: list[ContentRef] = []
+        for changes, contents, length, crc in islice(payloads, first, None):
+            whole = FRAME_HEADER + length
+            if offset + whole > room:
+                break
+            buffers += (format_header(salt, offset, TYPE_CHANGES, len(changes), length, crc), changes)
+            for content in contents:
+                buffers += content
+            added.append(ContentRef(log_number, number, offset, whole))
+            offset += whole
+        write_all(self._files, segment.fd, buffers, start)
+        self._files.fdatasync(segment.fd)
+        segment.offset = offset
+        self._seals.clear()
+        self.counts.octets += offset - start
+        refs += added
+        return first + len(added)
+
+    def _abandon(self, segment: _Segment) -> None:
+        """Never touch a segment again after a failed write or sync, except to cut it at its synced end."""
+        self._current = None
+        self._retire(segment)
+
+    def _begin_sealed(self) -> None:
+        """Make the seal durable in the next segment now, before anybody hears that the batch failed."""
+        try:
+            new, self._ahead = self._ahead or self._make(self._segment_octets), None
+            self._current = new
+        except OSError as error:
+            self._fail("spool.segment_not_made", error)
+            return
+        try:
+            self._fill(new, (), 0, [])
+        except OSError as error:
+            self._fail("spool.seal_failed", error)
+            self._abandon(new)
+
+    def _fail(self, event: str, error: OSError) -> None:
+        self.counts.failures += 1
+        self._log.error(event, log=self.log_number, error=str(error))
+
+    def close(self) -> None:
+        """Give back unused space and the lock. Everything written is synced already."""
+        for part in (self._current, self._ahead):
+            if part is not None:
+                self._retire(part)
+        self._current = self._ahead = None
+        self._files.close(self._lock)

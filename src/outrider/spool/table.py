@@ -1,0 +1,336 @@
+"""The dispatcher's entries in memory: resident, changed since the last checkpoint, or summed up.
+
+Theory: an entry that is alive is in exactly one place: *resident* (the scheduler has it), *parked* (given up
+by the scheduler, but its newest state is not on disk yet), *disk* (only a number in its key's summary), or
+*held*. `fresh` are entries that the checkpoint has never seen, `dirty` those whose row there is out of date
+(None: to be deleted). An entry that arrives and is finished between two checkpoints leaves no trace: a
+first-try success never touches SQLite.
+
+Invariant: alive = resident + parked + disk + held, over all keys; an `Entry` is never changed in place, so
+the checkpoint's thread may read it.
+"""
+
+import math
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from outrider.model.changes import Entry
+
+QueueKey = tuple[str, str, str]
+INFINITE = math.inf
+_START = (-INFINITE, -1)
+
+
+def queue_key(entry: Entry) -> QueueKey:
+    """(channel, binding, routing domain): what the scheduler maps to a path."""
+    return entry.channel, entry.binding, entry.routing_domain
+
+
+class KeyState:
+    """Summary of one queue key.
+
+    Attributes:
+        key: The key.
+        alive: Entries alive.
+        disk: Of them, free ones that are only on disk.
+        parked: Free ones given up since the last checkpoint.
+        next_due: No entry on disk behind `marker` is due earlier.
+        marker: (due, entry) up to which the rows on disk have been looked at.
+    """
+
+    __slots__ = ("alive", "disk", "key", "marker", "next_due", "parked")
+
+    def __init__(self, key: QueueKey) -> None:
+        self.key = key
+        self.alive = 0
+        self.disk = 0
+        self.parked: dict[int, Entry] | None = None
+        self.next_due = INFINITE
+        self.marker: tuple[float, int] = _START
+
+    def earliest(self) -> float:
+        """When the first of parked and disk is due."""
+        parked = (
+            min((entry.due_time for entry in self.parked.values()), default=INFINITE)
+            if self.parked
+            else INFINITE
+        )
+        return min(parked, self.next_due if self.disk else INFINITE)
+
+
+class Snapshot(NamedTuple):
+    """What a checkpoint writes: rows to insert or replace, rows to delete."""
+
+    fresh: dict[int, Entry]
+    dirty: dict[int, Entry | None]
+
+
+class EntryTable:
+    """All entries alive, as far as memory holds them."""
+
+    def __init__(self) -> None:
+        self.resident: dict[int, Entry] = {}
+        self.keys: dict[QueueKey, KeyState] = {}
+        self.live: dict[tuple[int, int], int] = {}
+        self.alive = 0
+        self.held = 0
+        self._fresh: dict[int, Entry] = {}
+        self._dirty: dict[int, Entry | None] = {}
+        self._writing: Snapshot | None = None
+        self._heap: list[tuple[float, QueueKey]] = []
+        self._ready: dict[QueueKey, KeyState] = {}
+
+    # -- look-up --
+
+    def find(self, entry: int) -> tuple[bool, Entry | None]:
+        """(known, entry): unknown entries may be on disk; known ones without entry are finished."""
+        found = self.resident.get(entry) or self._fresh.get(entry)
+        if found is not None:
+            return True, found
+        if entry in self._dirty:
+            return True, self._dirty[entry]
+        if self._writing is not None:
+            if entry in self._writing.dirty:
+                return True, self._writing.dirty[entry]
+            if entry in self._writing.fresh:
+                return True, self._writing.fresh[entry]
+        return False, None
+
+    @property
+    def changed(self) -> int:
+        """Entries changed since the last checkpoint."""
+        return len(self._fresh) + len(self._dirty)
+
+    # -- changes --
+
+    def _key(self, entry: Entry) -> KeyState:
+        key = entry.channel, entry.binding, entry.routing_domain
+        found = self.keys.get(key)
+        if found is None:
+            found = self.keys[key] = KeyState(key)
+        return found
+
+    def create(self, entry: Entry, *, resident: bool) -> None:
+        """A new entry."""
+        number = entry.entry
+        self._fresh[number] = entry
+        ref = entry.ref
+        place = ref.log, ref.segment
+        self.live[place] = self.live.get(place, 0) + 1
+        self.alive += 1
+        key = self._key(entry)
+        key.alive += 1
+        if entry.held:
+            self.held += 1
+        elif resident:
+            self.resident[number] = entry
+        else:
+            self._park(key, entry)
+
+    def adopt(self, entry: Entry) -> None:
+        """An entry that the checkpoint holds; used while it is opened."""
+        place = entry.ref.log, entry.ref.segment
+        self.live[place] = self.live.get(place, 0) + 1
+        self.alive += 1
+        key = self._key(entry)
+        key.alive += 1
+        if entry.held:
+            self.held += 1
+        else:
+            key.disk += 1
+            key.next_due = min(key.next_due, entry.due_time)
+
+    def adopted(self) -> None:
+        """All rows of the checkpoint have been adopted."""
+        self._heap = sorted((key.next_due, key.key) for key in self.keys.values() if key.disk)
+
+    def _take_out(self, key: KeyState, old: Entry) -> bool:
+        """Take an entry out of its place; True when that was resident."""
+        number = old.entry
+        if old.held:
+            self.held -= 1
+        elif number in self.resident:
+            del self.resident[number]
+            return True
+        elif key.parked is None or key.parked.pop(number, None) is None:
+            key.disk -= 1
+        return False
+
+    def _drop_key(self, key: KeyState) -> None:
+        if not key.alive:
+            self.keys.pop(key.key, None)
+            self._ready.pop(key.key, None)
+
+    def remove(self, old: Entry) -> None:
+        """`old`, the entry's newest state, is finished."""
+        number = old.entry
+        key = self._key(old)
+        self._take_out(key, old)
+        self.alive -= 1
+        key.alive -= 1
+        if not key.alive:
+            self._drop_key(key)
+        self._leave_segment(old)
+        if self._fresh.pop(number, None) is None:
+            self._dirty[number] = None
+
+    def _leave_segment(self, old: Entry) -> None:
+        place = old.ref.log, old.ref.segment
+        left = self.live.get(place, 0) - 1
+        if left > 0:
+            self.live[place] = left
+        else:
+            self.live.pop(place, None)
+
+    def replace(self, old: Entry, new: Entry) -> None:
+        """The newest state `old` becomes `new`. A resident entry stays so unless it is now held."""
+        number = old.entry
+        key = self._key(old)
+        was_resident = self._take_out(key, old)
+        key.alive -= 1
+        target = self._key(new)
+        target.alive += 1
+        self._drop_key(key)
+        if new.ref != old.ref:
+            self._leave_segment(old)
+            place = new.ref.log, new.ref.segment
+            self.live[place] = self.live.get(place, 0) + 1
+        if number in self._fresh:
+            self._fresh[number] = new
+        else:
+            self._dirty[number] = new
+        if new.held:
+            self.held += 1
+        elif was_resident:
+            self.resident[number] = new
+        else:
+            self._park(target, new)
+
+    def _park(self, key: KeyState, entry: Entry) -> None:
+        if key.parked is None:
+            key.parked = {}
+        key.parked[entry.entry] = entry
+        self._announce(key, entry.due_time)
+
+    def _announce(self, key: KeyState, due: float) -> None:
+        if key.key not in self._ready:
+            heappush(self._heap, (due, key.key))
+
+    def evict(self, number: int) -> None:
+        """The scheduler gives the entry up."""
+        entry = self.resident.pop(number, None)
+        if entry is None:
+            return
+        key = self._key(entry)
+        writing = self._writing
+        if (
+            number in self._fresh
+            or number in self._dirty
+            or (writing is not None and (number in writing.fresh or number in writing.dirty))
+        ):
+            self._park(key, entry)
+        else:
+            self._to_disk(key, entry)
+
+    def _to_disk(self, key: KeyState, entry: Entry) -> None:
+        key.disk += 1
+        due = entry.due_time
+        key.next_due = min(key.next_due, due)
+        if (due, entry.entry) <= key.marker:
+            key.marker = (due, entry.entry - 1)
+        self._announce(key, due)
+
+    def load(self, entry: Entry) -> bool:
+        """Make an entry that was read from disk, or is parked, resident; False when it is neither."""
+        number = entry.entry
+        if number in self.resident:
+            return False
+        known, newest = self.find(number)
+        key = self._key(entry)
+        if not known:
+            key.disk -= 1
+            self.resident[number] = entry
+            return True
+        if newest is None or newest.held:
+            return False
+        key = self._key(newest)
+        if key.parked is None or key.parked.pop(number, None) is None:
+            return False
+        self.resident[number] = newest
+        return True
+
+    # -- checkpoints --
+
+    def snapshot(self) -> Snapshot:
+        """What has changed; from now on changes count for the next checkpoint."""
+        self._writing = Snapshot(self._fresh, self._dirty)
+        self._fresh, self._dirty = {}, {}
+        return self._writing
+
+    def written(self) -> None:
+        """The snapshot is durable: parked entries in it are on disk now."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        for group in (writing.fresh, writing.dirty):
+            for number, entry in group.items():
+                if entry is None or entry.held or number in self.resident:
+                    continue
+                if number in self._fresh or number in self._dirty:
+                    continue
+                key = self._key(entry)
+                if key.parked is not None and key.parked.pop(number, None) is not None:
+                    if not key.parked:
+                        key.parked = None
+                    self._to_disk(key, entry)
+
+    def not_written(self) -> None:
+        """The snapshot failed: its changes count again."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        for number, entry in writing.fresh.items():
+            if number not in self._dirty:
+                self._fresh[number] = entry
+                continue
+            newer = self._dirty.pop(number)
+            if newer is not None:
+                self._fresh[number] = newer
+        for number, state in writing.dirty.items():
+            self._dirty.setdefault(number, state)
+
+    # -- due times --
+
+    def wake(self, before_time: float) -> None:
+        """Move keys with something due before `before_time` to the ready ones."""
+        heap = self._heap
+        while heap and heap[0][0] <= before_time:
+            _, name = heappop(heap)
+            key = self.keys.get(name)
+            if key is not None and name not in self._ready and (key.disk or key.parked):
+                self._ready[name] = key
+
+    def next_ready(self) -> KeyState | None:
+        """The ready key that has waited longest; it goes to the end of the line."""
+        for name, key in self._ready.items():
+            del self._ready[name]
+            self._ready[name] = key
+            return key
+        return None
+
+    @property
+    def ready(self) -> int:
+        """Number of keys that have, or may have, something due."""
+        return len(self._ready)
+
+    def settle_key(self, key: KeyState, before_time: float) -> None:
+        """Put a key that was looked at where its next due time belongs."""
+        earliest = key.earliest()
+        if earliest > before_time and self._ready.pop(key.key, None) is not None and earliest < INFINITE:
+            heappush(self._heap, (earliest, key.key))
+
+    def next_due(self) -> float | None:
+        """When the first entry that is not resident is due; may be early, never late."""
+        for key in self._ready.values():
+            return key.earliest()
+        return self._heap[0][0] if self._heap else None
