@@ -61,8 +61,9 @@ CLASSES = {
         BounceClass("no-route", "hard", 21, "No server that takes mail for the domain can be reached."),
         BounceClass("routing-loop", "hard", 21, "The message would go round in circles."),
         BounceClass("connection-failed", "soft", 20, "No connection to the receiving server could be made."),
-        BounceClass("connection-lost", "soft", 24, "The connection to the receiving server broke."),
-        BounceClass("timeout", "soft", 24, "The receiving server did not answer in time."),
+        BounceClass(
+            "connection-lost", "soft", 24, "The connection to the receiving server broke or took too long."
+        ),
         BounceClass("tls-failure", "soft", 20, "No connection as secure as required could be made."),
         BounceClass("login-failed", "soft", 25, "The next server did not accept our credentials."),
         BounceClass("expired", "soft", 24, "The message could not be delivered in the time allowed."),
@@ -79,6 +80,7 @@ CLASSES = {
             "conversion-needed", "soft", 20, "The receiving server cannot take a message of this form."
         ),
         BounceClass("protocol-error", "soft", 20, "The two servers did not understand each other."),
+        BounceClass("own-failure", "admin", 25, "Our own server could not do its part."),
         BounceClass("own-policy", "admin", 25, "Our own policy ended the delivery."),
     )
 }
@@ -227,16 +229,20 @@ PATTERNS = tuple(
 
 OURS = {
     # status code without its first digit → class of a failure that is ours
+    "3.0": "own-failure",  # RFC 3463 §3.4: our system, not the peer's
+    "3.2": "own-failure",  # RFC 3463 §3.4: we are shutting down
+    "3.5": "own-failure",  # RFC 3463 §3.4: our configuration
     "4.1": "connection-failed",  # RFC 3463 §3.5: no answer from host
-    "4.2": "connection-lost",  # RFC 3463 §3.5: bad connection
-    "4.4": "no-route",  # net.replies: no exchanger can be used
-    "7.0": "own-policy",  # RFC 3463 §3.8: security or policy of our side
-    "7.1": "own-policy",  # the same
-    "5.0": "protocol-error",  # the peer's reply could not be read
-    "5.1": "protocol-error",  # the same
-    "5.2": "protocol-error",  # the same
-    "5.5": "protocol-error",  # the same
+    "4.2": "connection-lost",  # RFC 3463 §3.5: bad connection, or a time-out on it
+    "4.4": "no-route",  # RFC 3463 §3.5: no exchanger can be used
+    "5.0": "protocol-error",  # RFC 3463 §3.6: the peer's reply could not be read
+    "7.0": "own-policy",  # RFC 3463 §3.8: policy of our side
+    "7.1": "own-policy",  # RFC 3463 §3.8: policy of our side
+    "7.5": "tls-failure",  # RFC 3463 §3.8: cryptographic failure
 }
+
+OWN_CLASSES = frozenset(("own-failure", "own-policy"))
+# Failures of ours that say nothing about the peer.
 
 TEXT_MATCH_OCTETS = 600
 # Characters of a reply that the patterns see; chosen: published replies say their reason within the first

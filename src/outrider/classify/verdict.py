@@ -18,7 +18,16 @@ Invariants: `delivered` only for a peer's 2xx to the end of the content. Rules f
 failure of ours.
 """
 
-from outrider.classify.table import CLASSES, FIRM, OURS, PATTERNS, TEXT_MATCH_OCTETS, UNDETERMINED, WEAK
+from outrider.classify.table import (
+    CLASSES,
+    FIRM,
+    OURS,
+    OWN_CLASSES,
+    PATTERNS,
+    TEXT_MATCH_OCTETS,
+    UNDETERMINED,
+    WEAK,
+)
 from outrider.model.flow import Disposition, Outcome, Phase, Verdict
 from outrider.model.reply import Reply
 
@@ -31,7 +40,7 @@ _VERDICTS = {
     for trouble in (False, True)
 }
 
-_PHASE_CLASS = {
+_PHASE_CLASS: dict[int, str] = {
     # class of our failures without a telling status code, by phase
     Phase.RESOLVE: "dns-failure",
     Phase.CONNECT: "connection-failed",
@@ -72,6 +81,9 @@ _RCPT_CODE_CLASS = {
     452: "too-many-recipients",  # RFC 5321 §4.5.3.1.10
 }
 
+_SECURING = frozenset((Phase.STARTTLS, Phase.AUTH))
+# Whatever is said in these phases is about them.
+
 _TOO_LARGE = frozenset(("5.2.3", "5.3.4"))
 
 
@@ -100,15 +112,21 @@ def classify(outcome: Outcome) -> Verdict:
 
 def _ours(reply: Reply, phase: int) -> Verdict:
     detail = _detail(reply.enhanced)
-    name = OURS.get(detail) or FIRM.get(detail) or _PHASE_CLASS.get(Phase(phase), UNDETERMINED)
+    if phase in _SECURING and detail not in OURS:
+        name = _PHASE_CLASS[phase]
+    else:
+        name = OURS.get(detail) or FIRM.get(detail) or _PHASE_CLASS[phase]
     if reply.is_permanent:
         return _VERDICTS[Disposition.PERMANENT, name, False]
-    return _VERDICTS[Disposition.TRANSIENT, name, Phase.RESOLVE < phase < Phase.QUEUE]
+    trouble = Phase.RESOLVE < phase < Phase.QUEUE and name not in OWN_CLASSES
+    return _VERDICTS[Disposition.TRANSIENT, name, trouble]
 
 
 def _remote_class(reply: Reply, phase: int) -> str:
     detail = _detail(reply.enhanced)
     name = FIRM.get(detail)
+    if name is None and phase in _SECURING:
+        return _PHASE_CLASS[phase]
     if name is None:
         text = reply.text[:TEXT_MATCH_OCTETS].lower()
         name = next((found for pattern, found in PATTERNS if pattern.search(text)), None)
