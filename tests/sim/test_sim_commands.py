@@ -119,6 +119,7 @@ def test_the_demo_writes_a_configuration_that_the_server_takes(tmp_path: Path, u
             http_port=8025,
             dns_port=5353,
             exchanger_port=2600,
+            metrics_port=9000,
             users_file=users,
         )
     )

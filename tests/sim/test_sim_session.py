@@ -280,7 +280,7 @@ def test_delay_keeps_the_order_of_replies(start_world: WorldMaker) -> None:
 
 
 def test_early_talk_is_noticed(start_world: WorldMaker) -> None:
-    running = start_world(with_behaviour("delay = {connect = 0.1}\n"))
+    running = start_world(with_behaviour("delay = {connect = 1}\n"))
     with raw(running.place("plain")) as sock:
         sock.sendall(b"EHLO c.test\r\n")
         read_until(sock, b"250 ")
@@ -428,7 +428,11 @@ def test_commands_before_the_handshake_have_no_effect(start_world: WorldMaker) -
     with raw(running.place("plain")) as sock:
         sock.sendall(b"EHLO c.test\r\nSTARTTLS\r\nMAIL FROM:<s@a.test>\r\n")
         heard = read_until(sock, b"220 2.0.0")
-    assert b"Sender OK" not in heard
+        sock.sendall(b"this is no handshake\r\n")
+        heard += read_all(sock)
+    after = heard.partition(b"220 2.0.0")[2]
+    assert b"Sender OK" not in after
+    assert b"503 " not in after
     assert running.provider("plain").counts.violations["pipelining"] >= 1
 
 
@@ -453,3 +457,10 @@ def test_two_providers_share_a_port(start_world: WorldMaker) -> None:
         with pytest.raises(smtplib.SMTPRecipientsRefused):
             send(two, 3, "r@d3.two.test")
     assert running.provider("one").counts.messages == running.provider("two").counts.messages == 1
+
+
+def test_the_silent_are_sent_away(start_world: WorldMaker) -> None:
+    running = start_world(with_behaviour("idle_seconds = 0.05\n"))
+    with raw(running.place("plain")) as sock:
+        assert read_all(sock).endswith(b"421 4.4.2 Idle for too long\r\n")
+    running.settle(lambda: running.provider("plain").counts.connections == 0)

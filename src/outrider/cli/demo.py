@@ -38,6 +38,7 @@ app = typer.Typer(add_completion=False)
 
 SMTP_PORT = 2525
 HTTP_PORT = 8025
+METRICS_PORT = 9325
 # chosen, because they need no privilege and are the server's defaults; free ones serve when these are in use
 START_SECONDS = 30.0  # chosen, because a start takes a second or two even on a busy machine
 STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
@@ -57,7 +58,7 @@ class _Stage:
     server_log: Path
 
 
-def demo(  # noqa: PLR0917 - typer reads the options from the arguments
+def demo(
     seconds: Annotated[float, typer.Option(help="End by itself after so long; 0 runs until Ctrl-C.")] = 0,
     rate: Annotated[float, typer.Option(help="Messages a second.")] = 100,
     workers: Annotated[int, typer.Option(help="Worker processes of the server.")] = 2,
@@ -158,6 +159,7 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
                     http_port=http_port,
                     dns_port=ready["dns_port"],
                     exchanger_port=ready["smtp_port"],
+                    metrics_port=_port(METRICS_PORT),
                     users_file=users,
                 )
             )

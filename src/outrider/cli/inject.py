@@ -22,7 +22,7 @@ from outrider.sim.tally import Journal
 app = typer.Typer(add_completion=False)
 
 
-def inject(  # noqa: PLR0917 - typer reads the options from the arguments
+def inject(
     target: Annotated[
         str, typer.Argument(help="Server to hand messages to, as HOST:PORT.")
     ] = "127.0.0.1:2525",

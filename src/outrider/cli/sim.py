@@ -22,7 +22,7 @@ from outrider.sim.world import load_world
 app = typer.Typer(add_completion=False)
 
 
-def sim(  # noqa: PLR0917 - typer reads the options from the arguments
+def sim(
     world: Annotated[
         Path | None, typer.Argument(help="World file; without one, the demo's world.", show_default=False)
     ] = None,

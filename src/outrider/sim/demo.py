@@ -60,6 +60,7 @@ def server_toml(
     http_port: int,
     dns_port: int,
     exchanger_port: int,
+    metrics_port: int,
     users_file: Path | None,
 ) -> str:
     """An `outrider.toml` for a server that delivers into the practice internet.
@@ -71,6 +72,7 @@ def server_toml(
         http_port: Port on which it takes mail by HTTP.
         dns_port: Port of the simulator's DNS.
         exchanger_port: Port of the simulated exchangers.
+        metrics_port: Port of its metrics.
         users_file: File with the API key, or None.
     """
     users = f'users_file = "{users_file}"\n' if users_file else ""
@@ -105,6 +107,9 @@ max_connections = 16
 [delivery.defaults]
 smtp_port = {exchanger_port}
 max_deliveries_per_connection = 100
+
+[record]
+metrics_port = {metrics_port}
 
 [classify.dsn.rate]
 per_hour = 1000000

@@ -113,6 +113,15 @@ class Bursts(_Options):
     reply: ReplyText = Field(default="451 4.3.2 System temporarily overloaded", description="The reply.")
 
 
+class Pause(_Options):
+    """A wait now and then, beside the steady `delay`."""
+
+    on: Phase = Field(description="Where it waits before it answers.")
+    seconds: float = Field(gt=0, le=600, description="How long.")
+    probability: float = Field(default=1, gt=0, le=1, description="Chance of it, from the world's seed.")
+    every: int = Field(default=1, ge=1, description="At every nth time only.")
+
+
 class TlsOptions(_Options):
     """TLS as the provider shows it."""
 
@@ -173,11 +182,15 @@ class Behaviour(_Options):
     """A provider's temper."""
 
     delay: Delays = Field(default=Delays(), description="Slowness by phase.")
+    pause: tuple[Pause, ...] = Field(default=(), description="Waits now and then.")
     limits: Limits = Field(default=Limits(), description="What it tolerates.")
     greylist_seconds: float = Field(
         default=0, ge=0, description="A new pair of sender and recipient hears 451 for so long; 0 is off."
     )
     bursts: tuple[Bursts, ...] = Field(default=(), description="Periodic outages.")
+    idle_seconds: float = Field(
+        default=0, ge=0, description="A client that is silent for so long hears 421; 0 is endless patience."
+    )
     read_bytes_per_second: int = Field(
         default=0, ge=0, description="How fast it reads; 0 is as fast as it can."
     )

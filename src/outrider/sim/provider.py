@@ -61,7 +61,7 @@ class Provider:
         self.extensions = frozenset(behaviour.extensions)
         self.domains = None if behaviour.accept_any_domain else frozenset(options.all_domains())
         self.content_octets_max = behaviour.limits.max_message_bytes or CONTENT_OCTETS_MAX
-        self.delays = behaviour.delay.by_phase()
+        self.slow_phases = frozenset(behaviour.delay.by_phase()) | {pause.on for pause in behaviour.pause}
         self.now = clock.now
         self._store = store / options.name if store else None
         self._stored = 0

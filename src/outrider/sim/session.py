@@ -30,6 +30,7 @@ _SENDER_OK = b"250 2.1.0 Sender OK\r\n"
 _RECIPIENT_OK = b"250 2.1.5 Recipient OK\r\n"
 _START_DATA = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 _TAKEN = b"250 2.0.0 Message taken\r\n"
+_IDLE = b"421 4.4.2 Idle for too long\r\n"
 _BYE = b"221 2.0.0 Bye\r\n"
 _TLS_READY = b"220 2.0.0 Ready to start TLS\r\n"
 _TLS_NOT_NOW = b"454 4.7.0 TLS not available\r\n"
@@ -60,6 +61,7 @@ class Session(asyncio.Protocol):
         "_held",
         "_helo",
         "_host",
+        "_idle_timer",
         "_loop",
         "_messages",
         "_out",
@@ -84,6 +86,7 @@ class Session(asyncio.Protocol):
         self._out: list[bytes] = []
         self._pipe: TlsPipe | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._held = False
         self._closing = False
         self._tls_wait = False
@@ -109,13 +112,16 @@ class Session(asyncio.Protocol):
             self._close()
             self._flush()
             return
+        if self._provider.behaviour.idle_seconds:
+            self._watch_idle()
         self._after("connect", self._greet)
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended is the client's affair
         self._closing = True
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._idle_timer):
+            if timer:
+                timer.cancel()
         self._provider.closed(self)
 
     def peer_is_there(self) -> bool:
@@ -124,6 +130,9 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        if self._idle_timer:
+            self._idle_timer.cancel()
+            self._watch_idle()
         if self._tls_wait:
             self._shake_hands(data)
             return
@@ -144,6 +153,15 @@ class Session(asyncio.Protocol):
         if not self._held:
             self._work()
 
+    def _watch_idle(self) -> None:
+        self._idle_timer = self._loop.call_later(self._provider.behaviour.idle_seconds, self._idle_too_long)
+
+    def _idle_too_long(self) -> None:
+        if not self._closing:
+            self._say(_IDLE)
+            self._close()
+            self._flush()
+
     def _pace(self, octets: int) -> None:
         rate = self._provider.behaviour.read_bytes_per_second
         if rate:
@@ -161,7 +179,8 @@ class Session(asyncio.Protocol):
 
     def _after(self, phase: Phase, function: Callable[..., None], *arguments: Any) -> None:
         """Call `function` now, or when the provider has thought long enough."""
-        delay = self._provider.delays.get(phase)
+        provider = self._provider
+        delay = provider.temper.delay(phase) if phase in provider.slow_phases else 0.0
         if delay:
             self._held = True
             self._timer = self._loop.call_later(delay, self._resume, function, arguments)

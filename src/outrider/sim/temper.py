@@ -7,6 +7,7 @@ chance comes from one seeded source, so a world behaves the same when it meets t
 order.
 """
 
+import itertools
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -78,9 +79,22 @@ class Temper:
             phase: [burst for burst in options.behaviour.bursts if burst.on == phase]
             for phase in {burst.on for burst in options.behaviour.bursts}
         }
+        self._delays = options.behaviour.delay.by_phase()
+        self._pauses = [(pause, itertools.count(1)) for pause in options.behaviour.pause]
+        self._chance = chance
         self._moody = frozenset(self._rules) | frozenset(self._bursts)
         self._first_seen: dict[tuple[str, str], float] = {}
         self._accepted_at: deque[float] = deque()
+
+    def delay(self, phase: Phase) -> float:
+        """Seconds to think before the answer at `phase`."""
+        delay = self._delays.get(phase, 0.0)
+        for pause, count in self._pauses:
+            if pause.on != phase or next(count) % pause.every:
+                continue
+            if pause.probability == 1 or self._chance.random() < pause.probability:
+                delay += pause.seconds
+        return delay
 
     def answer(self, phase: Phase, subjects: Sequence[str], now: float) -> Answer | None:
         """What bursts and rules say at `phase` about any of `subjects`."""
