@@ -112,10 +112,13 @@ def type_name(kind: dict[str, object]) -> str:
 
 def metrics_page() -> str:
     """Every metric with its labels."""
-    from tools.reference_metrics import metric_rows
+    from outrider.record.metrics import DEFINITIONS
 
+    rows: list[tuple[object, ...]] = [
+        (f"`{name}`", one.kind, ", ".join(one.labels), one.help) for name, one in sorted(DEFINITIONS.items())
+    ]
     head = ("metric", "kind", "labels", "what it counts")
-    return page("Metrics", "Served for Prometheus by the metrics listener.", "", *table(head, metric_rows()))
+    return page("Metrics", "Served for Prometheus by the metrics listener.", "", *table(head, rows))
 
 
 def commands_page() -> str:
