@@ -61,6 +61,10 @@ def _unstuff(wire: bytes) -> bytes:
     return plain[1:] if plain[:1] == b"." else plain
 
 
+def _is_stuffed(wire: bytes) -> bool:
+    return wire.count(b"\n.") == wire.count(b"\n..") and (wire[:1] != b"." or wire[:2] == b"..")
+
+
 def _normalise(plain: bytes) -> bytes:
     return _LINE_END.sub(b"\r\n", plain.replace(b"\0", b""))
 
@@ -205,6 +209,10 @@ class ContentReader:
                 self._refuse(replies.NUL_IN_MESSAGE if found & NUL else replies.STRAY_LINE_END)
                 return
             block, found = self._normalised(block, stuffed)
+        elif found & DOTTED and stuffed and not _is_stuffed(block):
+            # A single dot is taken off by the receiver (RFC 5321 §4.5.2); say what it means in one way.
+            block = _stuff(_unstuff(block))
+            _, found = scan(block, True, True)
         if found & LONG and longest_line(block) - 1 > self._limits.line_octets:
             self._refuse(replies.LINE_TOO_LONG)
             return
