@@ -447,8 +447,8 @@ class Scheduler:
         recent = wall - _REMEMBERED_SECONDS
         buckets = {
             key: state
-            for key, (state, _, _) in self._node.remembered.items()
-            if state[0] > recent or any(at > recent for at, _ in state[1])
+            for key, (state, _, restored_time) in self._node.remembered.items()
+            if restored_time > recent
         }
         for key, meter in self._node.meters.items():
             if meter.idle_at() > now:

@@ -126,6 +126,11 @@ class SmtpDeliverer:
         """The slots in here with their entries, for a new dispatcher."""
         return tuple(Held(slot.number, slot.path, slot.entries) for slot in self._slots.values())
 
+    def ask_again(self) -> None:
+        """Say every outstanding want once more, after a new dispatcher was told what is `held`."""
+        for slot in self._slots.values():
+            slot.ask_again()
+
     # its life
 
     async def run(self) -> None:

@@ -160,6 +160,11 @@ class Slot:
         if self.connection is not None:
             self.connection.run()
 
+    def ask_again(self) -> None:
+        """Repeat the want that is outstanding: a new dispatcher has not heard it."""
+        if self._wanting and not self._ended:
+            self._around.report.want(self.number, self._want_count)
+
     def drain(self) -> None:
         """Give back what was not begun, then end."""
         self._return_backlog()
@@ -315,7 +320,7 @@ class Slot:
             if outcome is None or each is not answer:
                 answer = each
                 outcome = self._outcome(each, flight.started_at)
-                heard = heard or not each.ours
+                heard = heard or not (each.ours or each.reply.code == 421)
             self._report(granted, stored, outcome)
         self._completed += heard
         if not left:

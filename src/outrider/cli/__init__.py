@@ -1,0 +1,1 @@
+"""Commands: arguments in, one layer called, text or JSON out."""

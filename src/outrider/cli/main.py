@@ -1,0 +1,62 @@
+"""The `outrider` command: registers the commands and turns our errors into exit codes.
+
+Exit codes (sysexits.h): 0 done, 1 a check failed, 2 usage, 69 nobody answers, 70 a bug of ours, 74 spool, 78
+configuration.
+"""
+
+import sys
+
+import typer
+
+from outrider.base.errors import ConfigError, OutriderError, SpoolError, UnavailableError
+from outrider.cli import demo, inject, queue, serve, sim, sink, status, trace, user
+
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_IOERR = 74
+EX_CONFIG = 78
+# sysexits.h
+
+app = typer.Typer(
+    name="outrider",
+    help="An outbound messaging server. `outrider init` writes a configuration, `outrider serve` runs it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("init")(serve.init)
+app.command("serve")(serve.serve)
+app.command("check-config")(serve.check_config)
+app.command("status")(status.status)
+app.add_typer(queue.app, name="queue")
+app.command("trace")(trace.trace)
+app.add_typer(user.app, name="user")
+app.command("inject")(inject.inject)
+app.command("sink")(sink.sink)
+app.command("sim")(sim.sim)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    try:
+        app()
+    except OutriderError as error:
+        sys.stderr.write(f"outrider: {error}\n")
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: OutriderError) -> int:
+    """The sysexits code of one of our errors."""
+    if isinstance(error, ConfigError):
+        return EX_CONFIG
+    if isinstance(error, UnavailableError):
+        return EX_UNAVAILABLE
+    if isinstance(error, SpoolError):
+        return EX_IOERR
+    return EX_SOFTWARE
+
+
+if __name__ == "__main__":
+    main()

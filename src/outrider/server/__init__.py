@@ -1,0 +1,1 @@
+"""The processes of one node, and the wiring that joins the stages."""

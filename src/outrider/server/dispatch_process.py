@@ -1,0 +1,344 @@
+"""The dispatcher's process: links, replay, resolver and checkpoints around `Dispatcher`.
+
+Theory of a start: the index knows each log up to its checkpoint. Logs whose writers are dead (their lock
+is free) are replayed to their end, and their missing events written; living workers say hello with the
+position up to which their log is synced, are replayed up to it, and bring the slots that they hold. Only
+when nothing is unknown any more does granting begin, so no limit is exceeded and nothing is sent twice
+over a restart.
+"""
+
+import asyncio
+import os
+import secrets
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path as FilePath
+from random import Random
+
+from outrider.base.errors import SpoolError
+from outrider.model.changes import Change, ContentRef
+from outrider.model.dispatch import (
+    Closed,
+    Committed,
+    Hello,
+    Position,
+    Returned,
+    ToDispatcher,
+    Want,
+)
+from outrider.model.route import RouteFailure
+from outrider.net.mx import MxResolver
+from outrider.net.resolver import DnsResolver
+from outrider.record.metrics import Metrics
+from outrider.record.recover import recover
+from outrider.schedule.shaping import ShapingTable
+from outrider.schedule.sites import SiteTable
+from outrider.server.dispatcher import Dispatcher
+from outrider.server.faults import files_of
+from outrider.server.lifecycle import Birth, Lifecycle
+from outrider.server.link import Link
+from outrider.server.measures import Measures
+from outrider.server.queue_operations import QueueOperations
+from outrider.server.requests import RequestServer
+from outrider.spool.index import Index
+from outrider.spool.reader import FrameReader
+from outrider.spool.replay import Replayed
+from outrider.spool.writer import LogWriter
+
+LOCK_POLL_SECONDS = 0.05
+# chosen: a process's end frees its lock within milliseconds of closing its link
+FILL_SECONDS = 0.5
+# chosen: entries come back `horizon_seconds` before they are due, so this is never late
+BLOCKED_SECONDS = 0.05
+# chosen: while due entries wait on disk for room; a window of 2,000 lasts longer at 10,000 messages a second
+RESOLVES_MAX = 256
+# chosen: look-ups at once; each costs about 0.5 ms of CPU and a socket's worth of memory
+
+
+class _Worker:
+    """One link and what is known of the worker behind it."""
+
+    __slots__ = ("hello", "is_joined", "link", "queue")
+
+    def __init__(self, link: Link[ToDispatcher]) -> None:
+        self.link = link
+        self.hello: Hello | None = None
+        self.is_joined = False
+        self.queue: deque[ToDispatcher] = deque()
+
+
+class DispatchProcess:
+    """See the module."""
+
+    def __init__(self, birth: Birth, life: Lifecycle) -> None:
+        settings = birth.settings
+        self._birth = birth
+        self._life = life
+        self._loop = asyncio.get_running_loop()
+        self._files = files_of(os.environ)
+        self._log = birth.log
+        self._clock = birth.clock
+        self._index = Index.open(
+            self._files, str(settings.server.spool_directory), settings.spool, birth.clock, birth.log
+        )
+        self._writer = LogWriter(self._index.directory, settings.spool, birth.clock, birth.log, None)
+        shaping = ShapingTable(settings.shaping)
+        rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
+        resolver = DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits)
+        self._mx = MxResolver(
+            resolver,
+            settings.net,
+            log=birth.log,
+            listeners=[
+                (listener.address, birth.sockets[listener.name].getsockname()[1])
+                for listener in settings.listener
+            ],
+            smtp_port=settings.shaping.default.smtp_port,
+        )
+        self._resolving: set[str] = set()
+        self._to_resolve: deque[str] = deque()
+        self._is_woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup
+        self._links: dict[Link[ToDispatcher], _Worker] = {}
+        self._expected: set[int] = set()
+        had_predecessor = bool(self._index.positions()) or self._index.rebuilt
+        self.dispatcher = Dispatcher(
+            self._index,
+            shaping,
+            SiteTable(settings.shaping.provider, settings.shaping.site_cache, shaping.is_separate),
+            birth.clock,
+            birth.log,
+            rng,
+            self._resolve,
+            self._wake,
+            started_at=birth.clock.now() if had_predecessor else None,
+            first_slot=int(birth.clock.wall() * 1000) << 20,
+        )
+        self._measures = Measures(settings.record, birth.name, birth.clock, self._set_gauges)
+
+    def _set_gauges(self, metrics: Metrics) -> None:
+        counts = self._index.counts()
+        metrics.cell("outrider_queue_messages", "resident").value = counts.resident
+        metrics.cell("outrider_queue_messages", "held").value = counts.held
+        metrics.cell("outrider_queue_messages", "stored").value = counts.alive - counts.resident - counts.held
+        metrics.cell("outrider_connections", "outbound").value = self.dispatcher.scheduler.connections()
+
+    # planning
+
+    def _wake(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon(self._plan)
+
+    def _plan(self) -> None:
+        self._is_woken = False
+        self.dispatcher.plan()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.dispatcher.next_at()
+        if at is not None:
+            self._timer = self._loop.call_later(max(at - self._clock.now(), 0.0), self._plan)
+
+    # resolving
+
+    def _resolve(self, domain: str) -> None:
+        if domain in self._resolving:
+            return
+        self._resolving.add(domain)
+        if len(self._resolving) <= RESOLVES_MAX:
+            self._tasks.create_task(self._look_up(domain))
+        else:
+            self._to_resolve.append(domain)
+
+    async def _look_up(self, domain: str) -> None:
+        while True:
+            answer = await self._mx.route(domain)
+            self._resolving.discard(domain)
+            if isinstance(answer, RouteFailure):
+                self._log.info("route.failed", domain=domain, reply=str(answer.reply))
+            self.dispatcher.routed(answer)
+            if not self._to_resolve:
+                return
+            domain = self._to_resolve.popleft()
+
+    # links
+
+    def _linked(self) -> Link[ToDispatcher]:
+        return Link(ToDispatcher, self._heard, self._lost)
+
+    def _heard(self, link: Link[ToDispatcher], batch: list[ToDispatcher]) -> None:
+        worker = self._links.get(link)
+        if worker is None:
+            worker = self._links[link] = _Worker(link)
+        for message in batch:
+            if isinstance(message, Hello):
+                worker.hello = message
+                self._tasks.create_task(self._join(worker, message))
+            elif worker.is_joined and worker.hello is not None:
+                self._take(worker.hello.worker, message)
+            else:
+                worker.queue.append(message)
+
+    def _take(self, worker: int, message: ToDispatcher) -> None:
+        match message:
+            case Committed():
+                self.dispatcher.committed(worker, message)
+            case Want():
+                self.dispatcher.want(message)
+            case Returned():
+                self.dispatcher.returned(message)
+            case Closed():
+                self.dispatcher.closed(message)
+            case Hello():
+                raise AssertionError("hello is handled before")
+
+    async def _join(self, worker: _Worker, hello: Hello) -> None:
+        """Learn a worker's log up to where it is, then take it in."""
+        await self._index.replay(hello.log, hello.position)
+        if worker.link.transport is None:
+            return
+        held = [(slot, await self._index.load(slot.entries)) for slot in hello.held]
+        self.dispatcher.joined(hello, held, worker.link)
+        worker.is_joined = True
+        self._expected.discard(hello.log)
+        while worker.queue:
+            self._take(hello.worker, worker.queue.popleft())
+        self._log.info("worker.joined", worker=hello.worker, spool_log=hello.log, held=len(hello.held))
+        self._begin_if_complete()
+
+    def _lost(self, link: Link[ToDispatcher]) -> None:
+        worker = self._links.pop(link, None)
+        if worker is not None and worker.hello is not None and not self._life.draining.is_set():
+            self._tasks.create_task(self._bury(worker.hello.worker, worker.hello.log))
+
+    async def _bury(self, number: int, log: int) -> None:
+        """The worker's link is gone: when its log is free too, it is dead; take what it left."""
+        while self._index.directory.is_alive(log):
+            if any(each.hello is not None and each.hello.log == log for each in self._links.values()):
+                return  # it has a new link
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        replayed = await self._replay_dead(log)
+        self.dispatcher.left(number, replayed)
+        self._expected.discard(log)
+        self._log.warning("worker.buried", worker=number, spool_log=log, frames=replayed.frames)
+        self._begin_if_complete()
+
+    async def _replay_dead(self, log: int) -> Replayed:
+        replayed = await self._index.replay(log, None)
+        await asyncio.to_thread(self._recover_events, log)
+        position = self._index.positions()[log]
+        self._index.advance(log, position, position)
+        return replayed
+
+    def _recover_events(self, log: int) -> None:
+        settings = self._birth.settings
+        missing = recover(
+            self._files,
+            settings.server.events_directory,
+            log,
+            partial(_frames, FrameReader(self._index.directory, settings.spool), log),
+            settings.record,
+            self._clock,
+            self._log,
+        )
+        if missing:
+            self._log.info("record.recovered", spool_log=log, events=missing)
+
+    def _begin_if_complete(self) -> None:
+        if not self._expected and not self.dispatcher.is_granting:
+            self._index.recovered()
+            self.dispatcher.is_granting = True
+            self._log.info("dispatcher.granting", entries=self._index.counts().alive)
+            self._wake()
+
+    # life
+
+    async def _start(self) -> None:
+        """Replay the logs of the dead; expect the living."""
+        own = self._writer.number
+        for log in self._index.directory.logs():
+            if log == own:
+                continue
+            if self._index.directory.is_alive(log):
+                self._expected.add(log)
+            else:
+                await self._replay_dead(log)
+        await self._index.checkpoint()
+
+    async def _await_expected(self) -> None:
+        """Workers that lived when we started may die before their hello."""
+        while self._expected:
+            for log in list(self._expected):
+                if not self._index.directory.is_alive(log):
+                    await self._replay_dead(log)
+                    self._expected.discard(log)
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        self._begin_if_complete()
+
+    async def _fill(self) -> None:
+        horizon = self._birth.settings.shaping.horizon_seconds
+        while True:
+            try:
+                loaded = await self.dispatcher.fill(horizon)
+            except SpoolError as error:
+                self._log.error("dispatcher.fill_failed", error=error.message)
+                loaded = 0
+            self.dispatcher.expire()
+            await asyncio.sleep(0 if loaded else FILL_SECONDS if self._is_nothing_due() else BLOCKED_SECONDS)
+
+    def _is_nothing_due(self) -> bool:
+        due_time = self._index.next_due()
+        return due_time is None or due_time > self._clock.wall()
+
+    async def _checkpoints(self) -> None:
+        seconds = self._birth.settings.spool.checkpoint_seconds
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self._index.checkpoint()
+            except SpoolError as error:
+                self._log.error("dispatcher.checkpoint_failed", error=error.message)
+
+    async def run(self) -> None:
+        """Dispatch until told to stop; the supervisor tells us after the workers have gone."""
+        sockets: FilePath = self._birth.settings.server.sockets_directory
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self._start()
+            operations = QueueOperations(self.dispatcher, self._index, self._writer, self._clock)
+            requests = RequestServer(operations.operations())
+            path = sockets / "dispatcher.sock"
+            path.unlink(missing_ok=True)
+            admin = sockets / "queue.sock"
+            admin.unlink(missing_ok=True)
+            link_server = await self._loop.create_unix_server(self._linked, str(path))
+            admin_server = await asyncio.start_unix_server(requests.serve, str(admin))
+            background = [
+                tasks.create_task(self._await_expected()),
+                tasks.create_task(self._fill()),
+                tasks.create_task(self._checkpoints()),
+                tasks.create_task(self._measures.send_to(sockets)),
+            ]
+            self._life.ready()
+            await self._life.draining.wait()
+            link_server.close()
+            admin_server.close()
+            for task in background:
+                task.cancel()
+            for link in list(self._links):
+                link.close()
+        await self._writer.close()
+        await self._index.close()
+
+
+def _frames(reader: FrameReader, log: int, start: Position) -> Iterator[tuple[ContentRef, Sequence[Change]]]:
+    for scanned in reader.scan(log, start):
+        yield scanned.ref, scanned.changes
+
+
+async def run_dispatcher(birth: Birth, life: Lifecycle) -> None:
+    """Main of the dispatcher process."""
+    await DispatchProcess(birth, life).run()

@@ -1,0 +1,317 @@
+"""The dispatcher: one plain object that knows every queued entry and decides what goes out next.
+
+Workers announce what they stored and settled; the dispatcher finds each entry's site, queues it in the
+scheduler and sends back grants. It alone decides, so limits are exact over all workers. It is fed by links
+(dispatch_process.py) or by direct calls (tests); it has no socket of its own.
+
+Theory: an entry is in one of four places: resident in the scheduler, waiting for its site to be resolved,
+granted to a slot, or only in the index's checkpoint (deferred for long, or its path's window is full). `fill`
+brings entries back from the checkpoint when they are due and there is room.
+
+Invariant: between two turns of the loop, whatever is announced is in the index, and whatever the index holds
+as resident is waiting, in the scheduler or granted.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Protocol
+
+from outrider.base.clock import Clock
+from outrider.base.log import Log
+from outrider.model.changes import Entry
+from outrider.model.dispatch import (
+    Closed,
+    Committed,
+    Granted,
+    Held,
+    Hello,
+    Returned,
+    Settle,
+    Settled,
+    ToWorker,
+    Want,
+    Welcome,
+)
+from outrider.model.flow import Host, Outcome, Path, Phase
+from outrider.model.reply import Reply
+from outrider.model.route import Route, RouteFailure
+from outrider.schedule.scheduler import Fate, Scheduler
+from outrider.schedule.shaping import ShapingTable
+from outrider.schedule.sites import SiteTable
+from outrider.spool.index import Index
+from outrider.spool.replay import Replayed
+from outrider.spool.table import QueueKey
+
+FILL_BATCH = 2000
+# chosen: bounds one turn to some 20 ms
+WAITING_MAX = 20_000
+# chosen: entries that wait in memory for their site; beyond it they wait in the checkpoint
+WAITING_PER_DOMAIN = 200
+# chosen: of one domain, while it is being resolved
+EXPIRED = Reply(451, "4.4.7", ("Message expired: no delivery within the time allowed",))
+# RFC 3463 §3.5, X.4.7
+
+
+class WorkerEnd(Protocol):
+    """Where the dispatcher sends what concerns one worker."""
+
+    def send(self, message: ToWorker) -> None: ...
+
+
+class _Worker:
+    """A worker that has said hello."""
+
+    __slots__ = ("end", "log", "number", "pid")
+
+    def __init__(self, number: int, log: int, end: WorkerEnd, pid: int) -> None:
+        self.number = number
+        self.log = log
+        self.end = end
+        self.pid = pid
+
+
+class Dispatcher:
+    """See the module.
+
+    Args:
+        index: All entries.
+        shaping: Limits of each path.
+        sites: Domain to site and hosts.
+        clock: Time.
+        log: Server log.
+        rng: Shuffles exchangers of equal preference.
+        resolve: Asks for the route of a domain; the answer comes by `routed`. Asking twice is harmless.
+        wake: Asks the owner to call `plan` in the next turn.
+        started_at: `clock.now()` when a predecessor may have sent mail until then, else None.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        shaping: ShapingTable,
+        sites: SiteTable,
+        clock: Clock,
+        log: Log,
+        rng: Random,
+        resolve: Callable[[str], None],
+        wake: Callable[[], None],
+        *,
+        started_at: float | None,
+        first_slot: int,
+    ) -> None:
+        self.index = index
+        self.scheduler = Scheduler(
+            shaping, self._hosts_for, rng, started_at=started_at, first_slot=first_slot
+        )
+        self.sites = sites
+        self.workers: dict[int, _Worker] = {}
+        self.is_granting = False
+        self.paths_of: dict[str, set[Path]] = {}
+        self._shaping = shaping
+        self._clock = clock
+        self._log = log
+        self._rng = rng
+        self._resolve = resolve
+        self._wake = wake
+        self._waiting: dict[str, list[Entry]] = {}
+        self._waiting_count = 0
+        self._next_settler = 0
+
+    # workers
+
+    def joined(self, hello: Hello, held: Sequence[tuple[Held, Sequence[Entry]]], end: WorkerEnd) -> None:
+        """A worker is here, and the index knows its log up to `hello.position`.
+
+        Args:
+            hello: What it said.
+            held: Its slots with the entries of them that are still alive, resident now.
+            end: Where to send.
+        """
+        now = self._clock.now()
+        if hello.worker in self.workers:
+            self.scheduler.worker_left(hello.worker, now)
+        self.workers[hello.worker] = _Worker(hello.worker, hello.log, end, hello.pid)
+        self.scheduler.worker_joined(hello.worker, hello.log)
+        for slot, entries in held:
+            self.scheduler.adopt(hello.worker, slot.slot, slot.path, entries, now)
+        end.send(Welcome(1))
+        self._wake()
+
+    def left(self, worker: int, replayed: Replayed) -> None:
+        """A worker is dead; `replayed` is what its log said beyond what it had announced."""
+        if self.workers.pop(worker, None) is None:
+            return
+        now = self._clock.now()
+        slot_of = self.scheduler.slot_of
+        for number in replayed.finished:
+            self._settle_in_scheduler(Settled(slot_of(number), number, finished=True), now)
+        for entry in replayed.changed:
+            settled = Settled(
+                slot_of(entry.entry),
+                entry.entry,
+                finished=False,
+                version=entry.version,
+                attempts=entry.attempts,
+                due_time=entry.due_time,
+                delay_notified=entry.delay_notified,
+                held=entry.held,
+            )
+            self._settle_in_scheduler(settled, now)
+        self.scheduler.worker_left(worker, now)
+        self._wake()
+
+    def committed(self, worker: int, message: Committed) -> None:
+        """One group commit of a worker."""
+        log = self.workers[worker].log
+        index = self.index
+        now = self._clock.now()
+        for arrived in message.arrived:
+            self.place(index.arrive(log, arrived), now)
+        for settled in message.settled:
+            index.settle(settled)
+            self._settle_in_scheduler(settled, now)
+        index.advance(log, message.position, message.events)
+        self._wake()
+
+    def _settle_in_scheduler(self, settled: Settled, now: float) -> None:
+        fate, entry = self.scheduler.settled(settled, now, self._clock.wall())
+        if settled.held:
+            self.scheduler.remove((settled.entry,))
+        elif fate is Fate.EVICTED and entry is not None:
+            self.index.evict(entry.entry)
+
+    def want(self, message: Want) -> None:
+        self.scheduler.want(message.slot, message.count, self._clock.now())
+        self._wake()
+
+    def returned(self, message: Returned) -> None:
+        self.scheduler.returned(message.slot, message.entries, self._clock.now())
+        self._wake()
+
+    def closed(self, message: Closed) -> None:
+        self.scheduler.closed(message.slot, message.failure, message.deliveries, self._clock.now())
+        self._wake()
+
+    # places
+
+    def place(self, entries: Iterable[Entry], now: float) -> None:
+        """Put entries that the index holds as resident where they belong."""
+        wall = self._clock.wall()
+        for entry in entries:
+            if entry.held:
+                continue
+            domain = entry.routing_domain
+            known = self.sites.get(domain, now)
+            if known is None:
+                self._wait_for_site(domain, entry)
+            elif isinstance(known[1], RouteFailure):
+                self._settle_unroutable((entry,), known[1])
+            elif not self.scheduler.add(entry, known[0], now, wall):
+                self.index.evict(entry.entry)
+
+    def _wait_for_site(self, domain: str, entry: Entry) -> None:
+        waiting = self._waiting.get(domain)
+        if waiting is None:
+            waiting = self._waiting[domain] = []
+            self._resolve(domain)
+        if self._waiting_count >= WAITING_MAX:
+            self.index.evict(entry.entry)
+            return
+        waiting.append(entry)
+        self._waiting_count += 1
+
+    def routed(self, answer: Route | RouteFailure) -> None:
+        """The resolver's answer for a domain."""
+        now = self._clock.now()
+        site = self.sites.put(answer, now)
+        waiting = self._waiting.pop(answer.domain, [])
+        self._waiting_count -= len(waiting)
+        self.place(waiting, now)
+        for path in self.paths_of.pop(answer.domain, ()):
+            if path.site == site:
+                self.scheduler.path_ready(path)
+            else:
+                self.place(self.scheduler.reroute(path, answer.domain), now)
+                self.scheduler.path_ready(path)
+        self._wake()
+
+    def _hosts_for(self, path: Path, domain: str) -> tuple[Host, ...] | None:
+        port = self._shaping.for_path(path).options.smtp_port
+        hosts = self.sites.hosts(domain, self._clock.now(), port, self._rng)
+        if hosts is None:
+            self.paths_of.setdefault(domain, set()).add(path)
+            self._resolve(domain)
+        return hosts
+
+    def _settle_unroutable(self, entries: Sequence[Entry], failure: RouteFailure) -> None:
+        outcome = Outcome(failure.reply, Phase.RESOLVE, ours=True)
+        for entry in entries:
+            path = Path(entry.channel, entry.binding, "")
+            self._send_settle(path, (entry,), outcome, "attempt")
+
+    def _send_settle(self, path: Path, entries: Sequence[Entry], outcome: Outcome, kind: str) -> None:
+        """Have a worker settle entries without a connection; with no worker they wait on disk."""
+        worker = self._settler(entries[0])
+        if worker is None:
+            for entry in entries:
+                self.scheduler.returned(0, (entry.entry,), self._clock.now())
+                self.scheduler.remove((entry.entry,))
+                self.index.evict(entry.entry)
+            return
+        for entry in entries:
+            self.scheduler.set_aside(entry, path)
+        worker.end.send(Settle(path, outcome, tuple(map(granted_of, entries)), kind))
+
+    def _settler(self, entry: Entry) -> _Worker | None:
+        """The worker whose memory may have the message, else any."""
+        for worker in self.workers.values():
+            if worker.log == entry.ref.log:
+                return worker
+        if not self.workers:
+            return None
+        self._next_settler += 1
+        return list(self.workers.values())[self._next_settler % len(self.workers)]
+
+    # time
+
+    def plan(self) -> None:
+        """Grant what can be granted now."""
+        if not self.is_granting:
+            return
+        for worker, order in self.scheduler.plan(self._clock.now()):
+            self.workers[worker].end.send(order)
+
+    def next_at(self) -> float | None:
+        """When to call `plan` if nothing happens before."""
+        return self.scheduler.next_at() if self.is_granting else None
+
+    def expire(self) -> None:
+        """Have entries that are past their time settled."""
+        if not self.is_granting or not self.workers:
+            return
+        outcome = Outcome(EXPIRED, Phase.QUEUE, ours=True)
+        for path, entries in self.scheduler.expired(self._clock.wall()):
+            self._send_settle(path, entries, outcome, "expire")
+
+    async def fill(self, horizon_seconds: float) -> int:
+        """Bring due entries back from the checkpoint; returns how many."""
+        entries = await self.index.due(self._clock.wall() + horizon_seconds, FILL_BATCH, self._room)
+        self.place(entries, self._clock.now())
+        if entries:
+            self._wake()
+        return len(entries)
+
+    def _room(self, key: QueueKey) -> int:
+        channel, binding, domain = key
+        known = self.sites.get(domain, self._clock.now())
+        if known is None:
+            room = min(WAITING_PER_DOMAIN, WAITING_MAX - self._waiting_count)
+            return max(room - len(self._waiting.get(domain, ())), 0)
+        if isinstance(known[1], RouteFailure):
+            return WAITING_PER_DOMAIN
+        return self.scheduler.room(Path(channel, binding, known[0]))
+
+
+def granted_of(entry: Entry) -> Granted:
+    """What a worker needs to know of an entry."""
+    return Granted(entry.entry, entry.ref, entry.index, entry.version, entry.attempts, entry.delay_notified)

@@ -1,0 +1,221 @@
+"""Mail out: deliver → classify → settle, on one screen.
+
+`deliver` reports an outcome for each recipient; `classify` reads it; here it becomes a change: finished,
+or to be tried again when the back-off says. All that one turn of the loop settles is one frame, and a
+report to the sender (DSN) is in the same frame as the finish that causes it, so neither can exist without
+the other.
+
+Invariant: every granted entry leaves as exactly one change or goes back ungranted; a change that could not
+be written is written again until it can be.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from outrider.base.clock import Clock
+from outrider.base.errors import SpoolError
+from outrider.base.log import Log as ServerLog
+from outrider.classify.report import DsnKind, RecipientReport
+from outrider.classify.verdict import classify
+from outrider.model.changes import Altered, Attempted, Change, ContentRef, Finished, Retried, Stored
+from outrider.model.dispatch import Closed, Granted, Returned, Settle, ToDispatcher, Want
+from outrider.model.flow import Disposition, Outcome, Path, Phase, Verdict
+from outrider.model.ports import Log
+from outrider.model.reply import Reply
+from outrider.schedule.retry import delay_notice_time, expires_time, next_due
+from outrider.schedule.shaping import ShapingTable
+from outrider.server.contents import Contents
+from outrider.server.reports import Reports
+
+
+class ToDispatch(Protocol):
+    """The worker's end of the link."""
+
+    def send(self, message: ToDispatcher) -> None: ...
+
+
+@dataclass(slots=True)
+class _Settling:
+    """One recipient's outcome on its way into the log."""
+
+    stored: Stored
+    granted: Granted
+    change: Finished | Retried
+    report: DsnKind | None
+    retry_until_time: float
+
+
+class Egress:
+    """`deliver`'s report port and the dispatcher's settle jobs, for one worker."""
+
+    def __init__(
+        self,
+        shaping: ShapingTable,
+        log: Log,
+        contents: Contents,
+        reports: Reports,
+        link: ToDispatch,
+        clock: Clock,
+        rng: Random,
+        server_log: ServerLog,
+    ) -> None:
+        self._shaping = shaping
+        self._log = log
+        self._contents = contents
+        self._reports = reports
+        self._link = link
+        self._clock = clock
+        self._rng = rng
+        self._server_log = server_log
+        self._loop = asyncio.get_running_loop()
+        self._settling: list[_Settling] = []
+        self.slots: dict[int, int] = {}
+
+    # deliver's report port
+
+    def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:
+        """One recipient of one attempt came to an end."""
+        self._take(path, slot, granted, stored, outcome, classify(outcome), may_retry=True)
+
+    def unreadable(self, path: Path, slot: int, granted: Granted, outcome: Outcome) -> None:
+        """The spool cannot give the message: the entry is held, so that an operator sees it and decides."""
+        self._server_log.error(
+            "spool.unreadable",
+            entry=granted.entry,
+            site=path.site,
+            log=granted.ref.log,
+            segment=granted.ref.segment,
+        )
+        self.slots[granted.entry] = slot
+        held = Altered(
+            granted.entry, granted.version + 1, self._clock.wall(), outcome.reply.text, None, None, "spool"
+        )
+        self._log.commit([held], (), None)
+
+    def want(self, slot: int, count: int) -> None:
+        self._link.send(Want(slot, count))
+
+    def returned(self, slot: int, entries: Sequence[int]) -> None:
+        self._link.send(Returned(slot, tuple(entries)))
+
+    def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:
+        # after the settlements of this turn, which are still in its slot
+        self._flush()
+        self._link.send(Closed(slot, failure, deliveries))
+
+    # the dispatcher's settle jobs
+
+    def settle(self, job: Settle) -> None:
+        """End or defer entries that never reach a connection: expired, no route, loop."""
+        verdict = classify(job.outcome)
+        for granted in job.entries:
+            try:
+                stored, _ = self._contents.read(granted.ref, granted.entry)
+            except SpoolError as error:
+                outcome = Outcome(Reply(451, "4.3.0", (error.message,)), Phase.QUEUE, ours=True)
+                self.unreadable(job.path, 0, granted, outcome)
+                continue
+            self._take(job.path, 0, granted, stored, job.outcome, verdict, may_retry=job.kind == "attempt")
+
+    def _take(
+        self,
+        path: Path,
+        slot: int,
+        granted: Granted,
+        stored: Stored,
+        outcome: Outcome,
+        verdict: Verdict,
+        *,
+        may_retry: bool,
+    ) -> None:
+        now = self._clock.wall()
+        attempts = granted.attempts + 1 if may_retry else granted.attempts
+        attempted = Attempted(
+            stored.message_id,
+            stored.deliveries[granted.index].recipient.address,
+            stored.mail_from,
+            path.binding,
+            path.site,
+            stored.origin.tenant,
+            stored.origin.stream,
+            stored.received_time,
+            now,
+            attempts,
+            stored.size,
+            outcome,
+            verdict,
+            path.channel,
+        )
+        change: Finished | Retried
+        report: DsnKind | None = None
+        until = 0.0
+        if verdict.disposition == Disposition.DELIVERED:
+            change = Finished(granted.entry, "delivered", attempted)
+            report = DsnKind.RELAYED
+        elif verdict.disposition == Disposition.PERMANENT and may_retry:
+            change = Finished(granted.entry, "bounced", attempted)
+            report = DsnKind.FAILED
+        elif not may_retry:
+            change = Finished(granted.entry, "expired", attempted)
+            report = DsnKind.FAILED
+        else:
+            options = self._shaping.for_path(path).options
+            until = expires_time(stored.received_time, options)
+            due = min(next_due(attempts, now, options, self._rng), until)
+            notice_time = delay_notice_time(stored.received_time, options)
+            late = not granted.delay_notified and notice_time is not None and now >= notice_time
+            change = Retried(
+                granted.entry, granted.version + 1, attempts, due, attempted, granted.delay_notified or late
+            )
+            report = DsnKind.DELAYED if late else None
+        self.slots[granted.entry] = slot
+        if not self._settling:
+            self._loop.call_soon(self._flush)
+        self._settling.append(_Settling(stored, granted, change, report, until))
+
+    def _flush(self) -> None:
+        settling, self._settling = self._settling, []
+        if not settling:
+            return
+        plain: list[Change] = []
+        reported: dict[tuple[ContentRef, DsnKind], list[_Settling]] = {}
+        for each in settling:
+            if each.report is not None and self._reports.is_due(each.report, each.stored, each.granted.index):
+                reported.setdefault((each.granted.ref, each.report), []).append(each)
+            else:
+                plain.append(each.change)
+        if plain:
+            self._log.commit(plain, (), None)
+        for (_, kind), group in reported.items():
+            self._commit_with_report(kind, group)
+        for each in settling:
+            self._contents.done(each.granted.ref)
+
+    def _commit_with_report(self, kind: DsnKind, group: list[_Settling]) -> None:
+        """Settlements of one message and the report that they cause, in one frame."""
+        stored = group[0].stored
+        changes: list[Change] = [each.change for each in group]
+        _, original = self._contents.read(group[0].granted.ref, group[0].granted.entry)
+        report = self._reports.make(
+            kind,
+            stored,
+            [
+                RecipientReport(
+                    each.stored.deliveries[each.granted.index].recipient,
+                    each.change.attempted.outcome,
+                    each.change.attempted.attempted_time,
+                    each.change.attempted.verdict.bounce_class,
+                    each.retry_until_time,
+                )
+                for each in group
+            ],
+            original,
+        )
+        if report is None:
+            self._log.commit(changes, (), None)
+            return
+        report_stored, wire = report
+        self._log.commit([*changes, report_stored], ((wire,),), None)

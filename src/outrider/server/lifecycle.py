@@ -1,0 +1,108 @@
+"""How a child process of the supervisor lives and ends.
+
+Theory: a child owes the supervisor three things: one `READY` octet when it can work, a `BEAT` each second
+from its own loop (a loop that is stuck stops beating and the supervisor ends it), and its exit when told
+(SIGTERM: finish and go) or when the supervisor is gone (its pipe closes: go at once, because the spool's
+lock must become free).
+
+Not here: forking and restarting (supervisor.py).
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from outrider.base.clock import Clock
+from outrider.base.log import Log
+from outrider.server.settings import Settings
+
+READY = b"r"
+BEAT = b"b"
+BEAT_SECONDS = 1.0
+# chosen, because the supervisor's patience (server.watchdog_seconds) is a multiple of it
+EX_ORPHANED = 75
+# sysexits EX_TEMPFAIL: the supervisor is gone, a new one will start us again
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What the supervisor gives a child.
+
+    Attributes:
+        name: `worker-0`, `dispatcher` or `control`.
+        number: Worker number; 0 for the others.
+        settings: The validated configuration.
+        sockets: Listening sockets by listener name.
+        parent: Descriptor that reads end-of-file when the supervisor is gone.
+        status: Descriptor for `READY` and `BEAT`.
+        clock: Time.
+        log: The server log, bound to the process.
+    """
+
+    name: str
+    number: int
+    settings: Settings
+    sockets: Mapping[str, socket.socket]
+    parent: int
+    status: int
+    clock: Clock
+    log: Log
+
+
+class Lifecycle:
+    """The running child's view of its own end.
+
+    Attributes:
+        draining: Set when the process was told to finish.
+        is_ready: `ready` was called.
+    """
+
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self.draining = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.is_ready = False
+
+    def install(self) -> None:
+        """Watch the supervisor's pipe and take signals."""
+        self._loop.add_reader(self.birth.parent, self._orphaned)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.drain)
+
+    def drain(self) -> None:
+        self.draining.set()
+
+    def ready(self) -> None:
+        """Tell the supervisor that this process works."""
+        self.is_ready = True
+        os.write(self.birth.status, READY)
+
+    async def beat(self) -> None:
+        """Tell the supervisor each second that the loop turns; runs until cancelled."""
+        while True:
+            try:
+                os.write(self.birth.status, BEAT)
+            except BlockingIOError:
+                pass  # the supervisor is behind with reading; it will see the earlier beats
+            except OSError:
+                self._orphaned()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _orphaned(self) -> None:
+        self.birth.log.error("process.orphaned", name=self.birth.name)
+        os._exit(EX_ORPHANED)
+
+
+async def live(birth: Birth, main: Callable[[Lifecycle], Awaitable[None]]) -> None:
+    """Run `main` as a child process: returns when it returns, raises what it raises."""
+    life = Lifecycle(birth)
+    life.install()
+    async with asyncio.TaskGroup() as tasks:
+        beating = tasks.create_task(life.beat())
+        try:
+            await main(life)
+        finally:
+            beating.cancel()

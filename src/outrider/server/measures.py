@@ -1,0 +1,128 @@
+"""Metrics between processes: each process sends its snapshot once a second, control keeps the latest of all.
+
+The snapshots go over a Unix datagram socket: a process never waits for control, and what is lost is said
+again a second later.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from outrider.base.clock import Clock
+from outrider.record.events import Event
+from outrider.record.exposition import Collection
+from outrider.record.metrics import Metrics, Snapshot
+from outrider.record.options import RecordOptions
+from outrider.server.pressure import resident_bytes
+
+SEND_SECONDS = 1.0
+# chosen: live views show seconds
+DATAGRAM_OCTETS_MAX = 1 << 20
+# chosen: 10,000 series of some 60 octets fit
+SOCKET_NAME = "metrics.sock"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Measures:
+    """The metrics of this process and their way to control.
+
+    Args:
+        options: How many sites have series of their own.
+        process: Name of the process.
+        clock: Time.
+        gauges: Called before each snapshot, to set gauges.
+    """
+
+    def __init__(
+        self,
+        options: RecordOptions,
+        process: str,
+        clock: Clock,
+        gauges: Callable[[Metrics], None] = lambda _metrics: None,
+    ) -> None:
+        self.metrics = Metrics(process, f"{os.getpid()}-{int(clock.wall() * 1000)}", options.metrics_sites)
+        self._gauges = gauges
+        self._clock = clock
+        self._resident = self.metrics.cell("outrider_resident_bytes", process)
+        self._lag = self.metrics.cell("outrider_event_loop_lag_seconds", process)
+
+    def count(self, events: Sequence[Event]) -> None:
+        """Count events as they are written."""
+        self.metrics.count(events)
+
+    async def send_to(self, directory: Path) -> None:
+        """Send a snapshot each second, and a last one when cancelled."""
+        target = str(directory / SOCKET_NAME)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_OCTETS_MAX)
+            try:
+                while True:
+                    planned_at = self._clock.now() + SEND_SECONDS
+                    await asyncio.sleep(SEND_SECONDS)
+                    self._lag.value = max(self._clock.now() - planned_at, 0.0)
+                    self._send(sender, target)
+            finally:
+                self._send(sender, target)
+
+    def _send(self, sender: socket.socket, target: str) -> None:
+        self._resident.value = resident_bytes()
+        self._gauges(self.metrics)
+        with suppress(OSError):  # control is starting again; the next one counts
+            sender.sendto(_encode(self.metrics.snapshot()), target)
+
+
+class Summed:
+    """What control knows of all processes."""
+
+    def __init__(self) -> None:
+        self.collection = Collection()
+        self._latest: dict[str, Snapshot] = {}
+        self._decoder = msgspec.msgpack.Decoder(Snapshot)
+
+    def open(self, directory: Path) -> socket.socket:
+        """The socket that snapshots come to."""
+        path = directory / SOCKET_NAME
+        path.unlink(missing_ok=True)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        receiver.setblocking(False)
+        receiver.bind(str(path))
+        path.chmod(0o600)
+        return receiver
+
+    def receive(self, receiver: socket.socket) -> None:
+        """Take what has come; for a loop's reader callback."""
+        while True:
+            try:
+                octets = receiver.recv(DATAGRAM_OCTETS_MAX)
+            except BlockingIOError:
+                return
+            snapshot = self._decoder.decode(octets)
+            self._latest[snapshot.process] = snapshot
+            self.collection.update(snapshot)
+
+    def attempts(self) -> dict[str, dict[str, float]]:
+        """Attempts so far by site and result, of the living processes."""
+        sites: dict[str, dict[str, float]] = {}
+        for snapshot in self._latest.values():
+            for sample in snapshot.samples:
+                if sample.name == "outrider_delivery_attempts_total":
+                    _, result, site = sample.labels
+                    results = sites.setdefault(site, {})
+                    results[result] = results.get(result, 0) + sample.values[0]
+        return sites
+
+    def accepted(self) -> float:
+        """Recipients of accepted messages so far, of the living processes."""
+        return sum(
+            sample.values[0]
+            for snapshot in self._latest.values()
+            for sample in snapshot.samples
+            if sample.name == "outrider_messages_accepted_total"
+        )

@@ -1,0 +1,127 @@
+"""One node: checks the surroundings, opens the sockets, and has the supervisor run the processes.
+
+Takes validated settings; returns the exit code when the server has ended.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from outrider.base.clock import Clock, SystemClock
+from outrider.base.errors import ConfigError
+from outrider.base.log import Log
+from outrider.net.listen import open_listeners
+from outrider.net.loop import run as run_loop
+from outrider.record.log import open_log
+from outrider.server.control import run_control
+from outrider.server.dispatch_process import run_dispatcher
+from outrider.server.faults import VARIABLE, files_of
+from outrider.server.lifecycle import Birth, Lifecycle, live
+from outrider.server.settings import Settings
+from outrider.server.supervisor import Supervisor
+from outrider.server.worker import run_worker
+from outrider.spool.directory import SpoolDirectory
+
+DIRECTORY_MODE = 0o700
+# the spool holds mail and the run directory the control socket: nobody else's business
+
+Main = Callable[[Birth, Lifecycle], Awaitable[None]]
+
+
+def _main_of(main: Main) -> Callable[[Birth], None]:
+    """`main` as the body of a forked process, on the loop that the settings choose."""
+
+    def body(birth: Birth) -> None:
+        run_loop(live(birth, lambda life: main(birth, life)), loop=birth.settings.server.loop)
+
+    return body
+
+
+def prepare(settings: Settings) -> None:
+    """Make the directories and check that they can be used.
+
+    Raises:
+        ConfigError: One cannot; says which and why.
+    """
+    server = settings.server
+    for option, path in (
+        ("server.state_directory", server.state_directory),
+        ("server.run_directory", server.sockets_directory),
+        ("server.state_directory", server.events_directory),
+    ):
+        try:
+            path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{option}: {path} cannot be made: {error.strerror}") from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise ConfigError(f"{option}: {path} cannot be written by this user")
+    SpoolDirectory(files_of(os.environ), str(server.spool_directory)).open()
+
+
+def lock_spool(directory: Path, log: Log) -> int:
+    """Take the lock of the spool; waits for an earlier server to end. Children inherit it."""
+    descriptor = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.warning("server.waits_for_lock", directory=str(directory))
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def open_sockets(settings: Settings) -> list[dict[str, socket.socket]]:
+    """For each worker its listening sockets by name.
+
+    Raises:
+        ConfigError: An address cannot be had.
+    """
+    count = settings.server.workers
+    places = [
+        (listener.name, _endpoint(listener.address, listener.port), f"listener.{listener.name}")
+        for listener in settings.listeners
+    ]
+    sockets: list[dict[str, socket.socket]] = [{} for _ in range(count)]
+    for name, endpoint, option in places:
+        for number, opened in enumerate(open_listeners(endpoint, count, option=option)):
+            sockets[number][name] = opened
+    return sockets
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def endpoints(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
+    """The addresses that listeners really have, by name; ports that were 0 are known now."""
+    return {name: _endpoint(*opened.getsockname()[:2]) for name, opened in sockets.items()}
+
+
+def run(settings: Settings, on_ready: Callable[[dict[str, str]], None], clock: Clock | None = None) -> int:
+    """Run a node until it is told to stop.
+
+    Args:
+        settings: Validated.
+        on_ready: Called once every process works, with the listeners' endpoints.
+        clock: Time; the default is the machine's.
+
+    Raises:
+        ConfigError: The surroundings do not allow it.
+    """
+    clock = clock or SystemClock()
+    log = open_log(settings.record, clock)
+    prepare(settings)
+    lock = lock_spool(settings.server.state_directory, log)
+    sockets = open_sockets(settings)
+    if os.environ.get(VARIABLE):
+        log.warning("server.injected_faults", faults=os.environ[VARIABLE])
+    supervisor = Supervisor(settings, clock, log, lambda: on_ready(endpoints(sockets[0])))
+    supervisor.add("control", _main_of(run_control), {})
+    supervisor.add("dispatcher", _main_of(run_dispatcher), sockets[0])
+    for number in range(settings.server.workers):
+        supervisor.add(f"worker-{number}", _main_of(run_worker), sockets[number], number)
+    try:
+        return supervisor.run()
+    finally:
+        os.close(lock)

@@ -1,0 +1,112 @@
+"""Questions between processes of the node, each answered once, over Unix sockets.
+
+Framing as on the link: four octets of length, then MessagePack; a request is `(number, operation,
+arguments)`, an answer is `(number, result, error)`. Operations are plain coroutines registered by name.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from outrider.base.errors import OutriderError, UnavailableError
+
+Operation = Callable[..., Awaitable[Any]]
+
+FRAME_OCTETS_MAX = 64 * 1024 * 1024
+# chosen, as on the link
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
+# chosen, because a purge of a million entries works in slices and takes tens of seconds
+
+
+class Asked(msgspec.Struct, array_like=True):
+    """One request."""
+
+    number: int
+    operation: str
+    arguments: dict[str, Any]
+
+
+class Answered(msgspec.Struct, array_like=True):
+    """Its answer; `error` is empty when it went well."""
+
+    number: int
+    result: Any
+    error: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    if length > FRAME_OCTETS_MAX:
+        raise UnavailableError("a request is larger than the processes of a node send", octets=length)
+    return await reader.readexactly(length)
+
+
+def _framed(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + payload
+
+
+class RequestServer:
+    """Answers requests by the operations given.
+
+    Args:
+        operations: Name to coroutine function taking keyword arguments.
+    """
+
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
+        self._decoder = msgspec.msgpack.Decoder(Asked)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, one request after the other; for `asyncio.start_unix_server`."""
+        try:
+            while True:
+                asked = self._decoder.decode(await _read(reader))
+                writer.write(_framed(_encode(await self._answer(asked))))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError, UnavailableError):
+            pass  # the asker is gone or speaks another language; it has its own error
+        finally:
+            writer.close()
+
+    async def _answer(self, asked: Asked) -> Answered:
+        operation = self._operations.get(asked.operation)
+        if operation is None:
+            return Answered(asked.number, None, f"there is no operation {asked.operation}")
+        try:
+            return Answered(asked.number, await operation(**asked.arguments))
+        except OutriderError as error:
+            return Answered(asked.number, None, error.message)
+        except (TypeError, ValueError) as error:
+            return Answered(asked.number, None, f"{asked.operation}: {error}")
+
+
+async def ask(path: Path, operation: str, **arguments: Any) -> Any:
+    """Ask once over a fresh connection.
+
+    Raises:
+        UnavailableError: Nobody answers there, or in time.
+        OutriderError: The operation failed; the message says why.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+    except (OSError, TimeoutError) as error:
+        raise UnavailableError(f"nobody answers at {path}; is the server running?") from error
+    try:
+        writer.write(_framed(_encode(Asked(1, operation, arguments))))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answered = msgspec.msgpack.decode(await _read(reader), type=Answered)
+    except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+        raise UnavailableError(f"{operation} got no answer from {path}") from error
+    finally:
+        writer.close()
+    if answered.error:
+        raise OutriderError(answered.error)
+    return answered.result

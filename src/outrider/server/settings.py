@@ -1,0 +1,78 @@
+"""The whole configuration: nests every package's options. One TOML section for each field.
+
+Reading it from files, environment and flags is `configuration.py`; what the options mean is said where
+they are declared.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from outrider.classify.options import ClassifyOptions
+from outrider.deliver.options import DeliveryTable
+from outrider.net.options import NetOptions
+from outrider.receive.http_options import HttpOptions
+from outrider.receive.options import ListenerOptions
+from outrider.record.options import RecordOptions
+from outrider.schedule.options import ScheduleOptions
+from outrider.server.options import ServerOptions
+from outrider.spool.options import SpoolOptions
+
+
+class Settings(BaseModel):
+    """Everything that a node is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: ServerOptions = Field(ServerOptions(), description="The node itself.")
+    listener: tuple[ListenerOptions, ...] = Field(
+        (ListenerOptions(),), description="SMTP listeners; each is a `[[listener]]` table."
+    )
+    http: tuple[HttpOptions, ...] = Field(
+        (), description="HTTP listeners for injection; each is a `[[http]]` table."
+    )
+    spool: SpoolOptions = Field(SpoolOptions(), description="The log and its checkpoint.")
+    shaping: ScheduleOptions = Field(ScheduleOptions(), description="Limits and retries of each path.")
+    delivery: DeliveryTable = Field(DeliveryTable(), description="How connections to receivers are made.")
+    net: NetOptions = Field(NetOptions(), description="DNS, routes and TLS towards receivers.")
+    classify: ClassifyOptions = Field(
+        ClassifyOptions(), description="Reading of replies, reports to senders."
+    )
+    record: RecordOptions = Field(RecordOptions(), description="Events, metrics and the server log.")
+
+    @model_validator(mode="after")
+    def _listeners_differ(self) -> Self:
+        listeners = self.listeners
+        names = [listener.name for listener in listeners]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two listeners have the name {twice[0]!r}; each needs its own")
+        places = [(listener.address, listener.port) for listener in listeners if listener.port]
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"two listeners have the address {place[0]} and port {place[1]}")
+        return self
+
+    @property
+    def listeners(self) -> tuple[ListenerOptions | HttpOptions, ...]:
+        """Everything that listens, SMTP first."""
+        return (*self.listener, *self.http)
+
+    def resolved(self, base: Path) -> "Settings":
+        """The same settings with every relative directory made absolute below `base`."""
+        server = self.server
+        state = base / server.state_directory
+        return self.model_copy(
+            update={
+                "server": server.model_copy(
+                    update={
+                        "state_directory": state,
+                        "run_directory": base / server.run_directory
+                        if server.run_directory
+                        else state / "run",
+                        "users_file": base / server.users_file if server.users_file else None,
+                    }
+                )
+            }
+        )

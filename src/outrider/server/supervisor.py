@@ -1,0 +1,257 @@
+"""The supervisor: holds the sockets, starts the processes, and starts again those that die.
+
+It has no event loop and no threads, so that forking is safe: children share the memory of everything imported
+before. It opens one SO_REUSEPORT socket for each worker and listener and keeps it, so that a worker's
+restart loses no connection that waits in the backlog.
+
+Theory: each child holds the read end of a pipe whose write end only the supervisor has. However the
+supervisor dies, the pipe closes and the children go. All processes inherit the lock on the spool; a new
+server waits for it, so two servers never work on one spool.
+
+Invariant: a child that dies is started again, after a pause that grows while it keeps dying; a
+configuration error (exit 78) ends the whole server instead.
+"""
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from outrider.base.clock import Clock
+from outrider.base.errors import ConfigError
+from outrider.base.log import Log
+from outrider.server.lifecycle import BEAT, READY, Birth
+from outrider.server.settings import Settings
+
+EX_CONFIG = 78
+# sysexits.h
+RESTART_PAUSE_SECONDS = 0.1
+RESTART_PAUSE_MAX_SECONDS = 5.0
+HEALTHY_SECONDS = 10.0
+# chosen, because a process that lived this long did not die of its start
+TICK_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that the supervisor keeps alive."""
+
+    name: str
+    number: int
+    main: Callable[[Birth], None]
+    sockets: Mapping[str, socket.socket]
+    pid: int = 0
+    status: int = -1
+    ready: bool = False
+    started_at: float = 0.0
+    beat_at: float = 0.0
+    pause_seconds: float = RESTART_PAUSE_SECONDS
+    start_at: float = 0.0
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """See the module.
+
+    Args:
+        settings: Validated configuration.
+        clock: Time.
+        log: Server log.
+        on_ready: Called once, when every child has said that it is ready.
+    """
+
+    settings: Settings
+    clock: Clock
+    log: Log
+    on_ready: Callable[[], None]
+    children: list[Child] = field(default_factory=list)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _parent_pipe: tuple[int, int] = field(default_factory=os.pipe)
+    _stopping: bool = False
+    _told_ready: bool = False
+    _exit_code: int = 0
+    _stop_at: float = 0.0
+
+    def add(
+        self, name: str, main: Callable[[Birth], None], sockets: Mapping[str, socket.socket], number: int = 0
+    ) -> None:
+        """Have a child; started by `run`, in the order of adding, stopped in reverse."""
+        self.children.append(Child(name, number, main, sockets))
+
+    def run(self) -> int:
+        """Supervise until told to stop; returns the exit code."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self._stop())
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._selector.register(wake_read, selectors.EVENT_READ, None)
+        gc.collect()
+        gc.freeze()
+        while not self._is_over():
+            self._start_due()
+            for key, _ in self._selector.select(TICK_SECONDS):
+                if key.data is None:
+                    os.read(wake_read, 4096)
+                else:
+                    self._hear(key.data)
+            self._reap()
+            self._watch()
+        return self._exit_code
+
+    def _is_over(self) -> bool:
+        return self._stopping and not any(child.pid for child in self.children)
+
+    def _start_due(self) -> None:
+        if self._stopping:
+            return
+        now = self.clock.now()
+        for child in self.children:
+            if not child.pid and child.start_at <= now:
+                self._fork(child)
+
+    def _fork(self, child: Child) -> None:
+        status_read, status_write = os.pipe()
+        os.set_blocking(status_read, False)
+        os.set_blocking(status_write, False)
+        now = self.clock.now()
+        pid = os.fork()
+        if pid == 0:
+            self._become(child, status_read, status_write)
+        os.close(status_write)
+        child.pid, child.status, child.ready = pid, status_read, False
+        child.started_at = child.beat_at = now
+        self._selector.register(status_read, selectors.EVENT_READ, child)
+        self.log.info("process.started", name=child.name, pid=pid)
+
+    def _become(self, child: Child, status_read: int, status_write: int) -> None:
+        """In the child: drop what is the supervisor's and run; never returns."""
+        code = 70  # sysexits EX_SOFTWARE
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            os.close(self._parent_pipe[1])
+            os.close(status_read)
+            for other in self.children:
+                if other.pid:
+                    os.close(other.status)
+            self._selector.close()
+            child.main(
+                Birth(
+                    child.name,
+                    child.number,
+                    self.settings,
+                    child.sockets,
+                    self._parent_pipe[0],
+                    status_write,
+                    self.clock,
+                    self.log.bind(process=child.name),
+                )
+            )
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 70
+        except ConfigError as error:
+            self.log.error("process.misconfigured", name=child.name, error=str(error))
+            code = EX_CONFIG
+        except BaseException as error:
+            self.log.error(
+                "process.failed", name=child.name, error="".join(traceback.format_exception(error))
+            )
+        finally:
+            os._exit(code)
+
+    def _hear(self, child: Child) -> None:
+        try:
+            said = os.read(child.status, 4096)
+        except BlockingIOError:
+            return
+        if not said:
+            self._selector.unregister(child.status)
+            return
+        if BEAT in said:
+            child.beat_at = self.clock.now()
+        if READY in said:
+            child.ready = True
+            if not self._told_ready and all(each.ready for each in self.children):
+                self._told_ready = True
+                self.on_ready()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for child in self.children:
+                if child.pid == pid:
+                    self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, code: int) -> None:
+        now = self.clock.now()
+        if child.status in self._selector.get_map():
+            self._selector.unregister(child.status)
+        os.close(child.status)
+        child.pid, child.status, child.ready = 0, -1, False
+        if code == EX_CONFIG:
+            self._exit_code = code
+            self._stop()
+        if self._stopping:
+            self.log.info("process.ended", name=child.name, code=code)
+            self._tell_next()
+            return
+        healthy = now - child.started_at > HEALTHY_SECONDS
+        child.pause_seconds = (
+            RESTART_PAUSE_SECONDS if healthy else min(child.pause_seconds * 2, RESTART_PAUSE_MAX_SECONDS)
+        )
+        child.start_at = now + child.pause_seconds
+        child.restarts += 1
+        self.log.error(
+            "process.died",
+            name=child.name,
+            code=code,
+            restarts=child.restarts,
+            pause_seconds=child.pause_seconds,
+        )
+
+    def _watch(self) -> None:
+        now = self.clock.now()
+        patience = self.settings.server.watchdog_seconds
+        for child in self.children:
+            if child.pid and now - child.beat_at > patience:
+                self.log.error(
+                    "process.stuck", name=child.name, pid=child.pid, silent_seconds=now - child.beat_at
+                )
+                os.kill(child.pid, signal.SIGKILL)
+                child.beat_at = now
+        if self._stopping and now > self._stop_at:
+            for child in self.children:
+                if child.pid:
+                    self.log.error("process.killed", name=child.name, pid=child.pid)
+                    os.kill(child.pid, signal.SIGKILL)
+            self._stop_at = now + patience
+
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self._stop_at = self.clock.now() + self.settings.server.drain_seconds + 10
+        self._tell_next()
+
+    def _tell_next(self) -> None:
+        """Stop workers first, whose results the dispatcher hears; then the others, last added first."""
+        living = [child for child in self.children if child.pid]
+        workers = [child for child in living if child.name.startswith("worker")]
+        for child in workers or living[-1:]:
+            os.kill(child.pid, signal.SIGTERM)

@@ -1,0 +1,330 @@
+"""A worker: listeners, policy, its own log, delivery; everything that grows with messages, on one thread.
+
+Puts the stages together for one process. The two ways of the mail are `ingress.py` and `egress.py`; here is
+what happens when a group commit is durable: events are written, then the dispatcher hears of the batch.
+
+Theory: the dispatcher may die and come back. Until it says `Welcome` the worker goes on receiving and
+finishes what it was granted; what it would have announced is in its log, where the new dispatcher finds it
+up to the position in `Hello`.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+from outrider.base.ids import IdSource
+from outrider.deliver.smtp.deliverer import SmtpDeliverer
+from outrider.guard.passthrough import PassthroughGuard
+from outrider.model.changes import Altered, Change, Finished, Retried, Stored
+from outrider.model.dispatch import (
+    Arrived,
+    Batch,
+    Close,
+    Committed,
+    Hello,
+    Open,
+    Position,
+    Settle,
+    Settled,
+    ToDispatcher,
+    ToWorker,
+    Welcome,
+)
+from outrider.net.http import HttpServer
+from outrider.net.listen import BACKLOG
+from outrider.net.tls import TlsContexts, server_context
+from outrider.policy.routing import RoutingPolicy
+from outrider.receive.http import build_app
+from outrider.receive.listener import SmtpListener
+from outrider.receive.options import ListenerOptions
+from outrider.record.derive import events_of
+from outrider.record.events import Event
+from outrider.record.metrics import Metrics
+from outrider.record.writer import EventWriter
+from outrider.schedule.shaping import ShapingTable
+from outrider.server.contents import Contents
+from outrider.server.credentials import authenticator_of
+from outrider.server.egress import Egress
+from outrider.server.faults import files_of
+from outrider.server.ingress import Ingress
+from outrider.server.lifecycle import Birth, Lifecycle
+from outrider.server.link import Link
+from outrider.server.measures import Measures
+from outrider.server.pressure import Pressure
+from outrider.server.reports import Reports
+from outrider.server.states import States
+from outrider.spool.directory import SpoolDirectory
+from outrider.spool.reader import FrameReader
+from outrider.spool.writer import LogWriter, Synced
+
+RECONNECT_SECONDS = 0.1
+# chosen: a dispatcher's restart takes about a second; ten tries in it cost nothing
+SETTLE_SECONDS = 0.005
+# chosen: finishes are synced within 20 ms
+NO_POSITION = Position(0, 0)
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, birth: Birth, life: Lifecycle) -> None:
+        settings = birth.settings
+        server = settings.server
+        self._birth = birth
+        self._life = life
+        self._loop = asyncio.get_running_loop()
+        self._link: Link[ToWorker] | None = None
+        self._is_welcome = False
+        files = files_of(os.environ)
+        directory = SpoolDirectory(files, str(server.spool_directory))
+        directory.open()
+        self.log = LogWriter(directory, settings.spool, birth.clock, birth.log, self._synced)
+        self.events = EventWriter(
+            files, server.events_directory, self.log.number, settings.record, birth.clock, birth.log
+        )
+        rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
+        ids = IdSource(birth.clock, rng.getrandbits(25))
+        shaping = ShapingTable(settings.shaping)
+        self.pressure = Pressure(server, server.state_directory, birth.log)
+        contents = Contents(FrameReader(directory, settings.spool), server.content_cache_bytes)
+        policy = RoutingPolicy()
+        reports = Reports(
+            settings.classify.dsn, server.hostname, policy, self.log, ids, birth.clock, birth.log
+        )
+        self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
+        self.deliverer = SmtpDeliverer(
+            settings.delivery,
+            hostname=server.hostname,
+            source=contents,
+            guard=PassthroughGuard(),
+            report=self.egress,
+            clock=birth.clock,
+            log=birth.log,
+            tls=TlsContexts(settings.net.tls),
+        )
+        self.ingress = Ingress(policy, self.log, contents, self.pressure, self.events.refused)
+        self.measures = Measures(settings.record, birth.name, birth.clock, self._set_gauges)
+        authenticator = authenticator_of(server, birth.clock, birth.log)
+        self.listeners = [
+            SmtpListener(
+                options,
+                hostname=server.hostname,
+                intake=self.ingress,
+                authenticator=authenticator,
+                ids=ids,
+                clock=birth.clock,
+                log=birth.log,
+                tls=_server_tls(options),
+            )
+            for options in settings.listener
+        ]
+
+        self.http = [
+            (
+                options.name,
+                HttpServer(
+                    build_app(
+                        options,
+                        hostname=server.hostname,
+                        intake=self.ingress,
+                        authenticator=authenticator,
+                        lookup=States(server.events_directory, server.sockets_directory / "queue.sock"),
+                        ids=ids,
+                        clock=birth.clock,
+                        log=birth.log,
+                    ),
+                    options.http_limits,
+                    birth.clock,
+                    birth.log,
+                ),
+            )
+            for options in settings.http
+        ]
+
+    def _set_gauges(self, metrics: Metrics) -> None:
+        inbound = sum(listener.sessions for listener in self.listeners)
+        metrics.cell("outrider_connections", "inbound").value = inbound + sum(
+            http.connections for _, http in self.http
+        )
+
+    # what became durable
+
+    def _synced(self, position: Position, batch: Sequence[Synced]) -> None:
+        events: list[Event] = []
+        arrived: list[Arrived] = []
+        settled: list[Settled] = []
+        redactor = self.events.redactor
+        slots = self.egress.slots
+        for changes, ref in batch:
+            events += events_of(ref, changes, redactor)
+            for change in changes:
+                if isinstance(change, Stored):
+                    arrived.append(
+                        Arrived(
+                            change.first_entry,
+                            ref,
+                            change.origin.tenant,
+                            change.origin.stream,
+                            change.size,
+                            change.received_time,
+                            tuple(
+                                (d.channel, d.binding, d.routing_domain, d.priority, d.not_before_time)
+                                for d in change.deliveries
+                            ),
+                            change.message_id,
+                        )
+                    )
+                else:
+                    settled.append(_settled_of(change, slots))
+        self.events.write_batch(position, events)
+        self.measures.count(events)
+        self.send(
+            Committed(position, tuple(arrived), tuple(settled), self.events.synced_position or NO_POSITION)
+        )
+
+    # the link
+
+    def send(self, message: ToDispatcher) -> None:
+        """To the dispatcher, if it is there; what it misses it reads from the log (see the module)."""
+        if self._link is not None:
+            self._link.send(message)
+
+    async def _keep_linked(self) -> None:
+        """Connect to the dispatcher, and again whenever it went away; runs until cancelled."""
+        path = str(self._birth.settings.server.sockets_directory / "dispatcher.sock")
+        while True:
+            lost = asyncio.Event()
+            try:
+                _, link = await self._loop.create_unix_connection(
+                    partial(Link[ToWorker], ToWorker, self._heard, _setter(lost)), path
+                )
+            except OSError:
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            while self.egress.slots:
+                # outcomes that are not durable yet are neither held nor in the log: they come first
+                await self.log.drain()
+                await asyncio.sleep(SETTLE_SECONDS)
+            self._link = link
+            link.send(
+                Hello(
+                    self._birth.number, self.log.number, self.log.position, self.deliverer.held(), os.getpid()
+                )
+            )
+            self.deliverer.ask_again()
+            await lost.wait()
+            self._link = None
+            self._is_welcome = False
+            self._birth.log.warning("link.lost")
+
+    def _heard(self, _link: Link[ToWorker], batch: list[ToWorker]) -> None:
+        for message in batch:
+            match message:
+                case Open():
+                    self.deliverer.open(message)
+                case Batch():
+                    self.deliverer.batch(message)
+                case Close():
+                    self.deliverer.close(message)
+                case Settle():
+                    self.egress.settle(message)
+                case Welcome():
+                    self._welcomed()
+
+    def _welcomed(self) -> None:
+        if not self._is_welcome:
+            self._is_welcome = True
+            self._birth.log.info("link.welcome", log=self.log.number)
+            if not self._life.is_ready:
+                self._life.ready()
+
+    # life
+
+    async def run(self) -> None:
+        """Serve until told to drain, then finish what is in flight."""
+        servers = []
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self._keep_linked()),
+                tasks.create_task(self.events.run()),
+                tasks.create_task(self.pressure.watch()),
+                tasks.create_task(self.deliverer.run()),
+                *(tasks.create_task(listener.run()) for listener in self.listeners),
+                tasks.create_task(self.measures.send_to(self._birth.settings.server.sockets_directory)),
+            ]
+            for listener in self.listeners:
+                server = await self._loop.create_server(
+                    listener.protocol,
+                    sock=self._birth.sockets[listener.options.name],
+                    backlog=BACKLOG,
+                    ssl=listener.implicit_tls,
+                )
+                servers.append(server)
+            for name, http in self.http:
+                await http.start([self._birth.sockets[name]])
+            await self._life.draining.wait()
+            self._birth.log.info("worker.draining")
+            for server in servers:
+                server.close()
+            self.pressure.drain()
+            await self._drain()
+            for task in background:
+                task.cancel()
+        await self.log.close()
+        self.events.close()
+
+    async def _drain(self) -> None:
+        seconds = self._birth.settings.server.drain_seconds
+        async with asyncio.TaskGroup() as tasks:
+            for listener in self.listeners:
+                tasks.create_task(listener.drain(self._birth.clock.now() + seconds / 2))
+            for _, http in self.http:
+                tasks.create_task(http.close(seconds / 2))
+            tasks.create_task(self.deliverer.shutdown(seconds / 2))
+        await self.log.drain()
+        await asyncio.sleep(0)  # the last batch's reports leave in the next turn
+
+
+def _setter(lost: asyncio.Event) -> Callable[[Link[ToWorker]], None]:
+    return lambda _link: lost.set()
+
+
+def _server_tls(options: ListenerOptions) -> ssl.SSLContext | None:
+    if options.certificate is None:
+        return None
+    return server_context(options.certificate, options.private_key, where=f"listener {options.name}")
+
+
+def _settled_of(change: Change, slots: dict[int, int]) -> Settled:
+    match change:
+        case Finished(entry=entry):
+            return Settled(slots.pop(entry, 0), entry, finished=True)
+        case Retried():
+            return Settled(
+                slots.pop(change.entry, 0),
+                change.entry,
+                finished=False,
+                version=change.version,
+                attempts=change.attempts,
+                due_time=change.due_time,
+                delay_notified=change.delay_notified,
+            )
+        case Altered():
+            return Settled(
+                slots.pop(change.entry, 0),
+                change.entry,
+                finished=False,
+                version=change.version,
+                due_time=change.due_time,
+                held=change.held,
+            )
+        case _:
+            raise AssertionError(f"workers do not write {type(change).__name__}")
+
+
+async def run_worker(birth: Birth, life: Lifecycle) -> None:
+    """Main of a worker process."""
+    await Worker(birth, life).run()
