@@ -137,7 +137,7 @@ class SiteTable:
             rng.shuffle(exchangers)
             exchangers.sort(key=lambda exchanger: exchanger.preference)
         return tuple(
-            Host(exchanger.name, address, route.port or port)
+            Host(exchanger.name, address, exchanger.port or route.port or port)
             for exchanger in exchangers
             for address in exchanger.addresses
         )
