@@ -25,7 +25,7 @@ EXEMPT = ("LICENSE", "tools/standards.toml")
 
 # A line break inside a citation is taken, with the comment sign that may begin the next line.
 _GAP = r"(?:[ \t]+|[ \t]*\n[ \t]*(?:#|//|>)?[ \t]*)"
-_DOCUMENT = r"(?:RFC" + _GAP + r"\d{3,5}|SMPP" + _GAP + r"\d\.\d|FIPS" + _GAP + r"\d+-\d+)"
+_DOCUMENT = r"(?:RFC" + _GAP + r"\d{3,5}|SMPP" + _GAP + r"\d\.\d|FIPS" + _GAP + r"\d+-\d+|SEC" + _GAP + r"\d)"
 CITATION = re.compile(rf"(?<![\w/-])({_DOCUMENT})(?:{_GAP}§([0-9A-Z]+(?:\.[0-9]+)*))?(?!\w)")
 _SECTION_WORD = r"(?:sections?|sect\.?|sec\.|chapter|para(?:graph)?\.?)"
 WRONG: tuple[tuple[re.Pattern[str], str], ...] = (

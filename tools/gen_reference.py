@@ -8,6 +8,7 @@ Not here: the page of promises (tools/check_promises.py).
 """
 
 import argparse
+import inspect
 import json
 import re
 import sys
@@ -89,14 +90,25 @@ def events_page() -> str:
         tags = fields.get("type", {}).get("enum", [])
         lines += ["", f"## {tags[0] if tags else name}", "", definitions[name].get("description", ""), ""]
         needed = set(definitions[name].get("required", ()))
+        about = field_texts(getattr(events, name, None))
         rows: list[tuple[object, ...]] = [
-            (f"`{field}`", type_name(kind), "yes" if field in needed else "")
+            (f"`{field}`", type_name(kind), "yes" if field in needed else "", about.get(field, ""))
             for field, kind in fields.items()
             if field != "type"
         ]
-        lines += table(("field", "type", "always"), rows)
+        lines += table(("field", "type", "always", "what it says"), rows)
     lines += ["", "## The schema", "", "```json", json.dumps(schema, indent=1, sort_keys=True), "```"]
     return page("Events", *lines)
+
+
+def field_texts(kind: type | None) -> dict[str, str]:
+    """What the `Attributes` sections of a class and its bases say of each field."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__ if kind else ()):
+        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
+        for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
+            found[name] = " ".join(text.split())
+    return found
 
 
 def type_name(kind: dict[str, object]) -> str:
