@@ -39,8 +39,9 @@ SKEW_SECONDS = 60.0
 # Absorbs rounding of times that are large compared with the spacing.
 _ROUNDING = 1e-6
 
-# What a successor must know: when the next paced permit is due, and (Unix seconds, count) of what was heard.
-BucketState = tuple[float, tuple[tuple[float, int], ...]]
+# What a successor must know, in Unix seconds: when the next paced permit is due, when how many permits were
+# heard of, and how many were out.
+BucketState = tuple[float, tuple[tuple[float, int], ...], int]
 
 
 class Throttle:
@@ -131,21 +132,21 @@ class Throttle:
         return max(self._paced_at, self._heard[-1][1] + self._period if self._heard else -math.inf)
 
     def snapshot(self, now: float, wall: float) -> BucketState:
-        """What a successor must know, in Unix seconds. Permits that are out count as used now."""
+        """What a successor must know."""
         shift = wall - now
-        heard = [(last + shift, int(count)) for _, last, count in self._heard]
-        if self._outstanding:
-            heard.append((max([wall, *(at for at, _ in heard)]), self._outstanding))
-        return max(self._paced_at, now - self._period) + shift, tuple(heard)
+        heard = tuple((last + shift, int(count)) for _, last, count in self._heard)
+        return max(self._paced_at, now - self._period) + shift, heard, self._outstanding
 
     def restore(self, state: BucketState, now: float, wall: float) -> None:
-        """Take over what a predecessor's `snapshot` said."""
+        """Take over what a predecessor's `snapshot` said; permits that were out then count as used now."""
         shift = now - wall
-        paced_time, heard = state
+        paced_time, heard, outstanding = state
         # A calendar that was set back must not stop the path for longer than one period.
         self._paced_at = max(self._paced_at, min(paced_time + shift, now + self._period))
         for at, count in heard:
             self._record(count, min(at + shift, now))
+        if outstanding:
+            self._record(outstanding, now)
 
     def _record(self, count: int, at: float) -> None:
         heard = self._heard
