@@ -265,3 +265,11 @@ def test_percentiles() -> None:
     for number in range(1, 101):
         tally.latency(number / 1000)
     assert (tally.percentile_ms(50), tally.percentile_ms(99)) == (51, 100)
+
+
+async def test_connections_lost_while_idle_get_no_work() -> None:
+    async with practice("[provider.behaviour]\nidle_seconds = 0.02\n") as world:
+        load = await sent(world.smtp_port, count=8, rate=25)
+        assert len(world.numbered()) == 8
+    assert load.tally.messages == {"acknowledged": 8}
+    assert load.tally.connections_lost > 0

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
-# Curve P-256: SEC 2 version 2.0 §2.4.2, the curve that RFC 5480 §2.1.1.1 calls secp256r1.
+# Curve P-256: SEC 2 §2.4.2, the curve that RFC 5480 §2.1.1.1 calls secp256r1.
 _PRIME = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 _A = _PRIME - 3
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

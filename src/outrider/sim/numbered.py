@@ -14,6 +14,8 @@ _REPORT_MARK = b"report-type"
 
 def message_number(content: bytes) -> str:
     """The number in the header section of `content`, or an empty text."""
+    if content.startswith(b"\r\n"):
+        return ""  # the header section is empty, RFC 5322 §2.1
     end = content.find(b"\r\n\r\n", 0, _HEADER_MAX)
     return _field(content, NUMBER_FIELD, 0, end if end >= 0 else min(len(content), _HEADER_MAX))
 
