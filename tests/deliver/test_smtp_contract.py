@@ -82,7 +82,7 @@ async def _play(world: "World", random: Random) -> None:
             if random.random() < 0.3:
                 loop.call_soon(deliverer.close, Close(slot))
             elif random.random() < 0.9:
-                loop.call_soon(deliverer.batch, Batch(slot, batch()[:count] if count > 9 else batch()))
+                loop.call_soon(deliverer.batch, Batch(slot, batch()))
 
         world.report.on_want = on_want
         slots = [world.open_slot(deliverer, hosts, *batch()) for _ in range(random.randint(1, 4))]
