@@ -100,6 +100,7 @@ class World:
         self.unresolved: set[Path] = set()
         self.down: set[str] = set()
         self.epoch = 0
+        self.killed_at = -math.inf
         self.up = True
         self.scheduler = self.make(None, 1)
         for _ in range(workers):
@@ -177,6 +178,7 @@ class World:
 
     def kill(self, worker: int) -> None:
         del self.alive[worker]
+        self.killed_at = self.now
         for connection in [item for item in self.connections.values() if item.worker == worker]:
             self.end(connection, self.now + self.rng.uniform(0, SETTLE * 0.99))
             for number in connection.unreported:
@@ -188,6 +190,7 @@ class World:
     def crash(self, *, clean: bool) -> None:
         """The dispatcher dies and comes back after a while; workers go on meanwhile."""
         self.up = False
+        clean = clean and self.now - self.killed_at > SETTLE
         buckets = self.scheduler.snapshot(self.now, self.wall) if clean else None
         self.run(self.rng.uniform(0.0, 3.0))
         top = max([connection.slot for connection in self.connections.values()], default=0)

@@ -93,8 +93,11 @@ class Throttle:
         room = self._limit - self._outstanding - self._heard_count
         if room <= 0:
             return 0
-        late = max(0.0, self._paced_at - now) / self._spacing
-        return max(0, min(room, int(self._burst - late + _ROUNDING)))
+        if now >= self._paced_at:
+            return min(room, self._burst)
+        if now < self._paced_at - (self._burst - 1) * self._spacing:
+            return 0
+        return max(1, min(room, int(self._burst - (self._paced_at - now) / self._spacing + _ROUNDING)))
 
     def take(self, count: int, now: float) -> None:
         """Give `count` permits; at most what `available` said."""
@@ -162,6 +165,7 @@ class Throttle:
 
     def _forget(self, now: float) -> None:
         heard = self._heard
-        horizon = now - self._period
-        while heard and heard[0][1] <= horizon:
+        period = self._period
+        # The same sum as in `next_at`, or rounding would make it name a moment at which nothing is available.
+        while heard and heard[0][1] + period <= now:
             self._heard_count -= int(heard.popleft()[2])

@@ -1,0 +1,103 @@
+"""Which options hold for a path."""
+
+import pytest
+from pydantic import ValidationError
+
+from outrider.model.flow import Path
+from outrider.schedule.options import ScheduleOptions, ShapingOptions, ShapingOverride
+from outrider.schedule.rate import Rate
+from outrider.schedule.shaping import Shaping, ShapingTable, matches
+
+
+def shaping(path: tuple[str, str], *overrides: ShapingOverride) -> Shaping:
+    table = ShapingTable(ScheduleOptions(override=overrides))
+    return table.for_path(Path("smtp", *path))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("*", "anything", True),
+        ("mx.example", "mx.example", True),
+        ("mx.example", "a.mx.example", False),
+        ("*.mx.example", "a.mx.example", True),
+        ("*.mx.example", "mx.example", False),
+        ("*.mx.example", "badmx.example", False),
+    ],
+)
+def test_matches(pattern: str, name: str, expected: bool) -> None:
+    assert matches(pattern, name) is expected
+
+
+def test_defaults_hold_where_nothing_matches() -> None:
+    result = shaping(("b", "x.test"), ShapingOverride(site="y.test", max_connections=1))
+    assert result.options.max_connections == 32
+    assert result.sources == {}
+    assert result.message_rate is None
+
+
+def test_most_specific_first_field_by_field() -> None:
+    overrides = (
+        ShapingOverride(site="mx.big.example", binding="news", max_connections=1),
+        ShapingOverride(binding="news", max_connections=2, window=20),
+        ShapingOverride(site="mx.big.example", max_connections=3, window=30, smtp_port=2525),
+        ShapingOverride(site="*.big.example", max_connections=4, window=40, max_message_rate="5/minute"),
+        ShapingOverride(site="*.example", max_message_rate="6/minute", retry_interval_seconds=7),
+        ShapingOverride(max_connections=9, retry_interval_seconds=9, max_connection_rate="9/minute"),
+    )
+    result = shaping(("news", "mx.big.example"), *overrides)
+    options = result.options
+    assert (options.max_connections, options.window, options.smtp_port) == (1, 20, 2525)
+    assert result.message_rate == Rate(5, 60.0)
+    assert options.retry_interval_seconds == 7
+    assert result.connection_rate == Rate(9, 60.0)
+    assert result.sources["window"] == "news::*"
+    assert result.sources["max_message_rate"] == "*::*.big.example"
+    assert shaping(("other", "mx.big.example"), *overrides).options.max_connections == 3
+    assert shaping(("other", "x.big.example"), *overrides).options.max_connections == 4
+
+
+def test_the_later_of_equals_wins() -> None:
+    overrides = (ShapingOverride(site="a.test", window=1), ShapingOverride(site="a.test", window=2))
+    assert shaping(("b", "a.test"), *overrides).options.window == 2
+
+
+def test_domains_are_separate_sites() -> None:
+    table = ShapingTable(ScheduleOptions(override=(ShapingOverride(domain="*.own.test", window=5),)))
+    assert table.is_separate("a.own.test")
+    assert not table.is_separate("own.test")
+    assert table.for_path(Path("smtp", "b", "@a.own.test")).options.window == 5
+    assert table.for_path(Path("smtp", "b", "a.own.test")).options.window == 2000
+
+
+def test_a_limit_belongs_to_the_path_unless_shared() -> None:
+    own = ShapingOverride(site="*.own.test", max_message_rate="1/minute", max_connections=2)
+    shared = ShapingOverride(site="*.all.test", max_message_rate="1/minute", max_connections=2, shared=True)
+    table = ShapingTable(ScheduleOptions(override=(own, shared)))
+    a, b = (table.for_path(Path("smtp", "b", f"{name}.own.test")) for name in "ab")
+    assert a.message_key != b.message_key
+    assert a.pool_key is None
+    c, d = (table.for_path(Path("smtp", "b", f"{name}.all.test")) for name in "cd")
+    assert c.message_key == d.message_key != a.message_key
+    assert c.pool_key == d.pool_key is not None
+    assert c.connection_key != d.connection_key
+
+
+def test_a_field_set_elsewhere_is_not_shared() -> None:
+    shared = ShapingOverride(site="*.all.test", max_message_rate="1/minute", shared=True)
+    closer = ShapingOverride(site="a.all.test", max_message_rate="2/minute")
+    table = ShapingTable(ScheduleOptions(override=(shared, closer)))
+    assert table.for_path(Path("smtp", "b", "a.all.test")).message_key == "messages smtp/b/a.all.test"
+
+
+def test_an_override_can_lift_a_limit() -> None:
+    options = ScheduleOptions(
+        default=ShapingOptions(max_message_rate="1/minute"),
+        override=(ShapingOverride(site="free.test", max_message_rate=""),),
+    )
+    assert ShapingTable(options).for_path(Path("smtp", "b", "free.test")).message_rate is None
+
+
+def test_a_bad_rate_is_refused_where_it_stands() -> None:
+    with pytest.raises(ValidationError, match="max_message_rate"):
+        ShapingOptions(max_message_rate="fast")

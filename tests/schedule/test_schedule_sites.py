@@ -1,0 +1,132 @@
+"""Sites and the routes behind them."""
+
+import random
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outrider.model.flow import Host
+from outrider.model.reply import Reply
+from outrider.model.route import Exchanger, Route, RouteFailure
+from outrider.schedule.options import ProviderPattern
+from outrider.schedule.sites import SiteTable, fold
+
+LABEL = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=12)
+NAME = st.lists(LABEL, min_size=1, max_size=5).map(".".join)
+
+
+def route(domain: str, *exchangers: tuple[int, str, str], valid: float = 60.0, **more: object) -> Route:
+    hosts = tuple(Exchanger(preference, name, (address,)) for preference, name, address in exchangers)
+    return Route(domain, hosts, implicit=False, valid_seconds=valid, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "site"),
+    [
+        (["mx.example"], "mx.example"),
+        (["MX.Example."], "mx.example"),
+        (["mx.example", "alt2.mx.example", "alt1.mx.example"], "(alt1|alt2)?.mx.example"),
+        (["a.mx.example", "b.mx.example"], "(a|b).mx.example"),
+        (["a.x.mx.example", "b.mx.example"], "(a.x|b).mx.example"),
+        (["mx.one.example", "mx.two.example"], "(mx.one.example|mx.two.example)"),
+        (["mx.one.test", "mx.one.test"], "mx.one.test"),
+    ],
+)
+def test_fold(names: list[str], site: str) -> None:
+    assert fold(names) == site
+
+
+@given(
+    one=st.sets(NAME, min_size=1, max_size=8), two=st.sets(NAME, min_size=1, max_size=8), seed=st.integers()
+)
+def test_equal_sets_have_one_name_and_different_ones_two(one: set[str], two: set[str], seed: int) -> None:
+    shuffled = list(one)
+    random.Random(seed).shuffle(shuffled)
+    assert fold(shuffled) == fold(sorted(one))
+    assert (fold(list(one)) == fold(list(two))) == (one == two)
+    assert len(fold(list(one))) <= 100
+
+
+def test_a_long_set_is_cut_and_told_apart_by_its_digest() -> None:
+    names = [f"exchanger-{number}.mail.example" for number in range(30)]
+    site = fold(names)
+    assert len(site) == 100
+    assert site.startswith("(exchanger-0|exchanger-1|")
+    assert site != fold(names[:-1])
+
+
+def test_domains_with_one_set_of_exchangers_share_a_site() -> None:
+    table = SiteTable()
+    one = table.put(
+        route("one.test", (10, "a.mx.example", "192.0.2.1"), (20, "b.mx.example", "192.0.2.2")), 0.0
+    )
+    two = table.put(
+        route("two.test", (5, "B.mx.example", "192.0.2.2"), (5, "a.mx.example", "192.0.2.1")), 0.0
+    )
+    assert one == two == "(a|b).mx.example"
+
+
+def test_a_provider_takes_domains_whose_exchangers_all_match() -> None:
+    table = SiteTable([ProviderPattern(name="big", mx=("*.big.example", "mx.other.example"))])
+    assert table.put(route("a.test", (1, "x.big.example", "192.0.2.1")), 0.0) == "big"
+    both = route("b.test", (1, "x.big.example", "192.0.2.1"), (2, "mx.other.example", "192.0.2.2"))
+    assert table.put(both, 0.0) == "big"
+    mixed = route("c.test", (1, "x.big.example", "192.0.2.1"), (2, "mx.backup.example", "192.0.2.2"))
+    assert table.put(mixed, 0.0) != "big"
+
+
+def test_configured_and_separate_sites() -> None:
+    table = SiteTable(is_separate=lambda domain: domain == "own.test")
+    assert table.put(route("x.test", (1, "mx.example", "192.0.2.1"), site="smarthost"), 0.0) == "smarthost"
+    assert table.put(route("own.test", (1, "mx.example", "192.0.2.1")), 0.0) == "@own.test"
+    assert table.put(route("y.test", (1, "mx.example", "192.0.2.1"), port=587), 0.0) == "mx.example:587"
+
+
+def test_a_route_serves_until_it_expires() -> None:
+    table = SiteTable()
+    assert table.needs("a.test", 0.0)
+    table.put(route("a.test", (1, "mx.example", "192.0.2.1"), valid=30.0), 100.0)
+    assert not table.needs("a.test", 129.9)
+    assert table.site("a.test", 129.9) == "mx.example"
+    assert table.needs("a.test", 130.0)
+    assert table.site("a.test", 130.0) is None
+    assert table.hosts("a.test", 130.0, 25, random.Random(1)) is None
+
+
+def test_a_failure_is_remembered_too() -> None:
+    table = SiteTable()
+    failure = RouteFailure("no.test", Reply(550, "5.1.2", ("no such domain",)), 30.0)
+    assert table.put(failure, 0.0) == ""
+    assert not table.needs("no.test", 29.0)
+    assert table.get("no.test", 29.0) == ("", failure)
+    assert table.site("no.test", 29.0) is None
+    assert table.hosts("no.test", 29.0, 25, random.Random(1)) is None
+    table.forget("no.test")
+    assert table.needs("no.test", 29.0)
+
+
+def test_hosts_go_by_preference_and_equal_ones_are_shuffled() -> None:
+    table = SiteTable()
+    exchangers = (
+        Exchanger(20, "late.example", ("192.0.2.9",)),
+        Exchanger(10, "a.example", ("2001:db8::1", "192.0.2.1")),
+        Exchanger(10, "b.example", ("192.0.2.2",)),
+    )
+    table.put(Route("a.test", exchangers, implicit=False, valid_seconds=60.0), 0.0)
+    rng = random.Random(1)
+    orders = {table.hosts("a.test", 1.0, 2525, rng) for _ in range(50)}
+    a = (Host("a.example", "2001:db8::1", 2525), Host("a.example", "192.0.2.1", 2525))
+    b = (Host("b.example", "192.0.2.2", 2525),)
+    late = (Host("late.example", "192.0.2.9", 2525),)
+    assert orders == {a + b + late, b + a + late}
+
+
+def test_the_table_is_bounded() -> None:
+    table = SiteTable(capacity=10)
+    for number in range(25):
+        table.put(route(f"d{number}.test", (1, "mx.example", "192.0.2.1")), 0.0)
+    assert len(table) == 10
+    assert table.needs("d14.test", 1.0)
+    assert not table.needs("d15.test", 1.0)
