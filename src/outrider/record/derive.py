@@ -194,7 +194,7 @@ def _altered(event_id: str, altered: Altered, redactor: Redactor) -> Event:
     )
 
 
-def refused(  # noqa: PLR0917 - the port's arguments, with id and time before them
+def refused(
     event_id: str,
     at: float,
     origin: Origin,

@@ -2,7 +2,8 @@
 
 The types and their schema; `record.derive` makes them out of change sets. Everything personal in an event
 has gone through a `Redactor` already, so an event is fit for a sink as it is. Fields that say nothing are
-left out of the JSON.
+left out of the JSON; the only defaults are values of which there is one object (empty text, 0, False),
+because msgspec compares defaults by identity and a replay must give the same octets.
 
 Standards: RFC 3339 §5.6 (times), RFC 3463 §2 (enhanced codes).
 """
@@ -57,10 +58,10 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
     recipient: str
     domain: str = ""
     size: int = 0
-    tenant: str = "default"
-    stream: str = "default"
-    channel: str = "smtp"
-    binding: str = "default"
+    tenant: str
+    stream: str
+    channel: str
+    binding: str
     listener: str = ""
     protocol: str = ""
     client: str = ""
@@ -105,10 +106,10 @@ class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
     recipient: str
     domain: str = ""
     size: int = 0
-    tenant: str = "default"
-    stream: str = "default"
-    channel: str = "smtp"
-    binding: str = "default"
+    tenant: str
+    stream: str
+    channel: str
+    binding: str
     site: str = ""
     attempts: int = 0
     phase: str = ""
@@ -222,7 +223,7 @@ class Refused(Event, tag="refusal", frozen=True, omit_defaults=True, gc=False, k
 
     mail_from: str = ""
     recipient: str = ""
-    tenant: str = "default"
+    tenant: str
     listener: str = ""
     protocol: str = ""
     client: str = ""
@@ -257,7 +258,7 @@ class Opened(Event, tag="opened", frozen=True, omit_defaults=True, gc=False, kw_
     """
 
     log: int
-    schema: int = SCHEMA_VERSION
+    schema: int
     after: str = ""
 
 

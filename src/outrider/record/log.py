@@ -19,7 +19,6 @@ import msgspec
 import structlog
 
 from outrider.base.clock import Clock, format_utc
-from outrider.base.log import Log
 from outrider.record.options import RecordOptions
 from outrider.record.redact import Redactor
 
@@ -33,10 +32,11 @@ _DEPTH: Final = 4  # chosen: facts are flat; what is nested deeper is shown as i
 class ServerLog:
     """A `base.log.Log` on a structlog logger; `make_log` and `open_log` build one."""
 
-    __slots__ = ("_logger",)
+    __slots__ = ("_file", "_logger")
 
-    def __init__(self, logger: Any) -> None:
+    def __init__(self, logger: Any, file: BinaryIO) -> None:
         self._logger = logger
+        self._file = file
 
     def debug(self, event: str, **fields: Any) -> None:
         self._logger.debug(event, **fields)
@@ -51,10 +51,14 @@ class ServerLog:
         self._logger.error(event, **fields)
 
     def bind(self, **fields: Any) -> "ServerLog":
-        return ServerLog(self._logger.bind(**fields))
+        return ServerLog(self._logger.bind(**fields), self._file)
+
+    def close(self) -> None:
+        """Close the file, for whoever opened the log on one; every log bound from it ends too."""
+        self._file.close()
 
 
-def open_log(options: RecordOptions, clock: Clock, stream: TextIO | None = None) -> Log:
+def open_log(options: RecordOptions, clock: Clock, stream: TextIO | None = None) -> ServerLog:
     """The log that `options` ask for, on `stream` (standard error) or on the file they name.
 
     Raises:
@@ -89,7 +93,7 @@ def make_log(
         context_class=dict,
         cache_logger_on_first_use=True,
     )
-    return ServerLog(logger)
+    return ServerLog(logger, file)
 
 
 def _shown(value: Any, redactor: Redactor, depth: int) -> Any:

@@ -74,7 +74,7 @@ def catch_up(writer: EventWriter, scan: Scan) -> int:
     return count
 
 
-def recover(  # noqa: PLR0917 - what an EventWriter takes, and the scan
+def recover(
     files: Files,
     directory: Path,
     log: int,

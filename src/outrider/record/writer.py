@@ -27,7 +27,7 @@ from outrider.model.dispatch import Position
 from outrider.model.flow import Origin
 from outrider.model.reply import Reply
 from outrider.record.derive import Place, noticed, parse_id, refused, when
-from outrider.record.events import Event, Opened, encode_lines
+from outrider.record.events import SCHEMA_VERSION, Event, Opened, encode_lines
 from outrider.record.files import next_closed_path, open_path, resume
 from outrider.record.options import RecordOptions
 from outrider.record.redact import Redactor
@@ -51,7 +51,7 @@ class EventWriter:
         OSError: The file cannot be opened.
     """
 
-    def __init__(  # noqa: PLR0917 - a wiring object takes what it needs
+    def __init__(
         self,
         files: Files,
         directory: Path,
@@ -281,4 +281,5 @@ class EventWriter:
     def _first_line(self) -> bytes:
         after = "" if self._last is None else f"{self._log}.{'.'.join(map(str, self._last))}"
         time = when(self._clock.wall())
-        return encode_lines((Opened(id=self.next_id(), time=time, log=self._log, after=after),))
+        first = Opened(id=self.next_id(), time=time, log=self._log, schema=SCHEMA_VERSION, after=after)
+        return encode_lines((first,))
