@@ -1,0 +1,165 @@
+"""The whole server as a process, for tests: started from a configuration, stopped by SIGTERM or killed.
+
+In: TOML for the configuration. Out: a running server with its endpoints, its folder, its events and its log.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+START_SECONDS = 30.0
+STOP_SECONDS = 60.0
+"""Chosen: a start takes a second or two; both are far above what a busy machine needs."""
+
+PROGRAM = (sys.executable, "-m", "outrider.cli.main")
+READY = re.compile(r"(\S+) on (\S+):(\d+)")
+
+
+class ServerError(Exception):
+    """The server did not start or stop as it should; the message holds its log."""
+
+
+@dataclass(slots=True)
+class OutriderProcess:
+    """A running server.
+
+    Attributes:
+        folder: Holds configuration, state and log.
+        process: The supervisor.
+        ports: Port of each listener by its name.
+    """
+
+    folder: Path
+    process: subprocess.Popen[str]
+    ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "outrider.toml"
+
+    def log(self) -> str:
+        """The server's own log."""
+        path = self.folder / "server.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events on disk, whole lines only, in the order of their times."""
+        found = []
+        for path in (self.folder / "state" / "events").rglob("*.jsonl"):
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("\n"):
+                    found.append(json.loads(line))
+        return sorted(found, key=lambda event: str(event["time"]))
+
+    def command(self, *arguments: str) -> Any:
+        """`outrider ARGUMENTS --json` against this server, its answer decoded."""
+        line = [*PROGRAM, *arguments, "-c", str(self.config), "--json"]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode != 0:
+            raise ServerError(f"{arguments}: exit {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def stop(self) -> int:
+        """SIGTERM, then its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ServerError(f"did not stop: {self.log()[-4000:]}") from error
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor and all its processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+
+def start_server(folder: Path) -> OutriderProcess:
+    """Starts the server from `folder`/outrider.toml and returns once it says that it is ready.
+
+    Raises:
+        ServerError: It ended or stayed silent; the message holds its log.
+    """
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*PROGRAM, "serve", "-c", str(folder / "outrider.toml")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    server = OutriderProcess(folder, process)
+    guard = threading.Timer(START_SECONDS, server.kill)
+    guard.start()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+    finally:
+        guard.cancel()
+    if not line.startswith("Ready"):
+        server.kill()
+        raise ServerError(f"did not start: {line}{server.log()[-4000:]}")
+    server.ports = {name: int(port) for name, _, port in READY.findall(line)}
+    return server
+
+
+@contextlib.contextmanager
+def serving(folder: Path, configuration: str) -> Iterator[OutriderProcess]:
+    """A server with `configuration` in `folder`, killed at the end if it still runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "outrider.toml").write_text(configuration, encoding="utf-8")
+    server = start_server(folder)
+    try:
+        yield server
+        if server.process.poll() is None:
+            server.stop()
+    finally:
+        server.kill()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
+
+
+def configuration_for(
+    routes: dict[str, int], *, workers: int = 2, more: str = "", users_file: Path | None = None
+) -> str:
+    """A configuration on free loopback ports that sends the mail of each domain to a loopback port."""
+    users = f'users_file = "{users_file}"\n' if users_file else ""
+    lines = "".join(
+        f'[[net.routes]]\ndomain = "{domain}"\nhosts = ["127.0.0.1:{port}"]\n'
+        for domain, port in routes.items()
+    )
+    return f"""\
+[server]
+hostname = "outrider.example.test"
+workers = {workers}
+state_directory = "state"
+{users}
+[[listener]]
+name = "smtp"
+address = "127.0.0.1"
+port = 0
+trusted_networks = ["127.0.0.0/8"]
+
+[[http]]
+name = "http"
+address = "127.0.0.1"
+port = 0
+
+[record]
+redaction = "full"
+metrics_port = 0
+
+{lines}
+{more}
+"""
