@@ -310,12 +310,13 @@ def test_returned_message_is_bounded(spare: int, whole: bool) -> None:
     assert (last.get_content_type() == "message/rfc822") is whole
 
 
-def test_returned_header_is_cut_at_a_field() -> None:
+@pytest.mark.parametrize("limit", range(1_024, 1_124, 9))
+def test_returned_header_is_cut_at_a_field(limit: int) -> None:
     plain = b"".join(b"X-Field-%d: %b\r\n folded\r\n" % (n, b"x" * 70) for n in range(100)) + b"\r\nbody\r\n"
-    options = DsnOptions(max_returned_header_octets=1_024)
+    options = DsnOptions(max_returned_header_octets=limit)
     _, (_, _, last) = parts(build(DsnKind.FAILED, report(), plain=plain, options=options))
     header = returned(last)
-    assert 900 < len(header) <= 1_024
+    assert 900 < len(header) <= limit
     assert header.endswith(b"\r\n folded\r\n")
 
 
@@ -461,6 +462,7 @@ def test_templates_of_the_operator() -> None:
         ),
     )
     message, (text, _, _) = parts(build(DsnKind.FAILED, report(), options=options))
+    assert max(map(len, message["Subject"].splitlines())) <= 76, "RFC 2047 §2"
     header = email.header.decode_header(message["Subject"])
     subject = "".join(chunk.decode(code or "ascii") for chunk, code in header)
     assert subject.startswith("Unzustellbar: Nachricht „m0000000000000001“ vom Mon, 21 Sep 2026")

@@ -54,6 +54,7 @@ def test_clock_that_runs_backwards_gives_nothing() -> None:
     rate = DsnRate(DsnRateOptions(per_hour=3_600, burst=1))
     assert rate.allow("d.example", 100.0)
     assert not rate.allow("d.example", 0.0)
+    assert rate.allow("d.example", 1.0), "and takes nothing away"
 
 
 def test_memory_is_bounded() -> None:

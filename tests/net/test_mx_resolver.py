@@ -135,6 +135,12 @@ async def test_null_mx_beside_others_is_ignored() -> None:
     assert await resolver(answers).route("d.example") == route_to(Exchanger(10, "a.example", (V4,)))
 
 
+async def test_name_that_does_not_exist_is_asked_for_once() -> None:
+    table = Table({("d.example", Kind.MX): mx((1, "gone.example"))}, default=NO_NAME)
+    await MxResolver(table, NetOptions(), log=ListLog()).route("d.example")
+    assert table.asked == [("d.example", Kind.MX), ("gone.example", Kind.A)]
+
+
 async def test_working_exchanger_is_used_although_another_failed() -> None:
     answers = {
         ("d.example", Kind.MX): mx((1, "a.example"), (2, "b.example")),
@@ -247,6 +253,8 @@ async def test_address_translated_to_us_is_ours() -> None:
     answers = {("d.example", Kind.A): at(V4)}
     failure = await resolver(answers, options, listeners=(("10.0.0.5", 25),)).route("d.example")
     assert failure == RouteFailure("d.example", replies.LOOP, 300.0)
+    other = resolver(answers, options, listeners=(("10.0.0.5", 2525),))
+    assert isinstance(await other.route("d.example"), Route)
 
 
 async def test_better_exchanger_that_failed_makes_a_loop_transient() -> None:
