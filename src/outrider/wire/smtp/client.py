@@ -25,7 +25,7 @@ Standards: RFC 5321 §4.1 (commands), RFC 2920 §3.1, RFC 3030 §2 (BDAT), RFC 5
 from collections import deque
 
 from outrider.base.errors import LocalProtocolError, RemoteProtocolError
-from outrider.model.flow import Phase, Traits
+from outrider.model.flow import Phase
 from outrider.model.reply import Reply
 from outrider.wire.smtp.client_commands import mail_line, rcpt_line
 from outrider.wire.smtp.client_events import (
@@ -227,7 +227,9 @@ class SmtpClient:
             return underway.done()
         features = self.features
         recipients = transaction.recipients
-        underway.mail = mail_line(transaction, features, size=size, smtputf8=underway.smtputf8)
+        underway.mail = mail_line(
+            transaction, features, size=size, eight_bit=underway.eight_bit, smtputf8=underway.smtputf8
+        )
         underway.rcpts = [rcpt_line(recipients[index], features) for index in underway.targets]
         self.transactions += 1
         if not self._underway:
@@ -413,7 +415,7 @@ class SmtpClient:
     def _say_bdat(self, underway: Underway) -> None:
         """The whole content as one chunk, as it was before dots were stuffed (RFC 3030 §2)."""
         content = underway.transaction.content
-        octets = unstuff(content) if content.traits & Traits.DOTTED else content.wire
+        octets = unstuff(content) if underway.dotted else content.wire
         self._out.append(b"BDAT %d LAST\r\n" % len(octets))
         self._out.append(octets)
         self._awaiting.append(_BODY)

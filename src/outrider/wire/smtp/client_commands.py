@@ -13,7 +13,7 @@ import re
 
 from outrider.base.errors import LocalProtocolError
 from outrider.model.address import Address
-from outrider.model.flow import Notify, Recipient, Traits
+from outrider.model.flow import Notify, Recipient
 from outrider.wire.smtp.client_events import Features, Transaction
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -57,20 +57,23 @@ def path(address: Address) -> str:
     return f"{local_part}@{domain}"
 
 
-def mail_line(transaction: Transaction, features: Features, *, size: int, smtputf8: bool) -> str:
+def mail_line(
+    transaction: Transaction, features: Features, *, size: int, eight_bit: bool, smtputf8: bool
+) -> str:
     """The MAIL command.
 
     Args:
         transaction: What is sent.
         features: What the peer takes.
         size: Octets of the content for SIZE (RFC 1870 §3).
+        eight_bit: The content has octets over 127.
         smtputf8: Send the SMTPUTF8 parameter.
     """
     sender = transaction.mail_from
     line = "MAIL FROM:<>" if sender is None else f"MAIL FROM:<{path(sender)}>"
     if features.has_size:
         line += f" SIZE={size}"
-    if features.eight_bit_mime and (smtputf8 or transaction.content.traits & Traits.EIGHT_BIT):
+    if features.eight_bit_mime and (smtputf8 or eight_bit):
         line += " BODY=8BITMIME"
     if smtputf8:
         line += " SMTPUTF8"

@@ -49,9 +49,11 @@ def clean(text: bytes) -> str:
 def _split_enhanced(code: int, texts: list[str]) -> tuple[str | None, tuple[str, ...]]:
     """The enhanced code of a reply and its lines without it; RFC 2034 §4 repeats it on each line."""
     match = _ENHANCED.match(texts[0])
-    if match is None or texts[0][0] != str(code)[0]:
+    if match is None or int(texts[0][0]) != code // 100:
         return None, tuple(texts)
     enhanced = match[1]
+    if len(texts) == 1:
+        return enhanced, (texts[0][match.end() :],)
     lines = []
     for text in texts:
         again = _ENHANCED.match(text)

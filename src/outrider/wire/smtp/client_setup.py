@@ -6,7 +6,8 @@ Theory: a straight line with two turns: EHLO is said again inside TLS, because n
 (RFC 3207 §4.2), and a host that refuses EHLO for good is asked with HELO (RFC 5321 §3.2), unless TLS or
 AUTH is required, which HELO cannot offer.
 
-Standards: RFC 5321 §3.1 and §4.1.1.1, RFC 3207 §4, RFC 4954 §4, RFC 4616 §2 (PLAIN), RFC 1870 §4 (SIZE).
+Standards: RFC 5321 §3.1, RFC 5321 §4.1.1.1, RFC 3207 §4, RFC 4954 §4, RFC 4616 §2 (PLAIN),
+RFC 1870 §4 (SIZE).
 """
 
 from base64 import b64encode
