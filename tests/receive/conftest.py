@@ -14,9 +14,11 @@ from outrider.base.log import ListLog
 from outrider.model.flow import Origin, Submission
 from outrider.model.reply import Reply
 from outrider.receive.listener import SmtpListener
-from outrider.receive.options import ListenerOptions
+from outrider.receive.options import ListenerOptions, TlsMode
 from outrider.receive.session import SmtpSession
 from outrider.wire.smtp import replies
+
+QUEUED = replies.queued("test")
 
 
 @dataclass
@@ -26,7 +28,7 @@ class FakeIntake:
     submissions: list[Submission] = field(default_factory=list)
     refusals: list[tuple[str, str, Reply]] = field(default_factory=list)
     waiting: list[Callable[[Reply], None]] = field(default_factory=list)
-    reply: Reply = replies.queued("test")
+    reply: Reply = QUEUED
     closed_for: Reply | None = None
     hold: bool = False
     fail: bool = False
@@ -148,11 +150,11 @@ class Client:
 MakeWorld = Callable[..., Any]
 
 
-def build(tls: Any = None, **options: Any) -> World:
+def build(tls: Any = None, tls_mode: str = "none", **options: Any) -> World:
     clock = FakeClock()
     intake, authenticator, log = FakeIntake(), FakeAuthenticator(), ListLog()
     listener = SmtpListener(
-        ListenerOptions(**options),
+        ListenerOptions(tls=TlsMode(tls_mode), **options),
         hostname="mx.outrider.test",
         intake=intake,
         authenticator=authenticator,

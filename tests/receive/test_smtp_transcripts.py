@@ -37,7 +37,8 @@ def octets(text: str) -> bytes:
 
 
 def read(path: Path) -> Script:
-    settings, body = [], []
+    settings: list[str] = []
+    body: list[str] = []
     for line in path.read_text("utf-8").split("\n"):
         (settings if line.startswith("@ ") else body).append(line)
     script = Script(tomllib.loads("\n".join(line[2:] for line in settings)))

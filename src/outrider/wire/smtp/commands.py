@@ -33,7 +33,7 @@ LINE_LIMITS = {
 }
 """MAIL: SIZE 26 (RFC 1870 §3), BODY 17 (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.4), ` RET=FULL` 9, ` ENVID=`
 and 100 octets (RFC 3461 §4.4), AUTH 500 (RFC 4954 §3). RCPT: ` NOTIFY=SUCCESS,FAILURE,DELAY` 29, ` ORCPT=`
-and 500 octets (RFC 3461 §4.2). AUTH: RFC 4954 §4.3."""
+and 500 octets (RFC 3461 §4.2). AUTH: RFC 4954 §4."""
 
 ENVID_OCTETS = 100
 """RFC 3461 §4.4."""
@@ -289,7 +289,7 @@ def _parse_orcpt(text: str | None) -> str:
     kind, semicolon, encoded = (text or "").partition(";")
     if not semicolon or not encoded or len(text or "") > ORCPT_OCTETS or not _ADDR_TYPE(kind):
         raise CommandError(replies.BAD_PARAMETER, "ORCPT is malformed or too long")
-    if kind.lower() == "utf-8" and not _XTEXT(encoded):
+    if kind.lower() == "utf-8":
         return f"{kind};{_decode_utf8_address(encoded)}"
     return f"{kind};{decode_xtext(encoded)}"
 

@@ -1,0 +1,466 @@
+"""Sessions: what they hand over, how they end, and that each ends alone."""
+
+import asyncio
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trustme
+import uvloop
+
+from outrider.base.errors import ConfigError
+from outrider.model.flow import Notify
+from outrider.model.reply import Reply
+from outrider.receive.options import ListenerOptions
+from outrider.receive.session import client_key
+from outrider.wire.smtp import replies
+
+ENVELOPE = ("EHLO c.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>")
+MESSAGE = "Subject: x\r\n\r\nhello\r\n."
+
+
+async def test_a_submission_has_all_that_was_said(world: Callable[..., Any]) -> None:
+    made = world(name="in", tenant="acme", stream="news")
+    made.connect().lines(
+        "EHLO c.example",
+        "MAIL FROM:<a@x.example> RET=HDRS ENVID=e1 SMTPUTF8",
+        "RCPT TO:<ü@y.example> NOTIFY=NEVER ORCPT=rfc822;o@y.example",
+        "DATA",
+        MESSAGE,
+    )
+    (submission,) = made.intake.submissions
+    envelope, origin = submission.envelope, submission.origin
+    assert (str(envelope.mail_from), envelope.ret, envelope.envid) == ("a@x.example", "HDRS", "e1")
+    assert envelope.smtputf8
+    (recipient,) = envelope.recipients
+    assert (str(recipient.address), recipient.notify) == ("ü@y.example", Notify.NEVER)
+    assert recipient.orcpt == "rfc822;o@y.example"
+    assert (origin.listener, origin.protocol, origin.client) == ("in", "ESMTP", "127.0.0.1")
+    assert (origin.helo, origin.principal, origin.tls) == ("c.example", None, None)
+    assert (origin.tenant, origin.stream) == ("acme", "news")
+    assert submission.received_time == made.clock.wall()
+    assert b"with UTF8SMTP id " + submission.message_id.encode() in submission.content.wire
+
+
+async def test_the_250_waits_for_the_intake(world: Callable[..., Any]) -> None:
+    made = world()
+    made.intake.hold = True
+    client = made.connect()
+    client.lines(*ENVELOPE, "DATA")
+    assert client.send(MESSAGE.encode() + b"\r\nNOOP\r\n") == b""
+    (done,) = made.intake.waiting
+    done(replies.queued("id1"))
+    assert client.take() == b"250 2.0.0 Ok: queued as id1, durable\r\n250 2.0.0 Ok\r\n"
+    done(replies.queued("id1"))  # a second call is a bug elsewhere and changes nothing here
+    assert client.take() == b""
+
+
+@pytest.mark.parametrize("reply", [replies.SPOOL_FAILED, Reply(554, "5.7.1", ("no",)), replies.DISK_LOW])
+async def test_the_intakes_refusal_is_passed_on(world: Callable[..., Any], reply: Reply) -> None:
+    made = world()
+    made.intake.reply = reply
+    said = made.connect().lines(*ENVELOPE, "DATA", MESSAGE, "NOOP")
+    assert said[-2:] == [str(reply), "250 2.0.0 Ok"]
+
+
+async def test_a_client_that_left_is_not_answered(world: Callable[..., Any]) -> None:
+    made = world()
+    made.intake.hold = True
+    client = made.connect()
+    client.lines(*ENVELOPE, "DATA", MESSAGE)
+    client.session.connection_lost(None)
+    made.intake.waiting[0](replies.queued("id1"))
+    assert client.take() == b""
+    assert made.listener.sessions == 0
+
+
+async def test_an_unexpected_failure_ends_one_session(world: Callable[..., Any]) -> None:
+    made = world()
+    made.intake.fail = True
+    other = made.connect()
+    said = made.connect().lines(*ENVELOPE, "DATA", MESSAGE)
+    assert said[-1].startswith("421 4.3.0")
+    assert "canary" not in str(made.log.lines)
+    assert made.log.lines[0][:2] == ("error", "receive.session_failed")
+    assert other.lines("NOOP")[-1] == "250 2.0.0 Ok"
+
+
+async def test_while_nothing_is_taken_mail_is_refused(world: Callable[..., Any]) -> None:
+    made = world()
+    client = made.connect()
+    client.lines("EHLO c.example")
+    made.intake.closed_for = replies.DISK_LOW
+    assert client.lines("MAIL FROM:<>") == [str(replies.DISK_LOW)]
+    made.intake.closed_for = None
+    client.lines("MAIL FROM:<>", "RCPT TO:<b@y.example>")
+    made.intake.closed_for = replies.DISK_LOW
+    assert client.lines("DATA") == [str(replies.DISK_LOW)]
+    made.intake.closed_for = replies.MEMORY_HIGH
+    assert made.connect().take().startswith(b"421 4.3.1")
+
+
+async def test_refusals_are_reported(world: Callable[..., Any]) -> None:
+    made = world(trusted_networks=())
+    made.connect().lines("HELO c", "FROB", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>")
+    assert [(mail_from, recipient, reply.code) for mail_from, recipient, reply in made.intake.refusals] == [
+        ("", "", 500),
+        ("a@x.example", "b@y.example", 550),
+    ]
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [((), 300), (ENVELOPE, 300), ((*ENVELOPE, "DATA"), 180), ((*ENVELOPE, "DATA", "x"), 180)],
+)
+async def test_an_idle_client_is_closed(
+    world: Callable[..., Any], said: tuple[str, ...], seconds: int
+) -> None:
+    made = world()
+    client = made.connect()
+    client.lines(*said)
+    made.clock.advance(seconds - 1)
+    made.listener.sweep()
+    assert not client.transport.closing
+    made.clock.advance(1)
+    made.listener.sweep()
+    assert client.take().endswith(b"421 4.4.2 Idle too long, closing\r\n")
+    assert client.transport.closing
+    await asyncio.sleep(0)
+    assert made.listener.sessions == 0
+
+
+async def test_dripping_octets_buys_no_time(world: Callable[..., Any]) -> None:
+    made = world()
+    client = made.connect()
+    for _ in range(29):
+        client.send(b"x")
+        made.clock.advance(10)
+        made.listener.sweep()
+    assert not client.transport.closing
+    client.send(b"x")
+    made.clock.advance(10)
+    made.listener.sweep()
+    assert client.transport.closing
+
+
+async def test_a_dripping_message_ends(world: Callable[..., Any]) -> None:
+    made = world(deadlines={"message_seconds": 1000})
+    client = made.connect()
+    client.lines(*ENVELOPE, "DATA")
+    for _ in range(9):
+        made.clock.advance(100)
+        client.send(b"x\r\n")
+        made.listener.sweep()
+    assert not client.transport.closing
+    made.clock.advance(101)
+    client.send(b"x\r\n")
+    made.listener.sweep()
+    assert client.transport.closing
+
+
+async def test_a_client_that_does_not_take_the_last_reply_is_dropped(world: Callable[..., Any]) -> None:
+    made = world()
+    client = made.connect()
+    client.transport.close = lambda: None  # as a transport that waits for its buffer to empty
+    client.lines("QUIT")
+    made.clock.advance(11)
+    client.transport.closing = True
+    client.transport.abort = lambda: setattr(client.transport, "aborted", True)
+    made.listener.sweep()
+    assert client.transport.aborted
+
+
+# Back-pressure
+
+
+async def test_reading_stops_while_too_much_waits(world: Callable[..., Any]) -> None:
+    made = world()
+    made.intake.hold = True
+    client = made.connect()
+    client.lines(*ENVELOPE, "DATA", MESSAGE)
+    client.send(b"NOOP\r\n" * 20)
+    assert not client.transport.paused
+    client.send(b"RCPT TO:<x@y.example>\r\n" * 4000)
+    assert client.transport.paused
+    made.intake.waiting[0](replies.queued("id1"))
+    assert not client.transport.paused or client.transport.closing
+
+
+async def test_nothing_is_done_for_a_client_that_does_not_read(world: Callable[..., Any]) -> None:
+    client = world().connect()
+    client.take()
+    client.session.pause_writing()
+    assert client.transport.paused
+    assert client.send(b"NOOP\r\n") == b""
+    client.session.resume_writing()
+    assert client.take() == b"250 2.0.0 Ok\r\n"
+    assert not client.transport.paused
+
+
+# Connections
+
+
+async def test_connections_per_client_are_limited(world: Callable[..., Any]) -> None:
+    made = world(trusted_networks=("192.0.2.0/24",), limits={"connections_per_client": 2})
+    first = [made.connect("198.51.100.1").take()[:3] for _ in range(3)]
+    assert first == [b"220", b"220", b"421"]
+    assert made.connect("198.51.100.2").take()[:3] == b"220"
+    assert [made.connect("192.0.2.1").take()[:3] for _ in range(4)] == [b"220"] * 4
+
+
+async def test_a_closed_connection_is_not_counted(world: Callable[..., Any]) -> None:
+    made = world(trusted_networks=(), limits={"connections_per_client": 1})
+    for _ in range(3):
+        client = made.connect("198.51.100.1")
+        assert client.take()[:3] == b"220"
+        client.lines("QUIT")
+        await asyncio.sleep(0)
+    assert made.listener.sessions == 0
+    assert not made.listener._context.clients
+
+
+async def test_connections_are_limited(world: Callable[..., Any]) -> None:
+    made = world(limits={"connections": 2})
+    assert [made.connect().take()[:3] for _ in range(3)] == [b"220", b"220", b"421"]
+
+
+@pytest.mark.parametrize(
+    ("client", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::2", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+    ],
+)
+def test_client_key(client: str, key: str) -> None:
+    assert client_key(client) == key
+
+
+async def test_an_early_talker_is_refused(world: Callable[..., Any]) -> None:
+    client = world(greeting_delay_seconds=60).connect()
+    assert client.take() == b""
+    assert client.send(b"EHLO spam.example\r\n").startswith(b"554 5.5.1")
+    assert client.transport.closing
+
+
+# Draining
+
+
+async def test_draining_lets_transactions_end(running_world: Any) -> None:
+    async with running_world() as made:
+        idle, busy = made.connect(), made.connect()
+        idle.take()
+        busy.lines(*ENVELOPE)
+        draining = asyncio.ensure_future(made.listener.drain(made.clock.now() + 60))
+        await asyncio.sleep(0)
+        assert idle.take().startswith(b"421 4.3.2")
+        assert made.connect().take().startswith(b"421 4.3.2")
+        said = busy.lines("DATA", MESSAGE)
+        assert [line[:3] for line in said] == ["354", "250", "421"]
+        await asyncio.wait_for(draining, 10)
+        assert made.listener.sessions == 0
+        assert len(made.intake.submissions) == 1
+
+
+async def test_draining_ends_at_its_deadline(running_world: Any) -> None:
+    async with running_world() as made:
+        busy = made.connect()
+        busy.lines(*ENVELOPE)
+        await made.listener.drain(made.clock.now())
+        assert busy.transport.aborted
+
+
+# AUTH
+
+
+async def test_auth_gives_the_principals_tenant(running_world: Any) -> None:
+    async with running_world(trusted_networks=(), auth_without_tls=True, tenant="other") as made:
+        client = made.connect()
+        client.lines("EHLO c.example", "AUTH PLAIN AGpvZQBzZWNyZXQ=")
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert client.take().endswith(b"235 2.7.0 Authentication succeeded\r\n")
+        client.lines("MAIL FROM:<a@acme.example>", "RCPT TO:<b@y.example>", "DATA", MESSAGE)
+        (submission,) = made.intake.submissions
+        origin = submission.origin
+        assert (origin.protocol, origin.principal, origin.tenant) == ("ESMTPA", "joe", "acme")
+
+
+async def test_failed_auth_ends_the_session(running_world: Any) -> None:
+    async with running_world(auth_without_tls=True) as made:
+        client = made.connect()
+        client.lines("EHLO c.example")
+        for _ in range(3):
+            client.send(b"AUTH PLAIN AGpvZQB3cm9uZw==\r\n")
+            for _ in range(4):
+                await asyncio.sleep(0)
+        said = client.take()
+        assert client.transport.closing
+        assert said.endswith(b"421 4.7.0 Too many errors, closing\r\n")
+
+
+async def test_a_broken_authenticator_is_a_transient_failure(running_world: Any) -> None:
+    async with running_world(auth_without_tls=True) as made:
+        made.authenticator.broken = True
+        client = made.connect()
+        client.lines("EHLO c.example", "AUTH PLAIN AGpvZQBzZWNyZXQ=")
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert client.take().startswith(b"454 4.7.0")
+
+
+async def test_auth_is_not_offered_without_tls(world: Callable[..., Any]) -> None:
+    said = world().connect().send(b"EHLO c.example\r\n")
+    assert b"AUTH" not in said
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mx.outrider.test").configure_cert(context)
+    return context
+
+
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.check_hostname = False
+    return context
+
+
+async def starttls_dialogue(running_world: Any, authority: trustme.CA, *, implicit: bool) -> None:
+    options = {"certificate": "c.pem", "private_key": "k.pem", "trusted_networks": ()}
+    mode = "implicit" if implicit else "starttls"
+    async with running_world(tls=server_tls(authority), tls_mode=mode, **options) as made:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            made.listener.protocol, "127.0.0.1", 0, ssl=made.listener.implicit_tls
+        )
+        port = server.sockets[0].getsockname()[1]
+
+        def talk() -> tuple[list[int], dict[str, Any]]:
+            codes = []
+            context = client_tls(authority)
+            client = (
+                smtplib.SMTP_SSL("127.0.0.1", port, context=context, timeout=10)
+                if implicit
+                else smtplib.SMTP("127.0.0.1", port, timeout=10)
+            )
+            with client:
+                client.ehlo("c.example")
+                if not implicit:
+                    codes.append(client.mail("a@acme.example")[0])
+                    codes.append(client.docmd("AUTH", "PLAIN AGpvZQBzZWNyZXQ=")[0])
+                    codes.append(client.starttls(context=context)[0])
+                    codes.append(client.docmd("MAIL", "FROM:<a@acme.example>")[0])  # EHLO is forgotten
+                    client.ehlo("c.example")
+                    assert not client.has_extn("starttls")
+                codes.append(client.login("joe", "secret")[0])
+                return codes, client.sendmail("a@acme.example", ["b@y.example"], "Subject: x\r\n\r\nhi\r\n")
+
+        codes, refused = await loop.run_in_executor(None, talk)
+        server.close()
+        assert refused == {}
+        assert codes == ([235] if implicit else [530, 538, 220, 503, 235])
+        (submission,) = made.intake.submissions
+        assert submission.origin.protocol == "ESMTPSA"
+        assert submission.origin.tls is not None
+        assert submission.origin.tls.startswith("TLSv1.")
+        assert submission.content.wire.startswith(
+            b"Received: from c.example ([127.0.0.1])\r\n\t(using TLSv1."
+        )
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_tls(running_world: Any, authority: trustme.CA, implicit: bool) -> None:
+    await starttls_dialogue(running_world, authority, implicit=implicit)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_tls_on_uvloop(running_world: Any, authority: trustme.CA, implicit: bool) -> None:
+    uvloop.run(starttls_dialogue(running_world, authority, implicit=implicit))
+
+
+async def injected_starttls(running_world: Any, authority: trustme.CA) -> None:
+    """CVE-2011-0411: commands in the segment of STARTTLS are not executed after the handshake."""
+    options = {"certificate": "c.pem", "private_key": "k.pem", "tls_mode": "starttls"}
+    async with running_world(tls=server_tls(authority), **options) as made:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(made.listener.protocol, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        def talk() -> tuple[bytes, bytes]:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+                plain.sendall(
+                    b"EHLO evil.example\r\nSTARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@x.example>\r\n"
+                )
+                before = b""
+                while b"\r\n220 2.0.0" not in before or not before.endswith(b"\r\n"):
+                    before += plain.recv(4096)
+                with client_tls(authority).wrap_socket(plain, server_hostname="mx.outrider.test") as secured:
+                    secured.sendall(b"RCPT TO:<b@y.example>\r\nEHLO c.example\r\nQUIT\r\n")
+                    after = b""
+                    while chunk := secured.recv(4096):
+                        after += chunk
+                return before, after
+
+        before, after = await loop.run_in_executor(None, talk)
+        server.close()
+        assert before.count(b"\r\n250 ") == 1
+        assert after.startswith(b"503 5.5.1 MAIL is needed first\r\n250-mx.outrider.test\r\n")
+        assert after.endswith(b"221 2.0.0 Bye\r\n")
+        assert after.count(b"\r\n250 ") == 1
+
+
+async def test_starttls_injection(running_world: Any, authority: trustme.CA) -> None:
+    await injected_starttls(running_world, authority)
+
+
+def test_starttls_injection_on_uvloop(running_world: Any, authority: trustme.CA) -> None:
+    uvloop.run(injected_starttls(running_world, authority))
+
+
+async def test_a_failed_handshake_closes(running_world: Any, authority: trustme.CA) -> None:
+    options = {"certificate": "c.pem", "private_key": "k.pem", "tls_mode": "starttls"}
+    async with running_world(tls=server_tls(authority), **options) as made:
+        server = await asyncio.get_running_loop().create_server(made.listener.protocol, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write(b"EHLO c\r\nSTARTTLS\r\n")
+        while not (await asyncio.wait_for(reader.readline(), 10)).startswith(b"220 2.0.0"):
+            pass
+        writer.write(b"this is no handshake\r\n" * 10)
+        await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        server.close()
+        assert made.listener.sessions == 0
+        assert ("info", "receive.tls_failed") in [line[:2] for line in made.log.lines]
+
+
+def test_tls_needs_a_context(world: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="certificate"):
+        world(tls_mode="starttls", certificate="c.pem", private_key="k.pem")
+
+
+def test_options_are_safe_by_default() -> None:
+    options = ListenerOptions()
+    assert (options.address, options.trusted_networks, options.auth_without_tls) == ("127.0.0.1", (), False)
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "192.0.2.1/24", "nonsense"])
+def test_a_network_of_everybody_is_refused(network: str) -> None:
+    with pytest.raises(ValueError, match="trusted_networks"):
+        ListenerOptions(trusted_networks=(network,))
