@@ -59,12 +59,13 @@ def test_rates_are_differences() -> None:
     assert "queued 7" in live.line()
 
 
-def test_replies_become_deferrals_and_bounces() -> None:
+def test_refusals_become_deferrals_and_bounces() -> None:
     report = {
         "providers": {
             "big": {
                 "recipients": 3,
-                "replies": {"250": 9, "421": 1, "451": 2, "550": 4},
+                "deferred": 3,
+                "rejected": 4,
                 "connections": {"current": 2},
                 "last_replies": ["451 x", "550 y"],
             }

@@ -101,6 +101,7 @@ def test_foreign_domains_are_not_relayed(start_world: WorldMaker) -> None:
     with running.client("plain") as client, pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
         send(client, 1, "r@other.test")
     assert refused.value.recipients["r@other.test"][0] == 550
+    assert (running.provider("plain").counts.rejected, running.provider("plain").counts.deferred) == (1, 0)
 
 
 def test_rule_answers_by_recipient_and_every(start_world: WorldMaker) -> None:
@@ -111,6 +112,7 @@ def test_rule_answers_by_recipient_and_every(start_world: WorldMaker) -> None:
         assert send(client, 1, "bad1@plain.test", "good@plain.test") == {}
         refused = send(client, 2, "bad2@plain.test", "good@plain.test")
     assert list(refused) == ["bad2@plain.test"]
+    assert running.provider("plain").counts.rejected == 1
     assert running.provider("plain").counts.recipients == 3
 
 
@@ -137,6 +139,7 @@ def test_rule_times_out_of_use(start_world: WorldMaker) -> None:
             send(client, 1)
         send(client, 1)
     assert running.world.numbered() == [("run-1", "r@plain.test", 1, 0)]
+    assert (running.provider("plain").counts.rejected, running.provider("plain").counts.deferred) == (0, 1)
 
 
 @pytest.mark.parametrize("phase", ["connect", "ehlo", "mail", "rcpt", "data", "body", "rset", "quit"])

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from outrider.base.clock import SystemClock
 from outrider.base.errors import OutriderError, UnavailableError
+from outrider.cli.sim import report_table
 from outrider.net.loop import run
 from outrider.privacy.credentials import make_key
 from outrider.server.requests import ask
@@ -40,6 +41,8 @@ SMTP_PORT = 2525
 HTTP_PORT = 8025
 METRICS_PORT = 9325
 # chosen, because they need no privilege and are the server's defaults; free ones serve when these are in use
+EX_INTERRUPTED = 130
+# what shells give for SIGINT; here for the second Ctrl-C, which does not wait for the queue
 START_SECONDS = 30.0  # chosen, because a start takes a second or two even on a busy machine
 STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
 _PROGRAM = (sys.executable, "-m", "outrider.cli.main")
@@ -82,11 +85,15 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="outrider-demo-") as temporary:
         place = folder.resolve() if folder else Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
-        result = run(_demo(place, seconds, rate, workers, drain_seconds, quiet=as_json))
+        try:
+            result, seen = run(_demo(place, seconds, rate, workers, drain_seconds, quiet=as_json))
+        except asyncio.CancelledError:
+            raise typer.Exit(EX_INTERRUPTED) from None
     if as_json:
         fields = {name: getattr(result, name) for name in Account.__slots__}
         typer.echo(json.dumps({**fields, "complete": result.complete}))
     else:
+        Console().print(report_table(seen))
         verdict = (
             "every acknowledged message is accounted for" if result.complete else "MAIL IS UNACCOUNTED FOR"
         )
@@ -97,7 +104,7 @@ def demo(
 
 async def _demo(
     place: Path, seconds: float, rate: float, workers: int, drain_seconds: float, *, quiet: bool
-) -> Account:
+) -> tuple[Account, dict[str, Any]]:
     stopping = Stopping()
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(_running(place, workers))
@@ -112,8 +119,9 @@ async def _demo(
         queued = await _queued(stage) or 0
         await _stop(stage.server, signal.SIGTERM)
         seen = await ask_numbers(stage.sim_socket)
+        report = await ask_report(stage.sim_socket)
     fates = {key: fate for load in loads for key, fate in (load.tally.remembered or {}).items()}
-    return account(fates, seen, queued)
+    return account(fates, seen, queued), report
 
 
 def by_hand(smtp_port: int, http_port: int, api_key: str) -> str:

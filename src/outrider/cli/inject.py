@@ -21,6 +21,9 @@ from outrider.sim.tally import Journal
 
 app = typer.Typer(add_completion=False)
 
+EX_INTERRUPTED = 130
+# what shells give for SIGINT; here for the second Ctrl-C, which does not wait for replies
+
 
 def inject(
     target: Annotated[
@@ -83,7 +86,10 @@ def inject(
         pipelined=not lock_step,
         give_up_seconds=give_up_seconds,
     )
-    report = run(_run(options, journal, as_json=as_json))
+    try:
+        report = run(_run(options, journal, as_json=as_json))
+    except asyncio.CancelledError:
+        raise typer.Exit(EX_INTERRUPTED) from None
     typer.echo(json.dumps(report) if as_json else summary(report))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -126,22 +127,21 @@ def _ask(question: str, control: Path | None) -> None:
 
 
 def report_table(seen: dict[str, Any]) -> Table:
-    """What the providers saw, as a table for people."""
-    table = Table("provider", title=f"{seen['seconds']:.0f} s, {seen['dns']['queries']} DNS questions")
-    for heading in ("messages", "recipients", "twice", "conns", "max/min", "4xx", "5xx"):
+    """What the providers saw, as a table for people: recipients, and the most connections and messages."""
+    title = f"{seen['seconds']:.0f} s, {seen['dns']['queries']} DNS questions"
+    table = Table("provider", title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1))
+    for heading in ("taken", "twice", "deferred", "rejected", "conns", "minute"):
         table.add_column(heading, justify="right")
     table.add_column("breaches")
     for name, one in seen["providers"].items():
-        replies = {int(code): count for code, count in one["replies"].items()}
         table.add_row(
             name,
-            str(one["messages"]),
             str(one["recipients"]),
             str(one["duplicates"]),
+            str(one["deferred"]),
+            str(one["rejected"]),
             str(one["connections"]["most"]),
             str(one["most_in_a_minute"]["messages"]),
-            str(sum(count for code, count in replies.items() if 400 <= code < 500)),
-            str(sum(count for code, count in replies.items() if code >= 500)),
             ", ".join(f"{kind} {count}" for kind, count in one["violations"].items()),
         )
     return table

@@ -59,6 +59,8 @@ class Counts:
         bounces: (number, recipient) of failure reports that came in.
         deliveries: (number, recipient) → how often it was taken.
         unnumbered: Recipients of messages without a number.
+        deferred: Recipients refused with 4xx, each time; a refused MAIL counts as one.
+        rejected: Recipients refused with 5xx, likewise.
         replies: Reply code → how often it was given.
         violations: Breach of protocol by the client → how often.
     """
@@ -69,6 +71,7 @@ class Counts:
         "connections_most",
         "connections_refused",
         "connections_total",
+        "deferred",
         "deliveries",
         "last_replies",
         "messages",
@@ -76,6 +79,7 @@ class Counts:
         "octets",
         "recipients",
         "recipients_in_window",
+        "rejected",
         "replies",
         "unnumbered",
         "violations",
@@ -90,6 +94,8 @@ class Counts:
         self.recipients = 0
         self.octets = 0
         self.unnumbered = 0
+        self.deferred = 0
+        self.rejected = 0
         self.deliveries: dict[Number, int] = {}
         self.bounces: dict[Number, int] = {}
         self.replies: Counter[int] = Counter()
@@ -112,6 +118,13 @@ class Counts:
             key = (number, recipient)
             deliveries[key] = deliveries.get(key, 0) + 1
 
+    def refused(self, reply: str, recipients: int) -> None:
+        """So many recipients were refused with `reply`."""
+        if reply[0] == "4":
+            self.deferred += recipients
+        elif reply[0] == "5":
+            self.rejected += recipients
+
     def bounced(self, number: str, recipient: str) -> None:
         """A failure report for one recipient of a numbered message came in."""
         key = (number, recipient)
@@ -128,6 +141,8 @@ class Counts:
             },
             "messages": self.messages,
             "recipients": self.recipients,
+            "deferred": self.deferred,
+            "rejected": self.rejected,
             "octets": self.octets,
             "numbered": len(self.deliveries),
             "unnumbered": self.unnumbered,

@@ -62,14 +62,13 @@ class Sample:
 
 
 def sites_of(report: Mapping[str, Any]) -> dict[str, SiteNumbers]:
-    """The providers in a report of the simulator: 4xx replies are deferrals, 5xx are bounces."""
+    """The providers in a report of the simulator; what they rejected bounces."""
     found = {}
     for name, one in report["providers"].items():
-        replies = {int(code): count for code, count in one["replies"].items()}
         found[name] = SiteNumbers(
             delivered=one["recipients"],
-            deferred=sum(count for code, count in replies.items() if 400 <= code < 500),
-            bounced=sum(count for code, count in replies.items() if code >= 500),
+            deferred=one["deferred"],
+            bounced=one["rejected"],
             connections=one["connections"]["current"],
             last_reply=one["last_replies"][-1] if one["last_replies"] else "",
         )
@@ -120,16 +119,15 @@ class Live:
             return "starting"
         sample, rates = self.current, self.rates()
         queued = "-" if sample.queued is None else sample.queued
-        busiest = ", ".join(
-            f"{name} {self.site_rates(name)[0]:.0f}/s"
-            for name in sorted(sample.sites, key=lambda name: -self.site_rates(name)[0])[:3]
-        )
+        moving = sorted(((self.site_rates(name)[0], name) for name in sample.sites), reverse=True)
+        busiest = ", ".join(f"{name} {rate:.0f}/s" for rate, name in moving[:3] if rate > 0)
         return (
             f"{sample.at - self.first.at:5.0f}s  "
             f"accepted {sample.acknowledged} ({rates['acknowledged']:.0f}/s)  "
             f"delivered {sample.delivered} ({rates['delivered']:.0f}/s)  "
             f"deferred {sample.deferred} ({rates['deferred']:.0f}/s)  "
-            f"bounced {sample.bounced} ({rates['bounced']:.0f}/s)  queued {queued}  [{busiest}]"
+            f"bounced {sample.bounced} ({rates['bounced']:.0f}/s)  queued {queued}"
+            f"{f'  [{busiest}]' if busiest else ''}"
         )
 
 

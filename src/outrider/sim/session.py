@@ -99,6 +99,7 @@ class Session(asyncio.Protocol):
         self._recipients: list[str] = []
         self._facts: dict[str, Any] = {}
         self._content = bytearray()
+        self._overflow = False
         self._reset()
 
     # the connection
@@ -221,8 +222,9 @@ class Session(asyncio.Protocol):
         if reply[0] > 0x33:
             counts.last_replies.append(reply.decode("utf-8", "replace").strip())
 
-    def _act(self, answer: Answer) -> None:
+    def _act(self, answer: Answer, recipients: int = 0) -> None:
         action = answer.action
+        self._provider.counts.refused(answer.reply, recipients)
         if action in ("reply", "disconnect"):
             self._say(answer.reply.encode() + b"\r\n")
             if action == "disconnect" or answer.reply.startswith("421"):
@@ -378,7 +380,7 @@ class Session(asyncio.Protocol):
         temper = provider.temper
         answer = temper.answer("mail", (path.mailbox,), now) or temper.limit_at_mail(self._messages, now)
         if answer:
-            self._act(answer)
+            self._act(answer, 1)
             return
         self._sender = path.mailbox
         self._facts = {
@@ -416,6 +418,7 @@ class Session(asyncio.Protocol):
             self._say(_NEEDS_SMTPUTF8)
             return
         if path.domain and not provider.takes_domain(path.domain):
+            provider.counts.rejected += 1
             self._say(_NO_RELAY)
             return
         temper = provider.temper
@@ -424,7 +427,7 @@ class Session(asyncio.Protocol):
             sender, recipient, len(self._recipients), now
         )
         if answer:
-            self._act(answer)
+            self._act(answer, 1)
             return
         self._recipients.append(recipient)
         self._say(_RECIPIENT_OK)
@@ -442,7 +445,7 @@ class Session(asyncio.Protocol):
             return
         answer = provider.temper.answer("data", self._recipients, provider.now())
         if answer:
-            self._act(answer)
+            self._act(answer, len(self._recipients))
             return
         self._data = True
         self._scanned = 0
@@ -450,7 +453,7 @@ class Session(asyncio.Protocol):
 
     def _take_data(self) -> bool:
         buffer = self._buffer
-        if not self._scanned and buffer.startswith(b".\r\n"):
+        if buffer.startswith(b".\r\n") and not self._overflow:
             content, taken = b"\r\n", 3
         else:
             end = buffer.find(_END_OF_DATA, max(0, self._scanned - 4))
@@ -511,11 +514,12 @@ class Session(asyncio.Protocol):
         self._reset()
         self._messages += 1
         if too_big:
+            provider.counts.rejected += len(recipients)
             self._say(_TOO_BIG)
             return
         answer = provider.temper.answer("body", recipients, provider.now())
         if answer and answer.action != "lose-reply":
-            self._act(answer)
+            self._act(answer, len(recipients))
             return
         provider.take(sender, recipients, content, facts)
         if answer:
