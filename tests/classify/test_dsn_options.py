@@ -50,6 +50,12 @@ def test_burst_then_rate() -> None:
     assert rate.refused == 4
 
 
+def test_long_silence_saves_up_no_more_than_the_burst() -> None:
+    rate = DsnRate(DsnRateOptions(per_hour=3_600, burst=2))
+    assert rate.allow("d.example", 0.0)
+    assert [rate.allow("d.example", 100_000.0) for _ in range(3)] == [True, True, False]
+
+
 def test_clock_that_runs_backwards_gives_nothing() -> None:
     rate = DsnRate(DsnRateOptions(per_hour=3_600, burst=1))
     assert rate.allow("d.example", 100.0)

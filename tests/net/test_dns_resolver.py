@@ -5,19 +5,24 @@ from collections.abc import Awaitable, Callable
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.resolver
 import dns.rrset
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from outrider.base.clock import FakeClock
 from outrider.base.errors import ConfigError
 from outrider.base.log import ListLog
+from outrider.net import exchange as exchange_module
+from outrider.net import resolver as resolver_module
 from outrider.net.answers import Kind, Status
-from outrider.net.exchange import ANSWER_RECORDS_MAX, FORGERIES_MAX
+from outrider.net.exchange import ANSWER_RECORDS_MAX, FORGERIES_MAX, HEADER_OCTETS, ExchangeError
 from outrider.net.options import NetOptions
 from outrider.net.resolver import CNAME_HOPS_MAX, DnsResolver, nameservers
-from tests.net.conftest import ScriptedDns
+from tests.net.conftest import SOA, ScriptedDns
 
 MakeDns = Callable[[], Awaitable[ScriptedDns]]
 
@@ -161,6 +166,38 @@ async def test_rubbish_is_ignored(dns_server: ScriptedDns) -> None:
         lambda query, tcp: [b"", b"\0", query.to_wire()[:2], b"\xff" * 40, honest(query, "192.0.2.1")],
     )
     assert (await make_resolver(dns_server).lookup("h.example", Kind.A)).addresses == ("192.0.2.1",)
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 255)), max_size=12), cut=st.integers(0, 150)
+)
+def test_damaged_answer_is_read_or_refused(flips: list[tuple[int, int]], cut: int) -> None:
+    """Whatever comes with our id and question: a message, or the one exception that callers know."""
+    query = dns.message.make_query("a.example.", "MX", id=4711)
+    response = dns.message.make_response(query)
+    response.answer.append(dns.rrset.from_text("a.example.", 300, "IN", "CNAME", "b.example."))
+    response.answer.append(
+        dns.rrset.from_text("b.example.", 300, "IN", "MX", "10 c.example.", "20 d.example.")
+    )
+    response.authority.append(dns.rrset.from_text("example.", 300, "IN", "SOA", SOA.format(minimum=1)))
+    wire = bytearray(response.to_wire())
+    for at, value in flips:
+        wire[at % len(wire)] = value
+    data = bytes(wire[: max(HEADER_OCTETS, len(wire) - cut)])
+    try:
+        read = exchange_module._parsed(query, data)
+    except ExchangeError:
+        return
+    assert read.id == query.id
+    chain = resolver_module._Chain(dns.name.from_text("a.example."), 300.0)
+    try:
+        found = chain.follow(read, Kind.MX)
+    except resolver_module._ChainError:
+        return
+    if found is None:
+        assert resolver_module._negative_ttl(read) >= 0
+    else:
+        assert resolver_module._positive(found, Kind.MX, chain.ttl).status is Status.FOUND
 
 
 async def test_many_forgeries_move_the_question_to_tcp(dns_server: ScriptedDns) -> None:

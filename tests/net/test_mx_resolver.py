@@ -135,6 +135,20 @@ async def test_null_mx_beside_others_is_ignored() -> None:
     assert await resolver(answers).route("d.example") == route_to(Exchanger(10, "a.example", (V4,)))
 
 
+@pytest.mark.parametrize(
+    "name", ["a b.example", "a\\000.example", "<a>.example", "-a.example", "a..", "ä.example"]
+)
+async def test_exchanger_that_is_no_host_name_is_left_out(name: str) -> None:
+    """DNS labels may hold any octet; names that go on to TLS, logs and reports may not."""
+    only = {("d.example", Kind.MX): mx((1, name))}
+    failure = await MxResolver(Table(only, default=at(V4)), NetOptions(), log=ListLog()).route("d.example")
+    assert failure == RouteFailure("d.example", replies.EXCHANGERS_WITHOUT_ADDRESS, 300.0)
+    both = {("d.example", Kind.MX): mx((1, name), (2, "a_b-c.example"))}
+    found = await MxResolver(Table(both, default=at(V4)), NetOptions(), log=ListLog()).route("d.example")
+    assert isinstance(found, Route)
+    assert [exchanger.name for exchanger in found.exchangers] == ["a_b-c.example"]
+
+
 async def test_name_that_does_not_exist_is_asked_for_once() -> None:
     table = Table({("d.example", Kind.MX): mx((1, "gone.example"))}, default=NO_NAME)
     await MxResolver(table, NetOptions(), log=ListLog()).route("d.example")

@@ -15,6 +15,7 @@ Standards: RFC 5321 §5.1 (MX and implicit MX, loops), RFC 7505 §3 (null MX), R
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -33,6 +34,9 @@ SMTP_PORT = 25
 
 FIXED_VALID_SECONDS = 3_600.0
 # Life of what no TTL bounds (configured addresses, literals); chosen, it costs nothing to ask again.
+
+_HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
+# RFC 1123 §2.1, with the underscore that some use; other octets in a name would reach TLS, logs and reports.
 
 _KINDS = {"ipv4": Kind.A, "ipv6": Kind.AAAA}
 
@@ -95,7 +99,9 @@ class MxResolver:
             return await self._implicit(domain, answer.ttl_seconds)
         hosts = self._hosts(domain, answer)
         if not hosts:
-            return self._no(domain, replies.NULL_MX, answer.ttl_seconds)
+            is_null = not any(name for _, name in answer.exchangers)
+            reply = replies.NULL_MX if is_null else replies.EXCHANGERS_WITHOUT_ADDRESS
+            return self._no(domain, reply, answer.ttl_seconds)
         candidates = await self._resolved([(preference, name, 0) for preference, name in hosts])
         return self._chosen(domain, candidates, answer.ttl_seconds, implicit=False)
 
@@ -152,11 +158,16 @@ class MxResolver:
         return self._chosen(domain, candidates, ttl, implicit=True)
 
     def _hosts(self, domain: str, answer: Answer) -> list[tuple[int, str]]:
-        """Exchangers by preference, each name once, capped; empty for a null MX."""
+        """Exchangers by preference, each name once, capped; without the root and what is no host name."""
         best: dict[str, int] = {}
+        malformed = 0
         for preference, name in sorted(answer.exchangers):
-            if name:
+            if _HOST_NAME.fullmatch(name):
                 best.setdefault(name, preference)
+            elif name:
+                malformed += 1
+        if malformed:
+            self._log.warning("dns.exchangers_malformed", domain=domain, found=malformed)
         hosts = [(preference, name) for name, preference in best.items()]
         if len(hosts) > self._options.max_exchangers:
             self._log.warning(
