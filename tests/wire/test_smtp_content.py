@@ -1,9 +1,8 @@
 """Content in wire form: the DATA and BDAT reader, stuffing, and the octet scan in both its versions."""
 
-import importlib.util
 import itertools
 import re
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,25 +19,12 @@ from outrider.wire.smtp.content import (
     stuff_plain,
     unstuff,
 )
+from tools import build_scan
 
 PIECES = [b"\r\n", b".", b"\n", b"\r", b"\0", b"a", b"..", b"\r\n.\r\n", b"\xff", b"b: c", b"\r\n\r\n"]
 HOSTILE = st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join)
 CLEAN = st.lists(st.sampled_from([b"\r\n", b".", b"a", b"b: c", b"\xe4", b"..x"]), max_size=14).map(b"".join)
-SMALL = ContentLimits(message_octets=60, line_octets=20)
-
-
-def compiled() -> scan.Scan | None:
-    if importlib.util.find_spec("outrider.wire.smtp._scan") is None:
-        return None
-    module = importlib.import_module("outrider.wire.smtp._scan")
-    function: scan.Scan = module.scan
-    return function
-
-
-SCANS = [pytest.param(scan.scan_pure, id="pure")]
-_compiled = compiled()
-if _compiled is not None:
-    SCANS.append(pytest.param(_compiled, id="compiled"))
+pytestmark = pytest.mark.usefixtures("each_scan")
 
 
 def slow_scan(block: bytes, after_crlf: bool, plain: bool) -> tuple[int, int]:
@@ -58,29 +44,23 @@ def slow_scan(block: bytes, after_crlf: bool, plain: bool) -> tuple[int, int]:
         bits |= scan.EIGHT_BIT
     if re.search(rb"(?:\A|\n)\.", block):
         bits |= scan.DOTTED
-    if any(len(line.removesuffix(b"\r")) > scan.LINE_OCTETS for line in block.split(b"\n")):
+    if any(len(line) > scan.LINE_OCTETS + 1 for line in block.split(b"\n")):
         bits |= scan.LONG
     return end, bits
 
 
-@pytest.mark.parametrize("function", SCANS)
 @given(block=HOSTILE, after_crlf=st.booleans(), plain=st.booleans())
-def test_scan_is_its_definition(
-    function: Callable[..., tuple[int, int]], block: bytes, after_crlf: bool, plain: bool
-) -> None:
+def test_scan_is_its_definition(each_scan: scan.Scan, block: bytes, after_crlf: bool, plain: bool) -> None:
     block += b"\n"
-    assert function(block, after_crlf, plain) == slow_scan(block, after_crlf, plain)
+    assert each_scan(block, after_crlf, plain) == slow_scan(block, after_crlf, plain)
 
 
-@pytest.mark.parametrize("function", SCANS)
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("octets", [997, 998, 999, 1000, 5000])
 @pytest.mark.parametrize("before", [0, 1, 13, 500])
-def test_scan_finds_long_lines(
-    function: Callable[..., tuple[int, int]], octets: int, before: int, plain: bool
-) -> None:
+def test_scan_finds_long_lines(each_scan: scan.Scan, octets: int, before: int, plain: bool) -> None:
     block = b"y" * before + b"\r\n" + b"x" * octets + b"\r\n" + b"z\r\n" * before
-    assert bool(function(block, True, plain)[1] & scan.LONG) is (octets > 998)
+    assert bool(each_scan(block, True, plain)[1] & scan.LONG) is (octets > 998)
 
 
 def read_data(octets: bytes, cuts: list[int], limits: ContentLimits) -> tuple[int, Content | Reply | None]:
@@ -209,7 +189,9 @@ def test_line_limit_is_exact(excess: int, normalise: bool) -> None:
         assert (content == replies.LINE_TOO_LONG) is (excess > 0)
 
 
-@pytest.mark.parametrize("piece", [b"x" * 65_536, b"x\n" * 32_768, b"\r" * 65_536, (b"y" * 70 + b"\r\n") * 900])
+@pytest.mark.parametrize(
+    "piece", [b"x" * 65_536, b"x\n" * 32_768, b"\r" * 65_536, (b"y" * 70 + b"\r\n") * 900]
+)
 @pytest.mark.parametrize("normalise", [False, True])
 def test_an_endless_message_costs_constant_memory(piece: bytes, normalise: bool) -> None:
     limits = ContentLimits(message_octets=200_000, line_octets=1000, normalise=normalise)
@@ -231,3 +213,16 @@ def test_traits() -> None:
     assert stuff_plain(b"\r\nno header\r\n").header_octets == 0
     assert stuff_plain(b"a: b").header_octets == 6
     assert stuff_plain(b"").wire == b"\r\n"
+
+
+@pytest.mark.parametrize("pure", ["1", "0", ""])
+def test_the_environment_can_force_the_pure_version(monkeypatch: pytest.MonkeyPatch, pure: str) -> None:
+    monkeypatch.setenv("OUTRIDER_PURE", pure)
+    chosen = scan._choose()
+    assert (chosen is scan.scan_pure) or pure != "1"
+
+
+def test_no_compiler_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert build_scan.build(tmp_path) is None
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,8 @@ from outrider.wire.smtp.server_events import (
     Violation,
 )
 
+pytestmark = pytest.mark.usefixtures("each_scan")
+
 LIMITS = ServerLimits(
     "mx.test", starttls=True, auth=True, auth_without_tls=True, errors=1000, idle_commands=1000
 )

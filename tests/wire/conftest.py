@@ -1,0 +1,45 @@
+"""The octet scan in each of its versions, so that what holds for one is proven for the other."""
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from outrider.wire.smtp import content, scan
+from tools.build_scan import build
+
+
+def load_compiled() -> scan.Scan | None:
+    """The C version, built for these tests from its source; None where there is no compiler."""
+    folder = Path(tempfile.mkdtemp(prefix="outrider-scan-"))
+    try:
+        built = build(folder)
+        if built is None:
+            return None
+        spec = importlib.util.spec_from_file_location("_scan", built)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        function: scan.Scan = module.scan
+        return function
+    finally:
+        shutil.rmtree(folder)
+
+
+VERSIONS: dict[str, scan.Scan] = {"pure": scan.scan_pure}
+_compiled = load_compiled()
+if _compiled is not None:
+    VERSIONS["compiled"] = _compiled
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def each_scan(request: pytest.FixtureRequest) -> Iterator[scan.Scan]:
+    """Runs a module's tests with each version in charge of reading content."""
+    function = VERSIONS[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content, "scan", function)
+        yield function
