@@ -84,6 +84,17 @@ def test_what_makes_no_sense_is_refused(values: dict[str, object]) -> None:
         DeliveryTable.model_validate({"overrides": [{"site": "x.test", **values}]})
 
 
+def test_overrides_that_only_clash_together_are_refused() -> None:
+    smart = {"site": "*.test", "auth_user": "user", "password_file": "file", "tls": "required"}
+    DeliveryTable.model_validate({"overrides": [smart, {"site": "*.test", "idle_seconds": 1}]})
+    with pytest.raises(ValidationError, match="required"):
+        DeliveryTable.model_validate({"overrides": [smart, {"site": "a.test", "tls": "off"}]})
+    with pytest.raises(ValidationError, match="required"):
+        DeliveryTable.model_validate(
+            {"overrides": [smart, {"site": "*.test", "binding": "bulk", "tls": "off"}]}
+        )
+
+
 @pytest.mark.parametrize("site", ["a*.test", "*.*.test", "x.*"])
 def test_a_star_stands_only_in_front(site: str) -> None:
     with pytest.raises(ValidationError):

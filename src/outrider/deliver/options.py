@@ -214,14 +214,14 @@ class DeliveryOverride(DeliveryOptions):
     def _auth_whole(self) -> "DeliveryOverride":
         return self  # checked when merged with what is inherited
 
-    def matches(self, path: Path) -> bool:
-        if self.binding not in {"*", path.binding}:
+    def matches(self, site: str, binding: str) -> bool:
+        if self.binding not in {"*", binding}:
             return False
         if self.site == "*":
             return True
         if self.site.startswith("*."):
-            return path.site.endswith(self.site[1:])
-        return path.site == self.site
+            return site.endswith(self.site[1:])
+        return site == self.site
 
     @property
     def rank(self) -> tuple[int, int, bool]:
@@ -242,8 +242,11 @@ class DeliveryTable(BaseModel):
 
     @model_validator(mode="after")
     def _each_valid(self) -> "DeliveryTable":
-        for override in self.overrides:
-            self._merge((override,))
+        # every set of overrides that can meet on a path does so on one of these
+        sites = {override.site.replace("*", "any", 1) for override in self.overrides}
+        for site in sorted(sites):
+            for binding in sorted({override.binding for override in self.overrides} | {"*"}):
+                self._resolve(site, binding)
         return self
 
     def for_path(self, path: Path) -> DeliveryOptions:
@@ -251,18 +254,18 @@ class DeliveryTable(BaseModel):
         key = (path.binding, path.site)
         options = self._cached.get(key)
         if options is None:
-            matching = [override for override in self.overrides if override.matches(path)]
-            options = self._merge(sorted(matching, key=lambda override: override.rank))
+            options = self._resolve(path.site, path.binding)
             if len(self._cached) >= CACHE_MAX:
                 self._cached.clear()
             self._cached[key] = options
         return options
 
-    def _merge(self, overrides: Any) -> DeliveryOptions:
-        if not overrides:
+    def _resolve(self, site: str, binding: str) -> DeliveryOptions:
+        matching = [override for override in self.overrides if override.matches(site, binding)]
+        if not matching:
             return self.defaults
         values = self.defaults.model_dump()
-        for override in overrides:
+        for override in sorted(matching, key=lambda override: override.rank):
             for name in override.model_fields_set - {"site", "binding"}:
                 values[name] = getattr(override, name)
         return DeliveryOptions.model_validate(values)

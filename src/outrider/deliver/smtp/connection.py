@@ -46,7 +46,7 @@ class Owner(Protocol):
     def transaction_done(self, done: TransactionDone) -> None: ...
 
     def pump(self) -> None:
-        """Something may be sent now."""
+        """Something may be sent now, or the session has just ended."""
         ...
 
     def idle(self, seconds: float) -> None:
@@ -207,12 +207,12 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             self.crash(error)
 
-    def flush(self) -> None:
-        """Write what the machine wants to say."""
+    def flush(self) -> bool:
+        """Write what the machine wants to say; False when that is nothing."""
         out = self.client.take_output()
         transport = self._transport
         if not out or transport is None:
-            return
+            return False
         if self._unsent or sum(map(len, out)) > BLOCK_OCTETS:
             self._unsent.extend(out)
             self._write_blocks()
@@ -220,6 +220,7 @@ class Connection(asyncio.Protocol):
             transport.write(out[0])
         else:
             transport.writelines(out)
+        return True
 
     def fail(self, reply: Reply) -> None:
         """End the connection at once; what is unfinished gets `reply`, which is ours."""
@@ -269,7 +270,8 @@ class Connection(asyncio.Protocol):
                 self.fail(failures.timed_out(self.host, phase, seconds))
         elif self._owner is not None:
             self._owner.idle(waited)
-            self.flush()
+            if self.flush():
+                self._at = now
 
     # inside
 
@@ -293,7 +295,7 @@ class Connection(asyncio.Protocol):
                     self._end_answer = Answer(event.reply, Phase.MAIL)
             else:
                 self.steps.put_nowait(event)
-        if owner is not None and not client.is_closed:
+        if owner is not None:
             owner.pump()
         self.flush()
         if client.is_closed and not self._end_at:

@@ -194,6 +194,9 @@ class Slot:
         if connection is None:
             return
         client = connection.client
+        if client.is_closed:
+            self._return_backlog()
+            return
         backlog = self._backlog
         limit = self.options.max_deliveries_per_connection
         while backlog and self._sent < limit and client.can_send:
