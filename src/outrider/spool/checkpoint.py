@@ -34,7 +34,7 @@ CREATE INDEX IF NOT EXISTS entries_due
     ON entries (routing_domain, binding, channel, due, entry) WHERE held = '';
 CREATE INDEX IF NOT EXISTS entries_message ON entries (message_id);
 CREATE TABLE IF NOT EXISTS spans (
-    log, segment, creator, low, high, PRIMARY KEY (log, segment, creator)) WITHOUT ROWID;
+    log, segment, kind, creator, low, high, PRIMARY KEY (log, segment, kind, creator)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS finished (log, page, bits, PRIMARY KEY (log, page)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS early (entry INTEGER PRIMARY KEY, states);
 """
@@ -61,10 +61,11 @@ class LogRow(NamedTuple):
 
 
 class Span(NamedTuple):
-    """In `segment` of `log` there may be entries that `creator` numbered from `low` to `high`."""
+    """Frames in `segment` of `log` may create (or change) entries that `creator` numbered `low` to `high`."""
 
     log: int
     segment: int
+    kind: int
     creator: int
     low: int
     high: int
@@ -211,7 +212,7 @@ class Checkpoint:
 
     def spans(self) -> list[Span]:
         """Which entries each segment may have created."""
-        rows = self._database.execute("SELECT log, segment, creator, low, high FROM spans")
+        rows = self._database.execute("SELECT log, segment, kind, creator, low, high FROM spans")
         return [Span(*row) for row in rows]
 
     def recovery(self) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, bytes]]]:
@@ -245,8 +246,8 @@ class Checkpoint:
                 for log, row in write.logs.items()
             ),
         )
-        many("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?)", write.spans)
         many("DELETE FROM spans WHERE log = ? AND segment = ?", write.dropped_segments)
+        many("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?, ?)", write.spans)
         if write.recovering:
             many("INSERT OR REPLACE INTO finished VALUES (?, ?, ?)", write.finished)
             self._database.execute("DELETE FROM early")

@@ -160,6 +160,14 @@ class SpoolDirectory:
             return []
         return sorted(int(found[1]) for name in names if (found := _SEGMENT_NAME.fullmatch(name)))
 
+    def segment_size(self, log: int, segment: int) -> int:
+        """Octets of a segment's file."""
+        fd = self.files.open(self.segment_path(log, segment), os.O_RDONLY)
+        try:
+            return self.files.size(fd)
+        finally:
+            self.files.close(fd)
+
     def lock_log(self, log: int) -> int | None:
         """Take the writer's lock of a log: a descriptor to keep open, or None while its writer lives."""
         return self._take_lock(self._join("logs", str(log), "lock"))

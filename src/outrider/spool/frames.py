@@ -123,7 +123,7 @@ def parse_segment_header(region: bytes) -> SegmentHeader | None:
     return None
 
 
-def format_header(  # noqa: PLR0917 - the hottest call of the spool
+def format_header(
     salt: bytes, offset: int, kind: int, list_length: int, payload_length: int, payload_crc: int
 ) -> bytes:
     """The header of the frame at `offset` of the segment with `salt`."""

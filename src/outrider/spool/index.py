@@ -26,22 +26,22 @@ from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.files import Files
 from outrider.base.log import Log
-from outrider.model.changes import SEQUENCE_BITS, Entry
+from outrider.model.changes import Entry
 from outrider.model.dispatch import Arrived, Position, Settled
-from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, LogRow, Span, Write
+from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, LogRow, Write
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.filters import QueueFilter
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import Damage, FrameReader, OnDamage, Scanned
 from outrider.spool.recovery import Recovery
 from outrider.spool.replay import Applier, Replayed, Tally, entries_of, settled_state
+from outrider.spool.spans import CHANGES, CREATES, Place, Spans
 from outrider.spool.table import INFINITE, EntryTable, KeyState, QueueKey
 
 KEYS_PER_CALL = 1000  # chosen: 1,000 questions to the scheduler take some 0.5 ms
 ASKS_PER_CALL = 200  # chosen: 200 queries take some 5 ms of the checkpoint's thread
 FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
-_START = Position(0, 0)
-_SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+_UNKNOWN = LogRow(Position(0, 0), Position(0, 0), dead=False)
 
 Result = TypeVar("Result")
 
@@ -82,9 +82,9 @@ class Index:
         self._log = log
         self._logs: dict[int, LogRow] = {}
         self._covered: dict[int, LogRow] = {}  # as of the last durable checkpoint
-        self._clear: frozenset[tuple[int, int]] = frozenset()  # segments with live entries in it
-        self._spans: dict[tuple[int, int], dict[int, list[int]]] = {}
-        self._span_dirty: set[tuple[int, int]] = set()
+        self._covered_live: frozenset[Place] = frozenset()  # segments with live entries, as of it too
+        self.spans = Spans()
+        self._settled: list[int] = []  # entries settled since the last `advance`, which says in which log
         self._dropped: list[tuple[int, int]] = []
         self.recovery: Recovery | None = Recovery()
         self._strays: list[Settled] = []
@@ -107,7 +107,7 @@ class Index:
             index._load()
         except (CheckpointDamagedError, sqlite3.Error) as error:
             kept = _put_aside(spool, clock)
-            log.error("spool.checkpoint_damaged", error=str(error), kept=kept)  # noqa: TRY400 - not logging's
+            log.error("spool.checkpoint_damaged", error=str(error), kept=kept)
             index = cls(spool, Checkpoint(path, options.checkpoint_cache_octets), options, clock, log)
             index._load()
         index.rebuilt = not index._logs
@@ -125,13 +125,12 @@ class Index:
             for entry in checkpoint.entries():
                 self.table.adopt(entry)
             self.table.adopted()
-            for span in checkpoint.spans():
-                self._spans.setdefault((span.log, span.segment), {})[span.creator] = [span.low, span.high]
+            self.spans.load(checkpoint.spans())
             pages, early = checkpoint.recovery()
             if self.recovery is not None:
                 self.recovery.finished.load(pages)
                 self.recovery.load(early)
-            self._clear = frozenset(self.table.live)
+            self._covered_live = frozenset(self.table.live)
         except BaseException:
             self._thread.shutdown(wait=False)
             checkpoint.close()
@@ -176,39 +175,21 @@ class Index:
                 arrived.deliveries
             )
         ]
-        self.note_span(log, ref.segment, first, first + len(entries) - 1)
+        self.spans.note(CREATES, (log, ref.segment), first, first + len(entries) - 1)
         create = self.table.create
         for entry in entries:
             create(entry, resident=True)
         return entries
 
-    def note_span(self, log: int, segment: int, first: int, last: int) -> None:
-        """Entries `first` to `last`, of one creator, may be created in this segment."""
-        place = log, segment
-        spans = self._spans.get(place)
-        if spans is None:
-            spans = self._spans[place] = {}
-        creator = first >> SEQUENCE_BITS
-        low, high = first & _SEQUENCE_MASK, last & _SEQUENCE_MASK
-        span = spans.get(creator)
-        if span is None:
-            spans[creator] = [low, high]
-        elif high > span[1]:
-            span[1] = high
-            span[0] = min(span[0], low)
-        elif low < span[0]:
-            span[0] = low
-        else:
-            return
-        self._span_dirty.add(place)
-
     def settle(self, settled: Settled) -> Entry | None:
         """What became of an entry is durable: its new state, or None when it is gone.
 
-        A state that is not newer than the one known changes nothing. An entry that is only on disk is settled
+        A state that is not newer than the one known changes nothing; an entry that is now held is no longer
+        resident. An entry that is only on disk is settled
         with the next checkpoint.
         """
         known, entry = self.table.find(settled.entry)
+        self._settled.append(settled.entry)
         if not known:
             self._strays.append(settled)
             return None
@@ -224,17 +205,27 @@ class Index:
         new = msgspec.structs.replace(
             entry,
             version=settled.version,
-            attempts=settled.attempts,
+            attempts=max(entry.attempts, settled.attempts),
             due_time=settled.due_time,
-            delay_notified=settled.delay_notified,
+            delay_notified=entry.delay_notified or settled.delay_notified,
+            held=settled.held,
         )
         self.table.replace(entry, new)
         return new
 
     def advance(self, log: int, position: Position, events_position: Position) -> None:
-        """Everything of `log` before `position` is applied; its events are synced up to `events_position`."""
-        row = self._logs.get(log)
-        self._logs[log] = LogRow(position, events_position, row is not None and row.dead)
+        """Everything of `log` before `position` is applied; its events are synced up to `events_position`.
+
+        Call it after the `arrive` and `settle` of one `Committed`, before those of another.
+        """
+        row = self._logs.get(log, _UNKNOWN)
+        if self._settled:
+            settled, self._settled = self._settled, []
+            note = self.spans.note
+            for segment in range(row.position.segment, position.segment + 1):
+                for number in settled:
+                    note(CHANGES, (log, segment), number, number)
+        self._logs[log] = LogRow(position, events_position, row.dead)
 
     def get(self, entry: int) -> Entry | None:
         """A resident entry."""
@@ -252,6 +243,68 @@ class Index:
     def key_counts(self) -> dict[QueueKey, int]:
         """Entries alive by queue key."""
         return {name: key.alive for name, key in self.table.keys.items()}
+
+    # -- for the other parts of the spool --
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Held while entries that are only on disk are looked at and changed."""
+        return self._lock
+
+    async def newest(self, numbers: Iterable[int]) -> dict[int, Entry]:
+        """The newest states of these entries, as far as they are alive; the lock is held."""
+        wanted = list(numbers)
+        unknown = [number for number in wanted if not self.table.find(number)[0]]
+        rows = await self._run(lambda: self._checkpoint.rows(unknown)) if unknown else {}
+        states = {}
+        for number in wanted:
+            known, entry = self.table.find(number)
+            entry = entry if known else rows.get(number)
+            if entry is not None:
+                states[number] = entry
+        return states
+
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """Run reading work in the checkpoint's thread."""
+        return await self._run(work)
+
+    def closed_segments(self) -> list[tuple[Place, bool]]:
+        """(segment, empty): segments that nothing will be written to, whose events are synced.
+
+        An empty one holds no live entry, and did so in the last durable checkpoint, which covers it.
+        """
+        found = []
+        for log, covered in self._covered.items():
+            now = self._logs[log]
+            for segment in self.directory.segments(log):
+                if segment >= covered.position.segment and not (
+                    covered.dead and now.events >= covered.position
+                ):
+                    continue
+                if segment >= now.events.segment and not now.events >= covered.position:
+                    continue
+                place = log, segment
+                found.append((place, place not in self._covered_live and place not in self.table.live))
+        return found
+
+    def finished_logs(self) -> list[int]:
+        """Dead logs of which no segment is left, as the last durable checkpoint knows them."""
+        return [log for log, row in self._covered.items() if row.dead and not self.directory.segments(log)]
+
+    def remove_segment(self, log: int, segment: int) -> None:
+        """Unlink a segment; for `in_thread`."""
+        self.reader.forget(log, segment)
+        self.directory.remove_segment(log, segment)
+
+    def dropped(self, place: Place) -> None:
+        """A segment is gone from the disk."""
+        self.spans.forget(place)
+        self._dropped.append(place)
+
+    def forget_log(self, log: int) -> None:
+        """A dead log is gone from the disk."""
+        self._logs.pop(log, None)
+        self._covered.pop(log, None)
 
     # -- checkpoints --
 
@@ -274,7 +327,7 @@ class Index:
         for settled in strays:
             known, entry = self.table.find(settled.entry)
             entry = entry if known else rows.get(settled.entry)
-            applier = Applier(self.table, self.recovery, {}, self.note_span, Tally())
+            applier = Applier(self.table, self.recovery, {}, self.spans, Tally())
             if settled.finished:
                 applier.finish(settled.entry, entry)
             elif entry is not None:
@@ -284,10 +337,10 @@ class Index:
         """Write a checkpoint; the lock is held."""
         snapshot = self.table.snapshot()
         recovery = self.recovery
-        spans, self._span_dirty = self._span_dirty, set()
+        spans = self.spans.take_dirty()
         dropped, self._dropped = self._dropped, []
         logs = dict(self._logs)
-        clear = frozenset(self.table.live)
+        live = frozenset(self.table.live)
         write = Write(
             upserts=[
                 *snapshot.fresh.values(),
@@ -295,11 +348,7 @@ class Index:
             ],
             deletes=[number for number, entry in snapshot.dirty.items() if entry is None],
             logs=logs,
-            spans=[
-                Span(*place, creator, low, high)
-                for place in spans
-                for creator, (low, high) in self._spans.get(place, {}).items()
-            ],
+            spans=spans,
             dropped_segments=dropped,
             finished=recovery.finished.dirty_pages() if recovery is not None else (),
             early=recovery.stored() if recovery is not None else (),
@@ -309,14 +358,14 @@ class Index:
             await self._run(lambda: self._checkpoint.write(write))
         except BaseException:
             self.table.not_written()
-            self._span_dirty |= spans
+            self.spans.put_back(spans)
             self._dropped += dropped
             if recovery is not None:
                 recovery.finished.touch()
             raise
         self.table.written()
         self._covered = logs
-        self._clear = clear
+        self._covered_live = live
 
     # -- what is due --
 
@@ -404,21 +453,25 @@ class Index:
     async def select(self, chosen: QueueFilter, limit: int, after: int = -1) -> list[Entry]:
         """Entries that match, by number, behind `after`; at most `limit` (an empty answer is the end)."""
         async with self._lock:
-            await self._settle_strays()
-            if self.table.changed:
-                await self._take()
-            found: list[Entry] = []
-            while not found:
-                rows = await self._run(partial(self._checkpoint.select, chosen, limit, after))
-                if not rows:
-                    break
-                after = rows[-1].entry
-                for row in rows:
-                    known, newest = self.table.find(row.entry)
-                    entry = newest if known else row
-                    if entry is not None and chosen.matches(entry):
-                        found.append(entry)
-            return found
+            return await self.select_locked(chosen, limit, after)
+
+    async def select_locked(self, chosen: QueueFilter, limit: int, after: int) -> list[Entry]:
+        """As `select`; the caller holds the lock and may go on to change what it found."""
+        await self._settle_strays()
+        if self.table.changed:
+            await self._take()
+        found: list[Entry] = []
+        while not found:
+            rows = await self._run(partial(self._checkpoint.select, chosen, limit, after))
+            if not rows:
+                break
+            after = rows[-1].entry
+            for row in rows:
+                known, newest = self.table.find(row.entry)
+                entry = newest if known else row
+                if entry is not None and chosen.matches(entry):
+                    found.append(entry)
+        return found
 
     async def count(self, chosen: QueueFilter) -> int:
         """How many entries match."""
@@ -439,7 +492,7 @@ class Index:
             FormatError: A newer program wrote it.
             SpoolError: The checkpoint cannot be used.
         """
-        row = self._logs.get(log, LogRow(_START, _START, False))
+        row = self._logs.get(log, _UNKNOWN)
         self._logs[log] = row
         tally = Tally()
         frames = self.reader.scan(log, row.position, until, lambda damage: self._damaged(damage, tally))
@@ -462,7 +515,7 @@ class Index:
         touched = {number for scanned in batch for number in entries_of(scanned.changes)}
         unknown = [number for number in touched if not self.table.find(number)[0]]
         rows = await self._run(lambda: self._checkpoint.rows(unknown)) if unknown else {}
-        applier = Applier(self.table, self.recovery, rows, self.note_span, tally)
+        applier = Applier(self.table, self.recovery, rows, self.spans, tally)
         for scanned in batch:
             applier.apply(scanned.changes, scanned.ref)
         row = self._logs[log]

@@ -6,7 +6,7 @@ table.
 Invariant: applying a change set twice, or after a later one, changes nothing more.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
@@ -25,9 +25,9 @@ from outrider.model.changes import (
 )
 from outrider.model.dispatch import Settled
 from outrider.spool.recovery import Recovery, State, full_state, state_of
+from outrider.spool.spans import CHANGES, CREATES, Spans
 from outrider.spool.table import EntryTable
 
-NoteSpan = Callable[[int, int, int, int], None]
 _NEW = -1  # version of an entry that only takes the state that follows
 
 
@@ -86,7 +86,14 @@ def entries_of(changes: Iterable[Change]) -> Iterator[int]:
 def settled_state(settled: Settled) -> State:
     """The state that a worker reports."""
     return State(
-        settled.version, settled.due_time, settled.attempts, settled.delay_notified, None, None, None, False
+        settled.version,
+        settled.due_time,
+        settled.attempts,
+        settled.delay_notified,
+        settled.held,
+        None,
+        None,
+        True,
     )
 
 
@@ -118,7 +125,7 @@ class Applier:
         table: The entries.
         recovery: Its memory, or None when no recovery is under way.
         rows: Entries that are only on disk, as far as the changes concern them.
-        note_span: Told (log, segment, first, last) about entries that a segment may create.
+        spans: Told which entries the frames create and change.
         tally: Counts, and collects what happened to resident entries.
     """
 
@@ -127,14 +134,14 @@ class Applier:
         table: EntryTable,
         recovery: Recovery | None,
         rows: dict[int, Entry],
-        note_span: NoteSpan,
+        spans: Spans,
         tally: Tally,
     ) -> None:
         self._table = table
         self._recovery = recovery
         self._merge = recovery if recovery is not None else Recovery()
         self._rows = rows
-        self._note_span = note_span
+        self._spans = spans
         self._tally = tally
 
     def _find(self, number: int) -> Entry | None:
@@ -144,28 +151,34 @@ class Applier:
     def apply(self, changes: Sequence[Change], ref: ContentRef) -> None:
         """Apply one frame."""
         self._tally.frames += 1
+        place = ref.log, ref.segment
+        note = self._spans.note
         for change in changes:
             match change:
                 case Stored():
                     self._store(change, ref)
                 case Finished():
+                    note(CHANGES, place, change.entry, change.entry)
                     self.finish(change.entry, self._find(change.entry))
                 case Retried() | Altered():
+                    note(CHANGES, place, change.entry, change.entry)
                     self._change(change.entry, state_of(change))
                 case Forgotten():
                     for number in change.entries:
+                        note(CHANGES, place, number, number)
                         self.finish(number, self._find(number))
                 case Moved():
                     self._move(change, ref)
                 case Carried():
                     for state in change.states:
+                        note(CHANGES, place, state[0], state[0])
                         self._change(*full_state(state))
                 case _:
                     assert_never(change)
 
     def _store(self, stored: Stored, ref: ContentRef) -> None:
         last = stored.first_entry + len(stored.deliveries) - 1
-        self._note_span(ref.log, ref.segment, stored.first_entry, last)
+        self._spans.note(CREATES, (ref.log, ref.segment), stored.first_entry, last)
         for number in range(stored.first_entry, last + 1):
             if self._find(number) is None:
                 self._create(new_entry(stored, number, ref))
@@ -181,9 +194,11 @@ class Applier:
         self._tally.created += 1
 
     def _move(self, moved: Moved, ref: ContentRef) -> None:
+        place = ref.log, ref.segment
         for item in moved.states:
             number, state = full_state(item)
-            self._note_span(ref.log, ref.segment, number, number)
+            self._spans.note(CREATES, place, number, number)
+            self._spans.note(CHANGES, place, number, number)
             entry = self._find(number)
             if entry is None:
                 fresh = new_entry(moved.stored, number, ref, _NEW)

@@ -71,7 +71,7 @@ class EntryTable:
     def __init__(self) -> None:
         self.resident: dict[int, Entry] = {}
         self.keys: dict[QueueKey, KeyState] = {}
-        self.live: dict[tuple[int, int], int] = {}
+        self.live: dict[tuple[int, int], list[int]] = {}  # by segment: entries, octets of their frames
         self.alive = 0
         self.held = 0
         self._fresh: dict[int, Entry] = {}
@@ -114,9 +114,7 @@ class EntryTable:
         """A new entry."""
         number = entry.entry
         self._fresh[number] = entry
-        ref = entry.ref
-        place = ref.log, ref.segment
-        self.live[place] = self.live.get(place, 0) + 1
+        self._enter_segment(entry)
         self.alive += 1
         key = self._key(entry)
         key.alive += 1
@@ -129,8 +127,7 @@ class EntryTable:
 
     def adopt(self, entry: Entry) -> None:
         """An entry that the checkpoint holds; used while it is opened."""
-        place = entry.ref.log, entry.ref.segment
-        self.live[place] = self.live.get(place, 0) + 1
+        self._enter_segment(entry)
         self.alive += 1
         key = self._key(entry)
         key.alive += 1
@@ -175,12 +172,22 @@ class EntryTable:
             self._dirty[number] = None
 
     def _leave_segment(self, old: Entry) -> None:
-        place = old.ref.log, old.ref.segment
-        left = self.live.get(place, 0) - 1
-        if left > 0:
-            self.live[place] = left
+        ref = old.ref
+        live = self.live[ref.log, ref.segment]
+        live[0] -= 1
+        live[1] -= ref.length
+        if not live[0]:
+            del self.live[ref.log, ref.segment]
+
+    def _enter_segment(self, entry: Entry) -> None:
+        ref = entry.ref
+        place = ref.log, ref.segment
+        live = self.live.get(place)
+        if live is None:
+            self.live[place] = [1, ref.length]
         else:
-            self.live.pop(place, None)
+            live[0] += 1
+            live[1] += ref.length
 
     def replace(self, old: Entry, new: Entry) -> None:
         """The newest state `old` becomes `new`. A resident entry stays so unless it is now held."""
@@ -193,8 +200,7 @@ class EntryTable:
         self._drop_key(key)
         if new.ref != old.ref:
             self._leave_segment(old)
-            place = new.ref.log, new.ref.segment
-            self.live[place] = self.live.get(place, 0) + 1
+            self._enter_segment(new)
         if number in self._fresh:
             self._fresh[number] = new
         else:
