@@ -113,6 +113,7 @@ def test_rule_answers_by_recipient_and_every(start_world: WorldMaker) -> None:
         refused = send(client, 2, "bad2@plain.test", "good@plain.test")
     assert list(refused) == ["bad2@plain.test"]
     assert running.provider("plain").counts.rejected == 1
+    assert list(running.provider("plain").counts.last_replies) == ["550 5.1.1 No such user"]
     assert running.provider("plain").counts.recipients == 3
 
 

@@ -387,9 +387,7 @@ def _panel(live: Live) -> Panel:
                 str(site.connections),
                 Text(site.last_reply, style="dim"),
             )
-    return Panel(
-        Group(Text(live.line(), no_wrap=True), table), title="Outrider", subtitle="Ctrl-C drains and ends"
-    )
+    return Panel(Group(Text(live.line()), table), title="Outrider", subtitle="Ctrl-C drains and ends")
 
 
 app.command()(demo)

@@ -120,6 +120,8 @@ class Counts:
 
     def refused(self, reply: str, recipients: int) -> None:
         """So many recipients were refused with `reply`."""
+        if reply[0] in "45":
+            self.last_replies.append(reply)
         if reply[0] == "4":
             self.deferred += recipients
         elif reply[0] == "5":

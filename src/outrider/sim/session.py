@@ -217,10 +217,7 @@ class Session(asyncio.Protocol):
 
     def _say(self, reply: bytes) -> None:
         self._out.append(reply)
-        counts = self._provider.counts
-        counts.replies[int(reply[:3])] += 1
-        if reply[0] > 0x33:
-            counts.last_replies.append(reply.decode("utf-8", "replace").strip())
+        self._provider.counts.replies[int(reply[:3])] += 1
 
     def _act(self, answer: Answer, recipients: int = 0) -> None:
         action = answer.action
@@ -418,7 +415,7 @@ class Session(asyncio.Protocol):
             self._say(_NEEDS_SMTPUTF8)
             return
         if path.domain and not provider.takes_domain(path.domain):
-            provider.counts.rejected += 1
+            provider.counts.refused(_NO_RELAY.decode().rstrip(), 1)
             self._say(_NO_RELAY)
             return
         temper = provider.temper
@@ -514,7 +511,7 @@ class Session(asyncio.Protocol):
         self._reset()
         self._messages += 1
         if too_big:
-            provider.counts.rejected += len(recipients)
+            provider.counts.refused(_TOO_BIG.decode().rstrip(), len(recipients))
             self._say(_TOO_BIG)
             return
         answer = provider.temper.answer("body", recipients, provider.now())
