@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from outrider.base.errors import LocalProtocolError
@@ -89,7 +89,11 @@ def test_only_crlf_dot_crlf_ends_data(octets: bytes, cuts: list[int], normalise:
         assert end == true_end(octets)
 
 
+@settings(max_examples=300)
 @given(octets=HOSTILE, cuts=st.lists(st.integers(0, 60), max_size=6), normalise=st.booleans())
+@example(octets=b"a\n.b", cuts=[2], normalise=True)
+@example(octets=b"a\n..b", cuts=[2], normalise=True)
+@example(octets=b"a\n.", cuts=[2], normalise=True)
 def test_splitting_changes_nothing(octets: bytes, cuts: list[int], normalise: bool) -> None:
     octets += b"\r\n.\r\n"
     for limits in (ContentLimits(normalise=normalise), ContentLimits(24, 12, normalise)):
