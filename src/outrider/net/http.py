@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from outrider.base.clock import Clock
@@ -94,6 +94,7 @@ class _Protocol(HttpToolsProtocol):
         self._head_octets = 0
         self._field_octets = 0
         self._in_head = True
+        self._has_begun = False
         self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -109,8 +110,6 @@ class _Protocol(HttpToolsProtocol):
         if self._is_refused:
             return
         if self._in_head:
-            if self._deadline is None:
-                self._set_deadline(self._limits.header_seconds)
             self._head_octets += len(data)
         super().data_received(data)
         if self._in_head and self._head_octets > self._limits.header_octets:  # a field that never ends
@@ -118,6 +117,9 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._field_octets = 0
+        self._has_begun = True
+        if self._deadline is None:  # the first request's runs since the connection was made
+            self._set_deadline(self._limits.header_seconds)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -148,6 +150,7 @@ class _Protocol(HttpToolsProtocol):
         if self._is_refused:
             return
         self._in_head = True
+        self._has_begun = False
         self._drop_deadline()
         super().on_message_complete()
 
@@ -161,9 +164,15 @@ class _Protocol(HttpToolsProtocol):
         self._is_refused = True
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
+        if not self._is_answering():
             self.transport.write(_problem(status, code, detail))
         self.transport.close()
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = (
+            self.cycle
+        )  # None before the first request, whatever its type says
+        return cycle is not None and not cycle.response_complete
 
     def _set_deadline(self, seconds: float) -> None:
         self._drop_deadline()
@@ -176,7 +185,11 @@ class _Protocol(HttpToolsProtocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if self._in_head and not self._head_octets:
+        if (
+            self._in_head and self._is_answering()
+        ):  # reading is paused meanwhile, so the client is not to blame
+            self._set_deadline(self._limits.header_seconds)
+        elif not self._has_begun:
             self.transport.close()  # nothing was asked, so nothing is answered
         else:
             self._refuse(408, "too_slow", "The request did not arrive in time.")

@@ -1,0 +1,270 @@
+"""Serving HTTP: hostile framing, limits and deadlines of a connection, pipelining, draining, Unix sockets."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outrider.base.clock import FakeClock
+from outrider.base.log import ListLog
+from outrider.net.http import HttpLimits, HttpServer
+
+HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\n"
+
+
+class Echo:
+    """Answers with the body's length and the path; waits for `gate` when the path says so."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.paths: list[str] = []
+        self.gate = asyncio.Event()
+        self.waiting = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        self.paths.append(scope["path"])
+        if scope["path"] == "/wait":
+            self.waiting.set()
+            await self.gate.wait()
+        if scope["path"] == "/fail":
+            raise RuntimeError("about alice@example.com")
+        answer = f"{scope['path']} {len(body)}".encode()
+        headers = [(b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+class Site:
+    def __init__(self, server: HttpServer, port: int, app: Echo, log: ListLog) -> None:
+        self.server = server
+        self.port = port
+        self.app = app
+        self.log = log
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def send(self, *pieces: bytes) -> bytes:
+        """All that comes back until the server closes."""
+        reader, writer = await self.connect()
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):  # the server closed with something of ours unread
+                await writer.wait_closed()
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    servers: list[HttpServer] = []
+
+    async def started(**limits: Any) -> Site:
+        app, log = Echo(), ListLog()
+        server = HttpServer(app, HttpLimits(**limits), FakeClock(), log)
+        servers.append(server)
+        listener = socket.create_server(("127.0.0.1", 0))
+        await server.start([listener])
+        return Site(server, listener.getsockname()[1], app, log)
+
+    yield started
+    for server in servers:
+        await server.close(1)
+
+
+CLOSE = b"Connection: close\r\n"
+
+
+async def test_requests_of_one_connection_are_answered_in_order(start: Start) -> None:
+    site = await start()
+    first = b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    second = b"POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    last = b"GET /3 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n"
+    answer = await site.send(first + second + last)
+    assert [line for line in answer.split(b"\r\n") if line.startswith(b"/")] != []
+    assert answer.index(b"/1 0") < answer.index(b"/2 3") < answer.index(b"/3 0")
+    assert answer.count(b"date: Mon, 21 Sep 2026 14:13:20 GMT") == 3
+    assert b"server:" not in answer
+
+
+async def test_a_request_may_come_octet_by_octet(start: Start) -> None:
+    site = await start()
+    request = HEAD + CLOSE + b"Content-Length: 5\r\n\r\nhello"
+    answer = await site.send(*(request[at : at + 1] for at in range(len(request))))
+    assert answer.endswith(b"/x 5")
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        HEAD
+        + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 5 5\r\n\r\nhello",
+        HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: identity, chunked, gzip\r\n\r\n0\r\n\r\n",
+        HEAD + b"Bad Name: x\r\n\r\n",
+        HEAD + b"X: a\0b\r\n\r\n",
+        HEAD + b": empty\r\n\r\n",
+        b"GET /x HTTP/9.9\r\n\r\n",
+        b"BREW /x HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"EHLO client.example\r\nMAIL FROM:<a@b.example>\r\n",
+        "GET /ü HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1"),
+    ],
+)
+async def test_hostile_framing_ends_the_connection(start: Start, octets: bytes) -> None:
+    site = await start()
+    answer = await site.send(octets + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n") or not answer
+    assert "/smuggled" not in site.app.paths
+
+
+async def test_a_connection_does_not_change_its_protocol(start: Start) -> None:
+    site = await start()
+    for upgrade in (b"websocket", b"h2c"):
+        answer = await site.send(HEAD + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400")
+    assert (await site.send(b"CONNECT a.example:25 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400")
+    assert site.app.paths == []
+
+
+async def test_header_sections_are_bounded(start: Start) -> None:
+    site = await start(header_octets=8_192, header_count=20)
+    for octets in (
+        HEAD + b"X: " + b"y" * 9_000 + b"\r\n\r\n",
+        HEAD + b"X: " + b"y" * 9_000,
+        b"GET /" + b"y" * 9_000,
+        HEAD + b"X: y\r\n" * 21 + b"\r\n",
+    ):
+        answer = await site.send(octets)
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b'"code":"' in answer
+    assert site.app.paths == []
+    assert (await site.send(HEAD + CLOSE + b"X: " + b"y" * 7_000 + b"\r\n\r\n")).endswith(b"/x 0")
+
+
+async def test_a_silent_client_is_sent_away(start: Start) -> None:
+    site = await start(header_seconds=0.02)
+    assert await site.send() == b""
+
+
+async def test_a_slow_header_is_answered_408(start: Start) -> None:
+    site = await start(header_seconds=0.02)
+    assert (await site.send(HEAD)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_slow_body_ends_the_connection(start: Start) -> None:
+    site = await start(body_seconds=0.02)
+    answer = await site.send(HEAD + b"Content-Length: 5\r\n\r\nhe")
+    assert b"200" not in answer
+    assert site.app.bodies == []
+
+
+async def test_the_next_request_has_a_deadline_of_its_own(start: Start) -> None:
+    site = await start(header_seconds=0.05)
+    answer = await site.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /2 HT")
+    assert b"/1 0" in answer
+    assert b"HTTP/1.1 408 " in answer
+
+
+async def test_a_slow_answer_is_not_the_client_s_fault(start: Start) -> None:
+    site = await start()
+    reader, writer = await site.connect()
+    writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HT")
+    await site.app.waiting.wait()
+    (connection,) = site.server._state.connections
+    connection._expire()  # the deadline of the second request passes
+    site.app.gate.set()
+    assert b"200 OK" in await reader.readuntil(b"/wait 0")
+    connection._expire()
+    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_too_many_connections_hear_503(start: Start) -> None:
+    site = await start(connections=2)
+    _, held = await site.connect()
+    answer = await site.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 503")
+    held.close()
+    await held.wait_closed()
+
+
+async def test_a_failure_is_told_without_its_text(start: Start) -> None:
+    site = await start()
+    answer = await site.send(b"GET /fail HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 500")
+    ((level, event, fields),) = site.log.lines
+    assert (level, event, fields["error"]) == ("error", "http.failed", "RuntimeError")
+    assert "alice" not in str(fields)
+    assert any("test_http_serving" in place for place in fields["where"])
+
+
+async def test_draining_finishes_what_was_asked(start: Start) -> None:
+    site = await start()
+    reader, writer = await site.connect()
+    idle_reader, idle_writer = await site.connect()
+    writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    await site.app.waiting.wait()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(site.server.close(5))
+        assert await idle_reader.read() == b""
+        with pytest.raises(ConnectionError):
+            await site.connect()
+        site.app.gate.set()
+        answer = await reader.read()
+    assert b"/wait 0" in answer
+    assert b"connection: close" in answer
+    for each in (writer, idle_writer):
+        each.close()
+        await each.wait_closed()
+    assert site.server.connections == 0
+
+
+async def test_draining_ends_when_its_time_is_over(start: Start) -> None:
+    site = await start()
+    reader, writer = await site.connect()
+    writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    await site.app.waiting.wait()
+    await site.server.close(0.01)
+    assert b"200" not in await reader.read()
+    assert site.server.connections == 0
+    writer.close()
+
+
+async def test_a_unix_socket_is_served(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "control.sock"))
+    listener.listen()
+    listener.setblocking(False)
+    server = HttpServer(Echo(), HttpLimits(), FakeClock(), ListLog())
+    await server.start([listener])
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "control.sock"))
+    writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    assert (await reader.read()).endswith(b"/x 0")
+    writer.close()
+    await writer.wait_closed()
+    await server.close(1)

@@ -1,0 +1,587 @@
+"""HTTP injection over a real connection: what is accepted, what is refused, and how it is said."""
+
+import asyncio
+import email
+import email.policy
+import json
+import socket
+import urllib.parse
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from outrider.base.clock import FakeClock
+from outrider.base.ids import IdSource
+from outrider.base.log import ListLog
+from outrider.model.flow import Origin, Submission
+from outrider.model.ports import Principal
+from outrider.model.reply import Reply
+from outrider.net.http import HttpServer
+from outrider.receive.http import build_app
+from outrider.receive.http_models import RecipientState
+from outrider.receive.http_options import HttpOptions
+from outrider.wire.smtp import replies
+
+KEY = "k-secret"
+HEAD = (
+    f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+    "Content-Type: application/json\r\n"
+)
+ACCEPTED = Reply(250, "2.0.0", ("Ok",))
+MESSAGE = {"from": "shop@sender.example", "to": ["alice@example.com"], "subject": "Hi", "text": "Hello\n"}
+RAW = b"From: shop@sender.example\r\nSubject: Hi\r\n\r\nHello\r\n"
+
+
+class Key(NamedTuple):
+    name: str = "shop-key"
+    tenant: str = "acme"
+    sender_domains: frozenset[str] = frozenset({"sender.example", ".sub.example"})
+
+
+class Keys:
+    async def password(self, user: str, password: str) -> Principal | None:
+        return None
+
+    async def api_key(self, key: str) -> Principal | None:
+        return {KEY: Key(), "other": Key("other-key", "other")}.get(key)
+
+
+class FakeIntake:
+    """Answers at once with `reply`, or when the test says so."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = ACCEPTED
+        self.refusing: Reply | None = None
+        self.submitted: asyncio.Queue[tuple[Submission, Callable[[Reply], None]]] = asyncio.Queue()
+        self.refusals: list[tuple[Origin, str, str, Reply]] = []
+        self.failure: Exception | None = None
+
+    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.submitted.put_nowait((submission, done))
+        if self.reply is not None:
+            done(self.reply)
+
+    def refusal(self) -> Reply | None:
+        return self.refusing
+
+    def refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
+        self.refusals.append((origin, mail_from, recipient, reply))
+
+    def only(self) -> Submission:
+        submission, _ = self.submitted.get_nowait()
+        assert self.submitted.empty()
+        return submission
+
+
+class States:
+    async def lookup(self, message_id: str) -> list[RecipientState] | None:
+        if message_id != "01k9q4m2x7f3a8w0z1":
+            return None
+        return [RecipientState("*@example.com", "delivered", "acme", attempts=1, reply="250 Ok")]
+
+
+class Answer(NamedTuple):
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+
+class Site:
+    """A listener under test and its client."""
+
+    def __init__(self, server: HttpServer, port: int, intake: FakeIntake, log: ListLog) -> None:
+        self.server = server
+        self.port = port
+        self.intake = intake
+        self.log = log
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", key: str | None = KEY, **fields: str | list[str]
+    ) -> Answer:
+        lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}"]
+        if key is not None:
+            lines.append(f"Authorization: Bearer {key}")
+        for name, values in fields.items():
+            for value in [values] if isinstance(values, str) else values:
+                lines.append(f"{name.replace('_', '-')}: {value}")
+        return await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    async def send(self, octets: bytes) -> Answer:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(octets)
+            return await read_answer(reader)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def post(self, message: Any, **more: Any) -> Answer:
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        return await self.ask("POST", "/v1/messages", body, content_type="application/json", **more)
+
+    async def post_raw(self, octets: bytes, query: str = "", **more: Any) -> Answer:
+        if not query and "outrider_mail_from" not in more:
+            query = "?from=shop@sender.example&to=alice@example.com"
+        return await self.ask("POST", f"/v1/messages{query}", octets, content_type="message/rfc822", **more)
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in head[1:-2])
+    body = await reader.readexactly(int(fields["content-length"]))
+    return Answer(int(head[0].split()[1]), fields, body)
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    servers: list[HttpServer] = []
+
+    async def started(**options: Any) -> Site:
+        chosen = HttpOptions(**options)
+        clock, log, intake = FakeClock(), ListLog(), FakeIntake()
+        app = build_app(
+            chosen,
+            hostname="mx.sender.example",
+            intake=intake,
+            authenticator=Keys(),
+            lookup=States(),
+            ids=IdSource(clock, 5),
+            clock=clock,
+            log=log,
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = HttpServer(app, chosen.http_limits, clock, log)
+        servers.append(server)
+        await server.start([listener])
+        return Site(server, listener.getsockname()[1], intake, log)
+
+    yield started
+    for server in servers:
+        await server.close(1)
+
+
+@pytest.fixture
+async def site(start: Start) -> Site:
+    made: Site = await start()
+    return made
+
+
+def plain_of(submission: Submission) -> bytes:
+    wire = submission.content.wire
+    return (b"\r\n" + wire).replace(b"\r\n.", b"\r\n")[2:]
+
+
+async def test_a_message_from_json_is_accepted(site: Site) -> None:
+    answer = await site.post(MESSAGE)
+    submission = site.intake.only()
+    assert answer.status == 202
+    assert answer.document == {"id": submission.message_id, "recipients": 1, "durability": "durable"}
+    assert answer.fields["location"] == f"/v1/messages/{submission.message_id}"
+    assert str(submission.envelope.mail_from) == "shop@sender.example"
+    assert [str(each.address) for each in submission.envelope.recipients] == ["alice@example.com"]
+    assert submission.origin == Origin("http", "HTTP", "127.0.0.1", "", "shop-key", None, "acme", "default")
+    message = email.message_from_bytes(plain_of(submission), policy=email.policy.default)
+    assert message.keys() == [
+        *("Received", "Date", "From", "To", "Subject", "Message-ID", "MIME-Version", "Content-Type"),
+        "Content-Transfer-Encoding",
+    ]
+    assert message["Message-ID"] == f"<{submission.message_id}@mx.sender.example>"
+    assert message["Date"] == "Mon, 21 Sep 2026 14:13:20 +0000"
+    assert "with HTTP id " + submission.message_id in message["Received"]
+    assert message.get_content() == "Hello\r\n"
+
+
+async def test_copies_are_recipients_and_blind_ones_are_not_shown(site: Site) -> None:
+    named = {"address": "Bob@Example.ORG", "name": "Bob, B."}
+    more = {
+        "cc": [named],
+        "bcc": ["eve@example.net", "alice@example.com"],
+        "reply_to": ["help@sender.example"],
+    }
+    answer = await site.post({**MESSAGE, **more})
+    submission = site.intake.only()
+    assert answer.document["recipients"] == 3
+    assert [str(each.address) for each in submission.envelope.recipients] == [
+        "alice@example.com",
+        "Bob@example.org",
+        "eve@example.net",
+    ]
+    assert b"eve@" not in submission.content.wire
+    assert b'Cc: "Bob, B." <Bob@example.org>\r\n' in submission.content.wire
+    assert b"Reply-To: help@sender.example\r\n" in submission.content.wire
+
+
+async def test_the_answer_waits_until_the_message_is_safe(site: Site) -> None:
+    site.intake.reply = None
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    body = json.dumps(MESSAGE).encode()
+    writer.write(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    _, done = await site.intake.submitted.get()
+    # Another connection is served in between; nothing has come back on this one.
+    assert (await site.ask("GET", "/healthz")).status == 200
+    assert reader._buffer == bytearray()  # type: ignore[attr-defined]
+    done(ACCEPTED)
+    assert (await read_answer(reader)).status == 202
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_raw_message_keeps_its_octets(site: Site) -> None:
+    octets = b"Subject: raw\r\nMessage-ID: <1@x>\r\nDate: x\r\n\r\n.dot\r\n..two\r\n\xff\r\n"
+    answer = await site.post_raw(octets, "?from=shop@sender.example&to=a@example.com&to=b@example.org")
+    submission = site.intake.only()
+    assert answer.status == 202
+    assert answer.document["recipients"] == 2
+    received, _, rest = plain_of(submission).partition(b"Subject: raw")
+    assert received.startswith(b"Received: from unknown ([127.0.0.1])")
+    assert b"Subject: raw" + rest == octets
+    assert b"\r\n..dot\r\n...two\r\n" in submission.content.wire
+
+
+async def test_the_envelope_may_stand_in_fields(site: Site) -> None:
+    answer = await site.post_raw(
+        RAW,
+        outrider_mail_from="<shop@sender.example>",
+        outrider_rcpt_to=["alice@example.com", "björn@example.org"],
+    )
+    submission = site.intake.only()
+    assert answer.status == 202
+    assert [str(each.address) for each in submission.envelope.recipients] == [
+        "alice@example.com",
+        "björn@example.org",
+    ]
+    assert submission.envelope.smtputf8
+
+
+async def test_the_null_sender_may_send(site: Site) -> None:
+    assert (await site.post_raw(RAW, "?from=<>&to=alice@example.com")).status == 202
+    assert site.intake.only().envelope.mail_from is None
+
+
+async def test_header_beyond_ascii_needs_smtputf8(site: Site) -> None:
+    assert (await site.post_raw("Subject: Grüße\r\n\r\nx\r\n".encode())).status == 202
+    assert site.intake.only().envelope.smtputf8
+
+
+@pytest.mark.parametrize(
+    ("query", "pointers"),
+    [
+        ("?to=a@example.com", ["from"]),
+        ("?from=a@sender.example&from=b@sender.example&to=a@example.com", ["from"]),
+        ("?from=a@sender.example", ["to"]),
+        ("?from=a&to=b&to=c@example.com&to=%40", ["from", "to/0", "to/2"]),
+        ("?from=a@sender.example&to=a%0D%0ARCPT%20TO:<eve@example.com>", ["to/0"]),
+    ],
+)
+async def test_envelope_parameters_are_checked_all_at_once(
+    site: Site, query: str, pointers: list[str]
+) -> None:
+    answer = await site.post_raw(RAW, query)
+    assert answer.status == 400
+    assert answer.document["code"] == "bad_parameter"
+    assert [fault["pointer"] for fault in answer.document["errors"]] == pointers
+    assert site.intake.submitted.empty()
+
+
+async def test_two_places_for_the_sender_are_one_too_many(site: Site) -> None:
+    answer = await site.post_raw(
+        RAW, "?from=shop@sender.example&to=a@example.com", outrider_mail_from="shop@sender.example"
+    )
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointers"),
+    [
+        (b"{", "bad_json", []),
+        (b"", "bad_json", []),
+        (b"\xff", "bad_json", []),
+        (b"[" * 100_000, "invalid", [""]),
+        (b"[]", "invalid", [""]),
+        ({}, "invalid", [""]),
+        ({**MESSAGE, "size": "1 RCPT TO:<x>"}, "invalid", [""]),
+        ({**MESSAGE, "subject": 5}, "invalid", ["/subject"]),
+        ({**MESSAGE, "to": ["a@example.com", 5]}, "invalid", ["/to/1"]),
+        (
+            {**MESSAGE, "to": ["a", "b@example.com", "c@"], "from": "x"},
+            "invalid",
+            ["/from", "/to/0", "/to/2"],
+        ),
+        ({**MESSAGE, "to": []}, "invalid", ["/to"]),
+        ({"from": "shop@sender.example", "to": ["a@example.com"]}, "invalid", ["/text"]),
+        ({**MESSAGE, "subject": "a\r\nBcc: eve@example.com"}, "invalid", ["/subject"]),
+        ({**MESSAGE, "headers": {"X-A\r\nBcc": "x"}}, "invalid", ["/headers/X-A\r\nBcc"]),
+        ({**MESSAGE, "headers": {"Bcc": "eve@example.com"}}, "invalid", ["/headers/Bcc"]),
+        ({**MESSAGE, "text": "a\0b"}, "invalid", ["/text"]),
+        (
+            {**MESSAGE, "from": {"address": "shop@sender.example", "name": "a\u2028b"}},
+            "invalid",
+            ["/from/name"],
+        ),
+    ],
+)
+async def test_json_is_checked_with_pointers(site: Site, body: Any, code: str, pointers: list[str]) -> None:
+    answer = await site.post(body)
+    assert answer.fields["content-type"] == "application/problem+json"
+    assert answer.status in (400, 422)
+    assert answer.document["code"] == code
+    assert answer.document["status"] == answer.status
+    assert answer.document["type"] == f"/v1/problems/{code}"
+    assert [fault["pointer"] for fault in answer.document.get("errors", [])] == pointers
+    assert site.intake.submitted.empty()
+
+
+@pytest.mark.parametrize("authorization", ["", "Basic abc", "Bearer", "Bearer ", "Bearer wrong", KEY])
+async def test_nothing_is_done_without_a_key(site: Site, authorization: str) -> None:
+    for method, path in (("POST", "/v1/messages"), ("GET", "/v1/messages/01k9q4m2x7f3a8w0z1")):
+        answer = await site.ask(method, path, key=None, authorization=authorization)
+        assert answer.status == 401
+        assert answer.fields["www-authenticate"] == "bearer"
+        assert answer.document["code"] == "no_key"
+    assert site.intake.submitted.empty()
+
+
+async def test_a_key_sends_as_its_own_domains_only(site: Site) -> None:
+    answer = await site.post({**MESSAGE, "from": "ceo@bank.example"})
+    assert (answer.status, answer.document["code"]) == (403, "sender_denied")
+    assert site.intake.refusals[0][1:] == ("ceo@bank.example", "", replies.SENDER_DENIED)
+    assert (await site.post_raw(RAW, "?from=ceo@bank.example&to=alice@example.com")).status == 403
+    assert (await site.post({**MESSAGE, "from": "x@a.sub.example"})).status == 202
+    assert (await site.post({**MESSAGE, "from": "x@sub.example"})).status == 403
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "", "application/jsonp", "multipart/form-data; boundary=x"])
+async def test_other_media_types_are_not_read(site: Site, kind: str) -> None:
+    answer = await site.ask("POST", "/v1/messages", b"{}", content_type=kind)
+    assert (answer.status, answer.document["code"]) == (415, "unsupported_type")
+
+
+async def test_a_media_type_may_have_parameters(site: Site) -> None:
+    body = json.dumps(MESSAGE).encode()
+    kind = "Application/JSON; charset=utf-8"
+    assert (await site.ask("POST", "/v1/messages", body, content_type=kind)).status == 202
+
+
+@pytest.mark.parametrize("excess", [-1, 0, 1, 65_536, 200_000])
+async def test_the_size_limit_holds_while_streaming(start: Start, excess: int) -> None:
+    site = await start(message_octets=65_536 * 2, line_octets=1 << 20)
+    size = 65_536 * 2 + excess
+    raw = b"Subject: x\r\n\r\n" + b"x" * (size - 16) + b"\r\n"
+    answer = await site.post_raw(raw)
+    if excess > 0:
+        assert (answer.status, answer.document["code"]) == (413, "too_big")
+        assert site.intake.submitted.empty()
+        assert site.intake.refusals[-1][3] == replies.MESSAGE_TOO_BIG
+        assert (await site.post({**MESSAGE, "text": "x" * size})).status == 413
+    else:  # with the trace fields it may go over, which is ours
+        assert answer.status == 202
+
+
+async def test_a_body_without_length_is_cut_off_too(start: Start) -> None:
+    site = await start(message_octets=65_536)
+    chunk = b"2000\r\n" + b" " * 0x2000 + b"\r\n"
+    answer = await site.send(HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 20)
+    assert answer.status == 413
+    assert answer.fields["connection"] == "close"
+
+
+async def test_limits_of_smtp_hold_here(start: Start) -> None:
+    site = await start(recipients=2, header_fields=50, mime_depth=3, hops=10, header_octets=4096)
+    many = {**MESSAGE, "to": ["a@x.example", "b@x.example", "c@x.example"]}
+    assert [fault["pointer"] for fault in (await site.post(many)).document["errors"]] == ["/to"]
+    for raw, reply in (
+        (b"X: y\r\n" * 51 + b"\r\nx\r\n", replies.TOO_MANY_HEADERS),
+        (b"X: " + b"y" * 4100 + b"\r\n\r\nx\r\n", replies.HEADER_TOO_BIG),
+        (b"Received: x\r\n" * 11 + b"\r\nx\r\n", replies.TOO_MANY_HOPS),
+        (nested(5), replies.TOO_COMPLEX),
+    ):
+        answer = await site.post_raw(raw)
+        assert answer.status in (413, 422)
+        assert answer.document["smtp"] == str(reply)
+    assert site.intake.submitted.empty()
+    assert (await site.post_raw(nested(2))).status == 202
+
+
+def nested(depth: int) -> bytes:
+    head = "".join(
+        f'Content-Type: multipart/mixed; boundary="b{level}"\r\n\r\n--b{level}\r\n' for level in range(depth)
+    )
+    tail = "".join(f"\r\n--b{level}--\r\n" for level in reversed(range(depth)))
+    return f"{head}\r\nx\r\n{tail}".encode()
+
+
+@pytest.mark.parametrize(
+    "bad", [b"a\nb", b"a\rb", b"a\0b", b"a\r\r\nb", b"a\n.\nb", b"a\r\n.\rb", b"a\n.\r\nb"]
+)
+async def test_stray_line_ends_are_refused_or_repaired(start: Start, bad: bytes) -> None:
+    raw = b"Subject: x\r\n\r\n" + bad + b"\r\n"
+    site = await start()
+    answer = await site.post_raw(raw)
+    assert (answer.status, answer.document["code"]) == (422, "bad_content")
+    assert site.intake.submitted.empty()
+    lenient = await start(stray_line_endings="normalise")
+    assert (await lenient.post_raw(raw)).status == 202
+    wire = lenient.intake.only().content.wire
+    bare = wire.replace(b"\r\n", b"")
+    assert not {b"\r"[0], b"\n"[0], 0} & set(bare)
+    assert b"\r\n.\r\n" not in wire
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "code"),
+    [
+        (replies.SPOOL_FAILED, 503, "unavailable"),
+        (replies.SHUTTING_DOWN, 503, "unavailable"),
+        (replies.DISK_LOW, 503, "unavailable"),
+        (replies.TOO_MANY_RECIPIENTS, 429, "too_many"),
+        (Reply(450, "4.7.1", ("Slow down",)), 429, "too_many"),
+        (Reply(550, "5.7.1", ("Not this",)), 403, "refused"),
+        (Reply(552, "5.2.3", ("Too large here",)), 413, "too_big"),
+        (Reply(554, None, ("No",)), 403, "refused"),
+    ],
+)
+async def test_replies_become_problems(site: Site, reply: Reply, status: int, code: str) -> None:
+    site.intake.reply = reply
+    answer = await site.post(MESSAGE)
+    assert (answer.status, answer.document["code"], answer.document["smtp"]) == (status, code, str(reply))
+    assert ("retry-after" in answer.fields) == (status in (429, 503))
+
+
+async def test_while_nothing_is_taken_nothing_is_read(site: Site) -> None:
+    site.intake.refusing = replies.DISK_LOW
+    answer = await site.post(b"not even json", key=None)
+    assert (answer.status, answer.fields["retry-after"]) == (503, "30")
+    assert (await site.ask("GET", "/readyz")).status == 503
+    assert (await site.ask("GET", "/healthz")).status == 200
+    site.intake.refusing = None
+    assert (await site.ask("GET", "/readyz")).status == 200
+
+
+async def test_the_state_is_shown_to_its_tenant_only(site: Site) -> None:
+    path = "/v1/messages/01k9q4m2x7f3a8w0z1"
+    answer = await site.ask("GET", path)
+    assert answer.document == {
+        "id": "01k9q4m2x7f3a8w0z1",
+        "recipients": [
+            {"recipient": "*@example.com", "state": "delivered", "attempts": 1, "reply": "250 Ok"}
+        ],
+    }
+    foreign = await site.ask("GET", path, key="other")
+    unknown = await site.ask("GET", "/v1/messages/01k9q4m2x7f3a8w0z9")
+    strange = await site.ask("GET", "/v1/messages/..%2F..%2Fetc")
+    assert foreign.status == unknown.status == strange.status == 404
+    assert foreign.body == unknown.body == strange.body
+
+
+async def test_a_late_store_is_not_acknowledged(start: Start) -> None:
+    site = await start(answer_seconds=0.01)
+    site.intake.reply = None
+    answer = await site.post(MESSAGE)
+    assert answer.status == 503
+    _, done = site.intake.submitted.get_nowait()
+    done(ACCEPTED)  # too late, and harmless
+    assert site.log.lines[-1][1] == "http.not_stored_in_time"
+
+
+async def test_a_failure_of_ours_is_a_problem_and_shows_nothing_personal(site: Site) -> None:
+    site.intake.failure = RuntimeError("about alice@example.com")
+    answer = await site.post(MESSAGE)
+    assert (answer.status, answer.document["code"]) == (500, "internal")
+    assert b"alice" not in answer.body
+    ((level, event, fields),) = site.log.lines
+    assert (level, event, fields["error"]) == ("error", "http.failed", "RuntimeError")
+    assert "alice" not in str(fields)
+
+
+async def test_kinds_of_problems_are_explained(site: Site) -> None:
+    answer = await site.ask("GET", "/v1/problems/too_big", key=None)
+    assert answer.document["status"] == 413
+    assert (await site.ask("GET", "/v1/problems/nothing", key=None)).status == 404
+    assert (await site.ask("PUT", "/v1/messages")).document["code"] == "method_not_allowed"
+
+
+PAYLOADS = [
+    *(
+        "\r\nBcc: eve@evil.example",
+        "\nX: y",
+        "\rX: y",
+        "\0",
+        "\x85X: y",
+        "\u2028X: y",
+        "\u2029X: y",
+        "\x1b[2J",
+    ),
+    *("x> SIZE=1", "x@a.example> RCPT TO:<eve@evil.example", "x\r\nRCPT TO:<eve@evil.example>", " ", ""),
+    *(
+        "a@b.example, eve@evil.example",
+        "=?utf-8?q?a=0D=0ABcc:_eve?=",
+        "(c)eve@evil.example",
+        '"eve@evil.example"',
+    ),
+    *("x\r\n.\r\nMAIL FROM:<eve@evil.example>\r\n", "\ud800"),
+]
+PLACES: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
+    ("from", lambda text: {"from": text}),
+    ("from name", lambda text: {"from": {"address": "shop@sender.example", "name": text}}),
+    ("to", lambda text: {"to": ["alice@example.com", text]}),
+    ("to name", lambda text: {"to": [{"address": "alice@example.com", "name": text}]}),
+    ("bcc", lambda text: {"bcc": [text]}),
+    ("subject", lambda text: {"subject": text}),
+    ("text", lambda text: {"text": text}),
+    ("html", lambda text: {"html": text}),
+    ("header", lambda text: {"headers": {"X-Tag": text}}),
+    ("header name", lambda text: {"headers": {text: "x"}}),
+]
+
+
+async def test_nothing_can_be_injected_anywhere(site: Site) -> None:
+    """Every field with every payload: a problem, or exactly the envelope and fields that were asked for."""
+    accepted = 0
+    for name, change in PLACES:
+        for payload in PAYLOADS:
+            answer = await site.post({**MESSAGE, **change(payload)})
+            if answer.status != 202:
+                assert answer.status in (400, 403, 422), (name, payload)
+                assert site.intake.submitted.empty()
+                continue
+            accepted += 1
+            submission = site.intake.only()
+            wire = submission.content.wire
+            recipients = [str(each.address) for each in submission.envelope.recipients]
+            assert recipients == ["alice@example.com"], (name, payload)
+            bare = wire.replace(b"\r\n", b"")
+            assert not {13, 10, 0} & set(bare), (name, payload)
+            assert b"\r\n.\r\n" not in wire, (name, payload)
+            header = email.message_from_bytes(wire, policy=email.policy.compat32)
+            expected = {
+                "Received",
+                "Date",
+                "From",
+                "To",
+                "Subject",
+                "Message-ID",
+                "MIME-Version",
+                "Content-Type",
+            }
+            found = set(header.keys()) - {"Content-Transfer-Encoding", "X-Tag"}
+            assert found == expected, (name, payload)
+    assert accepted > 20
+
+
+async def test_a_query_cannot_inject_either(site: Site) -> None:
+    for payload in PAYLOADS:
+        text = urllib.parse.quote(payload.encode("utf-8", "surrogatepass"))
+        answer = await site.post_raw(RAW, f"?from=shop@sender.example&to=alice@example.com&to={text}")
+        assert answer.status == 400, payload
+        answer = await site.post_raw(RAW, f"?from={text}&to=alice@example.com")
+        assert answer.status == 400 or (payload == "" and answer.status == 202), payload
