@@ -206,6 +206,55 @@ async def test_nothing_is_done_for_a_client_that_does_not_read(world: Callable[.
 # Connections
 
 
+async def test_a_half_closed_client_is_answered_and_closed(world: Callable[..., Any]) -> None:
+    made = world()
+    made.intake.hold = True
+    client = made.connect()
+    client.lines(*ENVELOPE, "DATA", MESSAGE)
+    assert client.session.eof_received() is True
+    assert not client.transport.closing
+    made.intake.waiting[0](replies.queued("id1"))
+    assert client.take().startswith(b"250 2.0.0 Ok: queued")
+    assert client.transport.closing
+    assert made.connect().session.eof_received() is False
+
+
+async def test_a_relay_listener_completes_nothing(world: Callable[..., Any]) -> None:
+    made = world(role="relay")
+    made.connect().lines(*ENVELOPE, "DATA", MESSAGE)
+    header = made.intake.submissions[0].content.wire.split(b"\r\n\r\n")[0]
+    assert b"Message-ID" not in header
+    assert b"Date" not in header
+
+
+async def test_nothing_is_said_during_a_handshake(running_world: Any, authority: trustme.CA) -> None:
+    options = {"certificate": "c.pem", "private_key": "k.pem", "tls_mode": "starttls"}
+    async with running_world(tls=server_tls(authority), **options) as made:
+        client = made.connect()
+        said = client.send(b"EHLO c\r\nSTARTTLS\r\n")
+        assert said.endswith(b"220 2.0.0 Ready to start TLS\r\n")
+        made.listener._context.draining = True
+        client.session.drain()
+        assert client.take() == b""
+        made.clock.advance(301)
+        made.listener.sweep()
+        assert client.transport.aborted
+        assert client.take() == b""
+
+
+async def test_a_failed_task_ends_one_session(running_world: Any) -> None:
+    async def fail() -> None:
+        raise RuntimeError("secret@canary.example")
+
+    async with running_world() as made:
+        assert made.listener._spawn(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert made.log.lines[-1][:2] == ("error", "receive.task_failed")
+        assert made.connect().lines("NOOP")[-1] == "250 2.0.0 Ok"
+    assert "canary" not in str(made.log.lines)
+
+
 async def test_connections_per_client_are_limited(world: Callable[..., Any]) -> None:
     made = world(trusted_networks=("192.0.2.0/24",), limits={"connections_per_client": 2})
     first = [made.connect("198.51.100.1").take()[:3] for _ in range(3)]

@@ -110,8 +110,15 @@ class SmtpListener:
         if self._group is None:
             work.close()
             return False
-        self._group.create_task(work)
+        self._group.create_task(self._guarded(work))
         return True
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """A failure in one session's task must not end the others' with it."""
+        try:
+            await work
+        except Exception as error:
+            self._context.log.error("receive.task_failed", error=type(error).__name__)
 
     async def run(self) -> None:
         """Own the listener's tasks and deadlines until `stop` or cancellation; then close every session."""

@@ -28,7 +28,7 @@ from outrider.model.ports import Authenticator, Intake, Principal
 from outrider.model.reply import Reply
 from outrider.receive.access import Access
 from outrider.receive.nesting import is_nested_deeper
-from outrider.receive.options import ListenerOptions
+from outrider.receive.options import ListenerOptions, Role
 from outrider.receive.trace import Tracer, format_peer, refuse_header
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.server import Server, ServerLimits
@@ -100,7 +100,10 @@ class SessionContext:
         self.spawn = spawn
         self.access = Access(options)
         self.tracer = Tracer(
-            hostname, clock, add_message_id=options.add_message_id, add_date=options.add_date
+            hostname,
+            clock,
+            add_message_id=options.add_message_id and options.role is Role.SUBMISSION,
+            add_date=options.add_date and options.role is Role.SUBMISSION,
         )
         self.sessions: set[SmtpSession] = set()
         self.clients: dict[str, int] = {}
@@ -121,6 +124,7 @@ class SmtpSession(asyncio.Protocol):
         "_client_key",
         "_context",
         "_counted",
+        "_eof",
         "_message_deadline_at",
         "_origin",
         "_peer_text",
@@ -142,6 +146,7 @@ class SmtpSession(asyncio.Protocol):
         self._client = ""
         self._client_key = ""
         self._counted = False
+        self._eof = False
         self._trusted = False
         self._principal: Principal | None = None
         self._tls_text: str | None = None
@@ -205,8 +210,9 @@ class SmtpSession(asyncio.Protocol):
         self._run()
 
     def eof_received(self) -> bool:
-        """The client stopped sending; without it nobody waits for an answer, so the transport may close."""
-        return self._server.waiting is not None
+        """The client stopped sending: what it waits for is still said, where the transport can."""
+        self._eof = True
+        return self._server.waiting is not None and not self._server.tls
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
         """The connection is gone; a message under way in the intake stays there."""
@@ -239,7 +245,8 @@ class SmtpSession(asyncio.Protocol):
         """The deadline has passed: say so and close, or drop a connection that does not even take that."""
         if self._transport is None:
             return
-        if self._server.closed or self._transport.is_closing():
+        server = self._server
+        if server.closed or server.handshaking or self._transport.is_closing():
             self._transport.abort()
             return
         self._end(replies.TIMED_OUT)
@@ -247,7 +254,7 @@ class SmtpSession(asyncio.Protocol):
     def drain(self) -> None:
         """Close as soon as no transaction is open."""
         server = self._server
-        if server.mail is None and server.waiting is None and not server.closed:
+        if server.mail is None and server.waiting is None and not (server.closed or server.handshaking):
             self._end(replies.SHUTTING_DOWN)
 
     def abort(self) -> None:
@@ -274,7 +281,7 @@ class SmtpSession(asyncio.Protocol):
                 _HANDLERS[type(event)](self, event)
         except Exception as error:
             # Not the text: it may quote what the client said.
-            self._context.log.error("receive.session_failed", **_where(error))  # noqa: TRY400 - see above
+            self._context.log.error("receive.session_failed", **_where(error))
             server.abort(replies.INTERNAL_ERROR)
         finally:
             self._running = False
@@ -292,7 +299,7 @@ class SmtpSession(asyncio.Protocol):
             return
         if output:
             transport.write(output)
-        if server.closed:
+        if server.closed or (self._eof and server.waiting is None):
             transport.close()
             self.deadline_at = self._context.clock.now() + LINGER_SECONDS
         elif server.buffered > HELD_OCTETS:
@@ -438,7 +445,7 @@ class SmtpSession(asyncio.Protocol):
                 self._principal = principal
                 reply = replies.AUTHENTICATED
         except Exception as error:
-            self._context.log.error("receive.auth_failed", **_where(error))  # noqa: TRY400 - no texts
+            self._context.log.error("receive.auth_failed", **_where(error))
         if self._server.waiting is event and self._transport is not None:
             self._server.answer(reply)
             self._origin = None
@@ -474,7 +481,7 @@ class SmtpSession(asyncio.Protocol):
         except (OSError, ssl.SSLError) as error:  # a time-out is an OSError too
             self._context.log.info("receive.tls_failed", error=type(error).__name__)
             secured = None
-        if secured is None:
+        if secured is None or not self._server.handshaking:
             transport.abort()
             self.connection_lost(None)
             return

@@ -178,6 +178,11 @@ class Server:
         return self._mode in {_DATA, _CHUNK}
 
     @property
+    def handshaking(self) -> bool:
+        """STARTTLS was accepted and TLS has not begun: nothing may be said in the clear any more."""
+        return self._mode == _TLS
+
+    @property
     def offers_auth(self) -> bool:
         """AUTH can be used now."""
         limits = self._limits
@@ -198,7 +203,7 @@ class Server:
 
     def abort(self, reply: Reply) -> None:
         """Our own end of the session: `reply` (421 or 554) is the last thing sent."""
-        if self._mode != _CLOSED:
+        if self._mode < _TLS:
             self._output += format_reply(reply)
         self._close()
 
