@@ -1,4 +1,4 @@
-"""A real Exim from a configuration of its own, unpacked below .peers: receives into one mailbox file.
+"""A real Exim from a configuration of its own, unpacked below .peers: receives into a Maildir.
 
 The program is copied into the folder that it is given, so that its own user can run it again for deliveries
 wherever the work tree lies.
@@ -62,7 +62,9 @@ local:
 begin transports
 file:
   driver = appendfile
-  file = {folder}/mail/inbox
+  directory = {folder}/mail/inbox
+  maildir_format
+  create_directory
   user = {user}
   group = {user}
   envelope_to_add = true
@@ -80,18 +82,12 @@ class Exim:
     port: int
     folder: Path
 
-    def messages(self) -> list[mailbox.mboxMessage]:
-        """What was delivered, in order."""
+    def messages(self) -> list[mailbox.MaildirMessage]:
+        """What was delivered, in no particular order."""
         path = self.folder / "mail" / "inbox"
-        if not path.exists():
-            return []
-        box = mailbox.mbox(path, create=False)
-        try:
-            return list(box)
-        finally:
-            box.close()
+        return list(mailbox.Maildir(path, create=False)) if (path / "new").exists() else []
 
-    def wait_for(self, count: int, seconds: float = 30.0) -> list[mailbox.mboxMessage]:
+    def wait_for(self, count: int, seconds: float = 30.0) -> list[mailbox.MaildirMessage]:
         """The messages once there are `count` of them."""
         wait_until(lambda: len(self.messages()) >= count, f"{count} messages; {self.log()[-2000:]}", seconds)
         return self.messages()

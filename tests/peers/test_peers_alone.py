@@ -39,7 +39,7 @@ def test_postfix_delivers_into_its_maildir(postfix: Postfix) -> None:
     assert all(b"\n.a line" in text for text in found)
 
 
-def test_exim_delivers_into_its_mailbox(exim: Exim) -> None:
+def test_exim_delivers_into_its_maildir(exim: Exim) -> None:
     send_three(exim.port)
     found = exim.wait_for(3)
     assert sorted(str(message["Subject"]) for message in found) == ["number 0", "number 1", "number 2"]

@@ -1,3 +1,5 @@
+"""One entry through the scheduler: opened for, batched, settled, forgotten."""
+
 import random
 
 from outrider.model.changes import ContentRef, Entry, entry_id

@@ -51,7 +51,7 @@ def parts_of(message: Message) -> list[Message]:
 
 
 def is_mail(octets: bytes) -> bool:
-    """CRLF only, no NUL, no line over 998 octets (RFC 5322 §2.1.1, §2.3)."""
+    """CRLF only, no NUL, no line over 998 octets (RFC 5322 §2.1.1, RFC 5322 §2.3)."""
     bare = octets.replace(b"\r\n", b"")
     return (
         octets.endswith(b"\r\n")

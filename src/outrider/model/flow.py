@@ -55,7 +55,7 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One recipient with its DSN parameters (RFC 3461 §4.1 and §4.2).
+    """One recipient with its DSN parameters (RFC 3461 §4.1, RFC 3461 §4.2).
 
     Attributes:
         address: Where it goes.

@@ -122,7 +122,7 @@ def problem_of(reply: Reply) -> Problem:
     code = _BY_REPLY.get(reply)
     if code is None:
         if reply.is_transient:
-            # X.7.x and X.5.3 are about how much is asked, not about how we are (RFC 3463 §3.6, §3.8).
+            # X.7.x and X.5.3 are about how much is asked, not about us (RFC 3463 §3.6, RFC 3463 §3.8).
             enhanced = reply.enhanced or ""
             code = "too_many" if enhanced.startswith("4.7.") or enhanced == "4.5.3" else "unavailable"
         else:

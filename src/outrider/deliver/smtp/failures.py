@@ -11,11 +11,23 @@ from outrider.model.flow import Host, Phase
 from outrider.model.reply import Reply
 
 NO_HOST = Reply(451, "4.4.1", ("No host to try",))
+"""RFC 3463 §3.5 X.4.1: the grant named none."""
+
 HELD = Reply(451, "4.7.1", ("Held back before sending",))
+"""RFC 3463 §3.8 X.7.1: the guard did not clear it."""
+
 INTERNAL = Reply(451, "4.3.0", ("Internal error in delivery; the server log has the details",))
+"""RFC 3463 §3.4 X.3.0: a fault of ours."""
+
 UNREADABLE = Reply(451, "4.3.0", ("The message cannot be read from the spool",))
+"""RFC 3463 §3.4 X.3.0: its frame is damaged or gone."""
+
 STOPPING = Reply(451, "4.4.2", ("The server stopped while it waited for the host's reply",))
+"""RFC 3463 §3.5 X.4.2: the message may have been taken all the same."""
+
 PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for this smart host cannot be read",))
+"""RFC 3463 §3.4 X.3.5: a fault of our configuration."""
+
 
 _WAITED = {
     Phase.GREETING: "the greeting",
