@@ -156,22 +156,34 @@ class Node:
             self.ready.append(state)
 
     def pass_on(self, gate: Gate, now: float) -> None:
-        """Let the first who waits through an open gate, or look again when it opens by itself."""
+        """Let the first who waits through an open gate, or look again when it opens by itself.
+
+        It stays in the queue until it is served, so that nobody who is served before gets past it.
+        """
         waiters = gate.waiters
         while waiters and gate.is_open(now):
-            state = waiters.popleft()
+            state = waiters[0]
             if self.paths.get(state.path) is not state:
+                waiters.popleft()
                 continue
             if gate is state.meter:
-                state.waits_permit = False
                 state.may_grant = True
             else:
-                state.waits_open = None
                 state.may_open = True
             self.mark_ready(state)
             return
         if waiters and isinstance(gate, Meter):
             self.arm(gate, gate.next_at(now))
+
+    @staticmethod
+    def leave_queues(state: PathQueue) -> None:
+        """The path's turn has come: it waits no longer at the gate that let it through."""
+        if state.may_grant and state.waits_permit and state.meter is not None:
+            state.waits_permit = False
+            state.meter.waiters.remove(state)
+        if state.may_open and state.waits_open is not None:
+            state.waits_open.waiters.remove(state)
+            state.waits_open = None
 
     def give_back(self, state: PathQueue, now: float) -> None:
         """A connection of the path counts no longer."""

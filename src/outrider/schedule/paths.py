@@ -208,7 +208,7 @@ class PathQueue:
 
     def failed(self, opened_at: float, now: float, rng: random.Random) -> None:
         """A connection could not be made; those that were under way together count once."""
-        if opened_at < self.last_failure_at:
+        if opened_at <= self.last_failure_at:
             return
         self.last_failure_at = now
         self.failures += 1

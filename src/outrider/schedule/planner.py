@@ -52,6 +52,8 @@ class Planner:
         return out
 
     def _serve(self, state: PathQueue, now: float) -> None:
+        if state.may_grant or state.may_open:
+            self._node.leave_queues(state)
         if state.suspension is not None or state.shaping.options.suspended:
             self._rest(state)
         elif state.queue.size:
@@ -61,18 +63,26 @@ class Planner:
         if state.fresh and not state.queue.size:
             self._idle(state)
         if state.may_grant:
-            state.may_grant = False
-            if state.meter is not None and state.meter.waiters:
-                self._node.pass_on(state.meter, now)
+            self._end_grant_turn(state, now)
         if state.may_open:
-            state.may_open = False
-            for gate in self._gates(state):
-                if gate.waiters:
-                    self._node.pass_on(gate, now)
+            self._end_open_turn(state, now)
         if state.more and state.resident * 2 <= state.shaping.options.window:
             self._node.hungry[state.path] = None
         if state.is_empty and self._node.paths.get(state.path) is state:
             self._node.drop(state, now)
+
+    def _end_grant_turn(self, state: PathQueue, now: float) -> None:
+        """The path had its turn at its throttle: the next one may go."""
+        state.may_grant = False
+        if state.meter is not None and state.meter.waiters:
+            self._node.pass_on(state.meter, now)
+
+    def _end_open_turn(self, state: PathQueue, now: float) -> None:
+        """The path had its turn to open a connection: the next ones may go."""
+        state.may_open = False
+        for gate in self._gates(state):
+            if gate.waiters:
+                self._node.pass_on(gate, now)
 
     # slots that ask
 
@@ -114,6 +124,8 @@ class Planner:
         slot.carried += count
         if state.meter is not None:
             state.meter.take(count, now)
+            if state.may_grant:
+                self._end_grant_turn(state, now)
         return tuple(granted)
 
     def _permits(self, state: PathQueue, now: float) -> int:
@@ -240,6 +252,8 @@ class Planner:
         node.total.take(state)
         if state.connection_meter is not None:
             state.connection_meter.take(1, now)
+        if state.may_open:
+            self._end_open_turn(state, now)
         entries = state.queue.take(count, worker.log)
         granted = self._grant(state, slot, entries, now)
         self._out.append((worker.number, Open(slot.number, state.path, hosts, granted)))
