@@ -1,8 +1,11 @@
 """A message's life is read back from all files, closed and open, of all logs."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+from outrider.base.clock import FakeClock
+from outrider.base.ids import IdSource, created_time
 from outrider.model.address import Address
 from outrider.model.changes import ContentRef
 from outrider.record.derive import events_of
@@ -50,6 +53,23 @@ def test_a_life_comes_from_all_files_in_order(tmp_path: Path, make: Any) -> None
         (7, "delivered", "*@example.com"),
         (8, "held", "*@example.org"),
     ]
+
+
+def test_the_state_carries_the_last_reply(tmp_path: Path, make: Any) -> None:
+    write(tmp_path, "1.jsonl", 1, make.stored(ALICE), make.retried(ALICE), make.altered(held="audit"))
+    (state,) = states_of(life_of(tmp_path, "01k9q4m2x7f3a8w0z1"))
+    assert (state["state"], state["reply"], state["tenant"]) == ("held", "451 4.7.1 Try later", "acme")
+    assert state["updated_time"] == "2026-09-21T14:13:25.250000Z"
+
+
+def test_files_older_than_the_message_are_not_read(tmp_path: Path, make: Any) -> None:
+    message_id = IdSource(FakeClock(), 5).next()
+    write(tmp_path, "1.jsonl", 1, make.stored(ALICE, message_id=message_id))
+    assert created_time(message_id) == FakeClock().time
+    os.utime(tmp_path / "1.jsonl", (FakeClock().time - 80_000,) * 2)
+    assert len(life_of(tmp_path, message_id)) == 1
+    os.utime(tmp_path / "1.jsonl", (FakeClock().time - 90_000,) * 2)
+    assert life_of(tmp_path, message_id) == []
 
 
 def test_a_release_makes_it_queued_again(tmp_path: Path, make: Any) -> None:

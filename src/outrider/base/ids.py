@@ -56,3 +56,11 @@ class IdSource:
 def is_message_id(text: str) -> bool:
     """True for text of the form that `IdSource` makes."""
     return len(text) == ID_LENGTH and all(char in _ALPHABET for char in text)
+
+
+def created_time(message_id: str) -> float:
+    """Unix seconds at which the clock stood when the id was made; the text must be a message id."""
+    millis = 0
+    for char in message_id[:9]:
+        millis = millis << 5 | _ALPHABET.index(char)
+    return millis / 1000

@@ -15,9 +15,13 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from outrider.base.ids import created_time, is_message_id
 from outrider.record.files import event_paths
 
 _CHUNK: Final = 4 << 20  # chosen: octets searched at once
+_CLOCK_SLACK_SECONDS: Final = 86_400.0
+# chosen: how far the clock that made an id and that of the file system may be apart after a clock step
+
 _FINAL: Final = {
     "delivery": "delivered",
     "bounce": "bounced",
@@ -30,22 +34,26 @@ _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def life_of(directory: Path | str, message_id: str) -> list[dict[str, Any]]:
-    """Everything that is written about a message, oldest first."""
-    found = list(_with_any(directory, (f'"message_id":"{message_id}"'.encode(),)))
+    """Everything that is written about a message, oldest first.
+
+    Files that were last written to before the message was made are not read.
+    """
+    since = created_time(message_id) - _CLOCK_SLACK_SECONDS if is_message_id(message_id) else 0.0
+    found = list(_with_any(directory, (f'"message_id":"{message_id}"'.encode(),), since=since))
     life = [event for event in found if event.get("message_id") == message_id]
     entries = {event["entry"] for event in life if "entry" in event}
     if entries:
         marks = tuple(f'"entry":{entry},'.encode() for entry in sorted(entries))
         life += [
             event
-            for event in _with_any(directory, marks, _ALTERATIONS)
+            for event in _with_any(directory, marks, _ALTERATIONS, since)
             if event.get("entry") in entries and "message_id" not in event
         ]
     return sorted(life, key=lambda event: str(event.get("time", "")))
 
 
 def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each recipient in a message's life, its last event, with `state` added.
+    """For each recipient in a message's life, its last event, with `state`, `updated_time` and `reply`.
 
     The state is `queued`, `held`, or that of the end: `delivered`, `bounced`, `expired`, `purged` or
     `discarded`.
@@ -60,7 +68,16 @@ def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         kind = str(event.get("type"))
         state = _FINAL.get(kind) or ("held" if kind == "hold" else "queued")
-        states[entry] = {**before, **event, "state": state}
+        reply = " ".join(
+            str(event[key]) for key in ("reply_code", "reply_enhanced", "reply_text") if event.get(key)
+        )
+        states[entry] = {
+            **before,
+            **event,
+            "state": state,
+            "updated_time": event.get("time", ""),
+            "reply": reply or before.get("reply", ""),
+        }
     return [states[entry] for entry in sorted(states)]
 
 
@@ -85,11 +102,13 @@ def tail(directory: Path | str, count: int) -> list[dict[str, Any]]:
 
 
 def _with_any(
-    directory: Path | str, marks: tuple[bytes, ...], also: tuple[bytes, ...] = (b"",)
+    directory: Path | str, marks: tuple[bytes, ...], also: tuple[bytes, ...] = (b"",), since: float = 0.0
 ) -> Iterator[dict[str, Any]]:
-    """Events whose line holds one of `marks` and one of `also`."""
+    """Events whose line holds one of `marks` and one of `also`, in files written to after `since`."""
     for path in event_paths(Path(directory)):
         try:
+            if path.stat().st_mtime < since:
+                continue
             file = path.open("rb")
         except FileNotFoundError:  # it was closed under another name, or removed, since it was listed
             continue
