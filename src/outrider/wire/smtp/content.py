@@ -39,7 +39,7 @@ class ContentLimits(msgspec.Struct, frozen=True):
 
     Attributes:
         message_octets: Longest content, dots unstuffed or not (the wire form counts).
-        line_octets: Longest line without its line end.
+        line_octets: Longest line as it comes, without its line end; at least LINE_OCTETS of the scan.
         normalise: Turn bare CR and LF into CRLF and drop NUL instead of refusing the message.
     """
 
@@ -202,6 +202,9 @@ class ContentReader:
     def _take(self, block: bytes, found: int, *, stuffed: bool = True) -> None:
         if self.fault is not None:
             return
+        if found & LONG and longest_line(block) - 1 > self._limits.line_octets:
+            self._refuse(replies.LINE_TOO_LONG)  # as it came, because a part of it may have been judged so
+            return
         # A dot behind a bare LF at a block's border is content too; such a block may be clean in itself.
         literal_dot = stuffed and not self._after_crlf and block[:1] == b"."
         if found & (STRAY | NUL) or literal_dot:
@@ -213,9 +216,6 @@ class ContentReader:
             # A single dot is taken off by the receiver (RFC 5321 §4.5.2); say what it means in one way.
             block = _stuff(_unstuff(block))
             _, found = scan(block, True, True)
-        if found & LONG and longest_line(block) - 1 > self._limits.line_octets:
-            self._refuse(replies.LINE_TOO_LONG)
-            return
         self._size += len(block)
         if self._size > self._limits.message_octets:
             self._refuse(replies.MESSAGE_TOO_BIG)
