@@ -178,3 +178,11 @@ def test_rates(text: str, rate: Rate | None) -> None:
             parse_rate(text)
     else:
         assert parse_rate(text) == rate
+
+
+def test_permits_that_were_out_at_a_clean_stop_count_as_used_at_the_start() -> None:
+    before, after = Throttle(Rate(3, 10.0, 3)), Throttle(Rate(3, 10.0, 3))
+    before.take(3, 0.0)
+    after.restore(before.snapshot(1.0, 501.0), 100.0, 505.0)
+    assert after.available(109.9) == 0
+    assert after.available(111.0) >= 1

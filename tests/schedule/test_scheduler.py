@@ -592,3 +592,37 @@ def test_plan_touches_only_paths_with_news(monkeypatch: pytest.MonkeyPatch) -> N
             bench.want(opened[0].slot)
         served.append(count)
     assert served[0] == served[1] == served[2] <= 20
+
+
+def test_permits_of_adopted_entries_are_out() -> None:
+    bench = Bench(max_message_rate="1/60")
+    [entry] = bench.add()
+    bench.scheduler.adopt(1, 90, Path("smtp", "b", "a.test"), [entry], bench.now)
+    bench.add()
+    assert bench.want(90) == []
+    assert bench.scheduler.next_at() is None
+    bench.scheduler.settled(Settled(90, entry.entry, finished=True), bench.now, WALL + bench.now)
+    at = bench.scheduler.next_at()
+    assert at is not None
+    assert at - bench.now >= 60.0
+
+
+def test_permits_of_a_dead_worker_count_as_used_when_its_connections_are_gone() -> None:
+    bench = Bench(workers=2, max_message_rate="1/60", settle_seconds=1.0)
+    bench.add()
+    bench.open_one()
+    bench.plan(100.0)
+    bench.scheduler.worker_left(1, bench.now)
+    assert bench.opens(60.9) == []
+    assert len(bench.opens(0.2)) == 1
+
+
+def test_a_snapshot_carries_throttles_over_a_clean_start() -> None:
+    old, new = Bench(max_message_rate="1/60"), Bench(max_message_rate="1/60")
+    old.add()
+    old.finish(old.open_one())
+    new.scheduler.restore(old.scheduler.snapshot(old.now, WALL), new.now, WALL + 10.0)
+    assert list(new.scheduler.snapshot(new.now, WALL + 10.0)) == ["messages smtp/b/a.test"]
+    new.add()
+    assert new.opens(49.0) == []
+    assert len(new.opens(1.2)) == 1

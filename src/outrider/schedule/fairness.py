@@ -187,32 +187,54 @@ class _Level:
 
 
 class FairQueue:
-    """The due entries of one path."""
+    """The due entries of one path.
 
-    __slots__ = ("_normal", "_urgent", "size")
+    A queue of one, the most frequent length, is the entry itself without any ring.
+    """
+
+    __slots__ = ("_normal", "_only", "_urgent", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        self._normal = _Level()
+        self._only: Entry | None = None
+        self._normal: _Level | None = None
         self._urgent: _Level | None = None
 
     def _level(self, entry: Entry) -> _Level:
         if entry.priority <= 0:
+            if self._normal is None:
+                self._normal = _Level()
             return self._normal
         if self._urgent is None:
             self._urgent = _Level()
         return self._urgent
 
+    def _spread(self) -> None:
+        """Put the only entry into the rings, since more than one place is looked at."""
+        entry = self._only
+        if entry is not None:
+            self._only = None
+            self._insert(entry)
+
     def put(self, entry: Entry) -> None:
         """Add an entry behind those of its stream that were due before it."""
+        if not self.size:
+            self._only = entry
+        else:
+            if self._only is not None:
+                self._spread()
+            self._insert(entry)
+        self.size += 1
+
+    def _insert(self, entry: Entry) -> None:
         tenant, stream = self._level(entry).stream(entry)
         stream.line(entry).put(entry)
         tenant.size += 1
         stream.size += 1
-        self.size += 1
 
     def put_back(self, entries: Sequence[Entry]) -> None:
         """Put entries that were taken and not used at the head of their lines, in their order."""
+        self._spread()
         for entry in reversed(entries):
             tenant, stream = self._level(entry).stream(entry)
             line = stream.line(entry)
@@ -227,18 +249,29 @@ class FairQueue:
 
     def take(self, count: int, log: int) -> list[Entry]:
         """Remove and return up to `count` entries for a worker whose log is `log`."""
+        only = self._only
+        if only is not None:
+            if count <= 0:
+                return []
+            self._only = None
+            self.size = 0
+            return [only]
         out: list[Entry] = []
         if self._urgent is not None:
             self._urgent.take(out, count, log)
             if not self._urgent.tenants:
                 self._urgent = None
-        if len(out) < count:
+        if self._normal is not None and len(out) < count:
             self._normal.take(out, count - len(out), log)
         self.size -= len(out)
+        if not self.size:
+            self._normal = None
         return out
 
     def head(self) -> Entry | None:
         """The entry that stands next, or None."""
+        if self._only is not None:
+            return self._only
         for level in (self._urgent, self._normal):
             if level is not None and level.tenants:
                 line = self._first_stream(level).lines
@@ -248,6 +281,8 @@ class FairQueue:
 
     def weights(self) -> dict[int, int]:
         """How many entries each log has in the stream that is served next."""
+        if self._only is not None:
+            return {log_of(self._only.entry): 1}
         for level in (self._urgent, self._normal):
             if level is not None and level.tenants:
                 lines = self._first_stream(level).lines
@@ -256,12 +291,14 @@ class FairQueue:
 
     def waiting_of(self, entry: Entry) -> int:
         """How many entries of the same tenant, stream and priority wait."""
+        self._spread()
         level = self._normal if entry.priority <= 0 else self._urgent
         tenant = level.tenants.get(entry.tenant) if level else None
         stream = tenant.streams.get(entry.stream) if tenant else None
         return stream.size if stream else 0
 
     def __iter__(self) -> Iterator[Entry]:
+        self._spread()
         for level in (self._urgent, self._normal):
             if level is not None:
                 for tenant in level.tenants.values():
@@ -276,7 +313,7 @@ class FairQueue:
             gone = {entry.entry for entry in found}
             rest = [entry for entry in self if entry.entry not in gone]
             self.size = 0
-            self._normal = _Level()
+            self._normal = None
             self._urgent = None
             for entry in rest:
                 self.put(entry)

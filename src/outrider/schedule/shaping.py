@@ -72,6 +72,7 @@ class ShapingTable:
         self._overrides = [options.override[index] for index in order]
         self._domains = [override.domain for override in options.override if override.domain]
         self._cache: dict[Path, Shaping] = {}
+        self._rates: dict[str, Rate] = {}
 
     @staticmethod
     def _order(override: ShapingOverride) -> tuple[int, int, int]:
@@ -108,8 +109,8 @@ class ShapingTable:
             for name in override.model_fields_set - _SELECTORS:
                 values[name] = getattr(override, name)
                 origins[name] = override
-        # A subclass of the options would carry its selectors along.
-        options = self.options.default.model_copy(update=values)
+        # Laid over the default, not over an override, which would carry its selectors along.
+        options = self.options.default.model_copy(update=values) if values else self.options.default
         own = str(path)
 
         def key(field: str) -> str | None:
@@ -118,13 +119,21 @@ class ShapingTable:
 
         return Shaping(
             options=options,
-            message_rate=parse_rate(options.max_message_rate) if options.max_message_rate else None,
-            connection_rate=parse_rate(options.max_connection_rate) if options.max_connection_rate else None,
+            message_rate=self._rate(options.max_message_rate),
+            connection_rate=self._rate(options.max_connection_rate),
             message_key=f"messages {key('max_message_rate') or own}",
             connection_key=f"connections {key('max_connection_rate') or own}",
             pool_key=key("max_connections"),
             sources={name: self._label(override) for name, override in origins.items()},
         )
+
+    def _rate(self, text: str) -> Rate | None:
+        if not text:
+            return None
+        rate = self._rates.get(text)
+        if rate is None:
+            rate = self._rates[text] = parse_rate(text)
+        return rate
 
     @staticmethod
     def _label(override: ShapingOverride) -> str:
