@@ -16,7 +16,7 @@ Set = Annotated[
 
 _TEMPLATE = """\
 # Outrider. Every option, its meaning and its default: docs/reference/options.md. `outrider check-config`
-checks.
+# checks it.
 
 [server]
 hostname = "{hostname}"
