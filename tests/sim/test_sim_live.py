@@ -41,6 +41,10 @@ def test_what_is_wrong_is_seen(
     assert not result.complete
 
 
+def test_what_others_send_by_hand_is_not_ours() -> None:
+    assert account(FATES, {**SEEN, ("hand-1", "a@x.test"): (2, 0)}, 1) == account(FATES, SEEN, 1)
+
+
 def test_duplicates_are_counted_beyond_the_first() -> None:
     result = account(FATES, {**SEEN, ("r-1", "a@x.test"): (3, 0)}, 1)
     assert result.duplicates == 2

@@ -144,7 +144,7 @@ class Account:
         lost: Acknowledged and nowhere.
         duplicates: Received more often than once, each time beyond the first.
         intruders: Refused to the generator and received all the same.
-        strangers: Numbers received that the generator has never sent.
+        strangers: Numbers of our runs received that the generator has never sent.
     """
 
     acknowledged: int
@@ -182,7 +182,10 @@ def account(fates: Mapping[Key, Fate], seen: Mapping[Key, tuple[int, int]], queu
     delivered = sum(1 for key in acknowledged if seen.get(key, nothing)[0])
     bounced = sum(1 for key in acknowledged if not seen.get(key, nothing)[0] and seen.get(key, nothing)[1])
     missing = len(acknowledged) - delivered - bounced
-    taken = {key: count for key, (count, _) in seen.items() if count}
+    runs = {number.rpartition("-")[0] for number, _ in fates}
+    taken = {
+        key: count for key, (count, _) in seen.items() if count and key[0].rpartition("-")[0] in runs
+    }  # what somebody else sent by hand is not ours to account for
     return Account(
         acknowledged=len(acknowledged),
         unknown=sum(1 for fate in fates.values() if fate == "unknown"),
