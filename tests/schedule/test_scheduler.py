@@ -626,3 +626,16 @@ def test_a_snapshot_carries_throttles_over_a_clean_start() -> None:
     new.add()
     assert new.opens(49.0) == []
     assert len(new.opens(1.2)) == 1
+
+
+def test_a_turn_that_cannot_be_used_goes_to_the_next() -> None:
+    bench = Bench(outbound_connections=1)
+    bench.add("x.test")
+    opened = bench.open_one()
+    bench.finish(opened)
+    bench.add("a.test")
+    bench.add("b.test")
+    assert bench.plan() == []
+    bench.scheduler.suspend(site="a.test", reason="", actor="")
+    bench.close(opened.slot)
+    assert bench.open_one().path.site == "b.test"
