@@ -395,6 +395,16 @@ async def test_a_body_without_length_is_cut_off_too(start: Start) -> None:
     assert answer.fields["connection"] == "close"
 
 
+@pytest.mark.parametrize("kind", ["application/json", "message/rfc822"])
+async def test_an_endless_body_is_answered_before_its_end(start: Start, kind: str) -> None:
+    site = await start(message_octets=65_536)
+    query = "?from=shop@sender.example&to=alice@example.com"
+    head = HEAD.replace("application/json", kind).replace("/v1/messages", "/v1/messages" + query)
+    chunk = b"2000\r\n" + b" " * 0x1FFE + b"\r\n\r\n"
+    answer = await site.send(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 40)
+    assert answer.status == 413
+
+
 async def test_limits_of_smtp_hold_here(start: Start) -> None:
     site = await start(recipients=2, header_fields=50, mime_depth=3, hops=10, header_octets=4096)
     many = {**MESSAGE, "to": ["a@x.example", "b@x.example", "c@x.example"]}

@@ -146,6 +146,30 @@ async def test_rotation_keeps_every_event_once(
             last = line["id"]
 
 
+async def test_what_comes_while_files_change_goes_into_the_new_one(
+    open_writer: Open, make: Any, frames: Any, clock: FakeClock, tmp_path: Path
+) -> None:
+    writer = open_writer(rotate_seconds=60)
+    write_frame(writer, frames, make.stored(ALICE))
+    clock.advance(61)
+    late: list[Position] = []
+
+    class Late(OsFiles):
+        def rename(self, source: str, target: str) -> None:
+            if not late:
+                late.append(write_frame(writer, frames, make.finished(ALICE)))
+            super().rename(source, target)
+
+    writer._files = Late()
+    await writer.sync()
+    assert synced(writer) == Position(1, late[0].offset - 200)
+    assert types_of(tmp_path / "3-1.jsonl") == ["opened", "reception"]
+    assert types_of(tmp_path / "3.jsonl") == ["opened", "delivery"]
+    await writer.sync()
+    assert synced(writer) == late[0]
+    writer.close()
+
+
 async def test_an_old_file_is_closed(
     open_writer: Open, make: Any, frames: Any, clock: FakeClock, tmp_path: Path
 ) -> None:

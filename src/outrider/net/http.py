@@ -169,9 +169,8 @@ class _Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = (
-            self.cycle
-        )  # None before the first request, whatever its type says
+        # None before the first request, whatever uvicorn's type says.
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _set_deadline(self, seconds: float) -> None:
@@ -185,9 +184,8 @@ class _Protocol(HttpToolsProtocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if (
-            self._in_head and self._is_answering()
-        ):  # reading is paused meanwhile, so the client is not to blame
+        if self._in_head and self._is_answering():
+            # Reading is paused meanwhile, so the client is not to blame.
             self._set_deadline(self._limits.header_seconds)
         elif not self._has_begun:
             self.transport.close()  # nothing was asked, so nothing is answered
