@@ -194,8 +194,8 @@ class Sender(asyncio.Protocol):
         self.transport.write(b"\r\n".join(lines))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.state != "quit":
-            sys.exit(f"the sink closed a connection: {exc}")
+        if self.state == "body":
+            sys.stderr.write(f"bare: a message was lost with its connection: {exc}\n")
 
 
 class Forwarder:

@@ -80,40 +80,26 @@ class PssSampler:
 
 
 class Sink:
-    """Postfix's smtp-sink with its message counter read from its output."""
+    """Postfix's smtp-sink, which ends by itself after `count` messages."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, count: int) -> None:
         self.process = subprocess.Popen(
-            ["smtp-sink", "-c", "-u", "root", f"127.0.0.1:{port}", "1000"], stdout=subprocess.PIPE
+            ["smtp-sink", "-u", "root", "-M", str(count), f"127.0.0.1:{port}", "1000"],
+            stdout=subprocess.DEVNULL,
         )
-        self.messages = 0
-        self._reached = threading.Condition()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        descriptor = self.process.stdout.fileno()
-        tail = b""
-        while chunk := os.read(descriptor, 65536):
-            tail = (tail + chunk)[-80:]
-            counted = tail.rpartition(b"mesg=")[2]
-            digits = counted[: len(counted) - len(counted.lstrip(b"0123456789"))]
-            whole = digits and len(digits) < len(counted)
-            if whole:
-                with self._reached:
-                    self.messages = int(digits)
-                    self._reached.notify_all()
-
-    def wait_for(self, count: int, seconds: float) -> bool:
-        """Wait until `count` messages came; False when they did not in time."""
-        with self._reached:
-            return self._reached.wait_for(lambda: self.messages >= count, seconds)
+    def wait(self, seconds: float) -> bool:
+        """Wait until all messages came; False when they did not in time."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def stop(self) -> None:
+        """End it whether or not it is done."""
         self.process.kill()
         self.process.wait()
-        self._thread.join()
 
 
 def smtp_source(port: int, count: int, size: int, sessions: int, *, reuse: bool) -> subprocess.Popen[bytes]:

@@ -1,0 +1,287 @@
+"""Outrider, Postfix and the bare relay side by side in one run: CPU, rate, latency and memory for each message.
+
+Generator and receiver are Postfix's smtp-source and smtp-sink for all; rounds of the programs are interleaved and
+medians are given, because the machines are shared and noisy: the ratios are what counts. CPU is that of all the
+program's own processes, ended ones included; memory is the sum of their PSS.
+
+Usage: run.py [--quick] [--only PROGRAM,…] [--cases CASE,…] [--workers N,…] [--rounds N] [--output FILE]
+Writes bench/latest.json and prints a table; compares with the committed figures.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+from latency import Latency  # noqa: E402
+from processes import PssSampler, Sink, cpu_seconds, smtp_source, stop, wait_for_port  # noqa: E402
+from table import show  # noqa: E402
+
+OUTBOUND = 20
+INBOUND = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of load."""
+
+    name: str
+    size: int
+    reuse: bool
+    counts: dict[str, int]
+
+
+CASES = {
+    "2k-reused": Case("2k-reused", 2048, True, {"outrider": 20000, "bare": 20000, "postfix": 1500}),
+    "2k-single": Case("2k-single", 2048, False, {"outrider": 6000, "bare": 6000, "postfix": 1000}),
+    "50k-reused": Case("50k-reused", 51200, True, {"outrider": 5000, "bare": 5000, "postfix": 800}),
+}
+SINGLE_PER_CONNECTION = 1
+
+
+@dataclass
+class Row:
+    """Figures of one program in one case."""
+
+    program: str
+    case: str
+    workers: int
+    cpu_us: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    pss: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, object]:
+        return {
+            "program": self.program,
+            "case": self.case,
+            "workers": self.workers,
+            "cpu_us_per_message": round(statistics.median(self.cpu_us), 1),
+            "delivered_per_second": round(statistics.median(self.rate), 1),
+            "accept_p50_ms": round(statistics.median(self.p50), 2),
+            "accept_p99_ms": round(statistics.median(self.p99), 2),
+            "peak_pss_mib": round(max(self.pss), 1),
+            "rounds": len(self.cpu_us),
+        }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+OUTRIDER_TOML = """\
+[server]
+hostname = "bench.test"
+workers = {workers}
+state_directory = "state"
+
+[[listener]]
+name = "bench"
+port = {port}
+trusted_networks = ["127.0.0.0/8"]
+
+[listener.limits]
+connections_per_client = 1000
+
+[[net.routes]]
+domain = "*"
+hosts = ["127.0.0.1:{sink}"]
+name = "sink"
+
+[shaping.default]
+max_connections = {outbound}
+
+[delivery.defaults]
+max_deliveries_per_connection = {per_connection}
+
+[record]
+metrics_port = {metrics}
+log_level = "warning"
+"""
+
+
+@contextlib.contextmanager
+def outrider(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """Shipped defaults except listeners, routes and limits; gives its port and root process id."""
+    port = free_port()
+    per_connection = 10_000 if case.reuse else SINGLE_PER_CONNECTION
+    (folder / "outrider.toml").write_text(
+        OUTRIDER_TOML.format(
+            workers=workers,
+            port=port,
+            sink=sink,
+            outbound=OUTBOUND,
+            per_connection=per_connection,
+            metrics=free_port(),
+        )
+    )
+    command = [sys.executable, "-m", "outrider.cli.main", "serve", "-c", str(folder / "outrider.toml")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_for_port(port)
+        yield port, process.pid
+    finally:
+        stop(process)
+        sys.stderr.write((folder / "log").read_text()[-2000:] if process.returncode else "")
+
+
+@contextlib.contextmanager
+def bare(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """The floor: see bare.py."""
+    port = free_port()
+    per_connection = 0 if case.reuse else SINGLE_PER_CONNECTION
+    command = [
+        *(sys.executable, str(HERE / "bare.py"), str(port), str(sink), str(folder)),
+        *("--workers", str(workers), "--connections", str(OUTBOUND), "--per-connection", str(per_connection)),
+    ]
+    process = subprocess.Popen(command)
+    try:
+        wait_for_port(port)
+        yield port, process.pid
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def postfix_program(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:  # noqa: ARG001
+    """A real Postfix with its default durability, relaying everything to the sink."""
+    from tests.peers.postfix import postfix
+
+    more = (
+        f"default_destination_concurrency_limit = {OUTBOUND}\n"
+        f"initial_destination_concurrency = {OUTBOUND}\n"
+        f"smtpd_client_connection_count_limit = 0\ndefault_process_limit = {INBOUND}\n"
+        f"smtp_connection_cache_on_demand = {'yes' if case.reuse else 'no'}\n"
+    )
+    with postfix(relay_port=sink, more=more) as running:
+        master = int((running.folder / "queue" / "pid" / "master.pid").read_text())
+        yield running.port, master
+
+
+PROGRAMS = {"outrider": outrider, "bare": bare, "postfix": postfix_program}
+
+
+def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> None:
+    """One round of one program in one case."""
+    count = max(int(case.counts[program] * scale), 200)
+    sink_port = free_port()
+    with tempfile.TemporaryDirectory(prefix="outrider-bench-") as name:
+        probes = 40
+        sink = Sink(sink_port, count + probes)
+        try:
+            with PROGRAMS[program](case, workers, sink_port, Path(name)) as (port, root):
+                time.sleep(0.5)
+                cpu_before = cpu_seconds(root)
+                started = time.monotonic()
+                with PssSampler(root) as memory:
+                    source = smtp_source(port, count, case.size, INBOUND, reuse=case.reuse)
+                    latency = asyncio.run(Latency(port, case.size).measure(probes))
+                    source.wait()
+                    if not sink.wait(180):
+                        raise SystemExit(f"{program} {case.name}: not all of {count} messages came through")
+                    seconds = time.monotonic() - started
+                cpu = cpu_seconds(root) - cpu_before
+        finally:
+            sink.stop()
+    row.cpu_us.append(cpu / (count + probes) * 1e6)
+    row.rate.append((count + probes) / seconds)
+    row.p50.append(latency[len(latency) // 2] * 1000)
+    row.p99.append(latency[int(len(latency) * 0.99)] * 1000)
+    row.pss.append(memory.peak_kib / 1024)
+
+
+def ratios(rows: list[Row]) -> dict[str, float]:
+    """What the promises are about."""
+    cpu = {(row.program, row.case, row.workers): statistics.median(row.cpu_us) for row in rows}
+    rate = {(row.program, row.case, row.workers): statistics.median(row.rate) for row in rows}
+    found: dict[str, float] = {}
+    for (program, case, workers), figure in cpu.items():
+        if program != "outrider":
+            continue
+        floor = cpu.get(("bare", case, workers))
+        postfix_cpu = cpu.get(("postfix", case, 1))
+        postfix_rate = rate.get(("postfix", case, 1))
+        if floor:
+            found[f"{case} {workers} workers: cpu outrider / bare"] = round(figure / floor, 2)
+        if postfix_cpu and postfix_rate:
+            found[f"{case} {workers} workers: messages per cpu second outrider / postfix"] = round(
+                postfix_cpu / figure, 1
+            )
+            found[f"{case} {workers} workers: delivered rate outrider / postfix"] = round(
+                rate[program, case, workers] / postfix_rate, 1
+            )
+    return found
+
+
+def machine() -> dict[str, object]:
+    """What it ran on; interpreter and how it was built."""
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "unknown",
+    )
+    from outrider.wire.smtp import scan
+
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "optimised_build": "-fprofile" in (sysconfig.get_config_var("PGO_PROF_USE_FLAG") or "")
+        or "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
+        "python_flags": sysconfig.get_config_var("PY_CFLAGS"),
+        "scanner": getattr(scan, "IMPLEMENTATION", "unknown"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: under five minutes")
+    parser.add_argument("--only", default="outrider,bare,postfix")
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=HERE / "latest.json")
+    options = parser.parse_args()
+    rounds = options.rounds or (3 if options.quick else 5)
+    scale = 0.4 if options.quick else 1.0
+    rows: list[Row] = []
+    plan: list[tuple[str, Case, int, Row]] = []
+    for name in options.cases.split(","):
+        for program in options.only.split(","):
+            for workers in [1] if program == "postfix" else map(int, options.workers.split(",")):
+                row = Row(program, name, workers)
+                rows.append(row)
+                plan.append((program, CASES[name], workers, row))
+    print("Differs from the shipped defaults: listener, route to the sink, 20 outbound connections, log level.")
+    for number in range(rounds):
+        for program, case, workers, row in plan:
+            print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)
+            measure(program, case, workers, row, scale)
+    result = {"machine": machine(), "rows": [row.figures() for row in rows], "ratios": ratios(rows)}
+    previous = json.loads(options.output.read_text()) if options.output.exists() else None
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    show(result, previous)
+
+
+if __name__ == "__main__":
+    main()
