@@ -33,7 +33,7 @@ class Store:
         os.posix_fallocate(self.file, 0, 512 << 20)
         self.relay = relay
         self.loop = asyncio.get_running_loop()
-        self.waiting: list[tuple["Receiver", bytes, bytes]] = []
+        self.waiting: list[tuple[Receiver, bytes, bytes]] = []
         self.finished: list[bytes] = []
         self.busy = False
         self.jobs: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
@@ -231,7 +231,9 @@ class Forwarder:
 
 async def worker(options: argparse.Namespace, number: int) -> None:
     loop = asyncio.get_running_loop()
-    relay = Forwarder(("127.0.0.1", options.sink), options.connections // options.workers, options.per_connection)
+    relay = Forwarder(
+        ("127.0.0.1", options.sink), options.connections // options.workers, options.per_connection
+    )
     relay.store = Receiver.store = Store(Path(options.directory) / f"journal-{number}", relay)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -27,7 +27,11 @@ class Latency:
         await reader.readline()
         waits = []
         for _ in range(count):
-            for command in (b"MAIL FROM:<probe@source.test>\r\n", b"RCPT TO:<probe@sink.test>\r\n", b"DATA\r\n"):
+            for command in (
+                b"MAIL FROM:<probe@source.test>\r\n",
+                b"RCPT TO:<probe@sink.test>\r\n",
+                b"DATA\r\n",
+            ):
                 writer.write(command)
                 await reader.readline()
             started = time.perf_counter()

@@ -236,7 +236,11 @@ def ratios(rows: list[Row]) -> dict[str, float]:
 def machine() -> dict[str, object]:
     """What it ran on; interpreter and how it was built."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         "unknown",
     )
     from outrider.wire.smtp import scan
@@ -254,7 +258,9 @@ def machine() -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: under five minutes")
     parser.add_argument("--only", default="outrider,bare,postfix")
     parser.add_argument("--cases", default=",".join(CASES))
@@ -272,7 +278,9 @@ def main() -> None:
                 row = Row(program, name, workers)
                 rows.append(row)
                 plan.append((program, CASES[name], workers, row))
-    print("Differs from the shipped defaults: listener, route to the sink, 20 outbound connections, log level.")
+    print(
+        "Differs from the shipped defaults: listener, route to the sink, 20 outbound connections, log level."
+    )
     for number in range(rounds):
         for program, case, workers, row in plan:
             print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)

@@ -11,10 +11,14 @@ MOVED = 0.15
 
 def show(result: dict[str, Any], previous: dict[str, Any] | None) -> None:
     console = Console()
-    table = Table(title=f"{result['machine']['cpu']}, Python {result['machine']['python']}", title_justify="left")
+    table = Table(
+        title=f"{result['machine']['cpu']}, Python {result['machine']['python']}", title_justify="left"
+    )
     columns = list(result["rows"][0])
     for column in columns:
-        table.add_column(column.replace("_", " "), justify="left" if column in {"program", "case"} else "right")
+        table.add_column(
+            column.replace("_", " "), justify="left" if column in {"program", "case"} else "right"
+        )
     for row in result["rows"]:
         table.add_row(*(str(row[column]) for column in columns))
     console.print(table)

@@ -30,8 +30,10 @@ from outrider.model.dispatch import (
 from outrider.model.route import RouteFailure
 from outrider.net.mx import MxResolver
 from outrider.net.resolver import DnsResolver
+from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.recover import recover
+from outrider.record.writer import EventWriter
 from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
 from outrider.server.dispatcher import Dispatcher
@@ -41,15 +43,19 @@ from outrider.server.link import Link
 from outrider.server.measures import Measures
 from outrider.server.queue_operations import QueueOperations
 from outrider.server.requests import RequestServer
+from outrider.server.throttles import Throttles
+from outrider.spool.admin import QueueAdmin
 from outrider.spool.index import Index
 from outrider.spool.reader import FrameReader
+from outrider.spool.reclaim import Reclaimer
 from outrider.spool.replay import Replayed
-from outrider.spool.writer import LogWriter
+from outrider.spool.writer import LogWriter, Synced
 
 LOCK_POLL_SECONDS = 0.05
 # chosen: a process's end frees its lock within milliseconds of closing its link
 FILL_SECONDS = 0.5
 # chosen: entries come back `horizon_seconds` before they are due, so this is never late
+NO_POSITION = Position(0, 0)
 BLOCKED_SECONDS = 0.05
 # chosen: while due entries wait on disk for room; a window of 2,000 lasts longer at 10,000 messages a second
 RESOLVES_MAX = 256
@@ -82,7 +88,17 @@ class DispatchProcess:
         self._index = Index.open(
             self._files, str(settings.server.spool_directory), settings.spool, birth.clock, birth.log
         )
-        self._writer = LogWriter(self._index.directory, settings.spool, birth.clock, birth.log, None)
+        self._writer = LogWriter(
+            self._index.directory, settings.spool, birth.clock, birth.log, self._own_synced
+        )
+        self._events = EventWriter(
+            self._files,
+            settings.server.events_directory,
+            self._writer.number,
+            settings.record,
+            birth.clock,
+            birth.log,
+        )
         shaping = ShapingTable(settings.shaping)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
         resolver = DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits)
@@ -96,6 +112,7 @@ class DispatchProcess:
             ],
             smtp_port=settings.shaping.default.smtp_port,
         )
+        self._measures = Measures(settings.record, birth.name, birth.clock, self._set_gauges)
         self._resolving: set[str] = set()
         self._to_resolve: deque[str] = deque()
         self._is_woken = False
@@ -103,7 +120,10 @@ class DispatchProcess:
         self._tasks: asyncio.TaskGroup
         self._links: dict[Link[ToDispatcher], _Worker] = {}
         self._expected: set[int] = set()
-        had_predecessor = bool(self._index.positions()) or self._index.rebuilt
+        throttles = Throttles(settings.server.state_directory / "throttles", birth.clock)
+        remembered = throttles.take()
+        is_unclean = remembered is None and bool(self._index.directory.logs()[1:])
+        self._throttles = throttles
         self.dispatcher = Dispatcher(
             self._index,
             shaping,
@@ -113,10 +133,12 @@ class DispatchProcess:
             rng,
             self._resolve,
             self._wake,
-            started_at=birth.clock.now() if had_predecessor else None,
+            started_at=birth.clock.now() if is_unclean else None,
             first_slot=int(birth.clock.wall() * 1000) << 20,
         )
-        self._measures = Measures(settings.record, birth.name, birth.clock, self._set_gauges)
+        if remembered is not None:
+            self.dispatcher.scheduler.restore(remembered, birth.clock.now(), birth.clock.wall())
+        self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
 
     def _set_gauges(self, metrics: Metrics) -> None:
         counts = self._index.counts()
@@ -124,6 +146,14 @@ class DispatchProcess:
         metrics.cell("outrider_queue_messages", "held").value = counts.held
         metrics.cell("outrider_queue_messages", "stored").value = counts.alive - counts.resident - counts.held
         metrics.cell("outrider_connections", "outbound").value = self.dispatcher.scheduler.connections()
+
+    def _own_synced(self, position: Position, batch: Sequence[Synced]) -> None:
+        """Administrators' changes and copies are durable in the dispatcher's own log."""
+        redactor = self._events.redactor
+        events = [event for changes, ref in batch for event in events_of(ref, changes, redactor)]
+        self._events.write_batch(position, events)
+        self._measures.count(events)
+        self._index.advance(self._writer.number, position, self._events.synced_position or NO_POSITION)
 
     # planning
 
@@ -299,6 +329,9 @@ class DispatchProcess:
             await asyncio.sleep(seconds)
             try:
                 await self._index.checkpoint()
+                reclaimed = await self._reclaimer.run()
+                if any(reclaimed):
+                    self._log.info("spool.reclaimed", **reclaimed._asdict())
             except SpoolError as error:
                 self._log.error("dispatcher.checkpoint_failed", error=error.message)
 
@@ -308,18 +341,20 @@ class DispatchProcess:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self._start()
-            operations = QueueOperations(self.dispatcher, self._index, self._writer, self._clock)
+            admin = QueueAdmin(self._index, self._writer, self._clock, self.dispatcher.take)
+            operations = QueueOperations(self.dispatcher, self._index, admin, self._clock)
             requests = RequestServer(operations.operations())
             path = sockets / "dispatcher.sock"
             path.unlink(missing_ok=True)
-            admin = sockets / "queue.sock"
-            admin.unlink(missing_ok=True)
+            questions = sockets / "queue.sock"
+            questions.unlink(missing_ok=True)
             link_server = await self._loop.create_unix_server(self._linked, str(path))
-            admin_server = await asyncio.start_unix_server(requests.serve, str(admin))
+            admin_server = await asyncio.start_unix_server(requests.serve, str(questions))
             background = [
                 tasks.create_task(self._await_expected()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),
+                tasks.create_task(self._events.run()),
                 tasks.create_task(self._measures.send_to(sockets)),
             ]
             self._life.ready()
@@ -330,7 +365,9 @@ class DispatchProcess:
                 task.cancel()
             for link in list(self._links):
                 link.close()
+        self._throttles.keep(self.dispatcher.scheduler.snapshot(self._clock.now(), self._clock.wall()))
         await self._writer.close()
+        self._events.close()
         await self._index.close()
 
 

@@ -272,6 +272,19 @@ class Dispatcher:
         self._next_settler += 1
         return list(self.workers.values())[self._next_settler % len(self.workers)]
 
+    def take(self, number: int) -> bool:
+        """Make sure that a resident entry cannot be granted; False when a worker has it."""
+        if self.scheduler.is_granted(number):
+            return False
+        if not self.scheduler.remove((number,)):
+            entry = self.index.get(number)
+            waiting = self._waiting.get(entry.routing_domain) if entry is not None else None
+            if waiting is not None:
+                kept = [each for each in waiting if each.entry != number]
+                self._waiting_count -= len(waiting) - len(kept)
+                waiting[:] = kept
+        return True
+
     # time
 
     def plan(self) -> None:

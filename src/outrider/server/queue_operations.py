@@ -7,10 +7,12 @@ from outrider.base.clock import Clock, format_utc
 from outrider.model.changes import Entry
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.requests import Operation
+from outrider.spool.admin import QueueAdmin
 from outrider.spool.filters import QueueFilter
 from outrider.spool.index import Index
-from outrider.spool.writer import LogWriter
 
+ACTOR = "operator"
+# the control socket's mode lets only the server's own user in; names come with roles
 BUSIEST = 20
 # chosen: what fits on a screen
 
@@ -18,10 +20,10 @@ BUSIEST = 20
 class QueueOperations:
     """See the module."""
 
-    def __init__(self, dispatcher: Dispatcher, index: Index, writer: LogWriter, clock: Clock) -> None:
+    def __init__(self, dispatcher: Dispatcher, index: Index, admin: QueueAdmin, clock: Clock) -> None:
         self._dispatcher = dispatcher
         self._index = index
-        self._writer = writer
+        self._admin = admin
         self._clock = clock
 
     def operations(self) -> dict[str, Operation]:
@@ -30,6 +32,11 @@ class QueueOperations:
             "status": self.status,
             "queue.select": self.select,
             "queue.count": self.count,
+            "queue.hold": self.hold,
+            "queue.release": self.release,
+            "queue.retry": self.retry,
+            "queue.purge": self.purge,
+            "queue.move": self.move,
         }
 
     async def status(self) -> dict[str, Any]:
@@ -74,6 +81,35 @@ class QueueOperations:
     async def count(self, **criteria: Any) -> int:
         """How many match."""
         return await self._index.count(self._filter(criteria))
+
+    async def hold(self, reason: str = "", actor: str = ACTOR, **criteria: Any) -> dict[str, int]:
+        """Put on hold."""
+        return (await self._admin.hold(self._filter(criteria), actor, reason))._asdict()
+
+    async def release(self, reason: str = "", actor: str = ACTOR, **criteria: Any) -> dict[str, int]:  # noqa: ARG002 - as the others
+        """Release from hold."""
+        return (await self._admin.release(self._filter(criteria), actor))._asdict()
+
+    async def retry(self, reason: str = "", actor: str = ACTOR, **criteria: Any) -> dict[str, int]:  # noqa: ARG002 - as the others
+        """Make due now."""
+        return (await self._admin.retry(self._filter(criteria), actor))._asdict()
+
+    async def purge(self, reason: str = "", actor: str = ACTOR, **criteria: Any) -> dict[str, int]:
+        """Remove for good."""
+        return (await self._admin.purge(self._filter(criteria), actor, reason))._asdict()
+
+    async def move(
+        self,
+        to_domain: str | None = None,
+        to_binding: str | None = None,
+        reason: str = "",  # noqa: ARG002 - as the others
+        actor: str = ACTOR,
+        **criteria: Any,
+    ) -> dict[str, int]:
+        """Give another routing domain or binding."""
+        chosen = self._filter(criteria)
+        result = await self._admin.move(chosen, actor, binding=to_binding, routing_domain=to_domain)
+        return result._asdict()
 
     def _filter(self, criteria: dict[str, Any]) -> QueueFilter:
         """The filter that a command's options describe.
