@@ -1,8 +1,8 @@
-"""Outrider, Postfix and the bare relay side by side in one run: CPU, rate, latency and memory for each message.
+"""Outrider, Postfix and the bare relay side by side in one run: CPU, rate, latency and memory per message.
 
-Generator and receiver are Postfix's smtp-source and smtp-sink for all; rounds of the programs are interleaved and
-medians are given, because the machines are shared and noisy: the ratios are what counts. CPU is that of all the
-program's own processes, ended ones included; memory is the sum of their PSS.
+Generator and receiver are Postfix's smtp-source and smtp-sink for all; rounds of the programs are interleaved
+and medians are given, because the machines are shared and noisy: the ratios are what counts. CPU is that of
+all the program's own processes, ended ones included; memory is the sum of their PSS.
 
 Usage: run.py [--quick] [--only PROGRAM,…] [--cases CASE,…] [--workers N,…] [--rounds N] [--output FILE]
 Writes bench/latest.json and prints a table; compares with the committed figures.
@@ -110,7 +110,7 @@ name = "sink"
 [shaping.default]
 max_connections = {outbound}
 
-[delivery.defaults]
+[delivery.default]
 max_deliveries_per_connection = {per_connection}
 
 [record]
@@ -253,7 +253,7 @@ def machine() -> dict[str, object]:
         "optimised_build": "-fprofile" in (sysconfig.get_config_var("PGO_PROF_USE_FLAG") or "")
         or "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
         "python_flags": sysconfig.get_config_var("PY_CFLAGS"),
-        "scanner": getattr(scan, "IMPLEMENTATION", "unknown"),
+        "scanner": "python" if scan.scan is scan.scan_pure else "c",
     }
 
 

@@ -355,7 +355,7 @@ class World:
     async def running(self, *, guard: Guard | None = None, **options: Any) -> AsyncIterator[SmtpDeliverer]:
         """A deliverer at work; at the end it is shut down and nothing may be left."""
         deliverer = SmtpDeliverer(
-            DeliveryTable(defaults=DeliveryOptions(**options)),
+            DeliveryTable(default=DeliveryOptions(**options)),
             hostname="me.test",
             source=self,
             guard=guard or PassthroughGuard(),

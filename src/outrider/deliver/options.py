@@ -1,6 +1,6 @@
 """Options of delivery, per path.
 
-A `DeliveryTable` has defaults and overrides; an override names a site by pattern and sets only what differs.
+A `DeliveryTable` has a default and overrides; an override names a site by pattern and sets only what differs.
 `for_path` merges them, least specific first: `*`, then `*.suffix` from the shorter to the longer, then the
 exact site; among equals one that also names the binding comes after one that does not, then the order of the
 file.
@@ -37,13 +37,6 @@ class DeliveryOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    smtp_port: int = Field(
-        default=25,
-        description="TCP port of the exchangers.",
-        ge=1,
-        le=65535,
-        json_schema_extra={"source": "RFC 5321 §4.5.4.2"},
-    )
     tls: Literal["opportunistic", "required", "off"] = Field(
         default="opportunistic",
         description="STARTTLS: use it where offered and go on in clear text where it fails; require it with "
@@ -231,21 +224,21 @@ class DeliveryOverride(DeliveryOptions):
 
 
 class DeliveryTable(BaseModel):
-    """Defaults and overrides; see the module."""
+    """Default and overrides; see the module."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    defaults: DeliveryOptions = Field(default=DeliveryOptions(), description="For every path.")
-    overrides: tuple[DeliveryOverride, ...] = Field(default=(), description="What differs for some paths.")
+    default: DeliveryOptions = Field(default=DeliveryOptions(), description="For every path.")
+    override: tuple[DeliveryOverride, ...] = Field(default=(), description="What differs for some paths.")
 
     _cached: dict[tuple[str, str], DeliveryOptions] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _each_valid(self) -> "DeliveryTable":
         # every set of overrides that can meet on a path does so on one of these
-        sites = {override.site.replace("*", "any", 1) for override in self.overrides}
+        sites = {override.site.replace("*", "any", 1) for override in self.override}
         for site in sorted(sites):
-            for binding in sorted({override.binding for override in self.overrides} | {"*"}):
+            for binding in sorted({override.binding for override in self.override} | {"*"}):
                 self._resolve(site, binding)
         return self
 
@@ -261,10 +254,10 @@ class DeliveryTable(BaseModel):
         return options
 
     def _resolve(self, site: str, binding: str) -> DeliveryOptions:
-        matching = [override for override in self.overrides if override.matches(site, binding)]
+        matching = [override for override in self.override if override.matches(site, binding)]
         if not matching:
-            return self.defaults
-        values = self.defaults.model_dump()
+            return self.default
+        values = self.default.model_dump()
         for override in sorted(matching, key=lambda override: override.rank):
             for name in override.model_fields_set - {"site", "binding"}:
                 values[name] = getattr(override, name)

@@ -104,8 +104,7 @@ max_retry_interval_seconds = 4
 site = "*.bigmail.test"
 max_connections = 16
 
-[delivery.defaults]
-smtp_port = {exchanger_port}
+[delivery.default]
 max_deliveries_per_connection = 100
 
 [record]
