@@ -1,8 +1,8 @@
 """The floor to compare with: a journal relay without policy, queue or limits, in asyncio and uvloop.
 
-Append each message to one file, one fdatasync for all that arrived meanwhile, then the 250, then forward over a fixed
-number of connections, then a done record with the next commit. No time-outs, retries, DNS, addresses or checks: it is
-not a mail server, it is what any durable relay in this language has to do at least.
+Append each message to one file, one fdatasync for all that arrived meanwhile, then the 250, then forward over
+a fixed number of connections, then a done record with the next commit. No time-outs, retries, DNS, addresses
+or checks: it is not a mail server, it is what any durable relay in this language has to do at least.
 
 Usage: bare.py LISTEN_PORT SINK_PORT DIRECTORY [--workers N] [--connections N] [--per-connection N]
 """

@@ -1,7 +1,7 @@
 """CPU and memory of a program's whole process tree, and the tools that load it.
 
-CPU: user and system time of every process of the tree, those that have ended included (a parent's `cutime` holds them).
-Memory: the sum of PSS, sampled. Source: proc(5).
+CPU: user and system time of every process of the tree, those that have ended included (a parent's `cutime`
+holds them). Memory: the sum of PSS, sampled. Source: proc(5).
 """
 
 import os

@@ -157,7 +157,8 @@ app.command("hold")(
     _command(
         "queue.hold",
         "Held",
-        "Put entries on hold.\n\nExamples:\n  outrider queue hold --domain example.test --reason 'blocked' --yes",
+        "Put entries on hold.\n\nExamples:\n"
+        "  outrider queue hold --domain example.test --reason 'blocked' --yes",
     )
 )
 app.command("release")(
@@ -178,8 +179,9 @@ app.command("purge")(
     _command(
         "queue.purge",
         "Purged",
-        "Remove entries without a report to the sender; each purge is an event with its reason.\n\nExamples:\n"
-        "  outrider queue purge --tenant shop --dry-run\n  outrider queue purge --id 01k9q4m2x7f3a8w0z1 --yes",
+        "Remove entries without a report to the sender; each purge is an event with its reason.\n\n"
+        "Examples:\n  outrider queue purge --tenant shop --dry-run\n"
+        "  outrider queue purge --id 01k9q4m2x7f3a8w0z1 --yes",
     )
 )
 

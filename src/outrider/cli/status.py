@@ -20,7 +20,8 @@ def status(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None
     queue = answer["queue"]
     say(f"Up {timedelta(seconds=int(answer['up_seconds']))}, {len(answer['workers'])} workers.")
     say(
-        f"Queued {queue['alive']} (held {queue['held']}, in memory {queue['resident']}, granted {queue['granted']})."
+        f"Queued {queue['alive']} (held {queue['held']}, in memory {queue['resident']}, "
+        f"granted {queue['granted']})."
     )
     if answer["paths"]:
         print_table(

@@ -104,7 +104,7 @@ class _Transaction(NamedTuple):
 class _Injection:
     """The handlers and what they share."""
 
-    def __init__(  # noqa: PLR0917 - what build_app has
+    def __init__(
         self,
         options: HttpOptions,
         hostname: str,

@@ -26,7 +26,8 @@ class ServerOptions(BaseModel):
     )
     state_directory: Path = Field(
         Path("outrider-state"),
-        description="Holds the spool, the events and the control database. Relative to the configuration file.",
+        description="Holds the spool, the events and the control database. "
+        "Relative to the configuration file.",
     )
     run_directory: Path | None = Field(
         None,
@@ -60,15 +61,15 @@ class ServerOptions(BaseModel):
     memory_limit_bytes: int = Field(
         1024 * 1024 * 1024,
         ge=64 * 1024 * 1024,
-        description="Resident memory of one worker above which new mail is refused with 452 (HTTP: 503) until it "
-        "is below nine tenths of it.",
+        description="Resident memory of one worker above which new mail is refused with 452 (HTTP: 503) "
+        "until it is below nine tenths of it.",
         json_schema_extra={"unit": "octets", "source": "chosen, about ten times a busy worker"},
     )
     content_cache_bytes: int = Field(
         64 * 1024 * 1024,
         ge=0,
-        description="Content that a worker keeps in memory for delivery after accepting it; beyond it content is "
-        "read from the log again.",
+        description="Content that a worker keeps in memory for delivery after accepting it; beyond it "
+        "content is read from the log again.",
         json_schema_extra={"unit": "octets", "source": "chosen: 1,000 messages of 64 KiB"},
     )
     users_file: Path | None = Field(

@@ -1,7 +1,7 @@
 """The throttles' state over a clean stop, so that a restart neither forgets nor doubles what was sent.
 
-Written only by a dispatcher that stopped in order, read and removed by the next one: a file that is missing means
-that nobody knows what was sent last, and the throttles start without tokens.
+Written only by a dispatcher that stopped in order, read and removed by the next one: a file that is missing
+means that nobody knows what was sent last, and the throttles start without tokens.
 """
 
 from pathlib import Path
