@@ -180,10 +180,12 @@ class EmbeddedEngine:
 
     async def count(self, chosen: QueueFilter) -> int:
         """See `Engine`."""
+        self._expire()
         return await self.index.count(chosen)
 
     async def list(self, chosen: QueueFilter, limit: int, after: int = -1) -> Sequence[Entry]:
         """See `Engine`."""
+        self._expire()
         return await self.index.select(chosen, limit, after)
 
     async def hold(

@@ -208,7 +208,7 @@ class Index:
             attempts=max(entry.attempts, settled.attempts),
             due_time=settled.due_time,
             delay_notified=entry.delay_notified or settled.delay_notified,
-            held=settled.held,
+            held=settled.held or entry.held,
         )
         self.table.replace(entry, new)
         return new
@@ -384,6 +384,7 @@ class Index:
         Each call looks at a bounded number of keys and goes on where the last one stopped.
         """
         async with self._lock:
+            await self._settle_strays()
             table = self.table
             table.wake(before_time)
             loaded: list[Entry] = []

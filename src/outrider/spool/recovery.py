@@ -84,7 +84,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     administrative: bool
 
 
-_states_decoder = msgspec.msgpack.Decoder(list[State])
+_stored_decoder = msgspec.msgpack.Decoder(tuple[list[State], int])
 
 
 def state_of(change: Retried | Altered) -> State:
@@ -144,18 +144,28 @@ class Recovery:
         """The entry is finished."""
         self.finished.add(entry)
         self.early.pop(entry, None)
+        self._administered.pop(entry, None)
 
     def wait(self, entry: int, state: State) -> None:
         """Remember a state for an entry that was not created yet."""
         self.early.setdefault(entry, []).append(state)
 
     def stored(self) -> list[tuple[int, bytes]]:
-        """Early states as they are stored."""
-        return [(entry, encode(states)) for entry, states in self.early.items()]
+        """Early states, and versions that administrators made, as they are stored."""
+        administered = self._administered
+        return [
+            (entry, encode((self.early.get(entry, ()), administered.get(entry, -1))))
+            for entry in self.early.keys() | administered.keys()
+        ]
 
     def load(self, early: Iterable[tuple[int, bytes]]) -> None:
         """Take early states that were stored."""
-        self.early = {entry: _states_decoder.decode(states) for entry, states in early}
+        for entry, octets in early:
+            states, administered = _stored_decoder.decode(octets)
+            if states:
+                self.early[entry] = states
+            if administered >= 0:
+                self._administered[entry] = administered
 
     def merge(self, entry: Entry, state: State) -> Entry:
         """`entry` after `state`, whichever of the two is newer.

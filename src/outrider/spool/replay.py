@@ -90,7 +90,7 @@ def settled_state(settled: Settled) -> State:
         settled.due_time,
         settled.attempts,
         settled.delay_notified,
-        settled.held,
+        settled.held or None,
         None,
         None,
         True,

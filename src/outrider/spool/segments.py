@@ -126,7 +126,11 @@ class SegmentWriter:
             if lock is None:
                 raise SpoolError(f"log {log_number} is being written by another process", log=log_number)
             self._lock = lock
-            self._current = self._make(segment_octets)
+            try:
+                self._current = self._make(segment_octets)
+            except OSError:
+                self._files.close(lock)
+                raise
         except OSError as error:
             raise SpoolError(f"log {log_number} cannot be opened: {error}", log=log_number) from error
 
@@ -147,7 +151,6 @@ class SegmentWriter:
         Raises:
             OSError: It cannot be made; its number is not used again.
         """
-        self.grows = False
         number = self._next_number
         self._next_number += 1
         path = self._directory.segment_path(self.log_number, number)
@@ -180,6 +183,7 @@ class SegmentWriter:
         try:
             self._ahead = self._make(self._segment_octets)
         except OSError as error:
+            self.grows = False
             self._not_before_at = now + PREPARE_PAUSE_SECONDS
             self._fail("spool.segment_not_made", error)
             return False
@@ -197,6 +201,7 @@ class SegmentWriter:
             try:
                 segment = self._segment_for(payloads[first])
             except OSError as error:  # nothing was written, so the current segment stays good
+                self.grows = False
                 self._fail("spool.segment_not_made", error)
                 return refs, error
             try:
@@ -286,6 +291,7 @@ class SegmentWriter:
             new, self._ahead = self._ahead or self._make(self._segment_octets), None
             self._current = new
         except OSError as error:
+            self.grows = False
             self._fail("spool.segment_not_made", error)
             return
         try:
