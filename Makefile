@@ -20,13 +20,14 @@ JOBS ?= 2
 help: ## What can be made here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.ready: requirements-dev.txt pyproject.toml
+$(VENV)/.ready: requirements-dev.txt pyproject.toml src/outrider/wire/smtp/_scan.c
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "needs python3.11 with venv (Debian: apt-get install python3-venv)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV)"
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python tools/build_scan.py
 	@touch $@
 
 .PHONY: run
@@ -59,7 +60,7 @@ all: check test ## What must pass before a change is handed in
 
 .PHONY: bench
 bench: $(VENV)/.ready ## Speed and size beside Postfix and a bare relay; QUICK=1 takes under five minutes
-	@$(BIN)/python -m bench.run $(if $(QUICK),--quick)
+	@$(BIN)/python bench/run.py $(if $(QUICK),--quick)
 
 .PHONY: kill
 kill: $(VENV)/.ready ## Kill processes at random under load, ROUNDS times, and account for every message

@@ -5,6 +5,8 @@ configuration.
 """
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -19,12 +21,28 @@ EX_CONFIG = 78
 
 app = typer.Typer(
     name="outrider",
-    help="An outbound messaging server. `outrider init` writes a configuration, `outrider serve` runs it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"outrider {version('outrider')}")
+        raise typer.Exit
+
+
+@app.callback()
+def outrider(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """An outbound messaging server. `outrider init` writes a configuration, `outrider serve` runs it."""
+
+
 app.command("init")(serve.init)
 app.command("serve")(serve.serve)
 app.command("check-config")(serve.check_config)

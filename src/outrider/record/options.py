@@ -12,11 +12,6 @@ class RecordOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    directory: str = Field(
-        "events",
-        description="Directory of the event files; relative to the state directory.",
-        json_schema_extra={"source": "chosen, because it says what is in it"},
-    )
     redaction: Profile = Field(
         Profile.DOMAIN,
         description="What events and logs show of an address: `full`, `domain` (`*@example.com`) or `none`.",

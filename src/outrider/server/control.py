@@ -5,6 +5,7 @@ What it knows of the queue it asks the dispatcher; it touches no mail itself.
 
 import asyncio
 import os
+import socket
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from outrider.base.clock import format_utc
 from outrider.net.http import HttpLimits, HttpServer
 from outrider.net.listen import open_listener
 from outrider.record.exposition import metrics_app
+from outrider.record.options import RecordOptions
 from outrider.record.recover import expire
 from outrider.server.faults import files_of
 from outrider.server.lifecycle import Birth, Lifecycle
@@ -81,11 +83,6 @@ class Control:
         requests = RequestServer({**operations, "status": self.status})
         path = self._sockets / "control.sock"
         path.unlink(missing_ok=True)
-        metrics = open_listener(
-            f"{settings.record.metrics_address}:{settings.record.metrics_port}",
-            option="record.metrics_port",
-            reuse_port=False,
-        )
         http = HttpServer(
             metrics_app(self._summed.collection.render), HttpLimits(), self._birth.clock, self._birth.log
         )
@@ -94,7 +91,8 @@ class Control:
         async with asyncio.TaskGroup() as tasks:
             server = await asyncio.start_unix_server(requests.serve, str(path))
             path.chmod(SOCKET_MODE)
-            await http.start([metrics])
+            if settings.record.metrics_port:
+                await http.start([_metrics_socket(settings.record)])
             background = [
                 tasks.create_task(self._age_events()),
                 tasks.create_task(
@@ -107,6 +105,12 @@ class Control:
             await http.close(1.0)
             for task in background:
                 task.cancel()
+
+
+def _metrics_socket(options: RecordOptions) -> socket.socket:
+    address = options.metrics_address
+    host = f"[{address}]" if ":" in address else address
+    return open_listener(f"{host}:{options.metrics_port}", option="record.metrics_port", reuse_port=False)
 
 
 async def run_control(birth: Birth, life: Lifecycle) -> None:

@@ -26,6 +26,8 @@ from outrider.spool.spans import CHANGES
 
 SLICE = 500  # chosen: one frame of some 40 KiB, a few milliseconds
 PURGED = Reply(554, "5.7.0", ("Purged from the queue by an administrator",))
+# RFC 3463 §3.8, X.7.0: a policy decision of people, not of a program
+# RFC 3463 §3.8: other security or policy status
 _NOBODY = Address("unknown", "invalid")  # RFC 2606 §2; stands in where the frame cannot be read any more
 
 Take = Callable[[int], bool]
