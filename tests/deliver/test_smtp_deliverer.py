@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from outrider.classify.verdict import classify
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Batch, Close
 from outrider.model.flow import Content, Phase, Traits
@@ -44,6 +45,18 @@ async def test_an_outcome_says_where_it_comes_from(world: "World") -> None:
     assert outcome.source == "127.0.0.1"
     assert outcome.tls is None
     assert outcome.seconds >= 0
+
+
+@pytest.mark.parametrize(("features", "dsn"), [(("PIPELINING",), False), (("PIPELINING", "DSN"), True)])
+async def test_an_outcome_says_whether_the_host_offers_reports(
+    world: "World", features: tuple[str, ...], dsn: bool
+) -> None:
+    peer = await world.peer(features=features)
+    async with world.running() as deliverer:
+        world.open_slot(deliverer, [peer], *world.message())
+        await world.report.until(lambda: world.report.outcomes)
+    [[outcome]] = world.report.outcomes.values()
+    assert outcome.dsn is dsn
 
 
 async def test_recipients_of_one_message_share_a_transaction(world: "World") -> None:
@@ -554,6 +567,9 @@ async def test_shutdown_breaks_off_at_its_deadline(world: "World", verb: str, ph
         assert world.report.back == [entries[0].entry]
     else:
         assert world.report.codes() == {entries[0].entry: (451, phase, True)}
+        [[outcome]] = world.report.outcomes.values()
+        assert classify(outcome).bounce_class == "own-failure"
+        assert not classify(outcome).site_trouble
     world.assert_once(entries)
 
 

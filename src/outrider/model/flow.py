@@ -208,6 +208,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
         source: Our address of the connection.
         tls: Protocol and cipher, or None.
         seconds: From the start of the transaction to its outcome.
+        dsn: The peer offered DSN, so it was given the DSN parameters and reports on its own
+            (RFC 3461 §5.2.1).
     """
 
     reply: Reply
@@ -218,6 +220,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: str = ""
     tls: str | None = None
     seconds: float = 0.0
+    dsn: bool = False
 
 
 class Disposition(IntEnum):

@@ -90,9 +90,8 @@ class Egress:
             segment=granted.ref.segment,
         )
         self.slots[granted.entry] = slot
-        held = Altered(
-            granted.entry, granted.version + 1, self._clock.wall(), outcome.reply.text, None, None, "spool"
-        )
+        now = self._clock.wall()
+        held = Altered(granted.entry, granted.version + 1, now, outcome.reply.text, None, None, "spool", now)
         self._log.commit([held], (), None)
 
     def want(self, slot: int, count: int) -> None:
@@ -152,18 +151,19 @@ class Egress:
         change: Finished | Retried
         report: DsnKind | None = None
         until = 0.0
+        options = self._shaping.for_path(path).options
         if verdict.disposition == Disposition.DELIVERED:
             change = Finished(granted.entry, "delivered", attempted)
-            report = DsnKind.RELAYED
+            # RFC 3461 §5.2.1: who offered DSN has heard what the sender wants to know and reports for himself
+            report = None if outcome.dsn else DsnKind.RELAYED
         elif verdict.disposition == Disposition.PERMANENT and may_retry:
             change = Finished(granted.entry, "bounced", attempted)
             report = DsnKind.FAILED
-        elif not may_retry:
+        elif not may_retry or now >= (until := expires_time(stored.received_time, options)):
+            # the last attempt is made when the time is over; its reply is what the sender hears
             change = Finished(granted.entry, "expired", attempted)
             report = DsnKind.FAILED
         else:
-            options = self._shaping.for_path(path).options
-            until = expires_time(stored.received_time, options)
             due = min(next_due(attempts, now, options, self._rng), until)
             notice_time = delay_notice_time(stored.received_time, options)
             late = not granted.delay_notified and notice_time is not None and now >= notice_time
@@ -198,7 +198,14 @@ class Egress:
         """Settlements of one message and the report that they cause, in one frame."""
         stored = group[0].stored
         changes: list[Change] = [each.change for each in group]
-        _, original = self._contents.read(group[0].granted.ref, group[0].granted.entry)
+        try:
+            _, original = self._contents.read(group[0].granted.ref, group[0].granted.entry)
+        except SpoolError as error:
+            # the sender hears what became of the message all the same
+            self._server_log.error(
+                "dsn.original_unreadable", message_id=stored.message_id, error=error.message
+            )
+            original = b""
         report = self._reports.make(
             kind,
             stored,

@@ -50,9 +50,6 @@ class Reports:
     ) -> tuple[Stored, bytes] | None:
         """The report as a change and its content, or None when it is over the rate or policy refuses it."""
         sender = stored.mail_from
-        if sender is None or not self._rate.allow(sender.domain, self._clock.now()):
-            self._server_log.warning("dsn.suppressed", message_id=stored.message_id, kind=kind)
-            return None
         submission = build_dsn(
             kind,
             stored,
@@ -63,10 +60,13 @@ class Reports:
             now_time=self._clock.wall(),
             hostname=self._hostname,
         )
-        if submission is None:
+        if submission is None or sender is None:
             return None
         message = self._policy.decide(submission)
         if isinstance(message, Refusal):
             self._server_log.warning("dsn.refused", message_id=stored.message_id, reason=message.reason)
+            return None
+        if not self._rate.allow(sender.domain, self._clock.now()):
+            self._server_log.warning("dsn.suppressed", message_id=stored.message_id, kind=kind)
             return None
         return stored_of(message, self._log.reserve(len(message.deliveries))), submission.content.wire

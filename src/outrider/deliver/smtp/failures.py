@@ -22,8 +22,8 @@ INTERNAL = Reply(451, "4.3.0", ("Internal error in delivery; the server log has 
 UNREADABLE = Reply(451, "4.3.0", ("The message cannot be read from the spool",))
 """RFC 3463 §3.4 X.3.0: its frame is damaged or gone."""
 
-STOPPING = Reply(451, "4.4.2", ("The server stopped while it waited for the host's reply",))
-"""RFC 3463 §3.5 X.4.2: the message may have been taken all the same."""
+STOPPING = Reply(451, "4.3.2", ("This server stopped before the host had replied",))
+"""RFC 3463 §3.4 X.3.2: our own stop, which says nothing about the host. It may have taken the message."""
 
 PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for this smart host cannot be read",))
 """RFC 3463 §3.4 X.3.5: a fault of our configuration."""

@@ -359,6 +359,7 @@ class Slot:
             connection.source,
             connection.tls,
             seconds,
+            connection.client.features.dsn,
         )
 
     def _report(self, granted: Granted, stored: Stored, outcome: Outcome) -> None:

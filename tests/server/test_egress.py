@@ -1,0 +1,78 @@
+"""What becomes of an outcome: one change for each entry, with the report that it causes in the same frame."""
+
+import asyncio
+
+import pytest
+
+from outrider.model.address import Address
+from outrider.model.changes import Altered, Finished, Retried, Stored
+from outrider.model.flow import Notify, Outcome, Phase, Recipient, Refusal
+from outrider.model.reply import Reply
+from tests.server.conftest import PATH, EgressWorld, granted_entry, stored_message
+
+OK = Reply(250, "2.0.0", ("Ok",))
+UNKNOWN = Reply(550, "5.1.1", ("No such user",))
+LATER = Reply(451, "4.7.1", ("Later",))
+
+
+def recipient(name: str = "joe", *, notify: int = Notify.UNSPECIFIED) -> Recipient:
+    return Recipient(Address(name, "example.net"), notify)
+
+
+async def settle(world: EgressWorld, stored: Stored, *outcomes: Outcome) -> None:
+    for index, outcome in enumerate(outcomes):
+        world.egress.outcome(PATH, 5, granted_entry(index), stored, outcome)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("dsn", "frames"), [(False, [Finished, Stored]), (True, [Finished])])
+async def test_a_relayed_report_is_ours_only_where_the_next_server_sends_none(
+    egress_world: EgressWorld, dsn: bool, frames: list[type]
+) -> None:
+    stored = stored_message(recipient(notify=Notify.SUCCESS))
+    egress_world.keep(stored)
+    await settle(egress_world, stored, Outcome(OK, Phase.BODY, host="mx.example.net", dsn=dsn))
+    assert [type(change) for change in egress_world.log.changes] == frames
+    assert len(egress_world.log.frames) == 1, "the report is in the frame of its cause"
+
+
+async def test_outcomes_of_one_turn_are_one_frame(egress_world: EgressWorld) -> None:
+    stored = stored_message(recipient("a"), recipient("b"))
+    await settle(egress_world, stored, Outcome(OK, Phase.BODY), Outcome(LATER, Phase.RCPT))
+    [(changes, _)] = egress_world.log.frames
+    assert [type(change) for change in changes] == [Finished, Retried]
+
+
+async def test_a_report_whose_original_cannot_be_read_is_sent_without_it(egress_world: EgressWorld) -> None:
+    stored = stored_message(recipient())
+    await settle(egress_world, stored, Outcome(UNKNOWN, Phase.RCPT))
+    [(changes, [[wire]])] = egress_world.log.frames
+    assert [type(change) for change in changes] == [Finished, Stored]
+    assert b"5.1.1" in wire
+    assert [line[1] for line in egress_world.server_log.lines] == ["dsn.original_unreadable"]
+
+
+async def test_what_cannot_be_read_is_held_with_the_reason(egress_world: EgressWorld) -> None:
+    reply = Reply(451, "4.3.0", ("The message cannot be read from the spool",))
+    egress_world.egress.unreadable(PATH, 5, granted_entry(attempts=3), Outcome(reply, Phase.QUEUE, ours=True))
+    [altered] = egress_world.log.changes
+    assert isinstance(altered, Altered)
+    assert altered.held == "The message cannot be read from the spool"
+    assert altered.version == 1
+    assert altered.altered_time == egress_world.clock.wall()
+    assert egress_world.egress.slots == {1: 5}, "the settlement goes to the slot that had the entry"
+
+
+async def test_policy_that_refuses_a_report_leaves_the_rate_alone() -> None:
+    world = EgressWorld(rate={"per_hour": 1, "burst": 1})
+    stored = stored_message(recipient())
+    world.keep(stored)
+    world.policy.refusal = Refusal(Reply(550, "5.7.1", ("No",)), "not today")
+    await settle(world, stored, Outcome(UNKNOWN, Phase.RCPT))
+    world.policy.refusal = None
+    world.keep(stored)
+    await settle(world, stored, Outcome(UNKNOWN, Phase.RCPT))
+    world.keep(stored)
+    await settle(world, stored, Outcome(UNKNOWN, Phase.RCPT))
+    assert [type(change) for change in world.log.changes] == [Finished, Finished, Stored, Finished]
+    assert [line[1] for line in world.server_log.lines] == ["dsn.refused", "dsn.suppressed"]
