@@ -354,18 +354,29 @@ class Index:
             early=recovery.stored() if recovery is not None else (),
             recovering=recovery is not None,
         )
-        try:
-            await self._run(lambda: self._checkpoint.write(write))
-        except BaseException:
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, write)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as request:  # what is written must be known before we go
+                cancelled = request
+        failure = future.exception()
+        if failure is None:
+            self.table.written()
+            self._covered = logs
+            self._covered_live = live
+        else:
             self.table.not_written()
             self.spans.put_back(spans)
             self._dropped += dropped
             if recovery is not None:
                 recovery.finished.touch()
-            raise
-        self.table.written()
-        self._covered = logs
-        self._covered_live = live
+            self._log.error("spool.checkpoint_failed", error=str(failure))
+        if cancelled is not None:
+            raise cancelled
+        if failure is not None:
+            raise SpoolError(f"checkpoint cannot be written: {failure}") from failure
 
     # -- what is due --
 
@@ -390,11 +401,11 @@ class Index:
             loaded: list[Entry] = []
             asked: list[tuple[KeyState, Ask]] = []
             for _ in range(min(table.ready, KEYS_PER_CALL)):
-                key = table.next_ready()
-                if key is None or limit <= 0 or len(asked) >= ASKS_PER_CALL:
+                if limit <= 0 or len(asked) >= ASKS_PER_CALL or (key := table.next_ready()) is None:
                     break
                 room = min(rooms(key.key), limit)
                 if room <= 0:
+                    table.put_back(key)
                     continue
                 taken = self._take_parked(key, before_time, room)
                 loaded += taken
@@ -407,7 +418,14 @@ class Index:
                     table.settle_key(key, before_time)
             if asked:
                 asks = [ask for _, ask in asked]
-                answers = await self._run(lambda: self._checkpoint.due(asks))
+                try:
+                    answers = await self._run(lambda: self._checkpoint.due(asks))
+                except BaseException:  # nobody will hear of what was loaded: give it all up again
+                    for key, _ in asked:
+                        table.put_back(key)
+                    for entry in loaded:
+                        table.evict(entry.entry)
+                    raise
                 for (key, ask), rows in zip(asked, answers, strict=True):
                     loaded += self._take_rows(key, ask, rows, before_time)
                     table.settle_key(key, before_time)

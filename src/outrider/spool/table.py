@@ -11,6 +11,7 @@ the checkpoint's thread may read it.
 """
 
 import math
+from collections import deque
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -36,14 +37,16 @@ class KeyState:
         parked: Free ones given up since the last checkpoint.
         next_due: No entry on disk behind `marker` is due earlier.
         marker: (due, entry) up to which the rows on disk have been looked at.
+        is_ready: In the line of keys that have something due.
     """
 
-    __slots__ = ("alive", "disk", "key", "marker", "next_due", "parked")
+    __slots__ = ("alive", "disk", "is_ready", "key", "marker", "next_due", "parked")
 
     def __init__(self, key: QueueKey) -> None:
         self.key = key
         self.alive = 0
         self.disk = 0
+        self.is_ready = False
         self.parked: dict[int, Entry] | None = None
         self.next_due = INFINITE
         self.marker: tuple[float, int] = _START
@@ -78,7 +81,7 @@ class EntryTable:
         self._dirty: dict[int, Entry | None] = {}
         self._writing: Snapshot | None = None
         self._heap: list[tuple[float, QueueKey]] = []
-        self._ready: dict[QueueKey, KeyState] = {}
+        self._ready: deque[KeyState] = deque()
 
     # -- look-up --
 
@@ -156,7 +159,6 @@ class EntryTable:
     def _drop_key(self, key: KeyState) -> None:
         if not key.alive:
             self.keys.pop(key.key, None)
-            self._ready.pop(key.key, None)
 
     def remove(self, old: Entry) -> None:
         """`old`, the entry's newest state, is finished."""
@@ -219,7 +221,7 @@ class EntryTable:
         self._announce(key, entry.due_time)
 
     def _announce(self, key: KeyState, due: float) -> None:
-        if key.key not in self._ready:
+        if not key.is_ready:
             heappush(self._heap, (due, key.key))
 
     def evict(self, number: int) -> None:
@@ -291,19 +293,17 @@ class EntryTable:
                     self._to_disk(key, entry)
 
     def not_written(self) -> None:
-        """The snapshot failed: its changes count again."""
+        """The snapshot failed: its changes count again.
+
+        A commit that failed may have happened, so what was fresh counts as being on disk: its finish will
+        delete the row.
+        """
         writing, self._writing = self._writing, None
         if writing is None:
             return
-        for number, entry in writing.fresh.items():
-            if number not in self._dirty:
-                self._fresh[number] = entry
-                continue
-            newer = self._dirty.pop(number)
-            if newer is not None:
-                self._fresh[number] = newer
-        for number, state in writing.dirty.items():
-            self._dirty.setdefault(number, state)
+        for group in (writing.fresh, writing.dirty):
+            for number, state in group.items():
+                self._dirty.setdefault(number, state)
 
     # -- due times --
 
@@ -313,15 +313,22 @@ class EntryTable:
         while heap and heap[0][0] <= before_time:
             _, name = heappop(heap)
             key = self.keys.get(name)
-            if key is not None and name not in self._ready and (key.disk or key.parked):
-                self._ready[name] = key
+            if key is not None and (key.disk or key.parked):
+                self.put_back(key)
+
+    def put_back(self, key: KeyState) -> None:
+        """To the end of the line of ready keys."""
+        if not key.is_ready:
+            key.is_ready = True
+            self._ready.append(key)
 
     def next_ready(self) -> KeyState | None:
-        """The ready key that has waited longest; it goes to the end of the line."""
-        for name, key in self._ready.items():
-            del self._ready[name]
-            self._ready[name] = key
-            return key
+        """Take out the ready key that has waited longest; give it to `put_back` or `settle_key`."""
+        while self._ready:
+            key = self._ready.popleft()
+            key.is_ready = False
+            if key.alive and (key.disk or key.parked):
+                return key
         return None
 
     @property
@@ -332,11 +339,14 @@ class EntryTable:
     def settle_key(self, key: KeyState, before_time: float) -> None:
         """Put a key that was looked at where its next due time belongs."""
         earliest = key.earliest()
-        if earliest > before_time and self._ready.pop(key.key, None) is not None and earliest < INFINITE:
+        if earliest <= before_time:
+            self.put_back(key)
+        elif earliest < INFINITE:
             heappush(self._heap, (earliest, key.key))
 
     def next_due(self) -> float | None:
         """When the first entry that is not resident is due; may be early, never late."""
-        for key in self._ready.values():
-            return key.earliest()
+        for key in self._ready:
+            if key.disk or key.parked:
+                return key.earliest()
         return self._heap[0][0] if self._heap else None
