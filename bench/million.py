@@ -1,0 +1,131 @@
+"""A server that starts on a long queue: memory, time to the first delivery, and the rate beside it.
+
+Builds a spool of deferred messages through the engine (2 KiB each, spread over many domains, due in some hours),
+starts a server of two workers on it, and sends mail through it to smtp-sink; the same on an empty queue, interleaved.
+
+Usage: million.py [--messages N] [--domains N] [--keep FOLDER] [--rounds N]; the last line is JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from processes import PssSampler, Sink, cpu_seconds, smtp_source  # noqa: E402
+from run import CASES, free_port, outrider  # noqa: E402
+
+from outrider.base.clock import SystemClock  # noqa: E402
+from outrider.base.files import OsFiles  # noqa: E402
+from outrider.base.ids import IdSource  # noqa: E402
+from outrider.base.log import NullLog  # noqa: E402
+from outrider.model.address import Address  # noqa: E402
+from outrider.model.changes import Stored  # noqa: E402
+from outrider.model.flow import Delivery, Origin, Recipient  # noqa: E402
+from outrider.spool.engine import EmbeddedEngine, build  # noqa: E402
+from outrider.spool.options import SpoolOptions  # noqa: E402
+
+DEFERRED_SECONDS = 6 * 3600.0
+MESSAGES_A_ROUND = 15_000
+
+
+async def build_spool(folder: Path, messages: int, domains: int) -> None:
+    """A spool in `folder` as a server would have left it."""
+    clock = SystemClock()
+    ids = IdSource(clock, 0x123456)
+    (folder / "state").mkdir(parents=True)
+    engine = await EmbeddedEngine.open(OsFiles(), str(folder / "state" / "spool"), SpoolOptions(), clock, NullLog())
+    header = b"From: sender@source.test\r\nTo: recipient@sink.test\r\nSubject: deferred\r\n\r\n"
+    content = header + (b"x" * 70 + b"\r\n") * ((2048 - len(header)) // 72)
+    origin = Origin("bench", "SMTP", "127.0.0.1", "bench.test", None, None)
+    sender = Address("sender", "source.test")
+    now = clock.wall()
+
+    def make(number: int, first_entry: int) -> tuple[Stored, list[bytes]]:
+        domain = f"d{number % domains}.deferred.test"
+        delivery = Delivery(
+            Recipient(Address(f"user{number}", domain)), domain, not_before_time=now + DEFERRED_SECONDS + number % 3600
+        )
+        stored = Stored(
+            ids.next(), first_entry, now, origin, sender, (delivery,), None, None, False, 0, len(header), len(content)
+        )
+        return stored, [content]
+
+    await build(engine, messages, make)
+    await engine.close()
+
+
+def measure(folder: Path, sink_port: int) -> dict[str, float]:
+    """One round: start, first delivery, rate, memory."""
+    case = CASES["2k-reused"]
+    probe = Sink(sink_port, 1)
+    started = time.monotonic()
+    with outrider(case, 2, sink_port, folder) as (port, root):
+        smtp_source(port, 1, case.size, 1, reuse=False).wait()
+        if not probe.wait(120):
+            raise SystemExit("the first message did not come through")
+        first = time.monotonic() - started
+        sink = Sink(sink_port, MESSAGES_A_ROUND)
+        time.sleep(1)
+        cpu = cpu_seconds(root)
+        started = time.monotonic()
+        with PssSampler(root) as memory:
+            smtp_source(port, MESSAGES_A_ROUND, case.size, 100, reuse=True).wait()
+            if not sink.wait(120):
+                raise SystemExit("not all messages came through")
+            seconds = time.monotonic() - started
+        cpu = cpu_seconds(root) - cpu
+    return {
+        "first_delivery_seconds": round(first, 2),
+        "delivered_per_second": round(MESSAGES_A_ROUND / seconds, 1),
+        "cpu_us_per_message": round(cpu / MESSAGES_A_ROUND * 1e6, 1),
+        "peak_pss_mib": round(memory.peak_kib / 1024, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--domains", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="build here, or use what was built here before")
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="outrider-million-"))
+    try:
+        full = folder / "full"
+        if not (full / "state" / "spool").exists():
+            started = time.monotonic()
+            asyncio.run(build_spool(full, options.messages, options.domains))
+            print(f"built {options.messages} messages in {time.monotonic() - started:.0f} s", flush=True)
+        sink_port = free_port()
+        rounds: dict[str, list[dict[str, float]]] = {"full": [], "empty": []}
+        for number in range(options.rounds):
+            for kind in rounds:
+                place = folder / kind
+                if kind == "empty":
+                    shutil.rmtree(place, ignore_errors=True)
+                    place.mkdir()
+                rounds[kind].append(measure(place, sink_port))
+                print(f"round {number + 1} {kind}: {rounds[kind][-1]}", flush=True)
+        medians = {
+            kind: {name: statistics.median(each[name] for each in figures) for name in figures[0]}
+            for kind, figures in rounds.items()
+        }
+        ratio = medians["full"]["delivered_per_second"] / medians["empty"]["delivered_per_second"]
+        print(json.dumps({"messages": options.messages, "domains": options.domains, **medians, "rate_ratio": round(ratio, 2)}))
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder)
+        os.sync()
+
+
+if __name__ == "__main__":
+    main()
