@@ -31,7 +31,7 @@ def test_loop_is_the_one_asked_for(name: LoopName, module: str) -> None:
 def test_missing_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert run(loop_module(), loop="auto") == "asyncio"
-    with pytest.raises(ConfigError, match=r"net\.loop: uvloop is not installed"):
+    with pytest.raises(ConfigError, match=r"server\.loop: uvloop is not installed"):
         run(loop_module(), loop="uvloop")
 
 

@@ -27,7 +27,9 @@ def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
         import uvloop
     except ImportError as error:
         if name == "uvloop":
-            raise ConfigError("net.loop: uvloop is not installed; install it or say loop = 'auto'") from error
+            raise ConfigError(
+                "server.loop: uvloop is not installed; install it or say loop = 'auto'"
+            ) from error
         return asyncio.new_event_loop
     return uvloop.new_event_loop
 

@@ -1,4 +1,4 @@
-"""Options of names, routes, TLS towards peers and the event loop.
+"""Options of names, routes and TLS towards peers.
 
 What comes in is the operator's TOML; what goes out is validated once and frozen. The shape of a host
 (`name:port`, `[2001:db8::1]:587`) is checked here, so that a spelling mistake is found before the start.
@@ -114,9 +114,6 @@ class NetOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loop: Literal["auto", "uvloop", "asyncio"] = Field(
-        default="auto", description="Event loop; auto is uvloop where it is installed."
-    )
     nameservers: tuple[AddressPort, ...] = Field(
         default=(),
         description="Recursive resolvers as `address` or `address:port`; none: those of /etc/resolv.conf.",

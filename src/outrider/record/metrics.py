@@ -108,9 +108,6 @@ DEFINITIONS: Final[dict[str, Definition]] = {
         "histogram", "Duration of a delivery's transaction.", ("channel",), _SECONDS
     ),
     "outrider_queue_messages": Definition("gauge", "Recipients in the queue.", ("state",)),
-    "outrider_queue_oldest_seconds": Definition(
-        "gauge", "Age of the oldest recipient in the queue.", (), (), "max"
-    ),
     "outrider_connections": Definition("gauge", "Open connections.", ("direction",)),
     "outrider_spool_sync_seconds": Definition(
         "histogram", "Duration of a group commit's sync.", (), _SHORT_SECONDS

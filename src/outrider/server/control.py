@@ -88,6 +88,9 @@ class Control:
         )
         snapshots = self._summed.open(self._sockets)
         asyncio.get_running_loop().add_reader(snapshots, self._summed.receive, snapshots)
+        measures = Measures(
+            settings.record, self._birth.name, self._birth.clock, is_restart=self._birth.is_restart
+        )
         async with asyncio.TaskGroup() as tasks:
             server = await asyncio.start_unix_server(requests.serve, str(path))
             path.chmod(SOCKET_MODE)
@@ -95,9 +98,7 @@ class Control:
                 await http.start([_metrics_socket(settings.record)])
             background = [
                 tasks.create_task(self._age_events()),
-                tasks.create_task(
-                    Measures(settings.record, self._birth.name, self._birth.clock).send_to(self._sockets)
-                ),
+                tasks.create_task(measures.send_to(self._sockets)),
             ]
             self._life.ready()
             await self._life.draining.wait()

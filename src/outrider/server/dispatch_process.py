@@ -112,7 +112,9 @@ class DispatchProcess:
             ],
             smtp_port=settings.shaping.default.smtp_port,
         )
-        self._measures = Measures(settings.record, birth.name, birth.clock, self._set_gauges)
+        self._measures = Measures(
+            settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
+        )
         self._resolving: set[str] = set()
         self._to_resolve: deque[str] = deque()
         self._is_woken = False
@@ -153,6 +155,7 @@ class DispatchProcess:
         events = [event for changes, ref in batch for event in events_of(ref, changes, redactor)]
         self._events.write_batch(position, events)
         self._measures.count(events)
+        self._measures.synced(self._writer.sync_seconds)
         self._index.advance(self._writer.number, position, self._events.synced_position or NO_POSITION)
 
     # planning

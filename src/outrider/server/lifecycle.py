@@ -40,6 +40,7 @@ class Birth:
         status: Descriptor for `READY` and `BEAT`.
         clock: Time.
         log: The server log, bound to the process.
+        is_restart: This process succeeds one that died.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Birth:
     status: int
     clock: Clock
     log: Log
+    is_restart: bool = False
 
 
 class Lifecycle:

@@ -37,6 +37,7 @@ class Measures:
         process: Name of the process.
         clock: Time.
         gauges: Called before each snapshot, to set gauges.
+        is_restart: This process succeeds one that died.
     """
 
     def __init__(
@@ -45,16 +46,26 @@ class Measures:
         process: str,
         clock: Clock,
         gauges: Callable[[Metrics], None] = lambda _metrics: None,
+        *,
+        is_restart: bool = False,
     ) -> None:
         self.metrics = Metrics(process, f"{os.getpid()}-{int(clock.wall() * 1000)}", options.metrics_sites)
         self._gauges = gauges
         self._clock = clock
         self._resident = self.metrics.cell("outrider_resident_bytes", process)
         self._lag = self.metrics.cell("outrider_event_loop_lag_seconds", process)
+        self._syncs = self.metrics.histogram("outrider_spool_sync_seconds")
+        self._sync_seconds = 0.0
+        self.metrics.cell("outrider_restarts_total", process).value = int(is_restart)
 
     def count(self, events: Sequence[Event]) -> None:
         """Count events as they are written."""
         self.metrics.count(events)
+
+    def synced(self, seconds: float) -> None:
+        """A group commit is durable; `seconds` is what all commits of this process took so far."""
+        self._syncs.observe(seconds - self._sync_seconds)
+        self._sync_seconds = seconds
 
     async def send_to(self, directory: Path) -> None:
         """Send a snapshot each second, and a last one when cancelled."""

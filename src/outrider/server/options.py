@@ -26,7 +26,7 @@ class ServerOptions(BaseModel):
     )
     state_directory: Path = Field(
         Path("outrider-state"),
-        description="Holds the spool, the events and the control database. "
+        description="Holds spool, events, locks and, by default, the sockets between processes. "
         "Relative to the configuration file.",
     )
     run_directory: Path | None = Field(

@@ -155,6 +155,7 @@ class Supervisor:
                     status_write,
                     self.clock,
                     self.log.bind(process=child.name),
+                    is_restart=child.restarts > 0,
                 )
             )
             code = 0

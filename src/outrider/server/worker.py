@@ -106,7 +106,9 @@ class Worker:
             tls=TlsContexts(settings.net.tls),
         )
         self.ingress = Ingress(policy, self.log, contents, self.pressure, self.events.refused)
-        self.measures = Measures(settings.record, birth.name, birth.clock, self._set_gauges)
+        self.measures = Measures(
+            settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
+        )
         authenticator = authenticator_of(server, birth.clock, birth.log)
         self.listeners = [
             SmtpListener(
@@ -181,6 +183,7 @@ class Worker:
                     settled.append(_settled_of(change, slots))
         self.events.write_batch(position, events)
         self.measures.count(events)
+        self.measures.synced(self.log.sync_seconds)
         self.send(
             Committed(position, tuple(arrived), tuple(settled), self.events.synced_position or NO_POSITION)
         )
