@@ -33,6 +33,16 @@ class SpoolOptions(BaseModel):
         description="Longest time that a finish waits for a commit to share its sync with.",
         json_schema_extra={"unit": "seconds", "source": "chosen: bounds the duplicates after a power cut"},
     )
+    gather_seconds: float = Field(
+        0.002,
+        ge=0,
+        le=0.1,
+        description="How long a busy worker gathers messages before it syncs them together.",
+        json_schema_extra={
+            "unit": "seconds",
+            "source": "measured: 8 % less CPU at 100 connections, 2 ms more wait",
+        },
+    )
     write_retry_seconds: float = Field(
         1.0,
         gt=0,
