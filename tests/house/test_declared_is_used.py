@@ -24,12 +24,11 @@ BY_NAME = {
 
 
 def models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if annotation not in seen:
-            seen.add(annotation)
-            yield annotation
-            for field in annotation.model_fields.values():
-                yield from models(field.annotation, seen)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        seen.add(annotation)
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models(field.annotation, seen)
     for inner in get_args(annotation):
         yield from models(inner, seen)
 

@@ -61,7 +61,7 @@ class ServerOptions(BaseModel):
     memory_limit_bytes: int = Field(
         1024 * 1024 * 1024,
         ge=64 * 1024 * 1024,
-        description="Resident memory of one worker above which new mail is refused with 452 (HTTP: 503) "
+        description="Resident memory of one worker above which new mail is refused with 421 (HTTP: 503) "
         "until it is below nine tenths of it.",
         json_schema_extra={"unit": "octets", "source": "chosen, about ten times a busy worker"},
     )
