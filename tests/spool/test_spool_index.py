@@ -414,3 +414,20 @@ async def test_selection_and_counts_by_every_part_of_a_filter(tmp_path: Path) ->
 
 def chosen_matches(entry: Entry) -> bool:
     return QueueFilter(routing_domains=("two.example",)).matches(entry)
+
+
+async def test_a_summary_that_is_too_early_hides_nothing_behind_it(tmp_path: Path) -> None:
+    index = open_index(tmp_path)
+    numbers = []
+    for number in range(5):
+        numbers += arrive(index, 1, f"{number}.example", first=number)
+    for number in numbers:
+        index.evict(number)
+    await index.checkpoint()
+    for number in numbers[:-1]:
+        index.settle(Settled(0, number, False, 1, 1, LATER))
+    await index.checkpoint()
+    assert [entry.entry for entry in await index.due(TIME, 1, everywhere)] == numbers[-1:]
+    assert await index.due(TIME, 1, everywhere) == []
+    assert index.next_due() == LATER
+    await index.close()

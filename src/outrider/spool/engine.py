@@ -18,7 +18,7 @@ from outrider.spool.admin import AdminResult, QueueAdmin
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.engine_port import Lease, Member, QuotaGrant
 from outrider.spool.filters import QueueFilter
-from outrider.spool.index import Index
+from outrider.spool.index import KEYS_PER_CALL, Index
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import FrameReader
 from outrider.spool.reclaim import Reclaimed, Reclaimer
@@ -143,11 +143,11 @@ class EmbeddedEngine:
         wanted = None if keys is None else frozenset(keys)
         found: list[Entry] = []
         rooms: Callable[[QueueKey], int] = lambda key: limit if wanted is None or key in wanted else 0  # noqa: E731
-        while len(found) < limit:
+        empty = 0  # each call looks at some of the keys only
+        while len(found) < limit and empty <= len(self.index.table.keys) // KEYS_PER_CALL:
             more = await self.index.due(before_time, limit - len(found), rooms)
-            if not more:
-                break
             found += more
+            empty = 0 if more else empty + 1
         return found
 
     async def lease(self, keys: Sequence[QueueKey] | None, limit: int, ttl_seconds: float) -> list[Lease]:

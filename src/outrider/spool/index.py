@@ -40,6 +40,7 @@ from outrider.spool.table import INFINITE, EntryTable, KeyState, QueueKey
 
 KEYS_PER_CALL = 1000  # chosen: 1,000 questions to the scheduler take some 0.5 ms
 ASKS_PER_CALL = 200  # chosen: 200 queries take some 5 ms of the checkpoint's thread
+PASSES_PER_CALL = 8  # chosen: a summary is too early only where an entry changed on disk
 FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 _UNKNOWN = LogRow(Position(0, 0), Position(0, 0), dead=False)
 
@@ -392,44 +393,55 @@ class Index:
             limit: At most so many.
             rooms: How many entries of a queue key the scheduler would take now; 0 leaves them on disk.
 
-        Each call looks at a bounded number of keys and goes on where the last one stopped.
+        Each call looks at a bounded number of keys and goes on where the last one stopped, so an empty answer
+        is no proof that nothing is due; `next_due` tells.
         """
         async with self._lock:
             await self._settle_strays()
-            table = self.table
-            table.wake(before_time)
-            loaded: list[Entry] = []
-            asked: list[tuple[KeyState, Ask]] = []
-            for _ in range(min(table.ready, KEYS_PER_CALL)):
-                if limit <= 0 or len(asked) >= ASKS_PER_CALL or (key := table.next_ready()) is None:
+            self.table.wake(before_time)
+            for _ in range(PASSES_PER_CALL):
+                loaded, asked = await self._due_once(before_time, limit, rooms)
+                if loaded or not asked:
                     break
-                room = min(rooms(key.key), limit)
-                if room <= 0:
-                    table.put_back(key)
-                    continue
-                taken = self._take_parked(key, before_time, room)
-                loaded += taken
-                room -= len(taken)
-                limit -= len(taken)
-                if room > 0 and key.disk and key.next_due <= before_time:
-                    asked.append((key, Ask(key.key, key.marker, room)))
-                    limit -= room
-                else:
-                    table.settle_key(key, before_time)
-            if asked:
-                asks = [ask for _, ask in asked]
-                try:
-                    answers = await self._run(lambda: self._checkpoint.due(asks))
-                except BaseException:  # nobody will hear of what was loaded: give it all up again
-                    for key, _ in asked:
-                        table.put_back(key)
-                    for entry in loaded:
-                        table.evict(entry.entry)
-                    raise
-                for (key, ask), rows in zip(asked, answers, strict=True):
-                    loaded += self._take_rows(key, ask, rows, before_time)
-                    table.settle_key(key, before_time)
             return loaded
+
+    async def _due_once(
+        self, before_time: float, limit: int, rooms: Callable[[QueueKey], int]
+    ) -> tuple[list[Entry], int]:
+        """(loaded, keys asked): a key whose summary was too early answers nothing, but then knows better."""
+        table = self.table
+        loaded: list[Entry] = []
+        asked: list[tuple[KeyState, Ask]] = []
+        for _ in range(min(table.ready, KEYS_PER_CALL)):
+            if limit <= 0 or len(asked) >= ASKS_PER_CALL or (key := table.next_ready()) is None:
+                break
+            room = min(rooms(key.key), limit)
+            if room <= 0:
+                table.put_back(key)
+                continue
+            taken = self._take_parked(key, before_time, room)
+            loaded += taken
+            room -= len(taken)
+            limit -= len(taken)
+            if room > 0 and key.disk and key.next_due <= before_time:
+                asked.append((key, Ask(key.key, key.marker, room)))
+                limit -= room
+            else:
+                table.settle_key(key, before_time)
+        if asked:
+            asks = [ask for _, ask in asked]
+            try:
+                answers = await self._run(lambda: self._checkpoint.due(asks))
+            except BaseException:  # nobody will hear of what was loaded: give it all up again
+                for key, _ in asked:
+                    table.put_back(key)
+                for entry in loaded:
+                    table.evict(entry.entry)
+                raise
+            for (key, ask), rows in zip(asked, answers, strict=True):
+                loaded += self._take_rows(key, ask, rows, before_time)
+                table.settle_key(key, before_time)
+        return loaded, len(asked)
 
     def _take_parked(self, key: KeyState, before_time: float, room: int) -> list[Entry]:
         if not key.parked:
