@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say
@@ -57,6 +58,7 @@ def init(
         list[str] | None, typer.Option(help="Network that may relay, such as 127.0.0.0/8. May be repeated.")
     ] = None,
     state: Annotated[str, typer.Option(help="Directory of spool and events.")] = "outrider-state",
+    as_json: AsJson = False,
 ) -> None:
     """Write a configuration that works on loopback.
 
@@ -85,7 +87,10 @@ def init(
     except Exception:
         config.unlink()
         raise
-    say(f"Wrote {config}. Next: outrider serve -c {config}")
+    if as_json:
+        print_json({"written": str(config)})
+    else:
+        say(f"Wrote {config}. Next: outrider serve -c {config}")
 
 
 def _overrides(settings: list[str] | None) -> dict[str, object]:
@@ -100,8 +105,10 @@ def _overrides(settings: list[str] | None) -> dict[str, object]:
     return chosen
 
 
-def serve(config: ConfigPath = CONFIG_DEFAULT, override: Set = None) -> None:
+def serve(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: AsJson = False) -> None:
     """Run the server in the foreground until SIGTERM or Ctrl-C; it drains and ends.
+
+    When everything works it says so in one line, with the addresses; its log goes to standard error.
 
     Examples:
       outrider serve
@@ -113,7 +120,10 @@ def serve(config: ConfigPath = CONFIG_DEFAULT, override: Set = None) -> None:
     settings = load(config, os.environ, _overrides(override))
 
     def ready(endpoints: dict[str, str]) -> None:
-        say("Ready. " + ", ".join(f"{name} on {endpoint}" for name, endpoint in endpoints.items()))
+        if as_json:
+            say(msgspec.json.encode({"ready": True, "listeners": endpoints}).decode())
+        else:
+            say("Ready. " + ", ".join(f"{name} on {endpoint}" for name, endpoint in endpoints.items()))
         sys.stdout.flush()
 
     sys.exit(run(settings, ready))

@@ -1,0 +1,139 @@
+"""The configuration: file, environment and flags; all faults at once, each with its place and advice."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outrider.base.errors import ConfigError
+from outrider.server.configuration import load, value_of
+from outrider.server.settings import Settings
+
+FAULTY = """\
+[server]
+hostnam = "mx.example.test"
+workers = 0
+
+[[listener]]
+name = "one"
+trusted_networks = ["0.0.0.0/0"]
+[listener.limits]
+recipents = 5
+
+[shaping.default]
+max_message_rate = "many/fortnight"
+
+[recrod]
+redaction = "none"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "outrider.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(path: Path | None, **more: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, **more)
+    return caught.value.faults or (caught.value.message,)
+
+
+def test_all_faults_are_told_at_once_with_their_place_and_advice(tmp_path: Path) -> None:
+    path = write(tmp_path, FAULTY)
+    told = faults(path)
+    assert len(told) == 6
+    assert all(fault.startswith(f"{path}: ") for fault in told)
+    for place, words in {
+        "server.hostnam ": "did you mean hostname?",
+        "server.workers:": "greater than or equal to 1 (got 0)",
+        "listener.0.trusted_networks.0:": "open relay",
+        "listener.0.limits.recipents ": "did you mean recipients?",
+        "shaping.default.max_message_rate:": "many/fortnight",
+        "recrod ": "did you mean record?",
+    }.items():
+        assert [fault for fault in told if f": {place}" in fault and words in fault], (place, told)
+
+
+def test_what_is_nothing_like_an_option_gets_no_guess(tmp_path: Path) -> None:
+    [told] = faults(write(tmp_path, "[server]\nxyzzy = 1\n"))
+    assert told.endswith("server.xyzzy is not an option")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[listener]]\nname = "a"\nport = 1\n[[listener]]\nname = "a"\nport = 2\n', "the name 'a'"),
+        ('[[listener]]\nname = "a"\nport = 1\n[[http]]\nname = "b"\nport = 1\n', "port 1"),
+        ("[server\n", "is not TOML"),
+        ('[server]\nhostname = "a"\nhostname = "b"\n', "is not TOML"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    [told] = faults(write(tmp_path, text))
+    assert words in told
+
+
+def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
+    [told] = faults(tmp_path / "outrider.toml")
+    assert "`outrider init` writes one" in told
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, '[server]\nworkers = 3\nhostname = "file.test"\nwatchdog_seconds = 5.0\n')
+    environment = {
+        "OUTRIDER_SERVER__WORKERS": "4",
+        "OUTRIDER_SERVER__HOSTNAME": "environment.test",
+        "OUTRIDER_SHAPING__DEFAULT__MAX_CONNECTIONS": "7",
+        "OUTRIDER_CONFIG": "elsewhere.toml",
+        "HOME": "/",
+    }
+    settings = load(path, environment, {"server.workers": 5})
+    assert settings.server.workers == 5
+    assert settings.server.hostname == "environment.test"
+    assert settings.server.watchdog_seconds == 5.0
+    assert settings.shaping.default.max_connections == 7
+
+
+def test_a_fault_in_the_environment_is_told_like_any_other() -> None:
+    [told] = faults(None, environment={"OUTRIDER_SERVER__WORKRES": "4"})
+    assert told.endswith("server.workres is not an option; did you mean workers?")
+
+
+def test_a_list_of_tables_cannot_be_set_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[listener]]\nname = "a"\n')
+    with pytest.raises(ConfigError, match=r"listener\.port cannot be set: listener is a list"):
+        load(path, {}, {"listener.port": 1})
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    text = '[server]\nstate_directory = "here"\nrun_directory = "there"\nusers_file = "users.toml"\n'
+    server = load(write(tmp_path, text)).server
+    assert server.spool_directory == tmp_path / "here" / "spool"
+    assert server.sockets_directory == tmp_path / "there"
+    assert server.users_file == tmp_path / "users.toml"
+
+
+def test_nothing_configured_is_a_safe_server() -> None:
+    settings = load(None)
+    assert {listener.address for listener in settings.listeners} == {"127.0.0.1"}
+    assert settings.record.metrics_address == "127.0.0.1"
+    assert settings.listener[0].trusted_networks == ()
+    assert settings.server.users_file is None
+
+
+@given(text=st.text(max_size=40))
+def test_any_text_of_the_environment_is_a_value(text: str) -> None:
+    value_of(text)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text() | st.lists(st.text())))
+def test_whatever_stands_in_a_file_it_is_settings_or_a_fault(data: dict[str, object]) -> None:
+    try:
+        settings = load(None, {}, {f"server.{name}": value for name, value in data.items()})
+    except ConfigError as error:
+        assert error.faults or error.message  # noqa: PT017 - either is right, nothing else is
+    else:
+        assert isinstance(settings, Settings)
