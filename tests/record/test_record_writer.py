@@ -215,11 +215,11 @@ async def test_a_failed_sync_freezes_and_recovery_writes_the_rest(
     open_writer: Open, make: Any, frames: Any, tmp_path: Path, log: ListLog
 ) -> None:
     files = FaultyFiles(OsFiles(), [Fault("fdatasync", "*.jsonl", 2, errno.EIO)])
-    writer = open_writer(files)
+    writer = open_writer(files, sync_seconds=0.05)
     first = write_frame(writer, frames, make.stored(ALICE))
     await writer.sync()
     write_frame(writer, frames, make.retried(ALICE))
-    await writer.sync()
+    await writer.run()  # until it is frozen
     assert writer.frozen
     write_frame(writer, frames, make.finished(ALICE))
     await writer.sync()

@@ -30,7 +30,6 @@ from outrider.record.events import (
     Expired,
     Purged,
     Received,
-    Refused,
 )
 
 S = TypeVar("S")
@@ -116,7 +115,7 @@ DEFINITIONS: Final[dict[str, Definition]] = {
         "gauge", "How late the event loop was at worst in the last interval.", ("process",), (), "max"
     ),
     "outrider_resident_bytes": Definition("gauge", "Resident memory.", ("process",)),
-    "outrider_events_written_total": Definition("counter", "Events written."),
+    "outrider_events_written_total": Definition("counter", "Events written of what the log holds."),
     "outrider_restarts_total": Definition("counter", "Processes that were started again.", ("process",)),
 }
 """All metrics; the manual's page is generated from here."""
@@ -240,9 +239,10 @@ class Metrics:
                 labels = (event.listener, event.protocol)
                 self.cell("outrider_messages_accepted_total", *labels).value += 1
                 self.cell("outrider_accepted_bytes_total", *labels).value += event.size
-            elif isinstance(event, Refused):
-                code = str(event.reply_code)
-                self.cell("outrider_refusals_total", event.listener, code).value += 1 + event.suppressed
+
+    def refused(self, listener: str, code: int) -> None:
+        """Count something that a listener refused; also what the record has no room for."""
+        self.cell("outrider_refusals_total", listener, str(code)).value += 1
 
     def snapshot(self) -> Snapshot:
         """All series now."""

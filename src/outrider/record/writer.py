@@ -156,8 +156,11 @@ class EventWriter:
         self.write_outside(noticed(self.next_id(), self._clock.wall(), name, fields, self._redactor))
 
     async def run(self) -> None:
-        """Sync and rotate until cancelled. Cancellation leaves the file as it is; call `close` then."""
-        while True:
+        """Sync and rotate until cancelled, or until the writer is frozen.
+
+        Cancellation leaves the file as it is; call `close` then.
+        """
+        while not self._frozen:
             await asyncio.sleep(self._options.sync_seconds)
             await self.sync()
 

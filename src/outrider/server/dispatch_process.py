@@ -124,7 +124,9 @@ class DispatchProcess:
         self._expected: set[int] = set()
         throttles = Throttles(settings.server.state_directory / "throttles", birth.clock)
         remembered = throttles.take()
-        is_unclean = remembered is None and bool(self._index.directory.logs()[1:])
+        directory = self._index.directory
+        # a predecessor leaves a log at least; the logs of the living are those of a first start's workers
+        is_unclean = remembered is None and not all(map(directory.is_alive, directory.logs()))
         self._throttles = throttles
         self.dispatcher = Dispatcher(
             self._index,
@@ -357,7 +359,7 @@ class DispatchProcess:
                 tasks.create_task(self._await_expected()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),
-                tasks.create_task(self._events.run()),
+                tasks.create_task(self._life.drain_after(self._events.run(), "record.frozen")),
                 tasks.create_task(self._measures.send_to(sockets)),
             ]
             self._life.ready()

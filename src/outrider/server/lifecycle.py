@@ -77,6 +77,12 @@ class Lifecycle:
     def drain(self) -> None:
         self.draining.set()
 
+    async def drain_after(self, work: Awaitable[None], event: str) -> None:
+        """When `work` returns, this process can only go on by starting anew: say `event` and drain."""
+        await work
+        self.birth.log.error(event, name=self.birth.name)
+        self.drain()
+
     def ready(self) -> None:
         """Tell the supervisor that this process works."""
         self.is_ready = True

@@ -1,4 +1,4 @@
-"""Whether this worker takes new mail: disk, memory, drain.
+"""Whether this worker takes new mail: disk, memory, log, events, drain.
 
 Checked each second, not for each message. While something is short, new mail gets a transient refusal and
 mail already accepted goes on; that is how space comes back.
@@ -30,19 +30,32 @@ def resident_bytes() -> int:
 class Pressure:
     """See the module.
 
+    Args:
+        options: The limits.
+        directory: On the disk that must have room.
+        log: Told when it begins and ends.
+        memory: Gives the resident memory of this process.
+        stores: Asked too: a refusal while the log or the events cannot be written as fast as mail comes.
+
     Attributes:
         refusal: What new mail hears, or None while it is welcome.
     """
 
-    __slots__ = ("_directory", "_is_draining", "_log", "_memory", "_options", "_over", "refusal")
+    __slots__ = ("_directory", "_is_draining", "_log", "_memory", "_options", "_over", "_stores", "refusal")
 
     def __init__(
-        self, options: ServerOptions, directory: Path, log: Log, memory: Callable[[], int] = resident_bytes
+        self,
+        options: ServerOptions,
+        directory: Path,
+        log: Log,
+        memory: Callable[[], int] = resident_bytes,
+        stores: Callable[[], Reply | None] = lambda: None,
     ) -> None:
         self._options = options
         self._directory = directory
         self._log = log
         self._memory = memory
+        self._stores = stores
         self._is_draining = False
         self._over = False
         self.refusal: Reply | None = None
@@ -68,7 +81,7 @@ class Pressure:
         limit = self._options.memory_limit_bytes
         used = self._memory()
         self._over = used > (limit * RECOVERY if self._over else limit)
-        return replies.MEMORY_HIGH if self._over else None
+        return replies.MEMORY_HIGH if self._over else self._stores()
 
     async def watch(self) -> None:
         """Check each second until cancelled."""

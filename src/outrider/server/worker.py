@@ -33,6 +33,8 @@ from outrider.model.dispatch import (
     ToWorker,
     Welcome,
 )
+from outrider.model.flow import Origin
+from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
 from outrider.net.tls import TlsContexts, server_context
@@ -59,6 +61,7 @@ from outrider.server.states import States
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.reader import FrameReader
 from outrider.spool.writer import LogWriter, Synced
+from outrider.wire.smtp import replies
 
 RECONNECT_SECONDS = 0.1
 # chosen: a dispatcher's restart takes about a second; ten tries in it cost nothing
@@ -88,7 +91,7 @@ class Worker:
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
         ids = IdSource(birth.clock, rng.getrandbits(25))
         shaping = ShapingTable(settings.shaping)
-        self.pressure = Pressure(server, server.state_directory, birth.log)
+        self.pressure = Pressure(server, server.state_directory, birth.log, stores=self._stores_refusal)
         contents = Contents(FrameReader(directory, settings.spool), server.content_cache_bytes)
         policy = RoutingPolicy()
         reports = Reports(
@@ -105,7 +108,9 @@ class Worker:
             log=birth.log,
             tls=TlsContexts(settings.net.tls),
         )
-        self.ingress = Ingress(policy, self.log, contents, self.pressure, self.events.refused)
+        self.ingress = Ingress(
+            policy, self.log, contents, self.pressure, self._refused, lambda: self.log.is_full
+        )
         self.measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
         )
@@ -151,6 +156,15 @@ class Worker:
         metrics.cell("outrider_connections", "inbound").value = inbound + sum(
             http.connections for _, http in self.http
         )
+
+    def _stores_refusal(self) -> Reply | None:
+        if self.log.is_full:
+            return replies.DISK_LOW
+        return replies.SPOOL_FAILED if self.events.stalled else None
+
+    def _refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
+        self.measures.metrics.refused(origin.listener, reply.code)
+        self.events.refused(origin, mail_from, recipient, reply)
 
     # what became durable
 
@@ -252,7 +266,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(self._keep_linked()),
-                tasks.create_task(self.events.run()),
+                tasks.create_task(self._life.drain_after(self.events.run(), "record.frozen")),
                 tasks.create_task(self.pressure.watch()),
                 tasks.create_task(self.deliverer.run()),
                 *(tasks.create_task(listener.run()) for listener in self.listeners),
