@@ -73,6 +73,10 @@ class _Worker:
         self.is_joined = False
         self.queue: deque[ToDispatcher] = deque()
 
+    def is_linked(self) -> bool:
+        """False when the link has ended."""
+        return self.link.transport is not None
+
 
 class DispatchProcess:
     """See the module."""
@@ -121,6 +125,7 @@ class DispatchProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup
         self._links: dict[Link[ToDispatcher], _Worker] = {}
+        self._burying: dict[int, int] = {}  # log → worker number
         self._expected: set[int] = set()
         throttles = Throttles(settings.server.state_directory / "throttles", birth.clock)
         remembered = throttles.take()
@@ -231,12 +236,18 @@ class DispatchProcess:
                 raise AssertionError("hello is handled before")
 
     async def _join(self, worker: _Worker, hello: Hello) -> None:
-        """Learn a worker's log up to where it is, then take it in."""
-        await self._index.replay(hello.log, hello.position)
-        if worker.link.transport is None:
+        """Learn a worker's log up to where it is, then take it in; after the burial of its predecessor."""
+        while worker.is_linked():
+            if not self._has_predecessor(worker, hello):
+                break
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        else:
             return
+        replayed = await self._index.replay(hello.log, hello.position)
         held = [(slot, await self._index.load(slot.entries)) for slot in hello.held]
-        self.dispatcher.joined(hello, held, worker.link)
+        if not worker.is_linked():
+            return
+        self.dispatcher.joined(hello, held, worker.link, replayed)
         worker.is_joined = True
         self._expected.discard(hello.log)
         while worker.queue:
@@ -244,12 +255,27 @@ class DispatchProcess:
         self._log.info("worker.joined", worker=hello.worker, spool_log=hello.log, held=len(hello.held))
         self._begin_if_complete()
 
+    def _has_predecessor(self, worker: _Worker, hello: Hello) -> bool:
+        """True while an earlier link of a worker of this number is not done with."""
+        return hello.worker in self._burying.values() or any(
+            each is not worker and each.hello is not None and each.hello.worker == hello.worker
+            for each in self._links.values()
+        )
+
     def _lost(self, link: Link[ToDispatcher]) -> None:
         worker = self._links.pop(link, None)
         if worker is not None and worker.hello is not None and not self._life.draining.is_set():
-            self._tasks.create_task(self._bury(worker.hello.worker, worker.hello.log))
+            hello = worker.hello
+            self._burying[hello.log] = hello.worker
+            self._tasks.create_task(self._bury(hello.worker, hello.log))
 
     async def _bury(self, number: int, log: int) -> None:
+        try:
+            await self._bury_log(number, log)
+        finally:
+            self._burying.pop(log, None)
+
+    async def _bury_log(self, number: int, log: int) -> None:
         """The worker's link is gone: when its log is free too, it is dead; take what it left."""
         while self._index.directory.is_alive(log):
             if any(each.hello is not None and each.hello.log == log for each in self._links.values()):
@@ -317,7 +343,8 @@ class DispatchProcess:
         horizon = self._birth.settings.shaping.horizon_seconds
         while True:
             try:
-                loaded = await self.dispatcher.fill(horizon)
+                # before every log was read, what the checkpoint calls due may be finished
+                loaded = await self.dispatcher.fill(horizon) if self.dispatcher.is_granting else 0
             except SpoolError as error:
                 self._log.error("dispatcher.fill_failed", error=error.message)
                 loaded = 0

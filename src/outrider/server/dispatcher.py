@@ -119,15 +119,23 @@ class Dispatcher:
 
     # workers
 
-    def joined(self, hello: Hello, held: Sequence[tuple[Held, Sequence[Entry]]], end: WorkerEnd) -> None:
+    def joined(
+        self,
+        hello: Hello,
+        held: Sequence[tuple[Held, Sequence[Entry]]],
+        end: WorkerEnd,
+        replayed: Replayed,
+    ) -> None:
         """A worker is here, and the index knows its log up to `hello.position`.
 
         Args:
             hello: What it said.
             held: Its slots with the entries of them that are still alive, resident now.
             end: Where to send.
+            replayed: What its log said beyond what it had announced.
         """
         now = self._clock.now()
+        self._settle_replayed(replayed, now)
         if hello.worker in self.workers:
             self.scheduler.worker_left(hello.worker, now)
         self.workers[hello.worker] = _Worker(hello.worker, hello.log, end, hello.pid)
@@ -142,10 +150,21 @@ class Dispatcher:
         if self.workers.pop(worker, None) is None:
             return
         now = self._clock.now()
+        self._settle_replayed(replayed, now)
+        self.scheduler.worker_left(worker, now)
+        self._wake()
+
+    def _settle_replayed(self, replayed: Replayed, now: float) -> None:
+        """The scheduler forgets what a log says is finished, and learns what it says has changed."""
         slot_of = self.scheduler.slot_of
         for number in replayed.finished:
-            self._settle_in_scheduler(Settled(slot_of(number), number, finished=True), now)
+            if not self.take(number):
+                self._settle_in_scheduler(Settled(slot_of(number), number, finished=True), now)
         for entry in replayed.changed:
+            if self.take(entry.entry):
+                if not entry.held:
+                    self.place((entry,), now)
+                continue
             settled = Settled(
                 slot_of(entry.entry),
                 entry.entry,
@@ -157,8 +176,6 @@ class Dispatcher:
                 held=entry.held,
             )
             self._settle_in_scheduler(settled, now)
-        self.scheduler.worker_left(worker, now)
-        self._wake()
 
     def committed(self, worker: int, message: Committed) -> None:
         """One group commit of a worker."""
