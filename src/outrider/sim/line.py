@@ -28,6 +28,7 @@ class Line(asyncio.Protocol):
 
     __slots__ = (
         "_buffer",
+        "_client",
         "_closing",
         "_held",
         "_idle_timer",
@@ -68,6 +69,8 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._tcp = transport.get_extra_info("socket")
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self._client = f"{peer[0]}:{peer[1]}"
         refused = self._provider.opened(self)
         if refused:
             self._say(refused.reply.encode() + b"\r\n")

@@ -207,6 +207,7 @@ class Session(Line):
             "eight_bit": path.parameters.get("BODY") == "8BITMIME" or smtputf8,
             "smtputf8": smtputf8,
             "parameters": path.parameters,
+            "client": self._client,
         }
         self._say(_SENDER_OK)
 
