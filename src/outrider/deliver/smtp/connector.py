@@ -27,6 +27,7 @@ from outrider.model.flow import Host, Outcome, Phase
 from outrider.model.reply import Reply
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_events import Answer, Credentials, Ready, TlsPolicy, TlsWanted
+from outrider.wire.smtp.client_replies import ReplyMemo
 
 
 class _HostFailed(Exception):  # noqa: N818 - not an error: the next host is tried
@@ -55,7 +56,7 @@ class Connector:
         register: All open connections.
     """
 
-    __slots__ = ("_clock", "_hostname", "_log", "_memory", "_register", "_tls")
+    __slots__ = ("_clock", "_hostname", "_log", "_memo", "_memory", "_register", "_tls")
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Connector:
         self._clock = clock
         self._log = log
         self._register = register
+        self._memo = ReplyMemo()
 
     async def connect(self, slot: Slot) -> Connection | Outcome:
         """A connection for `slot` that is ready for transactions, or why there is none."""
@@ -137,6 +139,7 @@ class Connector:
             pipelining=options.pipelining,
             chunking=options.chunking,
             overlap=options.overlap,
+            memo=self._memo,
         )
         connection = Connection(
             host, client, options=options, clock=self._clock, log=self._log, register=self._register

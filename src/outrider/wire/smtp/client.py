@@ -39,7 +39,7 @@ from outrider.wire.smtp.client_events import (
     Transaction,
     TransactionDone,
 )
-from outrider.wire.smtp.client_replies import ReplyReader
+from outrider.wire.smtp.client_replies import ReplyMemo, ReplyReader
 from outrider.wire.smtp.client_setup import Setup
 from outrider.wire.smtp.client_transaction import Underway
 from outrider.wire.smtp.content import unstuff
@@ -118,8 +118,9 @@ class SmtpClient:
         pipelining: bool = True,
         chunking: bool = True,
         overlap: bool = True,
+        memo: ReplyMemo | None = None,
     ) -> None:
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(memo)
         self._setup: Setup | None = Setup(ehlo_name, tls, credentials, secured=secured)
         self._use_pipelining = pipelining
         self._chunking = chunking

@@ -11,6 +11,7 @@ RFC 1870 §4 (SIZE).
 """
 
 from base64 import b64encode
+from functools import lru_cache
 
 from outrider.base.errors import RemoteProtocolError
 from outrider.model.flow import Phase
@@ -34,8 +35,9 @@ SIZE_DIGITS_MAX = 20
 SetupEvent = Ready | TlsWanted | SetupFailed
 
 
+@lru_cache(maxsize=256)
 def parse_features(reply: Reply) -> Features:
-    """The extensions in an EHLO reply; what cannot be read is not offered."""
+    """The extensions in an EHLO reply; what cannot be read is not offered. Pure, so remembered."""
     keywords: dict[str, list[str]] = {}
     for line in reply.lines[1:]:
         # `AUTH=LOGIN` is an old spelling that some hosts still send besides the right one
