@@ -43,7 +43,6 @@ from outrider.receive.http import build_app
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions
 from outrider.record.derive import events_of
-from outrider.record.events import Event
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
 from outrider.schedule.shaping import ShapingTable
@@ -59,6 +58,7 @@ from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
 from outrider.server.states import States
 from outrider.spool.directory import SpoolDirectory
+from outrider.spool.engine import arrived_of
 from outrider.spool.reader import FrameReader
 from outrider.spool.writer import LogWriter, Synced
 from outrider.wire.smtp import replies
@@ -169,38 +169,23 @@ class Worker:
     # what became durable
 
     def _synced(self, position: Position, batch: Sequence[Synced]) -> None:
-        events: list[Event] = []
+        """Tell the dispatcher first: what follows must not keep mail from going out."""
         arrived: list[Arrived] = []
         settled: list[Settled] = []
-        redactor = self.events.redactor
         slots = self.egress.slots
         for changes, ref in batch:
-            events += events_of(ref, changes, redactor)
             for change in changes:
                 if isinstance(change, Stored):
-                    arrived.append(
-                        Arrived(
-                            change.first_entry,
-                            ref,
-                            change.origin.tenant,
-                            change.origin.stream,
-                            change.size,
-                            change.received_time,
-                            tuple(
-                                (d.channel, d.binding, d.routing_domain, d.priority, d.not_before_time)
-                                for d in change.deliveries
-                            ),
-                            change.message_id,
-                        )
-                    )
+                    arrived.append(arrived_of(change, ref))
                 else:
                     settled.append(_settled_of(change, slots))
+        durable_events = self.events.synced_position or NO_POSITION
+        self.send(Committed(position, tuple(arrived), tuple(settled), durable_events))
+        redactor = self.events.redactor
+        events = [event for changes, ref in batch for event in events_of(ref, changes, redactor)]
         self.events.write_batch(position, events)
         self.measures.count(events)
         self.measures.synced(self.log.sync_seconds)
-        self.send(
-            Committed(position, tuple(arrived), tuple(settled), self.events.synced_position or NO_POSITION)
-        )
 
     # the link
 
