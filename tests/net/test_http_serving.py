@@ -205,10 +205,13 @@ async def test_a_slow_answer_is_not_the_client_s_fault(start: Start) -> None:
 
 
 async def test_too_many_connections_hear_503(start: Start) -> None:
-    site = await start(connections=2)
+    site = await start(connections=1, retry_after_seconds=7)
+    asked = b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n"
+    assert (await site.send(asked)).startswith(b"HTTP/1.1 200")
     _, held = await site.connect()
-    answer = await site.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    answer = await site.send(asked)
     assert answer.startswith(b"HTTP/1.1 503")
+    assert b"\r\nretry-after: 7\r\n" in answer
     held.close()
     await held.wait_closed()
 

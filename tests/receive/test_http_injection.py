@@ -467,6 +467,30 @@ async def test_replies_become_problems(site: Site, reply: Reply, status: int, co
     assert ("retry-after" in answer.fields) == (status in (429, 503))
 
 
+async def test_whatever_is_refused_is_told_to_the_record(start: Start) -> None:
+    site: Site = await start(message_octets=70_000, recipients=100)
+    many = [f"user{number}@example.com" for number in range(101)]
+    await site.post(MESSAGE, key=None)
+    await site.post(MESSAGE, key="wrong")
+    await site.post(MESSAGE | {"from": "ceo@other.example"})
+    await site.post(MESSAGE | {"to": many})
+    await site.post(MESSAGE | {"text": "x" * 70_000})
+    await site.post_raw(b"Subject: x\r\n\r\n" + b"x\r\n" * 30_000)
+    site.intake.refusing = replies.DISK_LOW
+    await site.post(MESSAGE)
+    assert site.intake.submitted.empty()
+    assert {origin.client for origin, *_ in site.intake.refusals} == {"127.0.0.1"}
+    assert [reply for *_, reply in site.intake.refusals] == [
+        replies.AUTH_REQUIRED,
+        replies.AUTH_FAILED,
+        replies.SENDER_DENIED,
+        replies.TOO_MANY_RECIPIENTS,
+        replies.MESSAGE_TOO_BIG,
+        replies.MESSAGE_TOO_BIG,
+        replies.DISK_LOW,
+    ]
+
+
 async def test_while_nothing_is_taken_nothing_is_read(site: Site) -> None:
     site.intake.refusing = replies.DISK_LOW
     answer = await site.post(b"not even json", key=None)

@@ -10,7 +10,8 @@ of that is the lifecycle's business here, so only its protocol is used.
 Invariant: a connection that does not complete a request in time is closed; memory per connection is bounded
 by `header_octets` and uvicorn's flow control; after `close` no connection is left.
 
-Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems).
+Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems),
+RFC 9110 §10.2.3 (Retry-After).
 """
 
 import asyncio
@@ -45,6 +46,7 @@ class HttpLimits(msgspec.Struct, frozen=True):
         body_seconds: From the end of the head to the end of the body.
         idle_seconds: Between requests of one connection.
         connections: At once; more are answered 503.
+        retry_after_seconds: What Retry-After of that 503 says.
     """
 
     header_octets: int = 65_536
@@ -53,6 +55,7 @@ class HttpLimits(msgspec.Struct, frozen=True):
     body_seconds: float = 300.0
     idle_seconds: float = 60.0
     connections: int = 1_000
+    retry_after_seconds: int = 30
 
 
 class _Report:
@@ -137,6 +140,9 @@ class _Protocol(HttpToolsProtocol):
         if self._field_octets + len(self.url) > self._limits.header_octets:
             self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
             return
+        if len(self.connections) > self._limits.connections:
+            self._refuse(503, "too_busy", "Too many connections are open.", self._limits.retry_after_seconds)
+            return
         self._in_head = False
         self._head_octets = 0
         self._set_deadline(self._limits.body_seconds)
@@ -157,7 +163,7 @@ class _Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not ours
         self._refuse(400, "bad_request", "This is not a valid HTTP request.")
 
-    def _refuse(self, status: int, code: str, detail: str) -> None:
+    def _refuse(self, status: int, code: str, detail: str, retry_after_seconds: int | None = None) -> None:
         """Answer and close. While a response is under way on the connection, only close."""
         if self._is_refused:
             return
@@ -165,7 +171,7 @@ class _Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._is_answering():
-            self.transport.write(_problem(status, code, detail))
+            self.transport.write(_problem(status, code, detail, retry_after_seconds))
         self.transport.close()
 
     def _is_answering(self) -> bool:
@@ -193,17 +199,23 @@ class _Protocol(HttpToolsProtocol):
             self._refuse(408, "too_slow", "The request did not arrive in time.")
 
 
-_PHRASES: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+_PHRASES: Final = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 
 
-def _problem(status: int, code: str, detail: str) -> bytes:
+def _problem(status: int, code: str, detail: str, retry_after_seconds: int | None) -> bytes:
     title = _PHRASES[status]
     body = msgspec.json.encode(
         {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     )
+    retry = "" if retry_after_seconds is None else f"retry-after: {retry_after_seconds}\r\n"
     head = (
         f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
 
@@ -237,7 +249,6 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            limit_concurrency=limits.connections,
             timeout_keep_alive=int(limits.idle_seconds),
         )
         self._config.load()

@@ -133,6 +133,7 @@ class _Injection:
         """Take a message in."""
         refusal = self._intake.refusal()
         if refusal is not None:
+            self._intake.refused(self._origin(request, None), "", "", refusal)
             raise problem_of(refusal)
         principal = await self._principal(request)
         origin = self._origin(request, principal)
@@ -178,6 +179,7 @@ class _Injection:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
+            self._intake.refused(self._origin(request, None), "", "", replies.AUTH_REQUIRED)
             raise Problem("no_key")
         principal = await self._authenticator.api_key(key)
         if principal is None:
@@ -199,7 +201,7 @@ class _Injection:
         )
 
     async def _from_json(self, request: Request, origin: Origin, principal: Principal) -> Submission:
-        body = await self._body(request)
+        body = await self._body(request, origin)
         is_large = len(body) > _THREAD_OCTETS
         parsed = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
         transaction = _Transaction(origin, parsed.mail_from, parsed.recipients)
@@ -252,6 +254,7 @@ class _Injection:
             fault = Fault(sender, "the key may not send as this domain")
             raise Problem("sender_denied", replies.SENDER_DENIED.text, (fault,), replies.SENDER_DENIED)
         if len(transaction.recipients) > self._options.recipients:
+            self._refused(transaction, replies.TOO_MANY_RECIPIENTS)
             raise Problem(
                 "invalid", errors=(Fault(recipients, f"more than {self._options.recipients} recipients"),)
             )
@@ -284,7 +287,7 @@ class _Injection:
         self._intake.refused(transaction.origin, sender, str(transaction.recipients[0]), reply)
         return problem_of(reply)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, origin: Origin) -> bytes:
         """The whole body of a JSON request, or the problem that it is too big."""
         chunks: list[bytes] = []
         size = 0
@@ -297,6 +300,7 @@ class _Injection:
                 if size > _DISCARD_FACTOR * self._options.message_octets:
                     break
         if size > self._options.message_octets:
+            self._intake.refused(origin, "", "", replies.MESSAGE_TOO_BIG)
             raise Problem("too_big", f"The limit is {self._options.message_octets} octets.")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

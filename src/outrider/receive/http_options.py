@@ -154,6 +154,7 @@ class HttpOptions(BaseModel):
             body_seconds=self.body_seconds,
             idle_seconds=self.idle_seconds,
             connections=self.connections,
+            retry_after_seconds=self.retry_after_seconds,
         )
 
     @property
