@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from outrider.base.clock import format_utc
 from outrider.base.errors import UnavailableError
 from outrider.receive.http_models import RecipientState
 from outrider.record.trace import life_of, states_of
@@ -35,9 +34,10 @@ class States:
         due = {row["entry"]: row["due_time"] for row in queued}
         states = [
             RecipientState(
-                recipient=state["recipient"],
+                # of an old message only an alteration may be left, which names neither recipient nor tenant
+                recipient=state.get("recipient", ""),
                 state=state["state"],
-                tenant=state["tenant"],
+                tenant=state.get("tenant", ""),
                 domain=state.get("domain", ""),
                 attempts=state.get("attempts", 0),
                 updated_time=state.get("updated_time", ""),
@@ -48,8 +48,3 @@ class States:
             for state in states_of(life)
         ]
         return states or None
-
-
-def shown_time(unix_seconds: float) -> str:
-    """A due time as people and programs read it."""
-    return format_utc(unix_seconds)
