@@ -84,7 +84,7 @@ class OutriderProcess:
         self.process.wait(timeout=10)
 
 
-def start_server(folder: Path) -> OutriderProcess:
+def start_server(folder: Path, environment: dict[str, str] | None = None) -> OutriderProcess:
     """Starts the server from `folder`/outrider.toml and returns once it says that it is ready.
 
     Raises:
@@ -98,6 +98,7 @@ def start_server(folder: Path) -> OutriderProcess:
             stderr=log,
             text=True,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
     server = OutriderProcess(folder, process)
     guard = threading.Timer(START_SECONDS, server.kill)
@@ -109,17 +110,20 @@ def start_server(folder: Path) -> OutriderProcess:
         guard.cancel()
     if not line.startswith("Ready"):
         server.kill()
+        process.stdout.close()
         raise ServerError(f"did not start: {line}{server.log()[-4000:]}")
     server.ports = {name: int(port) for name, _, port in READY.findall(line)}
     return server
 
 
 @contextlib.contextmanager
-def serving(folder: Path, configuration: str) -> Iterator[OutriderProcess]:
+def serving(
+    folder: Path, configuration: str, environment: dict[str, str] | None = None
+) -> Iterator[OutriderProcess]:
     """A server with `configuration` in `folder`, killed at the end if it still runs."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "outrider.toml").write_text(configuration, encoding="utf-8")
-    server = start_server(folder)
+    server = start_server(folder, environment)
     try:
         yield server
         if server.process.poll() is None:

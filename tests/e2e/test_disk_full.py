@@ -1,0 +1,203 @@
+"""A disk without room, a disk that fails, memory that is short: new mail waits outside, old mail goes on."""
+
+import contextlib
+import http.client
+import json
+import os
+import smtplib
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
+from tests.e2e.practice import Practice, log_lines, pids, practising, provider, queue_is, send
+from tests.peers.processes import wait_until
+
+MIB = 1 << 20
+DISK_BYTES = 48 * MIB
+SEGMENTS = "[spool]\nsegment_octets = 1048576\ncheckpoint_seconds = 0.5\n"
+WORLD = (
+    provider("plain", "plain.test", "127.30.5.1")
+    + provider("later", "later.test", "127.30.5.2", "behaviour = { greylist_seconds = 8 }")
+    + provider("slow", "slow.test", "127.30.5.3", "behaviour = { delay = { body = 4.0 } }")
+)
+
+
+@pytest.fixture(scope="module")
+def practice() -> Iterator[Practice]:
+    with practising(WORLD) as practice:
+        yield practice
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A server folder whose state lies on a disk of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a small disk is a tmpfs, and mounting one takes root")
+    folder = tmp_path / "server"
+    state = folder / "state"
+    state.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "outrider-test", str(state)]
+    subprocess.run(mount, check=True, timeout=30)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True, timeout=30)
+
+
+def fill(folder: Path, leave_bytes: int) -> Path:
+    """Take all room of the disk but so much."""
+    ballast = folder / "state" / "ballast"
+    with ballast.open("wb") as file:
+        status = os.statvfs(folder / "state")
+        octets = status.f_bavail * status.f_frsize - leave_bytes
+        os.posix_fallocate(file.fileno(), 0, octets)
+    return ballast
+
+
+def answer(port: int, recipient: str) -> tuple[int, str]:
+    """The first reply that is no 2xx or 3xx, or that to the content."""
+    try:
+        client = smtplib.SMTP("127.0.0.1", port, timeout=30)
+    except smtplib.SMTPConnectError as error:
+        return error.smtp_code, str(error.smtp_error)
+    with client:
+        client.ehlo("client.test")
+        code, text = client.mail("shop@sender.test")
+        if code < 400:
+            code, text = client.rcpt(recipient)
+        if code >= 400:
+            return code, text.decode()
+        try:
+            code, text = client.data(b"Subject: room?\r\n\r\n" + b"Is there any room left?\r\n" * 200)
+        except smtplib.SMTPDataError as error:
+            return error.smtp_code, str(error.smtp_error)
+        return code, text.decode()
+
+
+def post(port: int, key: str, recipient: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        body = {"from": "shop@sender.test", "to": [recipient], "subject": "room?", "text": "Is there any?"}
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/messages", json.dumps(body), headers)
+        with connection.getresponse() as found:
+            found.read()
+            return found.status
+
+
+def make_key(folder: Path) -> tuple[Path, str]:
+    users = folder / "users.toml"
+    line = [*PROGRAM, "user", "key", "create", "web", "-d", "sender.test", "--file", str(users), "--json"]
+    made = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    return users, json.loads(made.stdout)["key"]
+
+
+def test_little_room_refuses_new_mail_and_lets_old_mail_go(practice: Practice, small_disk: Path) -> None:
+    users, key = make_key(small_disk)
+    configuration = practice.configuration(
+        workers=1, server=f"min_free_bytes = {8 * MIB}", more=SEGMENTS, users_file=users
+    )
+    before = practice.seen("later").recipients
+    with serving(small_disk, configuration) as server:
+        for number in range(20):
+            send(server.ports["smtp"], f"customer{number}@later.test")
+        ballast = fill(small_disk, 6 * MIB)
+        wait_until(lambda: answer(server.ports["smtp"], "a@plain.test")[0] == 452, "new mail is refused")
+        assert "4.3.1" in answer(server.ports["smtp"], "a@plain.test")[1]
+        assert post(server.ports["http"], key, "a@plain.test") == 503
+        wait_until(lambda: practice.seen("later").recipients == before + 20, "what was accepted went out")
+        wait_until(queue_is(server, 0), "the queue is empty")
+        assert answer(server.ports["smtp"], "a@plain.test")[0] == 452
+        pids_before = pids(server)
+        taken = practice.seen("plain").recipients
+        ballast.unlink()
+        wait_until(lambda: answer(server.ports["smtp"], "b@plain.test")[0] == 250, "mail is taken again")
+        wait_until(lambda: post(server.ports["http"], key, "b@plain.test") == 202, "by HTTP too")
+        wait_until(lambda: practice.seen("plain").recipients == taken + 2, "and goes out")
+        assert pids(server) == pids_before
+
+
+def test_no_room_at_all_loses_nothing_that_was_accepted(practice: Practice, small_disk: Path) -> None:
+    before = Counter({name: counts.recipients for name, counts in practice.counts().items()})
+    with serving(
+        small_disk, practice.configuration(workers=1, server="min_free_bytes = 0", more=SEGMENTS)
+    ) as server:
+        ballast = fill(small_disk, 0)
+        codes: Counter[int] = Counter()
+
+        def is_refused() -> bool:
+            code, _ = answer(server.ports["smtp"], "c@later.test")
+            codes[code] += 1
+            return code in {451, 452}
+
+        wait_until(is_refused, "no more is taken", 60)
+        assert codes.keys() <= {250, 451, 452}
+        assert codes[250] > 0
+        accepted = codes[250]
+        ballast.unlink()
+
+        def is_taken() -> bool:
+            nonlocal accepted
+            code, _ = answer(server.ports["smtp"], "d@later.test")
+            accepted += code == 250
+            return code == 250
+
+        wait_until(is_taken, "mail is taken again", 60)
+        wait_until(
+            lambda: practice.seen("later").recipients >= before["later"] + accepted,
+            "all accepted went out",
+            60,
+        )
+        wait_until(queue_is(server, 0), "the queue is empty")
+        assert practice.seen("later").recipients == before["later"] + accepted
+        assert not log_lines(server, "process.died")
+
+
+@pytest.mark.parametrize("fault", ["fdatasync:*.log:4:EIO", "pwritev:*.log:4:EIO", "pwritev:*.log:4:ENOSPC"])
+def test_a_failed_write_or_sync_is_451_and_the_log_goes_on(
+    practice: Practice, tmp_path: Path, fault: str
+) -> None:
+    before = practice.seen("plain").recipients
+    with serving(
+        tmp_path / "server", practice.configuration(workers=1, more=SEGMENTS), {"OUTRIDER_FAULTS": fault}
+    ) as server:
+        codes = [answer(server.ports["smtp"], f"f{number}@plain.test")[0] for number in range(20)]
+        accepted = codes.count(250)
+        wait_until(lambda: practice.seen("plain").recipients >= before + accepted, "all accepted went out")
+        wait_until(queue_is(server, 0), "the queue is empty")
+        assert set(codes) <= {250, 451}
+        assert log_lines(server, "server.injected_faults")
+        failed = [line for line in log_lines(server) if line["event"].endswith("_failed")]
+        assert failed, "the fault struck"
+        assert not log_lines(server, "process.died")
+        assert practice.seen("plain").recipients == before + accepted
+        assert accepted >= 18
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def worker_pid(server: OutriderProcess) -> int:
+    return pids(server)["worker-0"]
+
+
+def test_high_memory_refuses_new_mail_until_it_is_low_again(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "measured", practice.configuration(workers=1)) as server:
+        send(server.ports["smtp"], "customer@plain.test")
+        usual = resident_bytes(worker_pid(server))
+    # the limit ends a tenth above where it begins again: 30 MiB of content is far over, its absence far below
+    limit = max(int(usual * 1.25), 64 * MIB)
+    options = f"memory_limit_bytes = {limit}"
+    before = practice.seen("slow").recipients
+    with serving(tmp_path / "server", practice.configuration(workers=1, server=options)) as server:
+        content = ("x" * 70 + "\r\n") * (15 * MIB // 72)
+        for number in range(2):
+            send(server.ports["smtp"], f"customer{number}@slow.test", body=content)
+        wait_until(lambda: answer(server.ports["smtp"], "g@plain.test")[0] == 421, "new mail is refused")
+        wait_until(lambda: practice.seen("slow").recipients == before + 2, "old mail went out")
+        wait_until(lambda: answer(server.ports["smtp"], "g@plain.test")[0] == 250, "mail is taken again")

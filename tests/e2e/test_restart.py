@@ -1,0 +1,215 @@
+"""Starts, stops and deaths: nothing that was accepted is lost, and nobody is in the way of a new server."""
+
+import os
+import signal
+import smtplib
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
+from tests.e2e.practice import (
+    Practice,
+    await_restart,
+    kill_child,
+    log_lines,
+    pids,
+    practising,
+    provider,
+    queue_is,
+    send,
+)
+from tests.peers.processes import wait_until
+
+WORLD = (
+    provider("plain", "plain.test", "127.30.4.1")
+    + provider("later", "later.test", "127.30.4.2", "behaviour = { greylist_seconds = 6 }")
+    + provider("slow", "slow.test", "127.30.4.3", "behaviour = { delay = { body = 1.0 } }")
+)
+Serve = Callable[[str], OutriderProcess]
+
+
+@pytest.fixture(scope="module")
+def practice() -> Iterator[Practice]:
+    with practising(WORLD) as practice:
+        yield practice
+
+
+def close_output(server: OutriderProcess) -> None:
+    server.kill()
+    assert server.process.stdout is not None
+    server.process.stdout.close()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+
+
+def test_the_number_of_workers_may_change_with_mail_queued(practice: Practice, tmp_path: Path) -> None:
+    tallies = []
+    for run, workers in (("four", 4), ("one", 1), ("three", 3)):
+        with serving(tmp_path / "server", practice.configuration(workers=workers)) as server:
+            load = practice.load(
+                server.ports["smtp"], count=80, run=run, domains=[("later.test", 1.0)], connections=8
+            )
+            tallies.append(load.result(60))
+            assert sorted(one["number"] for one in server.command("status")["workers"]) == list(
+                range(workers)
+            )
+            if workers == 3:
+                wait_until(lambda: practice.owes_nothing(*tallies), "all that was acknowledged was taken")
+                wait_until(queue_is(server, 0), "the queue is empty")
+            else:
+                assert server.command("queue", "count")["count"] > 0
+            assert server.stop() == 0
+    assert [tally.messages["acknowledged"] for tally in tallies] == [80, 80, 80]
+    assert max(practice.taken().values()) == 1
+
+
+def test_sigterm_lets_a_session_and_a_delivery_finish(practice: Practice, serve: Serve) -> None:
+    server = serve(practice.configuration(workers=1))
+    port = server.ports["smtp"]
+    before = practice.seen("slow").recipients
+    send(port, "customer@slow.test")
+    wait_until(lambda: practice.seen("slow").connections == 1, "a delivery is under way")
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        client.ehlo("client.test")
+        client.mail("shop@sender.test")
+        client.rcpt("customer@plain.test")
+        client.putcmd("data")
+        assert client.getreply()[0] == 354
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: bool(log_lines(server, "worker.draining")), "the worker drains")
+        client.send(b"Subject: in flight\r\n\r\nWritten while the server drains.\r\n.\r\n")
+        code, text = client.getreply()
+        # the answer may be a 250 (then it is durable) or 4xx (then it is ours to send again), never silence
+        assert code in {250, 421, 451, 452}, text
+    assert server.process.wait(timeout=60) == 0
+    assert practice.seen("slow").recipients == before + 1
+    with serving(server.folder, practice.configuration(workers=1)) as again:
+        wait_until(queue_is(again, 0), "the queue is empty")
+        deliveries = [event["domain"] for event in again.events() if event["type"] == "delivery"]
+    assert deliveries.count("slow.test") == 1
+    assert deliveries.count("plain.test") == (1 if code == 250 else 0)
+
+
+def test_a_connection_in_the_backlog_survives_the_worker(practice: Practice, serve: Serve) -> None:
+    server = serve(practice.configuration(workers=1))
+    pid = kill_child(server, "worker-0", signal.SIGSTOP)
+    waiting = [socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=30) for _ in range(5)]
+    try:
+        os.kill(pid, signal.SIGKILL)
+        await_restart(server, "worker-0", pid)
+        for each in waiting:
+            assert each.recv(3) == b"220"
+    finally:
+        for each in waiting:
+            each.close()
+    send(server.ports["smtp"], "customer@plain.test")
+    wait_until(queue_is(server, 0), "the queue is empty")
+
+
+def test_a_second_server_waits_for_the_spool(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "server", practice.configuration()) as first:
+        with (tmp_path / "second.log").open("wb") as log:
+            second = subprocess.Popen(
+                [*PROGRAM, "serve", "-c", str(first.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            wait_until(
+                lambda: "server.waits_for_lock" in (tmp_path / "second.log").read_text(), "the second waits"
+            )
+            assert first.command("status")["granting"]
+            assert first.stop() == 0
+            assert second.stdout is not None
+            assert second.stdout.readline().startswith("Ready")
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(timeout=60) == 0
+        finally:
+            second.kill()
+            second.wait(timeout=10)
+            assert second.stdout is not None
+            second.stdout.close()
+
+
+def test_children_go_with_their_supervisor(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "server", practice.configuration()) as server:
+        send(server.ports["smtp"], "customer@later.test")
+        children = pids(server)
+        assert set(children) == {"control", "dispatcher", "worker-0", "worker-1"}
+        server.process.kill()
+        server.process.wait(timeout=10)
+        wait_until(lambda: all(map(is_gone, children.values())), "the children have ended")
+    again = start_server(server.folder)
+    try:
+        assert again.command("queue", "count")["count"] == 1
+        assert again.stop() == 0
+    finally:
+        close_output(again)
+
+
+def test_a_stuck_worker_is_ended_and_its_mail_goes_out(practice: Practice, serve: Serve) -> None:
+    before = practice.seen("later").recipients
+    server = serve(practice.configuration(workers=2, server="watchdog_seconds = 2"))
+    load = practice.load(
+        server.ports["smtp"], count=40, run="stuck", domains=[("later.test", 1.0)], connections=8
+    )
+    load.result(60)
+    pid = kill_child(server, "worker-1", signal.SIGSTOP)
+    wait_until(lambda: bool(log_lines(server, "process.stuck")), "the supervisor sees it")
+    assert [line["pid"] for line in log_lines(server, "process.stuck")] == [pid]
+    wait_until(lambda: practice.seen("later").recipients == before + 40, "all were taken")
+    wait_until(queue_is(server, 0), "the queue is empty")
+    assert [number for number, count in practice.taken().items() if count > 1] == []
+
+
+def test_the_dispatcher_dies_under_load(practice: Practice, serve: Serve) -> None:
+    server = serve(practice.configuration())
+    load = practice.load(server.ports["smtp"], seconds=6, rate=150, run="load", domains=[("plain.test", 1.0)])
+    for _ in range(2):
+        # the supervisor waits a little longer each time before it starts one that keeps dying
+        wait_until(lambda: server.command("status")["granting"], "it grants")
+        old = kill_child(server, "dispatcher")
+        await_restart(server, "dispatcher", old)
+        wait_until(lambda: len(pids(server)) == 4 and "dispatcher.granting" in server.log(), "it is back")
+    tally = load.result(60)
+    wait_until(lambda: practice.owes_nothing(tally), "all that was acknowledged was taken")
+    wait_until(queue_is(server, 0), "the queue is empty")
+    assert tally.messages["acknowledged"] == tally.messages.total() > 500
+    assert max(practice.taken().values()) == 1
+
+
+def test_a_fault_in_the_configuration_is_exit_78(tmp_path: Path) -> None:
+    (tmp_path / "outrider.toml").write_text(
+        '[server]\nhostnam = "x"\nworkers = 0\n\n[recrod]\nredaction = "some"\n', encoding="utf-8"
+    )
+    line = [*PROGRAM, "serve", "-c", str(tmp_path / "outrider.toml")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 78
+    for fault in ("did you mean hostname?", "server.workers", "did you mean record?"):
+        assert fault in done.stderr
+    assert not (tmp_path / "outrider-state").exists()
+
+
+def test_an_address_that_is_taken_is_exit_78(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "outrider.toml").write_text(
+            f'[[listener]]\nname = "smtp"\nport = {port}\n', encoding="utf-8"
+        )
+        line = [*PROGRAM, "serve", "-c", str(tmp_path / "outrider.toml")]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 78
+    assert "listener.smtp" in done.stderr
