@@ -1,0 +1,117 @@
+"""With the default redaction no address is written anywhere but into the spool, not even by remote texts."""
+
+import re
+import smtplib
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
+from tests.e2e.practice import Practice, await_events, practising, provider, send
+from tests.peers.processes import free_port, wait_until
+
+# local parts in the forms that remote texts like to give them back in
+CANARIES = ("canarydelivered", "canarydeferred", "canarybounced", "canary.dotted+tag", "canaryrefused")
+SENDERS = ("canarysender", "canaryforeign")
+ECHO = {
+    "deferred": "450 4.2.1 <canarydeferred@echo.test>: mailbox canarydeferred is busy, rcpt=canarydeferred",
+    "bounced": "550 5.1.1 user canarybounced does not exist (to=<canarybounced@echo.test>)",
+    "dotted": "550 5.1.1 canary.dotted+tag@echo.test unknown",
+}
+WORLD = provider(
+    "echo",
+    "echo.test",
+    "127.30.6.1",
+    "".join(
+        f'[[provider.rule]]\non = "rcpt"\nmatch = "canary*{name}*"\nreply = "{reply}"\n'
+        for name, reply in ECHO.items()
+    ),
+) + provider("sender", "sender.test", "127.30.6.2")
+
+
+@pytest.fixture(scope="module")
+def practice() -> Iterator[Practice]:
+    with practising(WORLD) as practice:
+        yield practice
+
+
+def found_in(text: str) -> list[str]:
+    return [canary for canary in (*CANARIES, *SENDERS) if canary.lower() in text.lower()]
+
+
+def use_every_way(server: OutriderProcess, practice: Practice) -> list[str]:
+    """Mail that is delivered, deferred, bounced and refused; returns the ids."""
+    port = server.ports["smtp"]
+    ids = [send(port, f"{canary}@echo.test", mail_from="canarysender@sender.test") for canary in CANARIES[:4]]
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        client.ehlo("client.test")
+        assert client.mail("canaryforeign@sender.test")[0] == 250
+        assert client.rcpt("canaryrefused@bad_domain..test")[0] >= 500
+        assert client.docmd("RCPT", "TO:<canaryrefused@echo.test> NOTIFY=SOMETIMES")[0] >= 500
+    await_events(server, 1, "delivery")
+    await_events(server, 1, "transient")
+    await_events(server, 2, "bounce")
+    wait_until(lambda: practice.seen("sender").recipients >= 2, "the sender was told")
+    return ids
+
+
+def output_of(server: OutriderProcess, *arguments: str) -> str:
+    line = [*PROGRAM, *arguments, "-c", str(server.config)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout + done.stderr
+
+
+def metrics_of(port: int) -> str:
+    """The exposition, once the workers' numbers are in it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def test_no_local_part_leaves_the_spool(practice: Practice, tmp_path: Path) -> None:
+    configuration = practice.configuration(redaction="domain")
+    configuration = re.sub(r'^redaction = "domain"$', "", configuration, flags=re.MULTILINE)
+    metrics_port = free_port()
+    configuration = configuration.replace("metrics_port = 0", f"metrics_port = {metrics_port}")
+    with serving(tmp_path / "server", configuration) as server:
+        ids = use_every_way(server, practice)
+        wait_until(lambda: "bounced" in metrics_of(metrics_port), "the metrics know of it")
+        shown = {
+            "metrics": metrics_of(metrics_port),
+            "status": output_of(server, "status"),
+            "status --json": output_of(server, "status", "--json"),
+            "queue list": output_of(server, "queue", "list"),
+            "queue list --json": output_of(server, "queue", "list", "--json"),
+            **{f"trace {message_id}": output_of(server, "trace", message_id) for message_id in ids},
+        }
+        assert server.stop() == 0
+        shown["server log"] = server.log()
+        state = server.folder / "state"
+        files = [path for path in state.rglob("*") if path.is_file()]
+        outside = [path for path in files if "spool" not in path.relative_to(state).parts]
+        assert any(path.suffix == ".jsonl" for path in outside)
+        shown |= {str(path): path.read_bytes().decode("latin-1") for path in outside}
+        inside = "".join(path.read_bytes().decode("latin-1") for path in files if path not in outside)
+    assert {where: found for where, text in shown.items() if (found := found_in(text))} == {}
+    # what is looked for can be found: the spool holds it, and events show the domains and the remote texts
+    assert set(found_in(inside)) >= {"canarydeferred", "canarysender"}
+    events = "".join(text for where, text in shown.items() if where.endswith(".jsonl"))
+    assert "echo.test" in events
+    assert "does not exist" in events
+
+
+def test_full_redaction_shows_what_the_search_finds(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "server", practice.configuration(redaction="full")) as server:
+        use_every_way(server, practice)
+        events = "".join(
+            path.read_text(encoding="utf-8") for path in (server.folder / "state" / "events").rglob("*.jsonl")
+        )
+    assert set(found_in(events)) >= {
+        "canarydelivered",
+        "canarydeferred",
+        "canarybounced",
+        "canary.dotted+tag",
+    }
