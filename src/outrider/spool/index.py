@@ -14,10 +14,10 @@ any moment, and never after it.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, Self, TypeVar
 
 import msgspec
@@ -153,34 +153,33 @@ class Index:
 
     def arrive(self, log: int, arrived: Arrived) -> list[Entry]:
         """A message is durable in `log`: its entries, resident from now on."""
-        first = arrived.first_entry
-        ref = arrived.ref
-        received = arrived.received_time
-        entries = [
-            Entry(
-                first + number,
-                ref,
-                number,
-                channel,
-                binding,
-                routing_domain,
-                arrived.tenant,
-                arrived.stream,
-                priority,
-                arrived.size,
-                received,
-                max(received, not_before),
-                message_id=arrived.message_id,
-            )
-            for number, (channel, binding, routing_domain, priority, not_before) in enumerate(
-                arrived.deliveries
-            )
-        ]
-        self.spans.note(CREATES, (log, ref.segment), first, first + len(entries) - 1)
-        create = self.table.create
-        for entry in entries:
-            create(entry, resident=True)
-        return entries
+        return list(chain.from_iterable(self.arrive_all(log, (arrived,))))
+
+    def arrive_all(self, log: int, arrived: Sequence[Arrived]) -> list[list[Entry]]:
+        """The messages of one commit are durable in `log`; their entries in groups of one queue key."""
+        if not arrived:
+            return []
+        groups = self.table.arrive(arrived)
+        note = self.spans.note_all
+        segment = arrived[0].ref.segment
+        if segment == arrived[-1].ref.segment:  # they come in the order of the log
+            note(CREATES, (log, segment), [entry.entry for group in groups for entry in group])
+        else:
+            for entry in chain.from_iterable(groups):
+                note(CREATES, (log, entry.ref.segment), (entry.entry,))
+        return groups
+
+    def settle_all(self, settled: Sequence[Settled]) -> None:
+        """What became of these entries is durable; see `settle`."""
+        self._settled += [each.entry for each in settled]
+        finish = self.table.finish
+        recovery = self.recovery
+        for each in settled:
+            if each.finished and finish(each.entry):
+                if recovery is not None:
+                    recovery.finish(each.entry)
+            else:
+                self._settle(each)
 
     def settle(self, settled: Settled) -> Entry | None:
         """What became of an entry is durable: its new state, or None when it is gone.
@@ -189,8 +188,11 @@ class Index:
         resident. An entry that is only on disk is settled
         with the next checkpoint.
         """
-        known, entry = self.table.find(settled.entry)
         self._settled.append(settled.entry)
+        return self._settle(settled)
+
+    def _settle(self, settled: Settled) -> Entry | None:
+        known, entry = self.table.find(settled.entry)
         if not known:
             self._strays.append(settled)
             return None
@@ -222,10 +224,8 @@ class Index:
         row = self._logs.get(log, _UNKNOWN)
         if self._settled:
             settled, self._settled = self._settled, []
-            note = self.spans.note
             for segment in range(row.position.segment, position.segment + 1):
-                for number in settled:
-                    note(CHANGES, (log, segment), number, number)
+                self.spans.note_all(CHANGES, (log, segment), settled)
         self._logs[log] = LogRow(position, events_position, row.dead)
 
     def get(self, entry: int) -> Entry | None:
