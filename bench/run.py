@@ -178,12 +178,23 @@ def postfix_program(case: Case, workers: int, sink: int, folder: Path) -> Iterat
         yield running.port, master
 
 
-PROGRAMS = {"outrider": outrider, "bare": bare, "postfix": postfix_program}
+@contextlib.contextmanager
+def outrider_pure(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """Outrider without the optional C scanner."""
+    os.environ["OUTRIDER_PURE"] = "1"
+    try:
+        with outrider(case, workers, sink, folder) as running:
+            yield running
+    finally:
+        del os.environ["OUTRIDER_PURE"]
+
+
+PROGRAMS = {"outrider": outrider, "outrider-pure": outrider_pure, "bare": bare, "postfix": postfix_program}
 
 
 def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> None:
     """One round of one program in one case."""
-    count = max(int(case.counts[program] * scale), 200)
+    count = max(int(case.counts[program.removesuffix("-pure")] * scale), 200)
     sink_port = free_port()
     with tempfile.TemporaryDirectory(prefix="outrider-bench-") as name:
         probes = 40
@@ -216,21 +227,47 @@ def ratios(rows: list[Row]) -> dict[str, float]:
     rate = {(row.program, row.case, row.workers): statistics.median(row.rate) for row in rows}
     found: dict[str, float] = {}
     for (program, case, workers), figure in cpu.items():
-        if program != "outrider":
+        if not program.startswith("outrider"):
             continue
         floor = cpu.get(("bare", case, workers))
         postfix_cpu = cpu.get(("postfix", case, 1))
         postfix_rate = rate.get(("postfix", case, 1))
         if floor:
-            found[f"{case} {workers} workers: cpu outrider / bare"] = round(figure / floor, 2)
+            found[f"{case} {workers} workers: cpu {program} / bare"] = round(figure / floor, 2)
         if postfix_cpu and postfix_rate:
-            found[f"{case} {workers} workers: messages per cpu second outrider / postfix"] = round(
+            found[f"{case} {workers} workers: messages per cpu second {program} / postfix"] = round(
                 postfix_cpu / figure, 1
             )
-            found[f"{case} {workers} workers: delivered rate outrider / postfix"] = round(
+            found[f"{case} {workers} workers: delivered rate {program} / postfix"] = round(
                 rate[program, case, workers] / postfix_rate, 1
             )
     return found
+
+
+def dispatcher_ratios(*, quick: bool) -> dict[str, float]:
+    """The dispatcher's CPU over many paths against one, at the same batch on a path."""
+    messages = "10000" if quick else "40000"
+    command = [sys.executable, str(HERE / "dispatcher.py"), "--json", "--batch", "17", "--messages", messages]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cost = {row["paths"]: row["cpu_us_per_message"] for row in map(json.loads, printed.splitlines())}
+    few = min(cost)
+    return {f"dispatcher cpu {few} path, µs": cost[few]} | {
+        f"dispatcher cpu {paths} paths / {few} path": round(cost[paths] / cost[few], 2)
+        for paths in cost
+        if paths != few
+    }
+
+
+def million_ratios() -> dict[str, float]:
+    """Memory, start and rate with a million deferred messages."""
+    command = [sys.executable, str(HERE / "million.py")]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    return {
+        "million deferred: delivered rate / empty queue": figures["rate_ratio"],
+        "million deferred: peak PSS MiB": figures["full"]["peak_pss_mib"],
+        "million deferred: seconds from start to first delivery": figures["full"]["first_delivery_seconds"],
+    }
 
 
 def machine() -> dict[str, object]:
@@ -267,13 +304,17 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "latest.json")
+    parser.add_argument("--million", action="store_true", help="also a million deferred messages (minutes)")
     options = parser.parse_args()
     rounds = options.rounds or (3 if options.quick else 5)
     scale = 0.4 if options.quick else 1.0
     rows: list[Row] = []
     plan: list[tuple[str, Case, int, Row]] = []
     for name in options.cases.split(","):
-        for program in options.only.split(","):
+        programs = options.only.split(",")
+        if name == "50k-reused" and "outrider" in programs:
+            programs.insert(1, "outrider-pure")
+        for program in programs:
             for workers in [1] if program == "postfix" else map(int, options.workers.split(",")):
                 row = Row(program, name, workers)
                 rows.append(row)
@@ -285,7 +326,13 @@ def main() -> None:
         for program, case, workers, row in plan:
             print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)
             measure(program, case, workers, row, scale)
-    result = {"machine": machine(), "rows": [row.figures() for row in rows], "ratios": ratios(rows)}
+    result = {
+        "machine": machine(),
+        "rows": [row.figures() for row in rows],
+        "ratios": ratios(rows) | dispatcher_ratios(quick=options.quick),
+    }
+    if options.million:
+        result["ratios"] |= million_ratios()
     previous = json.loads(options.output.read_text()) if options.output.exists() else None
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     show(result, previous)
