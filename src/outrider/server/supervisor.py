@@ -20,6 +20,7 @@ import socket
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FrameType
 
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
@@ -34,6 +35,7 @@ RESTART_PAUSE_MAX_SECONDS = 5.0
 HEALTHY_SECONDS = 10.0
 # chosen, because a process that lived this long did not die of its start
 TICK_SECONDS = 0.25
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class Supervisor:
     children: list[Child] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _parent_pipe: tuple[int, int] = field(default_factory=os.pipe)
+    _stop_asked: bool = False
     _stopping: bool = False
     _told_ready: bool = False
     _exit_code: int = 0
@@ -89,8 +92,8 @@ class Supervisor:
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: self._stop())
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._selector.register(wake_read, selectors.EVENT_READ, None)
@@ -104,8 +107,14 @@ class Supervisor:
                 else:
                     self._hear(key.data)
             self._reap()
+            if self._stop_asked:
+                self._stop()
             self._watch()
         return self._exit_code
+
+    def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Signal handler: no more than a note, as it may come in the middle of a fork."""
+        self._stop_asked = True
 
     def _is_over(self) -> bool:
         return self._stopping and not any(child.pid for child in self.children)
@@ -123,9 +132,12 @@ class Supervisor:
         os.set_blocking(status_read, False)
         os.set_blocking(status_write, False)
         now = self.clock.now()
+        # a signal between the fork and the child's own handlers would be heard by nobody
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._become(child, status_read, status_write)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         os.close(status_write)
         child.pid, child.status, child.ready = pid, status_read, False
         child.started_at = child.beat_at = now
@@ -137,8 +149,9 @@ class Supervisor:
         code = 70  # sysexits EX_SOFTWARE
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            for number in (*STOP_SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             os.close(self._parent_pipe[1])
             os.close(status_read)
             for other in self.children:

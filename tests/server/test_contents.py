@@ -1,0 +1,84 @@
+"""Contents kept for delivery: in memory until the last delivery is done, within a bound, else in the log."""
+
+import pytest
+
+from outrider.base.errors import SpoolError
+from outrider.model.changes import ContentRef, Stored
+from outrider.server.contents import OVERHEAD_OCTETS, Contents
+from tests.spool.samples import stored
+
+WIRE = b"x" * 1000
+
+
+class CountingReader:
+    """A log that holds everything but what is damaged."""
+
+    def __init__(self) -> None:
+        self.reads: list[ContentRef] = []
+        self.damaged: set[ContentRef] = set()
+
+    def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
+        self.reads.append(ref)
+        if ref in self.damaged:
+            raise SpoolError("the frame is damaged", entry=entry)
+        return stored(ref.offset, WIRE), WIRE
+
+
+def ref(number: int) -> ContentRef:
+    return ContentRef(1, 0, number, 100)
+
+
+@pytest.fixture
+def reader() -> CountingReader:
+    return CountingReader()
+
+
+def test_what_was_kept_is_not_read(reader: CountingReader) -> None:
+    contents = Contents(reader, 1_000_000)
+    message = stored(1, WIRE)
+    contents.keep(ref(1), message, WIRE)
+    assert contents.read(ref(1), 1) == (message, WIRE)
+    assert reader.reads == []
+
+
+def test_it_is_kept_until_its_last_delivery_is_done(reader: CountingReader) -> None:
+    contents = Contents(reader, 1_000_000)
+    contents.keep(ref(1), stored(1, WIRE, ("one.example", "two.example")), WIRE)
+    contents.done(ref(1))
+    contents.read(ref(1), 1)
+    assert reader.reads == []
+    contents.done(ref(1))
+    contents.read(ref(1), 1)
+    assert reader.reads == [ref(1)]
+    contents.done(ref(1))  # what is not kept may be done as often as it likes
+
+
+def test_the_bound_holds_and_the_oldest_goes_first(reader: CountingReader) -> None:
+    contents = Contents(reader, 3 * (len(WIRE) + OVERHEAD_OCTETS))
+    for number in range(5):
+        contents.keep(ref(number), stored(number, WIRE), WIRE)
+    for number in range(5):
+        contents.read(ref(number), number)
+    assert reader.reads == [ref(0), ref(1)]
+
+
+def test_room_that_was_given_back_is_used_again(reader: CountingReader) -> None:
+    contents = Contents(reader, 2 * (len(WIRE) + OVERHEAD_OCTETS))
+    for number in range(100):
+        contents.keep(ref(number), stored(number, WIRE), WIRE)
+        contents.read(ref(number), number)
+        contents.done(ref(number))
+    assert reader.reads == []
+
+
+def test_one_larger_than_the_bound_is_not_kept(reader: CountingReader) -> None:
+    contents = Contents(reader, 10)
+    contents.keep(ref(1), stored(1, WIRE), WIRE)
+    contents.read(ref(1), 1)
+    assert reader.reads == [ref(1)]
+
+
+def test_what_the_log_cannot_give_is_an_error(reader: CountingReader) -> None:
+    reader.damaged.add(ref(1))
+    with pytest.raises(SpoolError):
+        Contents(reader, 1000).read(ref(1), 1)

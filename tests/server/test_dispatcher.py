@@ -1,0 +1,334 @@
+"""The dispatcher by direct calls: workers are lists of what was said to them."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from outrider.base.clock import FakeClock
+from outrider.base.files import OsFiles
+from outrider.base.log import NullLog
+from outrider.model import flow
+from outrider.model.changes import ContentRef, Entry
+from outrider.model.dispatch import (
+    Arrived,
+    Batch,
+    Closed,
+    Committed,
+    Granted,
+    Held,
+    Hello,
+    Open,
+    Position,
+    Returned,
+    Settle,
+    Settled,
+    ToWorker,
+    Want,
+    Welcome,
+)
+from outrider.model.reply import Reply
+from outrider.model.route import Exchanger, Route, RouteFailure
+from outrider.schedule.options import ScheduleOptions
+from outrider.schedule.shaping import ShapingTable
+from outrider.schedule.sites import SiteTable
+from outrider.server.dispatcher import EXPIRED, Dispatcher
+from outrider.spool.index import Index
+from outrider.spool.replay import Replayed
+from tests.spool.samples import SMALL
+
+ONE, TWO = "one.example", "two.example"
+NOWHERE = RouteFailure(ONE, Reply(550, "5.1.2", ("No such domain",)), valid_seconds=60.0)
+AGAIN = RouteFailure(ONE, Reply(451, "4.4.3", ("No answer",)), valid_seconds=60.0)
+NOTHING = Position(0, 0)
+
+
+def replayed(*finished: int) -> Replayed:
+    """What a log said beyond what was announced: these entries are finished."""
+    return Replayed(0, 0, list(finished), [], 0)
+
+
+def route(domain: str, *names: str) -> Route:
+    exchangers = tuple(Exchanger(10, name, ("192.0.2.1",)) for name in names)
+    return Route(domain, exchangers, implicit=False, valid_seconds=60.0)
+
+
+@dataclass
+class End:
+    """One worker as the dispatcher sees it."""
+
+    said: list[ToWorker] = field(default_factory=list)
+
+    def send(self, message: ToWorker) -> None:
+        self.said.append(message)
+
+    def take(self) -> list[ToWorker]:
+        """What was said since the last call."""
+        said, self.said = self.said, []
+        return said
+
+
+class World:
+    """A dispatcher over an index of its own."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.clock = FakeClock()
+        self.index = Index.open(OsFiles(), str(folder / "spool"), SMALL, self.clock, NullLog())
+        self.asked: list[str] = []
+        self.woken = 0
+        self.dispatcher = Dispatcher(
+            self.index,
+            ShapingTable(ScheduleOptions.model_validate(options)),
+            SiteTable(),
+            self.clock,
+            NullLog(),
+            Random(1),
+            self.asked.append,
+            self._wake,
+            started_at=None,
+            first_slot=1,
+        )
+        self.dispatcher.is_granting = True
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def join(self, number: int, held: Sequence[tuple[Held, Sequence[Entry]]] = ()) -> End:
+        """Worker `number` with log 10 + `number`."""
+        end = End()
+        hello = Hello(number, 10 + number, NOTHING, tuple(slot for slot, _ in held), 1)
+        self.dispatcher.joined(hello, held, end, replayed())
+        assert [type(message) for message in end.take()] == [Welcome]
+        return end
+
+    def arrive(self, worker: int, first: int, *domains: str) -> list[int]:
+        """A message for these domains in the worker's log."""
+        log = 10 + worker
+        arrived = Arrived(
+            log << 43 | first,
+            ContentRef(log, 0, first * 100, 100),
+            "tenant",
+            "stream",
+            50,
+            self.clock.wall(),
+            tuple(("smtp", "default", domain, 0, 0.0) for domain in domains),
+            f"{first:018d}",
+        )
+        self.dispatcher.committed(worker, Committed(Position(0, first * 100 + 100), (arrived,), (), NOTHING))
+        return [arrived.first_entry + index for index in range(len(domains))]
+
+    def settle(self, worker: int, *settled: Settled) -> None:
+        self.dispatcher.committed(worker, Committed(Position(0, 90_000), (), settled, NOTHING))
+
+    def plan(self, end: End) -> list[ToWorker]:
+        self.dispatcher.plan()
+        return end.take()
+
+    def deferred(self, granted: Granted, slot: int, seconds: float) -> Settled:
+        return Settled(slot, granted.entry, False, granted.version + 1, 1, self.clock.wall() + seconds)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path)
+    yield world
+    await world.index.close()
+
+
+def opened(messages: Sequence[ToWorker]) -> list[Open]:
+    return [message for message in messages if isinstance(message, Open)]
+
+
+def entries_of(messages: Sequence[ToWorker]) -> list[int]:
+    return [
+        granted.entry
+        for message in messages
+        if isinstance(message, Open | Batch)
+        for granted in message.entries
+    ]
+
+
+async def test_mail_waits_for_its_route_and_goes_to_its_hosts(world: World) -> None:
+    end = world.join(0)
+    entries = world.arrive(0, 1, ONE) + world.arrive(0, 2, ONE)
+    assert world.asked == [ONE], "equal questions are asked once"
+    assert world.plan(end) == []
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    orders = opened(world.plan(end))
+    assert sorted(entries_of(orders)) == entries
+    assert {order.path.site for order in orders} == {"mx.one.example"}
+    assert [host.name for host in orders[0].hosts] == ["mx.one.example"]
+
+
+async def test_domains_of_one_site_are_one_path(world: World) -> None:
+    end = world.join(0)
+    for domain in (ONE, TWO):
+        world.dispatcher.routed(route(domain, "mx.shared.example"))
+    world.arrive(0, 1, ONE, TWO)
+    assert {order.path.site for order in opened(world.plan(end))} == {"mx.shared.example"}
+
+
+async def test_a_route_that_failed_is_settled_by_the_worker_that_has_the_message(world: World) -> None:
+    other, end = world.join(0), world.join(1)
+    (entry,) = world.arrive(1, 1, ONE)
+    world.dispatcher.routed(NOWHERE)
+    (job,) = end.take()
+    assert isinstance(job, Settle)
+    assert (job.kind, job.outcome.reply, job.outcome.ours) == ("attempt", NOWHERE.reply, True)
+    assert [granted.entry for granted in job.entries] == [entry]
+    assert not world.dispatcher.take(entry), "it is with a worker"
+    world.settle(1, Settled(0, entry, finished=True))
+    assert world.index.get(entry) is None
+    assert other.take() == []
+
+
+async def test_without_a_worker_nothing_is_settled_and_nothing_is_lost(world: World) -> None:
+    end = world.join(0)
+    (entry,) = world.arrive(0, 1, ONE)
+    world.dispatcher.left(0, replayed())
+    world.dispatcher.routed(AGAIN)
+    assert end.take() == []
+    assert await world.index.load([entry])
+
+
+async def test_a_settled_entry_comes_back_when_it_is_due(world: World) -> None:
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    world.settle(0, world.deferred(order.entries[0], order.slot, 30.0))
+    world.dispatcher.closed(Closed(order.slot, None, 1))
+    assert world.plan(end) == []
+    at = world.dispatcher.next_at()
+    assert at is not None
+    world.clock.advance(at - world.clock.now())
+    assert entries_of(world.plan(end)) == [entry]
+
+
+async def test_what_is_due_much_later_leaves_memory_and_returns(world: World) -> None:
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    world.settle(0, world.deferred(order.entries[0], order.slot, 3600.0))
+    world.dispatcher.closed(Closed(order.slot, None, 1))
+    assert world.index.counts().resident == 0
+    await world.index.checkpoint()
+    assert await world.dispatcher.fill(60.0) == 0
+    world.clock.advance(3600.0)
+    assert await world.dispatcher.fill(60.0) == 1
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    assert entries_of(world.plan(end)) == [entry]
+
+
+async def test_a_held_entry_is_not_granted_again(world: World) -> None:
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    held = Settled(order.slot, entry, False, 1, 0, world.clock.wall(), held="unreadable")
+    world.settle(0, held)
+    world.dispatcher.want(Want(order.slot, 10))
+    assert entries_of(world.plan(end)) == []
+    assert world.index.counts().held == 1
+
+
+async def test_returned_entries_go_out_again(world: World) -> None:
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    world.dispatcher.returned(Returned(order.slot, (entry,)))
+    world.dispatcher.closed(Closed(order.slot, None, 0))
+    world.clock.advance(60.0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    assert entries_of(world.plan(end)) == [entry]
+
+
+async def test_a_dead_worker_s_grants_go_to_others_but_for_what_its_log_tells(world: World) -> None:
+    dying = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    done, open_ = world.arrive(0, 1, ONE) + world.arrive(0, 2, ONE)
+    assert sorted(entries_of(world.plan(dying))) == [done, open_]
+    living = world.join(1)
+    world.dispatcher.left(0, replayed(done))
+    assert set(world.dispatcher.workers) == {1}
+    world.clock.advance(2.0)
+    assert entries_of(world.plan(living)) == [open_]
+    assert dying.take() == []
+
+
+async def test_a_grant_that_a_worker_still_holds_counts_and_is_not_given_twice(world: World) -> None:
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    known = world.index.get(entry)
+    assert known is not None
+    successor = world.join(0, [(Held(order.slot, order.path, (entry,)), [known])])
+    assert entries_of(world.plan(successor)) == []
+    world.settle(0, Settled(order.slot, entry, finished=True))
+    assert world.index.get(entry) is None
+
+
+async def test_nothing_is_granted_before_everything_is_known(world: World) -> None:
+    world.dispatcher.is_granting = False
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    assert world.plan(end) == []
+    assert world.dispatcher.next_at() is None
+    world.dispatcher.is_granting = True
+    assert entries_of(world.plan(end)) == [entry]
+
+
+async def test_an_order_of_an_operator_takes_only_what_no_worker_has(world: World) -> None:
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (granted,) = world.arrive(0, 1, ONE)
+    world.plan(end)
+    (unrouted,) = world.arrive(0, 2, TWO)
+    assert not world.dispatcher.take(granted)
+    assert world.dispatcher.take(unrouted)
+    world.dispatcher.routed(route(TWO, "mx.two.example"))
+    assert entries_of(world.plan(end)) == [], "what was taken does not come back by its route"
+
+
+async def test_a_domain_that_moved_takes_its_waiting_mail_along(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"max_connections": 1})
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.old.example"))
+    first = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    assert entries_of([order]) == first
+    world.dispatcher.closed(
+        Closed(order.slot, flow.Outcome(Reply(451, "4.4.1", ("No",)), flow.Phase.CONNECT, ours=True), 0)
+    )
+    world.dispatcher.returned(Returned(order.slot, (first[0],)))
+    world.clock.advance(3600.0)  # the route has expired, the path's pause too
+    assert opened(world.plan(end)) == []
+    assert world.asked[-1] == ONE
+    world.dispatcher.routed(route(ONE, "mx.new.example"))
+    assert {order.path.site for order in opened(world.plan(end))} == {"mx.new.example"}
+    await world.index.close()
+
+
+async def test_what_is_past_its_time_is_settled_as_expired(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"message_expiration_seconds": 100, "suspended": True})
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    world.clock.advance(99.0)
+    world.dispatcher.expire()
+    assert end.take() == []
+    world.clock.advance(2.0)
+    world.dispatcher.expire()
+    (job,) = end.take()
+    assert isinstance(job, Settle)
+    assert (job.kind, job.outcome.reply) == ("expire", EXPIRED)
+    assert [granted.entry for granted in job.entries] == [entry]
+    world.dispatcher.expire()
+    assert end.take() == [], "once"
+    await world.index.close()

@@ -1,0 +1,87 @@
+"""Questions between processes: one answer each, faults as text, nothing that hangs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outrider.base.errors import OutriderError, SpoolError, UnavailableError
+from outrider.server.requests import FRAME_OCTETS_MAX, RequestServer, ask
+
+
+async def double(value: int) -> int:
+    return value * 2
+
+
+async def fail() -> None:
+    raise SpoolError("the spool is busy")
+
+
+async def choke() -> None:
+    raise ValueError("that is no filter")
+
+
+@pytest.fixture
+async def socket(tmp_path: Path) -> AsyncIterator[Path]:
+    path = tmp_path / "requests"
+    requests = RequestServer({"double": double, "fail": fail, "choke": choke})
+    server = await asyncio.start_unix_server(requests.serve, str(path))
+    yield path
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_operation_is_answered(socket: Path) -> None:
+    assert await ask(socket, "double", value=21) == 42
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "words"),
+    [
+        ("fail", {}, "the spool is busy"),
+        ("choke", {}, "choke: that is no filter"),
+        ("triple", {}, "there is no operation triple"),
+        ("double", {"values": 1}, "unexpected keyword argument"),
+    ],
+)
+async def test_what_goes_wrong_is_told(
+    socket: Path, operation: str, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(OutriderError) as told:
+        await ask(socket, operation, **arguments)
+    assert words in told.value.message
+
+
+async def test_nobody_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="is the server running"):
+        await ask(tmp_path / "nothing", "double", value=1)
+
+
+async def test_many_questions_on_one_connection_are_answered_in_order(socket: Path) -> None:
+    answers = await asyncio.gather(*(ask(socket, "double", value=value) for value in range(50)))
+    assert answers == [value * 2 for value in range(50)]
+
+
+@pytest.mark.parametrize(
+    "octets", [b"\0\0\0\x05hello", (FRAME_OCTETS_MAX + 1).to_bytes(4, "big"), b"\0\0\0\x10abc"]
+)
+async def test_another_language_ends_the_connection_and_hurts_nobody(socket: Path, octets: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    writer.write(octets)
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    assert await ask(socket, "double", value=1) == 2
+
+
+async def test_a_server_that_hangs_up_is_told(tmp_path: Path) -> None:
+    async def hang_up_at_once(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_unix_server(hang_up_at_once, str(tmp_path / "rude"))
+    with pytest.raises(UnavailableError, match="no answer"):
+        await ask(tmp_path / "rude", "double", value=1)
+    server.close()
