@@ -76,3 +76,20 @@ async def test_policy_that_refuses_a_report_leaves_the_rate_alone() -> None:
     await settle(world, stored, Outcome(UNKNOWN, Phase.RCPT))
     assert [type(change) for change in world.log.changes] == [Finished, Finished, Stored, Finished]
     assert [line[1] for line in world.server_log.lines] == ["dsn.refused", "dsn.suppressed"]
+
+
+async def test_a_last_attempt_that_fails_ends_the_message_and_is_told_once(egress_world: EgressWorld) -> None:
+    stored = stored_message(recipient())
+    egress_world.keep(stored)
+    seconds = 432_000.0  # shaping's default of message_expiration_seconds
+    egress_world.clock.step_wall(stored.received_time + seconds - 1 - egress_world.clock.wall())
+    await settle(egress_world, stored, Outcome(LATER, Phase.RCPT))
+    [first] = [change for change in egress_world.log.changes if isinstance(change, Retried)]
+    assert first.due_time == stored.received_time + seconds, "the last attempt is when the time is over"
+    egress_world.log.frames.clear()
+    egress_world.clock.advance(1)
+    await settle(egress_world, stored, Outcome(LATER, Phase.RCPT))
+    [(changes, _)] = egress_world.log.frames
+    assert [type(change) for change in changes] == [Finished, Stored]
+    assert isinstance(changes[0], Finished)
+    assert (changes[0].kind, changes[0].attempted.outcome.reply) == ("expired", LATER)
