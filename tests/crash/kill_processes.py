@@ -1,0 +1,84 @@
+"""The processes of a server under test: who they are and what they hold.
+
+In: the supervisor's process id and the server's log, or a port. Out: process ids by name, the owner of a
+connection, the logs that a process writes.
+"""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+_LOCK = re.compile(r"/spool/logs/(\d+)/lock$")
+_PARENT, _STATE = 1, 0
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/<pid>/stat behind the name; none when there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def is_running(pid: int) -> bool:
+    """False for a process that is gone or only waits to be reaped."""
+    fields = _stat(pid)
+    return bool(fields) and fields[_STATE] not in "ZX"
+
+
+def children_of(supervisor: int, log: str) -> dict[str, int]:
+    """Living children of the supervisor by name, as its log (JSON lines of its life) tells them."""
+    found: dict[str, int] = {}
+    for line in log.splitlines():
+        if '"process.started"' in line:
+            with suppress(json.JSONDecodeError):
+                fields = json.loads(line)
+                found[fields["name"]] = fields["pid"]
+    return {
+        name: pid
+        for name, pid in found.items()
+        if (fields := _stat(pid)) and int(fields[_PARENT]) == supervisor and fields[_STATE] not in "ZX"
+    }
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal to a process that may be gone."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _held_by(pid: int) -> list[str]:
+    """What the descriptors of a process are; nothing for one that is gone."""
+    found = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for link in list(Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(FileNotFoundError):
+                found.append(str(link.readlink()))
+    return found
+
+
+def logs_of(pid: int) -> frozenset[int]:
+    """Numbers of the logs that a process writes."""
+    return frozenset(int(lock[1]) for held in _held_by(pid) if (lock := _LOCK.search(held)))
+
+
+def owner_of(port: int, pids: Iterable[int]) -> int:
+    """Which of the processes holds the connected TCP socket with this local port; 0 when none does."""
+    inode = parse_inode(Path("/proc/net/tcp").read_text(encoding="ascii"), port)
+    socket = f"socket:[{inode}]"
+    return next((pid for pid in pids if inode and socket in _held_by(pid)), 0)
+
+
+def parse_inode(table: str, port: int) -> str:
+    """Inode of the socket in /proc/net/tcp that is connected from this local port; empty for none."""
+    for row in table.splitlines()[1:]:
+        fields = row.split()
+        connected = len(fields) > 9 and not fields[2].endswith(":0000")
+        if connected and int(fields[1].rpartition(":")[2], 16) == port and fields[9] != "0":
+            return fields[9]
+    return ""
