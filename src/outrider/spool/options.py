@@ -34,13 +34,13 @@ class SpoolOptions(BaseModel):
         json_schema_extra={"unit": "seconds", "source": "chosen: bounds the duplicates after a power cut"},
     )
     gather_seconds: float = Field(
-        0.002,
+        0.001,
         ge=0,
         le=0.1,
         description="How long a busy worker gathers messages before it syncs them together.",
         json_schema_extra={
             "unit": "seconds",
-            "source": "measured: 8 % less CPU at 100 connections, 2 ms more wait",
+            "source": "measured: some 6 % less CPU at 100 connections",
         },
     )
     write_retry_seconds: float = Field(
