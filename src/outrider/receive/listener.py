@@ -20,6 +20,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
+from outrider.receive.clients import ClientCounts
 from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
 from outrider.receive.session import SessionContext, SmtpSession
 from outrider.wire.smtp.content import ContentLimits
@@ -60,6 +61,7 @@ class SmtpListener:
         clock: Time.
         log: Server log.
         tls: Server context; needed unless `options.tls` is `none`.
+        clients: Counts connections by client; needed where several processes serve the listener.
 
     Raises:
         ConfigError: TLS is asked for and there is no context.
@@ -76,6 +78,7 @@ class SmtpListener:
         clock: Clock,
         log: Log,
         tls: ssl.SSLContext | None,
+        clients: ClientCounts | None = None,
     ) -> None:
         if options.tls is not TlsMode.NONE and tls is None:
             raise ConfigError(f"listener {options.name}: tls = {options.tls.value} needs a certificate")
@@ -94,6 +97,7 @@ class SmtpListener:
             tls=tls if options.tls is TlsMode.STARTTLS else None,
             server_limits=server_limits(options, hostname),
             spawn=self._spawn,
+            clients=ClientCounts() if clients is None else clients,
         )
         self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
 

@@ -140,7 +140,8 @@ class ReceiveLimits(BaseModel):
     connections_per_client: int = Field(
         default=50,
         ge=1,
-        description="Most connections from one address (IPv6: one /64); trusted networks have no such limit.",
+        description="Most connections from one address (IPv6: one /64) to all processes; "
+        "trusted networks have no such limit.",
         json_schema_extra=_about("connections", "Postfix's smtpd_client_connection_count_limit"),
     )
 

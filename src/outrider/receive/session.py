@@ -27,6 +27,7 @@ from outrider.model.flow import Envelope, Origin, Submission
 from outrider.model.ports import Authenticator, Intake, Principal
 from outrider.model.reply import Reply
 from outrider.receive.access import Access
+from outrider.receive.clients import ClientCounts
 from outrider.receive.nesting import is_nested_deeper
 from outrider.receive.options import ListenerOptions, Role
 from outrider.receive.trace import Tracer, format_peer, refuse_header
@@ -87,6 +88,7 @@ class SessionContext:
         tls: ssl.SSLContext | None,
         server_limits: ServerLimits,
         spawn: Callable[[Coroutine[Any, Any, None]], bool],
+        clients: ClientCounts,
     ) -> None:
         self.options = options
         self.hostname = hostname
@@ -106,7 +108,7 @@ class SessionContext:
             add_date=options.add_date and options.role is Role.SUBMISSION,
         )
         self.sessions: set[SmtpSession] = set()
-        self.clients: dict[str, int] = {}
+        self.clients = clients
         self.draining = False
         self.emptied = asyncio.Event()
 
@@ -196,12 +198,11 @@ class SmtpSession(asyncio.Protocol):
         refusal = context.intake.refusal()
         if refusal is not None and refusal.code == 421:
             return refusal
-        self._client_key = client_key(self._client)
-        count = context.clients.get(self._client_key, 0)
-        if count >= limits.connections_per_client and not self._trusted:
-            return replies.TOO_MANY_CONNECTIONS
-        context.clients[self._client_key] = count + 1
-        self._counted = True
+        if not self._trusted:
+            self._client_key = client_key(self._client)
+            if not context.clients.enter(self._client_key, limits.connections_per_client):
+                return replies.TOO_MANY_CONNECTIONS
+            self._counted = True
         return None
 
     def data_received(self, data: bytes) -> None:
@@ -223,11 +224,7 @@ class SmtpSession(asyncio.Protocol):
             context.emptied.set()
         if self._counted:
             self._counted = False
-            left = context.clients[self._client_key] - 1
-            if left:
-                context.clients[self._client_key] = left
-            else:
-                del context.clients[self._client_key]
+            context.clients.leave(self._client_key)
 
     def pause_writing(self) -> None:
         """The client does not take our replies: nothing more is read or done for it."""

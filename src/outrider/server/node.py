@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from outrider.base.clock import Clock, SystemClock
@@ -14,6 +15,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.log import Log
 from outrider.net.listen import open_listeners
 from outrider.net.loop import run as run_loop
+from outrider.receive.clients import shared_counts
 from outrider.record.log import open_log
 from outrider.server.control import run_control
 from outrider.server.dispatch_process import run_dispatcher
@@ -119,8 +121,10 @@ def run(settings: Settings, on_ready: Callable[[dict[str, str]], None], clock: C
     supervisor = Supervisor(settings, clock, log, lambda: on_ready(endpoints(sockets[0])))
     supervisor.add("control", _main_of(run_control), {})
     supervisor.add("dispatcher", _main_of(run_dispatcher), sockets[0])
+    counts = {listener.name: shared_counts(settings.server.workers) for listener in settings.listener}
+    worker = _main_of(partial(run_worker, counts=counts))
     for number in range(settings.server.workers):
-        supervisor.add(f"worker-{number}", _main_of(run_worker), sockets[number], number)
+        supervisor.add(f"worker-{number}", worker, sockets[number], number)
     try:
         return supervisor.run()
     finally:

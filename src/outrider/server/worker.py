@@ -11,8 +11,9 @@ up to the position in `Hello`.
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from mmap import mmap
 from random import Random
 
 from outrider.base.ids import IdSource
@@ -39,6 +40,7 @@ from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
 from outrider.net.tls import TlsContexts, server_context
 from outrider.policy.routing import RoutingPolicy
+from outrider.receive.clients import ClientCounts
 from outrider.receive.http import build_app
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions
@@ -73,7 +75,7 @@ NO_POSITION = Position(0, 0)
 class Worker:
     """See the module."""
 
-    def __init__(self, birth: Birth, life: Lifecycle) -> None:
+    def __init__(self, birth: Birth, life: Lifecycle, counts: Mapping[str, mmap]) -> None:
         settings = birth.settings
         server = settings.server
         self._birth = birth
@@ -125,6 +127,7 @@ class Worker:
                 clock=birth.clock,
                 log=birth.log,
                 tls=_server_tls(options),
+                clients=ClientCounts(counts[options.name], birth.number),
             )
             for options in settings.listener
         ]
@@ -327,6 +330,6 @@ def _settled_of(change: Change, slots: dict[int, int]) -> Settled:
             raise AssertionError(f"workers do not write {type(change).__name__}")
 
 
-async def run_worker(birth: Birth, life: Lifecycle) -> None:
-    """Main of a worker process."""
-    await Worker(birth, life).run()
+async def run_worker(birth: Birth, life: Lifecycle, counts: Mapping[str, mmap]) -> None:
+    """Main of a worker process; `counts` is what all workers share for each SMTP listener."""
+    await Worker(birth, life, counts).run()
