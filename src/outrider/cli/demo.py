@@ -172,8 +172,8 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
                 )
             )
             server = await asyncio.create_subprocess_exec(
-                *_PROGRAM, "serve", "-c", str(config),
-                stdin=asyncio.subprocess.DEVNULL, stdout=server_log, stderr=server_log,
+                *_PROGRAM, "serve", "-c", str(config), "--until-eof",
+                stdin=asyncio.subprocess.PIPE, stdout=server_log, stderr=server_log,
                 start_new_session=True,
             )  # fmt: skip
             stage = _Stage(

@@ -105,7 +105,12 @@ def _overrides(settings: list[str] | None) -> dict[str, object]:
     return chosen
 
 
-def serve(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: AsJson = False) -> None:
+def serve(
+    config: ConfigPath = CONFIG_DEFAULT,
+    override: Set = None,
+    until_eof: Annotated[bool, typer.Option("--until-eof", help="End when standard input closes.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run the server in the foreground until SIGTERM or Ctrl-C; it drains and ends.
 
     When everything works it says so in one line, with the addresses; its log goes to standard error.
@@ -126,7 +131,7 @@ def serve(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: As
             say("Ready. " + ", ".join(f"{name} on {endpoint}" for name, endpoint in endpoints.items()))
         sys.stdout.flush()
 
-    sys.exit(run(settings, ready))
+    sys.exit(run(settings, ready, input_fd=sys.stdin.fileno() if until_eof else None))
 
 
 def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: AsJson = False) -> None:

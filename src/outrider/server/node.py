@@ -100,13 +100,20 @@ def endpoints(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
     return {name: _endpoint(*opened.getsockname()[:2]) for name, opened in sockets.items()}
 
 
-def run(settings: Settings, on_ready: Callable[[dict[str, str]], None], clock: Clock | None = None) -> int:
+def run(
+    settings: Settings,
+    on_ready: Callable[[dict[str, str]], None],
+    clock: Clock | None = None,
+    *,
+    input_fd: int | None = None,
+) -> int:
     """Run a node until it is told to stop.
 
     Args:
         settings: Validated.
         on_ready: Called once every process works, with the listeners' endpoints.
         clock: Time; the default is the machine's.
+        input_fd: Stop when this descriptor reads end-of-file, as its starter is gone; None is never.
 
     Raises:
         ConfigError: The surroundings do not allow it.
@@ -118,7 +125,7 @@ def run(settings: Settings, on_ready: Callable[[dict[str, str]], None], clock: C
     sockets = open_sockets(settings)
     if os.environ.get(VARIABLE):
         log.warning("server.injected_faults", faults=os.environ[VARIABLE])
-    supervisor = Supervisor(settings, clock, log, lambda: on_ready(endpoints(sockets[0])))
+    supervisor = Supervisor(settings, clock, log, lambda: on_ready(endpoints(sockets[0])), input_fd)
     supervisor.add("control", _main_of(run_control), {})
     supervisor.add("dispatcher", _main_of(run_dispatcher), sockets[0])
     counts = {listener.name: shared_counts(settings.server.workers) for listener in settings.listener}

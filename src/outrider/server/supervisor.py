@@ -65,12 +65,14 @@ class Supervisor:
         clock: Time.
         log: Server log.
         on_ready: Called once, when every child has said that it is ready.
+        input_fd: Stop when this descriptor reads end-of-file; None is never.
     """
 
     settings: Settings
     clock: Clock
     log: Log
     on_ready: Callable[[], None]
+    input_fd: int | None = None
     children: list[Child] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _parent_pipe: tuple[int, int] = field(default_factory=os.pipe)
@@ -96,16 +98,19 @@ class Supervisor:
             signal.signal(number, self._ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._selector.register(wake_read, selectors.EVENT_READ, None)
+        self._selector.register(wake_read, selectors.EVENT_READ, wake_read)
+        if self.input_fd is not None:
+            self._selector.register(self.input_fd, selectors.EVENT_READ, self.input_fd)
         gc.collect()
         gc.freeze()
         while not self._is_over():
             self._start_due()
             for key, _ in self._selector.select(TICK_SECONDS):
-                if key.data is None:
-                    os.read(wake_read, 4096)
-                else:
+                if isinstance(key.data, Child):
                     self._hear(key.data)
+                elif not os.read(key.data, 4096):
+                    self._selector.unregister(key.data)
+                    self._stop_asked = True
             self._reap()
             if self._stop_asked:
                 self._stop()
