@@ -17,6 +17,7 @@ from functools import partial
 from outrider.base.clock import Clock
 from outrider.base.errors import UnavailableError
 from outrider.sim.load_http import HttpHand
+from outrider.sim.load_port import Hand
 from outrider.sim.load_smtp import SmtpHand
 from outrider.sim.options import LoadOptions
 from outrider.sim.stopping import first_failure
@@ -27,8 +28,6 @@ _BACK_OFF_FIRST_SECONDS = 0.05  # chosen, because a restarting server is back wi
 _BACK_OFF_MAX_SECONDS = 1.0  # chosen, because a person waits for the result
 _PAUSE_SECONDS = 0.2  # chosen, because a server that says 4xx wants less, and a test wants to go on
 _SWEEP_SECONDS = 1.0  # chosen, because time-outs are minutes
-
-Hand = SmtpHand | HttpHand
 
 
 class Load:
@@ -170,7 +169,9 @@ class Load:
     async def _keep_open(self) -> None:
         options = self.options
         loop = asyncio.get_running_loop()
-        make: Callable[[], Hand] = partial(SmtpHand if options.via == "smtp" else HttpHand, self)
+        make: Callable[[], SmtpHand | HttpHand] = partial(
+            SmtpHand if options.via == "smtp" else HttpHand, self
+        )
         back_off = _BACK_OFF_FIRST_SECONDS
         while not self._over():
             try:

@@ -10,15 +10,13 @@ Standards: RFC 9112 §6.3 (length of a message body), RFC 6750 §2.1 (bearer key
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import urlencode
 
+from outrider.sim.load_port import LoadPort
 from outrider.sim.numbered import NUMBER_FIELD
 from outrider.sim.tally import Fate
 from outrider.sim.tickets import Ticket
-
-if TYPE_CHECKING:
-    from outrider.sim.load import Load
 
 _TAKEN = frozenset((200, 201, 202))
 _BUSY = frozenset((429, 503))
@@ -27,7 +25,7 @@ _BUSY = frozenset((429, 503))
 class HttpHand(asyncio.Protocol):
     """One connection that hands messages in; see `SmtpHand` for the attributes."""
 
-    def __init__(self, load: "Load") -> None:
+    def __init__(self, load: LoadPort) -> None:
         self._load = load
         self._tally = load.tally
         self.closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

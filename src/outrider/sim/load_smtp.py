@@ -9,13 +9,11 @@ Standards: RFC 5321 §4.1.1 (commands), RFC 2920 §3.1 (pipelining).
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from outrider.sim.load_port import LoadPort
 from outrider.sim.tally import Fate
 from outrider.sim.tickets import Ticket
-
-if TYPE_CHECKING:
-    from outrider.sim.load import Load
 
 
 class SmtpHand(asyncio.Protocol):
@@ -27,7 +25,7 @@ class SmtpHand(asyncio.Protocol):
         carried: Messages that got a reply on this connection.
     """
 
-    def __init__(self, load: "Load") -> None:
+    def __init__(self, load: LoadPort) -> None:
         self._load = load
         self._tally = load.tally
         self.closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
