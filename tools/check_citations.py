@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.project_files import ROOT, Fault, read_texts
+from tools.project_files import ROOT, Fault, read_texts, report
 
 SUFFIXES = (".py", ".md", ".toml", ".smtp", ".sh", ".why", ".in", "")
 FOLDERS = ("", "src", "tests", "docs", "tools", "bench", "changes")
@@ -143,13 +143,5 @@ def project_faults(root: Path = ROOT) -> list[Fault]:
     return faults
 
 
-def main() -> int:
-    """Prints the faults; 0 when there are none."""
-    faults = project_faults()
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(project_faults()))

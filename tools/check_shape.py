@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.project_files import ROOT, Fault, project_paths, read_texts
+from tools.project_files import ROOT, Fault, project_paths, read_texts, report
 
 LINES_MAX = 800
 """Chosen, because a module beyond it holds more than one concept (style: size and shape)."""
@@ -150,13 +150,5 @@ def project_faults(root: Path = ROOT) -> list[Fault]:
     return sorted(faults)
 
 
-def main() -> int:
-    """Prints the faults; 0 when there are none."""
-    faults = project_faults()
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(project_faults()))

@@ -4,7 +4,7 @@ In: the work tree. Out: paths and texts of what is tracked or could be added; ig
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,15 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.text}"
+
+
+def report(faults: Iterable[Fault]) -> int:
+    """Prints the faults; the exit status: 0 when there are none."""
+    status = 0
+    for fault in faults:
+        print(fault)
+        status = 1
+    return status
 
 
 def project_paths(root: Path = ROOT) -> list[Path]:

@@ -24,7 +24,7 @@ from outrider.model.changes import (
 from outrider.model.dispatch import Position, Settled
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.directory import SpoolDirectory
-from outrider.spool.engine import arrived_of
+from outrider.spool.announce import arrived_of
 from outrider.spool.filters import QueueFilter
 from outrider.spool.frames import FormatError
 from outrider.spool.index import Index

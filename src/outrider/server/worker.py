@@ -19,7 +19,7 @@ from random import Random
 from outrider.base.ids import IdSource
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.guard.passthrough import PassthroughGuard
-from outrider.model.changes import Altered, Change, Finished, Retried, Stored
+from outrider.model.changes import Stored
 from outrider.model.dispatch import (
     Arrived,
     Batch,
@@ -59,8 +59,8 @@ from outrider.server.measures import Measures
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
 from outrider.server.states import States
+from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.directory import SpoolDirectory
-from outrider.spool.engine import arrived_of
 from outrider.spool.reader import FrameReader
 from outrider.spool.writer import LogWriter, Synced
 from outrider.wire.smtp import replies
@@ -181,7 +181,8 @@ class Worker:
                 if isinstance(change, Stored):
                     arrived.append(arrived_of(change, ref))
                 else:
-                    settled.append(_settled_of(change, slots))
+                    slot = slots.pop(change.entry, 0)  # type: ignore[union-attr]  # workers write no others
+                    settled.append(settled_of(change, slot))
         durable_events = self.events.synced_position or NO_POSITION
         self.send(Committed(position, tuple(arrived), tuple(settled), durable_events))
         redactor = self.events.redactor
@@ -301,33 +302,6 @@ def _server_tls(options: ListenerOptions) -> ssl.SSLContext | None:
     if options.certificate is None:
         return None
     return server_context(options.certificate, options.private_key, where=f"listener {options.name}")
-
-
-def _settled_of(change: Change, slots: dict[int, int]) -> Settled:
-    match change:
-        case Finished(entry=entry):
-            return Settled(slots.pop(entry, 0), entry, finished=True)
-        case Retried():
-            return Settled(
-                slots.pop(change.entry, 0),
-                change.entry,
-                finished=False,
-                version=change.version,
-                attempts=change.attempts,
-                due_time=change.due_time,
-                delay_notified=change.delay_notified,
-            )
-        case Altered():
-            return Settled(
-                slots.pop(change.entry, 0),
-                change.entry,
-                finished=False,
-                version=change.version,
-                due_time=change.due_time,
-                held=change.held,
-            )
-        case _:
-            raise AssertionError(f"workers do not write {type(change).__name__}")
 
 
 async def run_worker(birth: Birth, life: Lifecycle, counts: Mapping[str, mmap]) -> None:

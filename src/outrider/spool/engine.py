@@ -13,8 +13,9 @@ from outrider.base.errors import SpoolError
 from outrider.base.files import Files
 from outrider.base.log import Log
 from outrider.model.changes import Altered, Change, ContentRef, Entry, Finished, Retried, Stored
-from outrider.model.dispatch import Arrived, Position, Settled
+from outrider.model.dispatch import Position
 from outrider.spool.admin import AdminResult, QueueAdmin
+from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.engine_port import Lease, Member, QuotaGrant
 from outrider.spool.filters import QueueFilter
@@ -77,20 +78,10 @@ class EmbeddedEngine:
                     for entry in index.arrive(ref.log, arrived_of(change, ref)):
                         index.evict(entry.entry)
                 elif isinstance(change, Finished):
-                    index.settle(Settled(0, change.entry, finished=True))
+                    index.settle(settled_of(change, 0))
                     self._leases.pop(change.entry, None)
                 elif isinstance(change, Retried):
-                    index.settle(
-                        Settled(
-                            0,
-                            change.entry,
-                            False,
-                            change.version,
-                            change.attempts,
-                            change.due_time,
-                            change.delay_notified,
-                        )
-                    )
+                    index.settle(settled_of(change, 0))
                     if self._leases.pop(change.entry, None) is not None:
                         index.evict(change.entry)
         index.advance(self.writer.number, position, position)
@@ -256,23 +247,6 @@ class EmbeddedEngine:
         await self.writer.close()
         self._reader.close()
         await self.index.abandon()
-
-
-def arrived_of(stored: Stored, ref: ContentRef) -> Arrived:
-    """What is announced of a stored message."""
-    return Arrived(
-        stored.first_entry,
-        ref,
-        stored.origin.tenant,
-        stored.origin.stream,
-        stored.size,
-        stored.received_time,
-        tuple(
-            (each.channel, each.binding, each.routing_domain, each.priority, each.not_before_time)
-            for each in stored.deliveries
-        ),
-        stored.message_id,
-    )
 
 
 async def build(engine: EmbeddedEngine, count: int, make: MessageMaker, batch: int = 1000) -> None:
