@@ -107,6 +107,40 @@ def test_an_entry_is_sent_along_with_the_open_and_more_on_request() -> None:
     assert len(batch.entries) == 2
 
 
+def test_recipients_of_one_message_go_together() -> None:
+    bench = Bench(max_connections=1)
+    message = ContentRef(1, 1, 5, 10)
+    bench.add(count=7, ref=message)
+    bench.add()
+    opened = bench.open_one()
+    assert [granted.ref for granted in opened.entries] == [message] * 7
+    bench.add(count=150, ref=message)
+    [(_, batch)] = bench.want(opened.slot, 1)
+    assert isinstance(batch, Batch)
+    assert len(batch.entries) == 1, "what belongs to nothing else goes alone"
+    for count in (100, 50):
+        [(_, batch)] = bench.want(opened.slot, 1)
+        assert isinstance(batch, Batch)
+        assert [granted.ref for granted in batch.entries] == [message] * count
+
+
+def test_recipients_go_together_as_far_as_the_rate_allows_and_singly_to_a_receiver_that_fails() -> None:
+    message = ContentRef(1, 1, 5, 10)
+    limited = Bench(max_message_rate="20/second")
+    limited.add(count=50, ref=message)
+    assert sum(len(order.entries) for order in limited.opens()) == 1
+    failing = Bench()
+    failing.add(count=50, ref=message)
+    for order in failing.opens():
+        failing.scheduler.returned(order.slot, [granted.entry for granted in order.entries], failing.now)
+        failing.close(order.slot, 0, FAILURE)
+    assert failing.plan() == []
+    at = failing.scheduler.next_at()
+    assert at is not None
+    [probe] = failing.opens(at - failing.now)
+    assert len(probe.entries) == 1
+
+
 def test_nothing_left_is_said_once_and_the_want_stays() -> None:
     bench = Bench()
     slot = bench.idle_slot("a.test")

@@ -107,7 +107,7 @@ class Committed(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
-    """The slot's connection is ready for up to `count` more entries."""
+    """The slot's connection is ready for up to `count` more entries; the last's message may come whole."""
 
     slot: int
     count: int

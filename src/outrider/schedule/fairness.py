@@ -164,19 +164,19 @@ class _Level:
             stream = tenant.streams[entry.stream] = _Stream()
         return tenant, stream
 
-    def take(self, out: list[Entry], room: int, log: int) -> int:
+    def take(self, out: list[Entry], quota: int, room: int, log: int) -> int:
         taken = 0
         tenants = self.tenants
-        while taken < room and tenants:
+        while taken < quota and tenants:
             name = next(iter(tenants))
             tenant = tenants[name]
             if len(tenants) == 1:
-                taken += tenant.take(out, room - taken, room - taken, log)
+                taken += tenant.take(out, quota - taken, room - taken, log)
             else:
                 if tenant.balance <= 0:
                     tenant.balance += _QUANTUM
                 if tenant.balance > 0:
-                    count = tenant.take(out, min(room - taken, tenant.balance), room - taken, log)
+                    count = tenant.take(out, min(quota - taken, tenant.balance), room - taken, log)
                     tenant.balance -= count
                     taken += count
                 if tenant.balance <= 0 and tenant.size:
@@ -247,8 +247,11 @@ class FairQueue:
             stream.size += 1
         self.size += len(entries)
 
-    def take(self, count: int, log: int) -> list[Entry]:
-        """Remove and return up to `count` entries for a worker whose log is `log`."""
+    def take(self, count: int, log: int, room: int = 0) -> list[Entry]:
+        """Remove and return up to `count` entries for a worker whose log is `log`.
+
+        With more `room`, the rest of the last one's message comes along, up to `room` entries in all.
+        """
         only = self._only
         if only is not None:
             if count <= 0:
@@ -258,11 +261,11 @@ class FairQueue:
             return [only]
         out: list[Entry] = []
         if self._urgent is not None:
-            self._urgent.take(out, count, log)
+            self._urgent.take(out, count, max(count, room), log)
             if not self._urgent.tenants:
                 self._urgent = None
         if self._normal is not None and len(out) < count:
-            self._normal.take(out, count - len(out), log)
+            self._normal.take(out, count - len(out), max(count, room) - len(out), log)
         self.size -= len(out)
         if not self.size:
             self._normal = None

@@ -31,6 +31,8 @@ _FIRST_LEAD = 4
 _LEAD_MAX = 16
 # Chosen: a batch below this costs more in messages than the parallelism brings.
 _BATCH_MIN = 4
+# RFC 5321 §4.5.3.1.8: every receiver takes so many recipients in one transaction.
+_TOGETHER_MAX = 100
 # Chosen: below this rate a permit is too precious to wait in a connection that is not open yet.
 _SLOW_PER_SECOND = 10.0
 # Chosen: a receiver that restarts is back in half a minute.
@@ -173,10 +175,21 @@ class PathQueue:
         share = -(-self.queue.size // (len(self.wants) + 1))
         return min(slot.want, max(_BATCH_MIN, share))
 
+    def room_for_message(self, permits: int) -> int:
+        """How many entries a grant may have so that the recipients of one message go in one transaction."""
+        return 0 if self.is_cautious else min(permits, _TOGETHER_MAX)
+
+    @property
+    def is_cautious(self) -> bool:
+        """True while an entry should go alone: the receiver fails, or permits are precious."""
+        if self.failures:
+            return True
+        rate = self.shaping.message_rate
+        return rate is not None and rate.limit < _SLOW_PER_SECOND * rate.seconds
+
     def lead_size(self) -> int:
         """How many entries go with the next Open."""
-        rate = self.shaping.message_rate
-        if self.failures or (rate is not None and rate.limit < _SLOW_PER_SECOND * rate.seconds):
+        if self.is_cautious:
             return 1
         share = -(-self.queue.size // max(1, self.pool.limit - self.connected))
         return max(1, min(self.lead, max(_BATCH_MIN, share)))

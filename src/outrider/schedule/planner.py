@@ -99,7 +99,7 @@ class Planner:
                 self._close(slot)
                 continue
             count = min(state.batch_size(slot), permits)
-            entries = queue.take(count, slot.worker.log)
+            entries = queue.take(count, slot.worker.log, state.room_for_message(permits))
             self._out.append((slot.worker.number, Batch(slot.number, self._grant(state, slot, entries, now))))
             slot.want = 0
             if slot.idle:
@@ -254,7 +254,7 @@ class Planner:
             state.connection_meter.take(1, now)
         if state.may_open:
             self._end_open_turn(state, now)
-        entries = state.queue.take(count, worker.log)
+        entries = state.queue.take(count, worker.log, state.room_for_message(permits))
         granted = self._grant(state, slot, entries, now)
         self._out.append((worker.number, Open(slot.number, state.path, hosts, granted)))
         return True
