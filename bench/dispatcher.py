@@ -1,11 +1,11 @@
 """What one message costs the dispatcher: announce, place, grant, settle, and the link's coding of it all.
 
-A real `DispatchProcess` runs in this process; in place of workers and their sockets stand two fakes that speak
-the link's octets: they announce group commits of `--batch` messages, deliver at once whatever they are granted
-and settle it with their next commit. Only what the dispatcher does is timed, by the CPU time of its thread,
-without the socket calls. Each commit is for one path, so the batch on a path is the same however many there
-are. The first pass over all paths, which opens connections, is not measured; the least of several passes
-counts, because others use the machine.
+A real `DispatchProcess` runs in this process; in place of workers and their sockets stand two fakes that
+speak the link's octets: they announce group commits of `--batch` messages, deliver at once whatever they are
+granted and settle it with their next commit. Only what the dispatcher does is timed, by the CPU time of its
+thread, without the socket calls. Each commit is for one path, so the batch on a path is the same however many
+there are. The first pass over all paths, which opens connections, is not measured; the least of several
+passes counts, because others use the machine.
 
 Usage: dispatcher.py [--paths N,…] [--batch N,…] [--messages N] [--repeats N] [--json]
 """
@@ -141,6 +141,8 @@ class FakeWorker:
                     case Close(slot=slot):
                         del self.wants[slot]
                         self.said.append(Closed(slot, None, 1))
+                    case _:
+                        pass
 
     def _deliver(self, slot: int, entries: tuple[Granted, ...]) -> None:
         if entries:
@@ -166,7 +168,7 @@ class Bench:
         self.workers = [FakeWorker(number, self.process._linked()) for number in range(WORKERS)]
         for worker in self.workers:
             worker.link.data_received(worker.hello())
-        while len(self.process.dispatcher.workers) < WORKERS:
+        while len(self.process.dispatcher.workers) < WORKERS:  # noqa: ASYNC110 - it has no event for us
             await asyncio.sleep(0.01)
 
     def route(self, paths: int) -> list[str]:
@@ -228,16 +230,14 @@ async def measure(paths: int, batch: int, messages: int, repeats: int, folder: P
     process = DispatchProcess(birth, life)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(process.run())
-        while not life.is_ready:
+        while not life.is_ready:  # noqa: ASYNC110 - it has no event for us
             await asyncio.sleep(0.01)
         bench = Bench(process)
         await bench.join()
         domains = bench.route(paths)
         commits = max(paths, messages // batch)
-        costs = []
         await bench.one_pass(around(domains), batch, paths)
-        for _ in range(repeats):
-            costs.append(await bench.one_pass(around(domains), batch, commits))
+        costs = [await bench.one_pass(around(domains), batch, commits) for _ in range(repeats)]
         life.drain()
         await running
     os.close(receiver)

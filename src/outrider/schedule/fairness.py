@@ -13,14 +13,15 @@ Within a stream there is one line for each log that accepted entries: a slot tak
 line, because that worker still has the content in memory, unless another line's head is older by more than
 `_LOCALITY_SECONDS`.
 
-Costs: a put or a take is a list operation; rings and lines exist only while they hold entries.
+Costs: a put or a take is a list operation; rings and lines exist only while they hold entries. What comes
+after another of its stream, as most does, finds its place without going through the rings.
 """
 
 from bisect import insort_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 
-from outrider.model.changes import Entry, log_of
+from outrider.model.changes import SEQUENCE_BITS, Entry, log_of
 
 # Chosen: small enough that a single message is served soon, large enough to keep batches whole.
 _QUANTUM = 4
@@ -39,13 +40,6 @@ class _Line:
     def __init__(self) -> None:
         self.items: list[Entry] = []
         self.head = 0
-
-    def put(self, entry: Entry) -> None:
-        items = self.items
-        if len(items) > self.head and items[-1].due_time > entry.due_time:
-            insort_right(items, entry, lo=self.head, key=_DUE)
-        else:
-            items.append(entry)
 
     def take(self, quota: int, room: int) -> list[Entry]:
         """Up to `quota` entries, and those that belong to the last one's message, up to `room`."""
@@ -72,19 +66,40 @@ class _Line:
 class _Stream:
     """One stream's lines, by log."""
 
-    __slots__ = ("balance", "lines", "size")
+    __slots__ = ("balance", "lines", "name", "size", "tenant")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, tenant: "_Tenant") -> None:
+        self.name = name
+        self.tenant = tenant
         self.balance = 0
         self.size = 0
         self.lines: dict[int, _Line] = {}
 
-    def line(self, entry: Entry) -> _Line:
+    def put(self, entry: Entry) -> None:
+        log = entry.entry >> SEQUENCE_BITS
+        line = self.lines.get(log)
+        if line is None:
+            line = self.lines[log] = _Line()
+        items = line.items
+        if len(items) > line.head and items[-1].due_time > entry.due_time:
+            insort_right(items, entry, lo=line.head, key=_DUE)
+        else:
+            items.append(entry)
+        self.size += 1
+        self.tenant.size += 1
+
+    def put_back(self, entry: Entry) -> None:
         log = log_of(entry.entry)
         line = self.lines.get(log)
         if line is None:
             line = self.lines[log] = _Line()
-        return line
+        if line.head:
+            line.head -= 1
+            line.items[line.head] = entry
+        else:
+            line.items.insert(0, entry)
+        self.size += 1
+        self.tenant.size += 1
 
     def pick(self, log: int) -> int:
         """The log whose line is served next for a slot of `log`'s worker."""
@@ -116,9 +131,11 @@ class _Stream:
 class _Tenant:
     """One tenant's streams in turn; the first of the dict is the one whose turn it is."""
 
-    __slots__ = ("balance", "size", "streams")
+    __slots__ = ("balance", "is_urgent", "name", "size", "streams")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, is_urgent: bool) -> None:
+        self.name = name
+        self.is_urgent = is_urgent
         self.balance = 0
         self.size = 0
         self.streams: dict[str, _Stream] = {}
@@ -150,19 +167,20 @@ class _Tenant:
 class _Level:
     """All entries of one priority, tenants in turn as the streams in a tenant."""
 
-    __slots__ = ("tenants",)
+    __slots__ = ("is_urgent", "tenants")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_urgent: bool) -> None:
+        self.is_urgent = is_urgent
         self.tenants: dict[str, _Tenant] = {}
 
-    def stream(self, entry: Entry) -> tuple[_Tenant, _Stream]:
+    def stream(self, entry: Entry) -> _Stream:
         tenant = self.tenants.get(entry.tenant)
         if tenant is None:
-            tenant = self.tenants[entry.tenant] = _Tenant()
+            tenant = self.tenants[entry.tenant] = _Tenant(entry.tenant, self.is_urgent)
         stream = tenant.streams.get(entry.stream)
         if stream is None:
-            stream = tenant.streams[entry.stream] = _Stream()
-        return tenant, stream
+            stream = tenant.streams[entry.stream] = _Stream(entry.stream, tenant)
+        return stream
 
     def take(self, out: list[Entry], quota: int, room: int, log: int) -> int:
         taken = 0
@@ -192,21 +210,22 @@ class FairQueue:
     A queue of one, the most frequent length, is the entry itself without any ring.
     """
 
-    __slots__ = ("_normal", "_only", "_urgent", "size")
+    __slots__ = ("_normal", "_only", "_recent", "_urgent", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._only: Entry | None = None
+        self._recent: _Stream | None = None  # where the last entry was put; in the rings while it holds any
         self._normal: _Level | None = None
         self._urgent: _Level | None = None
 
     def _level(self, entry: Entry) -> _Level:
         if entry.priority <= 0:
             if self._normal is None:
-                self._normal = _Level()
+                self._normal = _Level(is_urgent=False)
             return self._normal
         if self._urgent is None:
-            self._urgent = _Level()
+            self._urgent = _Level(is_urgent=True)
         return self._urgent
 
     def _spread(self) -> None:
@@ -226,25 +245,34 @@ class FairQueue:
             self._insert(entry)
         self.size += 1
 
+    def put_all(self, entries: Sequence[Entry]) -> None:
+        """Add entries in their order."""
+        if len(entries) <= 1:
+            for entry in entries:
+                self.put(entry)
+            return
+        self._spread()
+        for entry in entries:
+            self._insert(entry)
+        self.size += len(entries)
+
     def _insert(self, entry: Entry) -> None:
-        tenant, stream = self._level(entry).stream(entry)
-        stream.line(entry).put(entry)
-        tenant.size += 1
-        stream.size += 1
+        stream = self._recent
+        if (
+            stream is None
+            or not stream.size
+            or entry.stream != stream.name
+            or entry.tenant != stream.tenant.name
+            or (entry.priority > 0) is not stream.tenant.is_urgent
+        ):
+            stream = self._recent = self._level(entry).stream(entry)
+        stream.put(entry)
 
     def put_back(self, entries: Sequence[Entry]) -> None:
         """Put entries that were taken and not used at the head of their lines, in their order."""
         self._spread()
         for entry in reversed(entries):
-            tenant, stream = self._level(entry).stream(entry)
-            line = stream.line(entry)
-            if line.head:
-                line.head -= 1
-                line.items[line.head] = entry
-            else:
-                line.items.insert(0, entry)
-            tenant.size += 1
-            stream.size += 1
+            self._level(entry).stream(entry).put_back(entry)
         self.size += len(entries)
 
     def take(self, count: int, log: int, room: int = 0) -> list[Entry]:
@@ -268,7 +296,7 @@ class FairQueue:
             self._normal.take(out, count - len(out), max(count, room) - len(out), log)
         self.size -= len(out)
         if not self.size:
-            self._normal = None
+            self._normal = self._recent = None
         return out
 
     def head(self) -> Entry | None:
@@ -316,8 +344,7 @@ class FairQueue:
             gone = {entry.entry for entry in found}
             rest = [entry for entry in self if entry.entry not in gone]
             self.size = 0
-            self._normal = None
-            self._urgent = None
+            self._normal = self._urgent = self._recent = None
             for entry in rest:
                 self.put(entry)
         return found

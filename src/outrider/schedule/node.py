@@ -12,7 +12,7 @@ connection.
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from outrider.model.changes import Entry
 from outrider.model.flow import Path
@@ -237,10 +237,11 @@ class Node:
             return None
         if self.ready:
             return -math.inf
-        timer = self._timers[0][0] if self._timers else math.inf
-        due = self.due[0][0] if self.due else math.inf
-        first = min(timer, due)
-        return first if first < math.inf else None
+        timer = self._timers[0][0] if self._timers else None
+        if not self.due:
+            return timer
+        due = self.due[0][0]
+        return due if timer is None else min(timer, due)
 
     # entries
 
@@ -254,6 +255,14 @@ class Node:
         if not state.is_ready:
             state.is_ready = True
             self.ready.append(state)
+
+    def wait_all(self, state: PathQueue, entries: Sequence[Entry]) -> None:
+        """The entries are due."""
+        self.where.update(dict.fromkeys([entry.entry for entry in entries], state))
+        state.queue.put_all(entries)
+        seconds = state.shaping.options.message_expiration_seconds
+        state.expire_time = min(state.expire_time, min([entry.received_time for entry in entries]) + seconds)
+        self.mark_ready(state)
 
     def defer(self, state: PathQueue, entry: Entry, due_at: float) -> None:
         """The entry is due at `due_at`."""

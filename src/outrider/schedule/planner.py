@@ -108,16 +108,13 @@ class Planner:
                 state.pool.idle.pop(slot.number, None)
 
     def _grant(self, state: PathQueue, slot: Slot, entries: list[Entry], now: float) -> tuple[Granted, ...]:
-        where = self._node.where
-        held = slot.granted
-        granted = []
-        for entry in entries:
-            number = entry.entry
-            where[number] = slot
-            held[number] = entry
-            granted.append(
-                Granted(number, entry.ref, entry.index, entry.version, entry.attempts, entry.delay_notified)
-            )
+        taken = {entry.entry: entry for entry in entries}
+        slot.granted.update(taken)
+        self._node.where.update(dict.fromkeys(taken, slot))
+        granted = [
+            Granted(number, entry.ref, entry.index, entry.version, entry.attempts, entry.delay_notified)
+            for number, entry in taken.items()
+        ]
         count = len(granted)
         state.granted += count
         state.last_grant_at = now
@@ -169,7 +166,10 @@ class Planner:
         self._out.append((slot.worker.number, Close(slot.number)))
 
     def _must_yield(self, state: PathQueue, slot: Slot) -> bool:
-        for pool in (self._node.total, state.pool):
+        total = self._node.total
+        if not total.waiters and not state.pool.waiters:
+            return False
+        for pool in (total, state.pool):
             if not pool.shared or len(pool.waiters) <= pool.closing:
                 continue
             if len(pool.waiters) == 1 and pool.waiters[0] is state:

@@ -123,6 +123,7 @@ class DispatchProcess:
         self._to_resolve: deque[str] = deque()
         self._is_woken = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._tasks: asyncio.TaskGroup
         self._links: dict[Link[ToDispatcher], _Worker] = {}
         self._burying: dict[int, int] = {}  # log → worker number
@@ -175,12 +176,17 @@ class DispatchProcess:
     def _plan(self) -> None:
         self._is_woken = False
         self.dispatcher.plan()
+        at = self.dispatcher.next_at()
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return  # planning too early is cheap, cancelling and setting a timer each turn is not (2 µs)
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        at = self.dispatcher.next_at()
-        if at is not None:
-            self._timer = self._loop.call_later(max(at - self._clock.now(), 0.0), self._plan)
+        self._timer_at = at
+        self._timer = self._loop.call_later(max(at - self._clock.now(), 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._plan()
 
     # resolving
 

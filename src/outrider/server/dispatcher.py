@@ -13,6 +13,7 @@ as resident is waiting, in the scheduler or granted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from random import Random
 from typing import Protocol
 
@@ -40,7 +41,7 @@ from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
 from outrider.spool.index import Index
 from outrider.spool.replay import Replayed
-from outrider.spool.table import QueueKey
+from outrider.spool.table import QueueKey, queue_key
 
 FILL_BATCH = 2000
 # chosen: bounds one turn to some 20 ms
@@ -182,10 +183,11 @@ class Dispatcher:
         log = self.workers[worker].log
         index = self.index
         now = self._clock.now()
-        for arrived in message.arrived:
-            self.place(index.arrive(log, arrived), now)
-        for settled in message.settled:
-            index.settle(settled)
+        wall = self._clock.wall()
+        for entries in index.arrive_all(log, message.arrived):
+            self._place_all(entries, now, wall)
+        index.settle_all(message.settled)
+        for settled in self.scheduler.finished(message.settled, now):
             self._settle_in_scheduler(settled, now)
         index.advance(log, message.position, message.events)
         self._wake()
@@ -214,16 +216,21 @@ class Dispatcher:
     def place(self, entries: Iterable[Entry], now: float) -> None:
         """Put entries that the index holds as resident where they belong."""
         wall = self._clock.wall()
-        for entry in entries:
-            if entry.held:
-                continue
-            domain = entry.routing_domain
-            known = self.sites.get(domain, now)
-            if known is None:
+        free = [entry for entry in entries if not entry.held]
+        for _, group in groupby(free, queue_key):
+            self._place_all(list(group), now, wall)
+
+    def _place_all(self, entries: Sequence[Entry], now: float, wall: float) -> None:
+        """As `place`, for free entries of one queue key."""
+        domain = entries[0].routing_domain
+        known = self.sites.get(domain, now)
+        if known is None:
+            for entry in entries:
                 self._wait_for_site(domain, entry)
-            elif isinstance(known[1], RouteFailure):
-                self._settle_unroutable((entry,), known[1])
-            elif not self.scheduler.add(entry, known[0], now, wall):
+        elif isinstance(known[1], RouteFailure):
+            self._settle_unroutable(entries, known[1])
+        else:
+            for entry in self.scheduler.add_all(entries, known[0], now, wall):
                 self.index.evict(entry.entry)
 
     def _wait_for_site(self, domain: str, entry: Entry) -> None:
