@@ -255,6 +255,36 @@ async def test_a_failed_task_ends_one_session(running_world: Any) -> None:
     assert "canary" not in str(made.log.lines)
 
 
+def large(depth: int) -> bytes:
+    """A message over 1 MiB with so many levels of `message/rfc822`, the type written across a slice's end."""
+    filler = b"x" * 76 + b"\r\n"
+    head = b"Subject: x\r\n" + b"Content-Type: message/rfc822\r\n\r\n" * depth + b"Subject: y\r\n\r\n"
+    return head + filler * ((1 << 20) // len(filler) + 1) + b".\r\n"
+
+
+@pytest.mark.parametrize(("depth", "said"), [(3, "250"), (4, "554")])
+async def test_a_large_message_is_looked_at_in_a_thread(running_world: Any, depth: int, said: str) -> None:
+    async with running_world(limits={"mime_depth": 3}) as made:
+        client = made.connect()
+        client.lines("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>", "DATA")
+        assert client.send(large(depth)) == b"", "the loop goes on meanwhile"
+        await asyncio.wait(made.listener._group._tasks.copy())
+        heard = client.take()
+        assert heard[:3].decode() == said
+        assert len(made.intake.submissions) == (said == "250")
+        assert client.lines("NOOP") == ["250 2.0.0 Ok"]
+
+
+async def test_a_large_message_whose_client_has_gone_is_not_taken(running_world: Any) -> None:
+    async with running_world() as made:
+        client = made.connect()
+        client.lines("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>", "DATA")
+        client.send(large(1))
+        client.session.connection_lost(None)
+        await asyncio.wait(made.listener._group._tasks.copy())
+        assert made.intake.submissions == []
+
+
 async def test_connections_per_client_are_limited(world: Callable[..., Any]) -> None:
     made = world(trusted_networks=("192.0.2.0/24",), limits={"connections_per_client": 2})
     first = [made.connect("198.51.100.1").take()[:3] for _ in range(3)]

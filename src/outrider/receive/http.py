@@ -48,7 +48,7 @@ from outrider.wire.smtp.content import ContentReader, stuff_plain
 _RAW: Final = "message/rfc822"
 
 _THREAD_OCTETS: Final = 1 << 20
-# A JSON body over this is decoded and written in a thread: design, no callback holds a loop over 20 ms.
+# A body over this is worked on in a thread: design, no callback holds a loop over 20 ms.
 
 _DISCARD_FACTOR: Final = 2
 # Chosen: a body up to twice the limit is read to its end, so that the client hears 413 rather than a reset.
@@ -239,7 +239,9 @@ class _Injection:
         if isinstance(content, Reply):
             raise self._refused(transaction, content)
         header = content.wire[: content.header_octets]
-        if is_nested_deeper(content.wire, header.lower(), self._limits.mime_depth):
+        question = partial(is_nested_deeper, content.wire, header.lower(), self._limits.mime_depth)
+        is_large = len(content.wire) > _THREAD_OCTETS
+        if await asyncio.to_thread(question) if is_large else question():
             raise self._refused(transaction, replies.TOO_COMPLEX)
         return self._complete(transaction, content, self._ids.next(), self._clock.wall())
 

@@ -23,7 +23,7 @@ from typing import Any, cast
 from outrider.base.clock import Clock
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
-from outrider.model.flow import Envelope, Origin, Submission
+from outrider.model.flow import Content, Envelope, Origin, Submission
 from outrider.model.ports import Authenticator, Intake, Principal
 from outrider.model.reply import Reply
 from outrider.receive.access import Access
@@ -48,6 +48,9 @@ from outrider.wire.smtp.server_events import (
 
 HELD_OCTETS = 65_536
 """Chosen, because it is one read of the event loop: reading stops while more than this waits."""
+
+THREAD_OCTETS = 1 << 20
+"""Chosen: the parts of a larger content are looked at in a thread, so that no callback takes over 20 ms."""
 
 LINGER_SECONDS = 10.0
 """Chosen, because a peer that has not taken our last reply by then is not there."""
@@ -388,13 +391,33 @@ class SmtpSession(asyncio.Protocol):
             self._server.answer(refusal)
 
     def _on_message(self, event: MessageEnd) -> None:
-        context = self._context
-        limits = context.options.limits
+        content = event.content
+        if len(content.wire) > THREAD_OCTETS and self._context.spawn(self._take_large(event)):
+            return
+        header = content.wire[: content.header_octets]
+        lower = header.lower()
+        depth = self._context.options.limits.mime_depth
+        self._take(content, header, lower, is_too_deep=is_nested_deeper(content.wire, lower, depth))
+
+    async def _take_large(self, event: MessageEnd) -> None:
+        """As `_take`; what goes through the whole content does so in a thread meanwhile."""
         content = event.content
         header = content.wire[: content.header_octets]
         lower = header.lower()
-        refusal = refuse_header(header, lower, limits)
-        if refusal is None and is_nested_deeper(content.wire, lower, limits.mime_depth):
+        depth = self._context.options.limits.mime_depth
+        try:
+            is_too_deep = await asyncio.to_thread(is_nested_deeper, content.wire, lower, depth)
+            if self._server.waiting is event and self._transport is not None:
+                self._take(content, header, lower, is_too_deep=is_too_deep)
+        except Exception as error:
+            self._context.log.error("receive.session_failed", **_where(error))
+            self._server.abort(replies.INTERNAL_ERROR)
+        self._run()
+
+    def _take(self, content: Content, header: bytes, lower: bytes, *, is_too_deep: bool) -> None:
+        context = self._context
+        refusal = refuse_header(header, lower, context.options.limits)
+        if refusal is None and is_too_deep:
             refusal = replies.TOO_COMPLEX
         mail = self._server.mail
         if refusal is not None or mail is None:
