@@ -8,8 +8,8 @@ Usage: micro_deliver.py [--single] [--messages N] [--repeats N] [--profile FILE]
 
 import argparse
 import asyncio
-import cProfile
 import contextlib
+import cProfile
 import resource
 import socket
 import subprocess
@@ -29,7 +29,8 @@ from outrider.guard.passthrough import PassthroughGuard  # noqa: E402
 from outrider.model.address import Address  # noqa: E402
 from outrider.model.changes import ContentRef, Stored  # noqa: E402
 from outrider.model.dispatch import Batch, Granted, Open  # noqa: E402
-from outrider.model.flow import Delivery, Host, Origin, Outcome, Path as MailPath, Recipient  # noqa: E402
+from outrider.model.flow import Delivery, Host, Origin, Outcome, Recipient  # noqa: E402
+from outrider.model.flow import Path as MailPath
 from outrider.net.loop import run as run_loop  # noqa: E402
 from outrider.net.options import TlsOptions  # noqa: E402
 from outrider.net.tls import TlsContexts  # noqa: E402
@@ -111,7 +112,9 @@ class Dispatcher:
 
 async def deliver(port: int, messages: int, *, single: bool) -> None:
     dispatcher = Dispatcher(messages, Host("sink", "127.0.0.1", port), single=single)
-    table = DeliveryTable.model_validate({"default": {"max_deliveries_per_connection": 1 if single else 100_000}})
+    table = DeliveryTable.model_validate(
+        {"default": {"max_deliveries_per_connection": 1 if single else 100_000}}
+    )
     dispatcher.deliverer = deliverer = SmtpDeliverer(
         table,
         hostname="bench.test",
@@ -139,7 +142,9 @@ def free_port() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--single", action="store_true")
     parser.add_argument("--messages", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=7)
@@ -158,7 +163,9 @@ def main() -> None:
                 run_loop(deliver(port, options.messages, single=options.single))
             after = resource.getrusage(resource.RUSAGE_SELF)
             scale = 1e6 / options.messages
-            figures.append(((after.ru_utime - before.ru_utime) * scale, (after.ru_stime - before.ru_stime) * scale))
+            figures.append(
+                ((after.ru_utime - before.ru_utime) * scale, (after.ru_stime - before.ru_stime) * scale)
+            )
     finally:
         sink.kill()
         sink.wait()

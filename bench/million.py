@@ -42,7 +42,9 @@ async def build_spool(folder: Path, messages: int, domains: int) -> None:
     clock = SystemClock()
     ids = IdSource(clock, 0x123456)
     (folder / "state").mkdir(parents=True)
-    engine = await EmbeddedEngine.open(OsFiles(), str(folder / "state" / "spool"), SpoolOptions(), clock, NullLog())
+    engine = await EmbeddedEngine.open(
+        OsFiles(), str(folder / "state" / "spool"), SpoolOptions(), clock, NullLog()
+    )
     header = b"From: sender@source.test\r\nTo: recipient@sink.test\r\nSubject: deferred\r\n\r\n"
     content = header + (b"x" * 70 + b"\r\n") * ((2048 - len(header)) // 72)
     origin = Origin("bench", "SMTP", "127.0.0.1", "bench.test", None, None)
@@ -52,10 +54,23 @@ async def build_spool(folder: Path, messages: int, domains: int) -> None:
     def make(number: int, first_entry: int) -> tuple[Stored, list[bytes]]:
         domain = f"d{number % domains}.deferred.test"
         delivery = Delivery(
-            Recipient(Address(f"user{number}", domain)), domain, not_before_time=now + DEFERRED_SECONDS + number % 3600
+            Recipient(Address(f"user{number}", domain)),
+            domain,
+            not_before_time=now + DEFERRED_SECONDS + number % 3600,
         )
         stored = Stored(
-            ids.next(), first_entry, now, origin, sender, (delivery,), None, None, False, 0, len(header), len(content)
+            ids.next(),
+            first_entry,
+            now,
+            origin,
+            sender,
+            (delivery,),
+            None,
+            None,
+            False,
+            0,
+            len(header),
+            len(content),
         )
         return stored, [content]
 
@@ -92,7 +107,9 @@ def measure(folder: Path, sink_port: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--domains", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -120,7 +137,16 @@ def main() -> None:
             for kind, figures in rounds.items()
         }
         ratio = medians["full"]["delivered_per_second"] / medians["empty"]["delivered_per_second"]
-        print(json.dumps({"messages": options.messages, "domains": options.domains, **medians, "rate_ratio": round(ratio, 2)}))
+        print(
+            json.dumps(
+                {
+                    "messages": options.messages,
+                    "domains": options.domains,
+                    **medians,
+                    "rate_ratio": round(ratio, 2),
+                }
+            )
+        )
     finally:
         if options.keep is None:
             shutil.rmtree(folder)

@@ -22,9 +22,9 @@ from outrider.model.changes import (
     entry_id,
 )
 from outrider.model.dispatch import Position, Settled
+from outrider.spool.announce import arrived_of
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.directory import SpoolDirectory
-from outrider.spool.announce import arrived_of
 from outrider.spool.filters import QueueFilter
 from outrider.spool.frames import FormatError
 from outrider.spool.index import Index
