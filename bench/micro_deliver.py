@@ -1,7 +1,7 @@
 """CPU of the deliver stage alone against smtp-sink: reused connections and one message for each connection.
 
-In one process: a fake dispatcher that answers every want, contents in memory. User and system time of this process
-for each message; min of several repeats, so that the noise of a shared machine matters less.
+In one process: a fake dispatcher that answers every want, contents in memory. User and system time of this
+process for each message; min of several repeats, so that the noise of a shared machine matters less.
 
 Usage: micro_deliver.py [--single] [--messages N] [--repeats N] [--profile FILE]
 """
@@ -20,20 +20,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
-from outrider.base.clock import SystemClock  # noqa: E402
-from outrider.base.ids import MessageId  # noqa: E402
-from outrider.base.log import NullLog  # noqa: E402
-from outrider.deliver.options import DeliveryTable  # noqa: E402
-from outrider.deliver.smtp.deliverer import SmtpDeliverer  # noqa: E402
-from outrider.guard.passthrough import PassthroughGuard  # noqa: E402
-from outrider.model.address import Address  # noqa: E402
-from outrider.model.changes import ContentRef, Stored  # noqa: E402
-from outrider.model.dispatch import Batch, Granted, Open  # noqa: E402
-from outrider.model.flow import Delivery, Host, Origin, Outcome, Recipient  # noqa: E402
+from outrider.base.clock import SystemClock
+from outrider.base.ids import MessageId
+from outrider.base.log import NullLog
+from outrider.deliver.options import DeliveryTable
+from outrider.deliver.smtp.deliverer import SmtpDeliverer
+from outrider.guard.passthrough import PassthroughGuard
+from outrider.model.address import Address
+from outrider.model.changes import ContentRef, Stored
+from outrider.model.dispatch import Batch, Granted, Open
+from outrider.model.flow import Delivery, Host, Origin, Outcome, Recipient
 from outrider.model.flow import Path as MailPath
-from outrider.net.loop import run as run_loop  # noqa: E402
-from outrider.net.options import TlsOptions  # noqa: E402
-from outrider.net.tls import TlsContexts  # noqa: E402
+from outrider.net.loop import run as run_loop
+from outrider.net.options import TlsOptions
+from outrider.net.tls import TlsContexts
 
 CONNECTIONS = 20
 WIRE = b"Subject: bench\r\n\r\n" + (b"x" * 70 + b"\r\n") * 28

@@ -1,7 +1,8 @@
 """A server that starts on a long queue: memory, time to the first delivery, and the rate beside it.
 
-Builds a spool of deferred messages through the engine (2 KiB each, spread over many domains, due in some hours),
-starts a server of two workers on it, and sends mail through it to smtp-sink; the same on an empty queue, interleaved.
+Builds a spool of deferred messages through the engine (2 KiB each, spread over many domains, due in some
+hours), starts a server of two workers on it, and sends mail through it to smtp-sink; the same on an empty
+queue, interleaved.
 
 Usage: million.py [--messages N] [--domains N] [--keep FOLDER] [--rounds N]; the last line is JSON.
 """
@@ -20,18 +21,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from processes import PssSampler, Sink, cpu_seconds, smtp_source  # noqa: E402
-from run import CASES, free_port, outrider  # noqa: E402
+from processes import PssSampler, Sink, cpu_seconds, smtp_source
+from run import CASES, free_port, outrider
 
-from outrider.base.clock import SystemClock  # noqa: E402
-from outrider.base.files import OsFiles  # noqa: E402
-from outrider.base.ids import IdSource  # noqa: E402
-from outrider.base.log import NullLog  # noqa: E402
-from outrider.model.address import Address  # noqa: E402
-from outrider.model.changes import Stored  # noqa: E402
-from outrider.model.flow import Delivery, Origin, Recipient  # noqa: E402
-from outrider.spool.engine import EmbeddedEngine, build  # noqa: E402
-from outrider.spool.options import SpoolOptions  # noqa: E402
+from outrider.base.clock import SystemClock
+from outrider.base.files import OsFiles
+from outrider.base.ids import IdSource
+from outrider.base.log import NullLog
+from outrider.model.address import Address
+from outrider.model.changes import Stored
+from outrider.model.flow import Delivery, Origin, Recipient
+from outrider.spool.engine import EmbeddedEngine, build
+from outrider.spool.options import SpoolOptions
 
 DEFERRED_SECONDS = 6 * 3600.0
 MESSAGES_A_ROUND = 15_000
@@ -125,13 +126,13 @@ def main() -> None:
         sink_port = free_port()
         rounds: dict[str, list[dict[str, float]]] = {"full": [], "empty": []}
         for number in range(options.rounds):
-            for kind in rounds:
+            for kind, measured in rounds.items():
                 place = folder / kind
                 if kind == "empty":
                     shutil.rmtree(place, ignore_errors=True)
                     place.mkdir()
-                rounds[kind].append(measure(place, sink_port))
-                print(f"round {number + 1} {kind}: {rounds[kind][-1]}", flush=True)
+                measured.append(measure(place, sink_port))
+                print(f"round {number + 1} {kind}: {measured[-1]}", flush=True)
         medians = {
             kind: {name: statistics.median(each[name] for each in figures) for name in figures[0]}
             for kind, figures in rounds.items()

@@ -29,9 +29,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from latency import Latency  # noqa: E402
-from processes import PssSampler, Sink, cpu_seconds, smtp_source, stop, wait_for_port  # noqa: E402
-from table import show  # noqa: E402
+from latency import Latency
+from processes import PssSampler, Sink, cpu_seconds, smtp_source, stop, wait_for_port
+from table import show
 
 OUTBOUND = 20
 INBOUND = 100
