@@ -171,8 +171,10 @@ class Scheduler:
         Where there is room and all are due, as in a group commit of new mail, they are taken in one go, at a
         third of the cost.
         """
-        node = self._node
         first = entries[0]
+        if len(entries) == 1:
+            return [] if self.add(first, site, now, wall) else [first]
+        node = self._node
         state = node.paths.get(Path(first.channel, first.binding, site))
         if (
             state is None

@@ -123,7 +123,8 @@ class EntryTable:
         This and `finish` are all that a first-try success costs here, so each does in one go what the general
         ways do in five calls. The entries of a key share its strings.
         """
-        groups: dict[QueueKey, list[Entry]] = {}
+        groups: dict[KeyState, list[Entry]] = {}
+        fresh, resident = self._fresh, self.resident
         last: QueueKey | None = None
         group: list[Entry] = []
         own_channel = own_binding = own_domain = ""
@@ -135,9 +136,9 @@ class EntryTable:
             self._enter_segment(ref, len(message.deliveries))
             for index, (channel, binding, domain, priority, not_before) in enumerate(message.deliveries):
                 if (channel, binding, domain) != last:
-                    last = self._key_named((channel, binding, domain)).key
-                    own_channel, own_binding, own_domain = last
-                    group = groups.setdefault(last, [])
+                    key = self._key_named((channel, binding, domain))
+                    own_channel, own_binding, own_domain = last = key.key
+                    group = groups.setdefault(key, [])
                 entry = Entry(
                     first + index,
                     ref,
@@ -157,13 +158,11 @@ class EntryTable:
                     False,
                     message_id,
                 )
+                fresh[first + index] = resident[first + index] = entry
                 group.append(entry)
-        for key, entries in groups.items():
-            self.keys[key].alive += len(entries)
-            self.alive += len(entries)
-            new = {entry.entry: entry for entry in entries}
-            self._fresh.update(new)
-            self.resident.update(new)
+        for key, group in groups.items():
+            key.alive += len(group)
+            self.alive += len(group)
         return list(groups.values())
 
     def create(self, entry: Entry, *, resident: bool) -> None:
