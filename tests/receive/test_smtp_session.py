@@ -149,6 +149,32 @@ async def test_dripping_octets_buys_no_time(world: Callable[..., Any]) -> None:
     assert client.transport.closing
 
 
+async def test_each_answered_command_buys_time(world: Callable[..., Any]) -> None:
+    made = world()
+    client = made.connect()
+    client.lines("HELO c")
+    for _ in range(3):
+        made.clock.advance(299)
+        client.lines("NOOP")
+        made.listener.sweep()
+    assert not client.transport.closing
+
+
+async def test_a_late_answer_buys_time_for_the_next_command(world: Callable[..., Any]) -> None:
+    made = world()
+    made.intake.hold = True
+    client = made.connect()
+    client.lines(*ENVELOPE, "DATA", "x", ".")
+    made.clock.advance(299)
+    made.intake.waiting[0](made.intake.reply)
+    made.clock.advance(299)
+    made.listener.sweep()
+    assert not client.transport.closing
+    made.clock.advance(1)
+    made.listener.sweep()
+    assert client.transport.closing
+
+
 async def test_a_dripping_message_ends(world: Callable[..., Any]) -> None:
     made = world(deadlines={"message_seconds": 1000})
     client = made.connect()

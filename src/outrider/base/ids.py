@@ -48,7 +48,10 @@ class IdSource:
         millis = int(self._clock.wall() * 1000)
         if millis != self._millis:
             self._millis = millis
-            self._prefix = _encode(millis, 9) + self._process
+            self._prefix = (
+                f"{_ALPHABET[millis >> 40 & 31]}{_PAIRS[millis >> 30 & 1023]}{_PAIRS[millis >> 20 & 1023]}"
+                f"{_PAIRS[millis >> 10 & 1023]}{_PAIRS[millis & 1023]}{self._process}"
+            )
         count = self._counter = (self._counter + 1) & (1 << _COUNTER_BITS) - 1
         return MessageId(f"{self._prefix}{_PAIRS[count >> 10]}{_PAIRS[count & 1023]}")
 

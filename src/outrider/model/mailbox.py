@@ -37,8 +37,8 @@ _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _ATEXT_UTF8 = r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]|[^\x00-\x9f\ud800-\udfff\u2028\u2029\ufeff])"
 _LABEL = r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
 
-# The common mailbox, with at least two labels, the last one of letters only.
-_PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@((?:{_LABEL}\.)+[A-Za-z]+)").fullmatch
+# The common mailbox. (Not with possessive repetitions: CPython 3.11.2 takes `a.` for a dot-string with them.)
+_PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*)").fullmatch
 _DOT_STRING = re.compile(rf"{_ATEXT_UTF8}+(?:\.{_ATEXT_UTF8}+)*").fullmatch
 _LDH_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*").fullmatch
 # qtextSMTP and quoted-pairSMTP of RFC 5321 §4.1.2, with UTF8-non-ascii of RFC 6531 §3.3.
@@ -57,12 +57,19 @@ def parse_mailbox(text: str, *, smtputf8: bool) -> Address:
     Raises:
         AddressError: The message names the faulty part and never quotes the address.
     """
+    return maybe_plain(text) or _parse_any(text, smtputf8)
+
+
+def maybe_plain(text: str) -> Address | None:
+    """The mailbox, where it is of the plainest form; None where only `parse_mailbox` can tell."""
     match = _PLAIN(text)
-    if match is not None and len(text) <= MAILBOX_OCTETS:
+    if match is not None:
         local, domain = match.groups()
-        if len(local) <= LOCAL_PART_OCTETS and len(domain) <= LABEL_OCTETS and "--" not in domain:
+        # A last label with a digit is left to the whole grammar, which knows when it is a number.
+        is_short = len(local) <= LOCAL_PART_OCTETS and len(domain) <= LABEL_OCTETS
+        if is_short and domain[domain.rfind(".") + 1 :].isalpha():
             return Address(local, domain.lower())
-    return _parse_any(text, smtputf8)
+    return None
 
 
 def _parse_any(text: str, smtputf8: bool) -> Address:

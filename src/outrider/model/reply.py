@@ -45,8 +45,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):
 def format_reply(reply: Reply) -> bytes:
     """The octets of a reply, each line ended by CRLF (RFC 5321 §4.2.1; RFC 2034 §4)."""
     enhanced = f"{reply.enhanced} " if reply.enhanced else ""
-    last = len(reply.lines) - 1
-    return "".join(
-        f"{reply.code}{' ' if number == last else '-'}{enhanced}{line}\r\n"
-        for number, line in enumerate(reply.lines)
-    ).encode("utf-8", "replace")
+    *first, last = reply.lines
+    text = f"{reply.code} {enhanced}{last}\r\n"
+    if first:
+        text = "".join(f"{reply.code}-{enhanced}{line}\r\n" for line in first) + text
+    return text.encode("utf-8", "replace")

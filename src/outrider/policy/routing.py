@@ -22,7 +22,9 @@ class RoutingPolicy:
         return Message(
             submission,
             tuple(
-                Delivery(recipient, recipient.address.domain, "smtp", binding)
-                for recipient in submission.envelope.recipients
+                [
+                    Delivery(recipient, recipient.address.domain, "smtp", binding)
+                    for recipient in submission.envelope.recipients
+                ]
             ),
         )

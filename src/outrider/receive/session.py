@@ -4,8 +4,9 @@ In: octets from the event loop. Out: replies, and submissions handed to the inta
 `_stored`. There is no task and no timer per command or message: a session notes when it would be too late
 (`deadline_at`) and its listener looks once a second. Only AUTH and STARTTLS wait, as tasks of the listener.
 
-Theory: a deadline moves when a whole command has been read, not with each octet, so dripping octets buys no
-time; inside a message it moves with the octets but never past `message_seconds`.
+Theory: a deadline moves when a whole command has been read or answered, not with each octet, so dripping
+octets buys no time; inside a message it moves with the octets but never past `message_seconds`. On the way
+only the time is noted; what deadline follows from it is worked out when the listener looks.
 
 Invariant: the client hears a 250 after DATA only with the reply that the intake gave; whatever goes wrong
 here ends this session with 421 and touches no other.
@@ -70,6 +71,7 @@ class SessionContext:
         "ids",
         "intake",
         "log",
+        "now",
         "options",
         "server_limits",
         "sessions",
@@ -99,6 +101,7 @@ class SessionContext:
         self.authenticator = authenticator
         self.ids = ids
         self.clock = clock
+        self.now = clock.now
         self.log = log
         self.tls = tls
         self.server_limits = server_limits
@@ -117,31 +120,30 @@ class SessionContext:
 
 
 class SmtpSession(asyncio.Protocol):
-    """See the module.
-
-    Attributes:
-        deadline_at: When the listener's sweep ends the session.
-    """
+    """See the module."""
 
     __slots__ = (
+        "_any_sender",
         "_auth_failures",
         "_client",
         "_client_key",
         "_context",
         "_counted",
         "_eof",
-        "_message_deadline_at",
+        "_lingers",
+        "_message_started_at",
         "_origin",
         "_peer_text",
         "_principal",
         "_reading_paused",
+        "_recipient_refusal",
+        "_renewed_at",
         "_running",
         "_server",
         "_tls_text",
         "_transport",
         "_trusted",
         "_writing_paused",
-        "deadline_at",
     )
 
     def __init__(self, context: SessionContext) -> None:
@@ -153,6 +155,8 @@ class SmtpSession(asyncio.Protocol):
         self._counted = False
         self._eof = False
         self._trusted = False
+        self._recipient_refusal: Reply | None = replies.RELAY_DENIED
+        self._any_sender = False
         self._principal: Principal | None = None
         self._tls_text: str | None = None
         self._origin: Origin | None = None
@@ -161,8 +165,9 @@ class SmtpSession(asyncio.Protocol):
         self._running = False
         self._reading_paused = False
         self._writing_paused = False
-        self._message_deadline_at = 0.0
-        self.deadline_at = 0.0
+        self._lingers = False
+        self._message_started_at = 0.0
+        self._renewed_at = 0.0
 
     # asyncio.Protocol
 
@@ -175,8 +180,9 @@ class SmtpSession(asyncio.Protocol):
         if transport.get_extra_info("ssl_object") is not None:
             self._note_tls()
         self._trusted = context.access.is_trusted(self._client)
+        self._note_grant()
         context.sessions.add(self)
-        self._renew()
+        self._renewed_at = context.now()
         refusal = self._refuse_connection()
         if refusal is not None:
             context.intake.refused(self._current_origin(), "", "", refusal)
@@ -276,7 +282,10 @@ class SmtpSession(asyncio.Protocol):
         server = self._server
         progress = server.receiving
         try:
-            while not self._writing_paused and (event := server.next_event()) is not None:
+            while not self._writing_paused:
+                event = server.next_event()
+                if event is None:
+                    break
                 progress = True
                 _HANDLERS[type(event)](self, event)
         except Exception as error:
@@ -285,13 +294,20 @@ class SmtpSession(asyncio.Protocol):
             server.abort(replies.INTERNAL_ERROR)
         finally:
             self._running = False
-        if self._context.draining:
+        context = self._context
+        if context.draining:
             self.drain()
-        self._flush()
-        if progress:
-            self._renew()
+        output = server.output
+        if progress or output:
+            self._renewed_at = context.now()
+        if server.waiting is not None or self._reading_paused or self._eof or server.closed:
+            self._flush()
+        elif output and self._transport is not None:  # nothing but a reply: the usual turn
+            server.output = b""
+            self._transport.write(output)
 
     def _flush(self) -> None:
+        """Send what is to be sent, and do what follows from the state: close, stop or go on reading."""
         transport = self._transport
         server = self._server
         output = server.take_output()
@@ -301,7 +317,8 @@ class SmtpSession(asyncio.Protocol):
             transport.write(output)
         if server.closed or (self._eof and server.waiting is None):
             transport.close()
-            self.deadline_at = self._context.clock.now() + LINGER_SECONDS
+            self._lingers = True
+            self._renewed_at = self._context.now()
         elif server.buffered > HELD_OCTETS:
             self._pause_reading()
         elif self._reading_paused and not self._writing_paused and not isinstance(server.waiting, StartTls):
@@ -313,20 +330,30 @@ class SmtpSession(asyncio.Protocol):
             self._reading_paused = True
             self._transport.pause_reading()
 
-    def _renew(self) -> None:
+    @property
+    def deadline_at(self) -> float:
+        """When the listener's sweep ends the session."""
         server = self._server
-        if server.closed:
-            return
         deadlines = self._context.options.deadlines
-        now = self._context.clock.now()
+        if self._lingers:
+            return self._renewed_at + LINGER_SECONDS
         if server.waiting is not None:
-            self.deadline_at = now + deadlines.answer_seconds
-        elif server.receiving:
-            self.deadline_at = min(now + deadlines.data_seconds, self._message_deadline_at)
-        else:
-            self.deadline_at = now + deadlines.command_seconds
+            return self._renewed_at + deadlines.answer_seconds
+        if server.receiving:
+            return min(
+                self._renewed_at + deadlines.data_seconds,
+                self._message_started_at + deadlines.message_seconds,
+            )
+        return self._renewed_at + deadlines.command_seconds
 
     # What happened
+
+    def _note_grant(self) -> None:
+        """What each MAIL and RCPT needs of the grant is worked out when the grant changes."""
+        access, trusted, principal = self._context.access, self._trusted, self._principal
+        self._recipient_refusal = access.refuse_recipient(trusted=trusted, principal=principal)
+        domains = access.granted_domains(trusted=trusted, principal=principal)
+        self._any_sender = domains is not None and "*" in domains
 
     def _current_origin(self) -> Origin:
         origin = self._origin
@@ -358,12 +385,14 @@ class SmtpSession(asyncio.Protocol):
 
     def _on_mail(self, event: MailFrom) -> None:
         context = self._context
-        refusal = context.intake.refusal() or context.access.refuse_sender(
-            event.mail_from,
-            trusted=self._trusted,
-            principal=self._principal,
-            can_auth=context.server_limits.auth,
-        )
+        refusal = context.intake.refusal()
+        if refusal is None and not self._any_sender:
+            refusal = context.access.refuse_sender(
+                event.mail_from,
+                trusted=self._trusted,
+                principal=self._principal,
+                can_auth=context.server_limits.auth,
+            )
         if refusal is None:
             self._server.accept()
             return
@@ -373,7 +402,7 @@ class SmtpSession(asyncio.Protocol):
         self._server.answer(refusal)
 
     def _on_rcpt(self, event: RcptTo) -> None:
-        refusal = self._context.access.refuse_recipient(trusted=self._trusted, principal=self._principal)
+        refusal = self._recipient_refusal
         if refusal is None:
             self._server.accept()
             return
@@ -382,7 +411,7 @@ class SmtpSession(asyncio.Protocol):
 
     def _on_data(self, _event: DataStart) -> None:
         context = self._context
-        self._message_deadline_at = context.clock.now() + context.options.deadlines.message_seconds
+        self._message_started_at = context.now()
         refusal = context.intake.refusal()
         if refusal is None:
             self._server.accept()
@@ -425,7 +454,7 @@ class SmtpSession(asyncio.Protocol):
             self._refused(refusal)
             self._server.answer(refusal)
             return
-        origin = self._current_origin()
+        origin = self._origin or self._current_origin()
         message_id = context.ids.next()
         parameters = mail.parameters
         content = context.tracer.add(
@@ -463,6 +492,7 @@ class SmtpSession(asyncio.Protocol):
                 self._refused(reply)
             else:
                 self._principal = principal
+                self._note_grant()
                 reply = replies.AUTHENTICATED
         except Exception as error:
             self._context.log.error("receive.auth_failed", **_where(error))
@@ -508,9 +538,10 @@ class SmtpSession(asyncio.Protocol):
         self._transport = secured
         self._reading_paused = False
         self._principal = None
+        self._note_grant()
         self._server.tls_started()
         self._note_tls()
-        self._renew()
+        self._renewed_at = self._context.now()
 
     def _note_tls(self) -> None:
         self._server.tls = True

@@ -51,6 +51,19 @@ class ContentLimits(msgspec.Struct, frozen=True):
 DEFAULT_LIMITS = ContentLimits()
 
 
+def _traits_of(found: int) -> Traits:
+    return (
+        (Traits.EIGHT_BIT if found & EIGHT_BIT else Traits.NONE)
+        | (Traits.DOTTED if found & DOTTED else Traits.NONE)
+        | (Traits.LONG_LINES if found & LONG else Traits.NONE)
+    )
+
+
+# By what the scan found: made once, because joining flags takes a microsecond in CPython 3.11.
+_TRAITS = tuple(map(_traits_of, range(LONG << 1)))
+_TRAITS_UTF8_HEADER = tuple(traits | Traits.HEADER_UTF8 for traits in _TRAITS)
+
+
 def _stuff(plain: bytes) -> bytes:
     stuffed = plain.replace(b"\r\n.", b"\r\n..")
     return b"." + stuffed if stuffed[:1] == b"." else stuffed
@@ -73,18 +86,9 @@ def _content(wire: bytes, found: int) -> Content:
     header_octets = 0 if wire[:2] == b"\r\n" else wire.find(b"\r\n\r\n") + 2
     if header_octets == 1:
         header_octets = len(wire)
-    if not found:
-        return Content(wire, Traits.NONE, header_octets)
-    traits = Traits.NONE
-    if found & EIGHT_BIT:
-        traits |= Traits.EIGHT_BIT
-        if not wire[:header_octets].isascii():
-            traits |= Traits.HEADER_UTF8
-    if found & DOTTED:
-        traits |= Traits.DOTTED
-    if found & LONG:
-        traits |= Traits.LONG_LINES
-    return Content(wire, traits, header_octets)
+    if found & EIGHT_BIT and not wire[:header_octets].isascii():
+        return Content(wire, _TRAITS_UTF8_HEADER[found], header_octets)
+    return Content(wire, _TRAITS[found], header_octets)
 
 
 def stuff_plain(plain: bytes) -> Content:
@@ -109,6 +113,25 @@ def normalise_plain(plain: bytes) -> Content:
 def unstuff(content: Content) -> bytes:
     """The message as its author sees it: CRLF line ends, dots unstuffed (RFC 5321 §4.5.2)."""
     return _unstuff(content.wire) if content.traits & Traits.DOTTED else content.wire
+
+
+def maybe_whole(octets: bytes, limits: ContentLimits) -> Content | None:
+    """The content of a DATA that came in one piece, with its end last and nothing to repair or refuse.
+
+    None sends the caller to a `ContentReader`, which takes everything. This is the usual small message, and
+    without a reader it costs half (measured: 0.9 µs against 2.1, apart from the scan).
+    """
+    if octets[-5:] != b"\r\n.\r\n":
+        return None
+    end, found = scan(octets, True, False)
+    if end != len(octets) - 3 or end > limits.message_octets or found & (STRAY | NUL):
+        return None
+    wire = octets[:end]
+    if found & DOTTED and not _is_stuffed(wire):
+        return None
+    if found & LONG and longest_line(wire) - 1 > limits.line_octets:
+        return None
+    return _content(wire, found)
 
 
 class ContentReader:

@@ -14,6 +14,7 @@ Standards: RFC 5321 §2.3.8 (line ends), RFC 5321 §4.5.2 (transparency), RFC 53
 
 import os
 from collections.abc import Callable
+from io import IncrementalNewlineDecoder
 
 STRAY = 1  # CR without LF, or LF without CR
 NUL = 2
@@ -23,6 +24,8 @@ LONG = 16  # a line over LINE_OCTETS
 
 LINE_OCTETS = 998
 """RFC 5322 §2.1.1, without CRLF."""
+
+_CLEAN = (None, "\r\n")  # line ends of octets that have no stray one
 
 Scan = Callable[[bytes, bool, bool], tuple[int, int]]
 
@@ -35,46 +38,43 @@ def scan_pure(block: bytes, after_crlf: bool, plain: bool) -> tuple[int, int]:
         after_crlf: True when the octets before `block` ended in CRLF (or there were none).
         plain: True for octets without end-of-data line and dot-stuffing (BDAT): `end` is then -1.
     """
+    if after_crlf and not plain and block[:3] == b".\r\n":
+        return 0, 0
     end = -1
     found = DOTTED if block[:1] == b"." else 0
-    first = block.find(b"\n.")
-    if plain:
-        if first >= 0:
+    at = block.find(b"\r\n.")
+    if at >= 0:
+        if plain or block[at + 3 : at + 5] != b"\r\n":
             found = DOTTED
-        limit = len(block)
-    elif after_crlf and block[:3] == b".\r\n":
-        return 0, 0
-    else:
-        limit = len(block)
-        if first >= 0:
-            at = first if block[first - 1 : first + 4] == b"\r\n.\r\n" and first else -1
-            if at < 0:
-                found = DOTTED
-                at = block.find(b"\r\n.\r\n", first) + 1
-            if at > 0:
-                end = limit = at + 1
-    if limit != len(block):
-        block = block[:limit]
-    # Cheaper than counting CR, LF and CRLF (measured: 1.9 µs against 4.2 at 2 KiB).
-    unpaired = block.replace(b"\r\n", b"")
-    if b"\n" in unpaired or b"\r" in unpaired:
+            at = -1 if plain else block.find(b"\r\n.\r\n", at + 3)
+        if at >= 0:
+            end = at + 2
+            block = block[:end]
+    text = str(block, "latin-1")
+    # Its flags tell which line ends there were (measured at 50 KiB: 20 µs; dropping each CRLF and looking for
+    # what is left takes 28, counting 88).
+    ends = IncrementalNewlineDecoder(None, translate=False)
+    ends.decode(text, final=True)
+    if ends.newlines not in _CLEAN:
         found |= STRAY
-    if not block.isascii():
+        if "\n." in text:
+            found |= DOTTED
+    if not text.isascii():
         found |= EIGHT_BIT
-    if b"\0" in block:
+    if "\0" in text:
         found |= NUL
-    if _has_long_line(block):
+    if _has_long_line(text):
         found |= LONG
     return end, found
 
 
-def _has_long_line(block: bytes) -> bool:
+def _has_long_line(text: str) -> bool:
     # From the start of a line, the last LF within reach proves all lines up to it short enough, so the walk
     # looks at one line in fourteen or so.
-    start, size = 0, len(block)
+    start, size = 0, len(text)
     reach = LINE_OCTETS + 2
     while size - start > reach:
-        last = block.rfind(b"\n", start, start + reach)
+        last = text.rfind("\n", start, start + reach)
         if last < 0:
             return True
         start = last + 1

@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Recipient
@@ -37,7 +38,7 @@ from outrider.wire.smtp.commands import (
     parse_mail,
     parse_rcpt,
 )
-from outrider.wire.smtp.content import DEFAULT_LIMITS, ContentLimits, ContentReader
+from outrider.wire.smtp.content import DEFAULT_LIMITS, ContentLimits, ContentReader, maybe_whole
 from outrider.wire.smtp.server_events import (
     AuthRequest,
     DataStart,
@@ -58,10 +59,13 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 _LINE_LIMITS = {verb.encode(): limit - 2 for verb, limit in LINE_LIMITS.items()}
 _SHORT_LINE = COMMAND_OCTETS - 2
 _AUTH_LINE = LINE_LIMITS["AUTH"] - 2
-_READY = {
-    reply: format_reply(reply)
-    for reply in (replies.OK, replies.SENDER_OK, replies.RECIPIENT_OK, replies.START_MAIL_INPUT)
-}
+
+# Octets of the replies that every message needs.
+_SENDER_OK = format_reply(replies.SENDER_OK)
+_RECIPIENT_OK = format_reply(replies.RECIPIENT_OK)
+_START_MAIL_INPUT = format_reply(replies.START_MAIL_INPUT)
+_CLOSING = format_reply(replies.CLOSING)
+_DATA_START = DataStart(bdat=False)
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
@@ -76,6 +80,8 @@ class ServerLimits(msgspec.Struct, frozen=True):
         starttls: Offer STARTTLS while TLS is not active.
         auth: Offer AUTH.
         auth_without_tls: Offer it also in the clear.
+        greeting: Made from the others: the octets of the greeting.
+        helo: Made from the others: the octets of the reply to HELO.
     """
 
     hostname: str
@@ -86,6 +92,13 @@ class ServerLimits(msgspec.Struct, frozen=True):
     starttls: bool = False
     auth: bool = False
     auth_without_tls: bool = False
+    greeting: bytes = b""
+    helo: bytes = b""
+
+    def __post_init__(self) -> None:
+        # Once a listener, not once a connection.
+        force_setattr(self, "greeting", format_reply(replies.greeting(self.hostname)))
+        force_setattr(self, "helo", format_reply(Reply(250, None, (self.hostname,))))
 
 
 class Server:
@@ -96,6 +109,9 @@ class Server:
         esmtp: It said EHLO.
         tls: TLS is active.
         authenticated: AUTH succeeded.
+        closed: The last reply is in the output: write it and close.
+        output: Octets to send; who sends them empties it, as `take_output` does.
+        waiting: The event that waits for an answer, or None.
         mail: The open transaction's MAIL, or None.
         recipients: Its accepted recipients.
     """
@@ -111,27 +127,29 @@ class Server:
         "_mechanism",
         "_mechanism_name",
         "_mode",
-        "_output",
-        "_pending",
         "_pos",
         "_reader",
         "_skipping",
         "_tried_recipient",
         "authenticated",
+        "closed",
         "esmtp",
         "helo",
         "mail",
+        "output",
         "recipients",
         "tls",
+        "waiting",
     )
 
     def __init__(self, limits: ServerLimits, *, tls: bool = False) -> None:
         self._limits = limits
         self._buffer = b""
         self._pos = 0
-        self._output = b""
+        self.output = b""
         self._mode = _NEW
-        self._pending: Question | None = None
+        self.closed = False
+        self.waiting: Question | None = None
         self._skipping = False
         self._errors = 0
         self._idle = 0
@@ -158,16 +176,6 @@ class Server:
     # What the session calls
 
     @property
-    def closed(self) -> bool:
-        """The last reply is in the output: write it and close."""
-        return self._mode == _CLOSED
-
-    @property
-    def waiting(self) -> Question | None:
-        """The event that waits for an answer."""
-        return self._pending
-
-    @property
     def buffered(self) -> int:
         """Octets held back; a session stops reading when they become many."""
         return len(self._buffer) - self._pos
@@ -175,7 +183,7 @@ class Server:
     @property
     def receiving(self) -> bool:
         """Content is on its way (DATA after 354, or inside BDAT)."""
-        return self._mode in {_DATA, _CHUNK}
+        return self._mode == _DATA or self._mode == _CHUNK  # noqa: PLR1714 - a set costs more
 
     @property
     def handshaking(self) -> bool:
@@ -198,44 +206,43 @@ class Server:
     def greet(self) -> None:
         """Send the greeting; octets that were fed before it are early talk."""
         if self._mode == _NEW:
-            self._output += format_reply(replies.greeting(self._limits.hostname))
+            self.output += self._limits.greeting
             self._mode = _COMMAND
 
     def abort(self, reply: Reply) -> None:
         """Our own end of the session: `reply` (421 or 554) is the last thing sent."""
         if self._mode < _TLS:
-            self._output += format_reply(reply)
+            self.output += format_reply(reply)
         self._close()
 
     def feed(self, octets: bytes) -> None:
         """Take what the client sent."""
         if self._mode >= _TLS:
             return
-        if self._pos == len(self._buffer):
-            self._buffer = octets
-        else:
-            self._buffer = self._buffer[self._pos :] + octets
-        self._pos = 0
+        if self._buffer:
+            octets = self._buffer[self._pos :] + octets
+            self._pos = 0
+        self._buffer = octets
 
     def take_output(self) -> bytes:
         """What is to be sent since the last call."""
-        output, self._output = self._output, b""
+        output, self.output = self.output, b""
         return output
 
     def next_event(self) -> Event | None:
         """The next thing that happened; see the module for None."""
         event: Event | None
-        while self._pending is None:
+        while self.waiting is None:
             mode = self._mode
+            if not self._buffer and mode != _CHUNK:  # a chunk may be empty and yet the last
+                return None
             if mode == _COMMAND:
                 line = self._next_line(0)
                 if line is None:
                     return self._check_partial_line()
                 event = self._command(line)
             elif mode == _DATA:
-                event = self._next_data()
-                if event is None:
-                    return None
+                return self._next_data()
             else:
                 event = self._next_other(mode)
                 if event is None and self._mode == mode:
@@ -255,24 +262,28 @@ class Server:
 
     def accept(self) -> None:
         """Say yes to the event that waits."""
-        event = self._pending
+        event = self.waiting
         if event is None:
             raise LocalProtocolError("there is nothing to accept")
-        self._pending = None
+        self.waiting = None
+        if isinstance(event, MailFrom):
+            self.mail = event
+            self.output += _SENDER_OK
+        elif isinstance(event, RcptTo):
+            self.recipients.append(event.recipient)
+            self.output += _RECIPIENT_OK
+        elif isinstance(event, DataStart):
+            self._start_content(event)
+        else:
+            self._accept_other(event)
+
+    def _accept_other(self, event: Helo | MessageEnd | AuthRequest | StartTls) -> None:
         match event:
-            case MailFrom():
-                self.mail = event
-                self._say(replies.SENDER_OK)
-            case RcptTo():
-                self.recipients.append(event.recipient)
-                self._say(replies.RECIPIENT_OK)
-            case DataStart():
-                self._start_content(event)
             case Helo():
                 self._reset()
                 self.helo = event.name
                 self.esmtp = event.esmtp
-                self._output += self._helo_reply()
+                self.output += self._helo_reply()
             case MessageEnd():
                 self._end_transaction(replies.OK)
             case AuthRequest():
@@ -286,17 +297,17 @@ class Server:
 
     def answer(self, reply: Reply) -> None:
         """Answer the event that waits with `reply`; a positive one accepts it."""
-        event = self._pending
+        event = self.waiting
         if event is None:
             raise LocalProtocolError("there is nothing to answer")
         if isinstance(event, MessageEnd):
-            self._pending = None
+            self.waiting = None
             self._end_transaction(reply)
             return
         if reply.code < 400:
             self.accept()
             return
-        self._pending = None
+        self.waiting = None
         if isinstance(event, DataStart) and event.bdat and reply.code != 421:
             # The chunk comes in any case; it is thrown away and answered when it is complete.
             self._chunk_refusal = reply
@@ -319,11 +330,12 @@ class Server:
     # Replies and errors
 
     def _say(self, reply: Reply) -> None:
-        self._output += _READY.get(reply) or format_reply(reply)
+        self.output += format_reply(reply)
 
     def _close(self) -> None:
         self._mode = _CLOSED
-        self._pending = None
+        self.closed = True
+        self.waiting = None
         self._buffer = b""
         self._pos = 0
 
@@ -352,7 +364,11 @@ class Server:
         end = buffer.find(b"\r\n", pos)
         if end < 0:
             return None
-        self._pos = end + 2
+        if end + 2 == len(buffer):
+            self._buffer = b""
+            self._pos = 0
+        else:
+            self._pos = end + 2
         line = buffer[pos:end]
         if self._skipping or end - pos > (limit or _SHORT_LINE):
             allowed = limit or _LINE_LIMITS.get(line[:4].upper(), _SHORT_LINE)
@@ -363,8 +379,6 @@ class Server:
 
     def _check_partial_line(self) -> Violation | None:
         """Part of a line is here: refuse a stray line end at once, and never hold more than a line may be."""
-        if self._pos == len(self._buffer):
-            return None
         part = self._buffer[self._pos :]
         if not self._skipping:
             if b"\n" in part or b"\r" in part[:-1]:
@@ -398,7 +412,7 @@ class Server:
         self._idle += 1
         if self._idle > self._limits.idle_commands:
             return self._fatal(replies.TOO_MANY_COMMANDS)
-        handler = _COMMANDS.get(text[:4].upper())
+        handler = _COMMANDS.get(text[:4]) or _COMMANDS.get(text[:4].upper())
         if handler is None:
             return self._refuse(replies.UNKNOWN_COMMAND)
         try:
@@ -410,11 +424,11 @@ class Server:
         return event
 
     def _ask(self, event: Question) -> Question:
-        self._pending = event
+        self.waiting = event
         return event
 
     def _mail(self, text: str) -> Event | Reply | None:
-        if text[4:10].upper() != " FROM:":
+        if text[4:10] != " FROM:" and text[4:10].upper() != " FROM:":
             return replies.BAD_ARGUMENT if text[4:5] in {"", " "} else replies.UNKNOWN_COMMAND
         self._idle -= 1
         if not self.helo:
@@ -424,11 +438,11 @@ class Server:
         mail_from, parameters = parse_mail(text[10:], esmtp=self.esmtp)
         if parameters.size > self._limits.content.message_octets:
             return replies.MESSAGE_TOO_BIG
-        event = self._pending = MailFrom(mail_from, parameters)
+        event = self.waiting = MailFrom(mail_from, parameters)
         return event
 
     def _rcpt(self, text: str) -> Event | Reply | None:
-        if text[4:8].upper() != " TO:":
+        if text[4:8] != " TO:" and text[4:8].upper() != " TO:":
             return replies.BAD_ARGUMENT if text[4:5] in {"", " "} else replies.UNKNOWN_COMMAND
         self._idle -= 1
         mail = self.mail
@@ -445,7 +459,7 @@ class Server:
             smtputf8=mail.parameters.smtputf8,
             hostname=self._limits.hostname,
         )
-        event = self._pending = RcptTo(recipient)
+        event = self.waiting = RcptTo(recipient)
         return event
 
     def _content_refusal(self) -> Reply | None:
@@ -456,14 +470,14 @@ class Server:
         return None
 
     def _data(self, text: str) -> Event | Reply | None:
-        if len(text) > 4 and text.rstrip(" ")[4:]:
+        if text != "DATA" and len(text) > 4 and text.rstrip(" ")[4:]:
             return replies.NO_ARGUMENT_ALLOWED if text[4] == " " else replies.UNKNOWN_COMMAND
         refusal = self._content_refusal()
         if refusal is not None:
             return refusal
         if self._reader is not None:
             return replies.BDAT_UNDER_WAY
-        return self._ask(DataStart(bdat=False))
+        return self._ask(_DATA_START)
 
     def _bdat(self, text: str) -> Event | Reply | None:
         if text[4:5] not in {"", " "}:
@@ -492,7 +506,7 @@ class Server:
     def _helo_reply(self) -> bytes:
         limits = self._limits
         if not self.esmtp:
-            return format_reply(Reply(250, None, (limits.hostname,)))
+            return limits.helo
         lines = [limits.hostname, "PIPELINING", f"SIZE {limits.content.message_octets}"]
         if limits.starttls and not self.tls:
             lines.append("STARTTLS")
@@ -511,7 +525,7 @@ class Server:
     def _quit(self, text: str) -> Event | Reply | None:
         if text[4:].strip(" "):
             return replies.NO_ARGUMENT_ALLOWED if text[4] == " " else replies.UNKNOWN_COMMAND
-        self._say(replies.CLOSING)
+        self.output += _CLOSING
         self._close()
         return Quit()
 
@@ -584,7 +598,7 @@ class Server:
             raise LocalProtocolError("no AUTH exchange is under way")
         step = self._mechanism.step(response)
         if isinstance(step, bytes):
-            self._output += b"334 " + base64.b64encode(step) + b"\r\n"
+            self.output += b"334 " + base64.b64encode(step) + b"\r\n"
             self._mode = _AUTH
             return None
         self._mechanism = None
@@ -599,27 +613,29 @@ class Server:
     # Content
 
     def _start_content(self, event: DataStart) -> None:
-        self._reader = ContentReader(self._limits.content)
         if event.bdat:
+            self._reader = ContentReader(self._limits.content)
             self._mode = _CHUNK
-        elif self._pos < len(self._buffer):
+        elif self._buffer:
             # Content before 354: the client does not listen, which is how smuggling begins.
             self._fatal(replies.EARLY_TALK)
         else:
-            self._say(replies.START_MAIL_INPUT)
+            self.output += _START_MAIL_INPUT
             self._mode = _DATA
 
     def _next_data(self) -> Event | None:
+        octets, self._buffer = self._buffer, b""
         reader = self._reader
-        if reader is None or self._pos == len(self._buffer):
-            return None
-        octets = self._buffer[self._pos :] if self._pos else self._buffer
+        if reader is None:
+            content = maybe_whole(octets, self._limits.content)
+            if content is not None:
+                self._mode = _COMMAND
+                return self._ask(MessageEnd(content))
+            reader = self._reader = ContentReader(self._limits.content)
         end = reader.feed_data(octets)
         if end < 0:
-            self._buffer = b""
-            self._pos = 0
             return None
-        self._pos += end
+        self._buffer = octets[end:]
         self._mode = _COMMAND
         return self._end_content(reader)
 
@@ -627,6 +643,9 @@ class Server:
         if self._chunk_left:
             octets = self._buffer[self._pos : self._pos + self._chunk_left]
             self._pos += len(octets)
+            if self._pos == len(self._buffer):
+                self._buffer = b""
+                self._pos = 0
             self._chunk_left -= len(octets)
             if self._chunk_refusal is None and self._reader is not None:
                 self._reader.feed_chunk(octets)
