@@ -10,12 +10,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+FOLDER_CHARACTERS = 80
+"""Chosen: `/state/run/dispatcher.sock` must fit behind it into the 107 octets of a Unix socket's path."""
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
 """Chosen: a start takes a second or two; both are far above what a busy machine needs."""
@@ -122,16 +125,28 @@ def serving(
 ) -> Iterator[OutriderProcess]:
     """A server with `configuration` in `folder`, killed at the end if it still runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "outrider.toml").write_text(configuration, encoding="utf-8")
-    server = start_server(folder, environment)
-    try:
-        yield server
-        if server.process.poll() is None:
-            server.stop()
-    finally:
-        server.kill()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
+    with short_sockets(folder, configuration) as text:
+        (folder / "outrider.toml").write_text(text, encoding="utf-8")
+        server = start_server(folder, environment)
+        try:
+            yield server
+            if server.process.poll() is None:
+                server.stop()
+        finally:
+            server.kill()
+            if server.process.stdout is not None:
+                server.process.stdout.close()
+
+
+@contextlib.contextmanager
+def short_sockets(folder: Path, configuration: str) -> Iterator[str]:
+    """The configuration, with a folder for sockets elsewhere where pytest's are too deep for them."""
+    state = 'state_directory = "state"\n'
+    if len(str(folder)) < FOLDER_CHARACTERS or "run_directory" in configuration or state not in configuration:
+        yield configuration
+        return
+    with tempfile.TemporaryDirectory(prefix="outrider-run-") as sockets:
+        yield configuration.replace(state, f'{state}run_directory = "{sockets}"\n')
 
 
 def configuration_for(

@@ -43,6 +43,7 @@ class Practice:
         self._store = store
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="practice")
+        self._put_aside: dict[str, dict[Any, list[Any]]] = {}
         self.internet: PracticeInternet
 
     def start(self) -> None:
@@ -80,6 +81,19 @@ class Practice:
                     server.close()
 
         self.call(close())
+
+    def open(self, provider: str) -> None:
+        """From now on no rule of the provider applies: what it deferred it takes."""
+        rules = self.internet.providers[provider].temper._rules
+        self._put_aside.setdefault(provider, {phase: list(found) for phase, found in rules.items()})
+        for found in rules.values():
+            found.clear()
+
+    def shut(self, provider: str) -> None:
+        """The provider's rules apply again."""
+        rules = self.internet.providers[provider].temper._rules
+        for phase, found in self._put_aside.pop(provider, {}).items():
+            rules[phase][:] = found
 
     def counts(self) -> dict[str, Counts]:
         """Counters by provider."""
@@ -186,6 +200,10 @@ domains = ["{domain}"]
 mx = [{{ name = "{mx or "mx." + domain}", address = "{address}" }}]
 {more}
 """
+
+
+DEFERS = '[[provider.rule]]\non = "rcpt"\nreply = "450 4.2.0 Not yet"'
+"""A rule by which a provider takes nothing until the test opens it."""
 
 
 def send(

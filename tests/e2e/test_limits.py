@@ -116,7 +116,7 @@ def run_scenario(
 
 
 def test_limits_are_exact_over_kills_and_restarts(practice: Practice, tmp_path: Path) -> None:
-    run_scenario(practice, tmp_path / "outrider", paced="20/5", window=(20, 5.0), size=100)
+    run_scenario(practice, tmp_path / "outrider", paced="20/5", window=(20, 5.0), size=160)
 
 
 @pytest.mark.long

@@ -97,7 +97,8 @@ def test_who_dies_is_started_again_after_pauses_that_grow() -> None:
 def test_a_bug_ends_one_child_and_is_told_with_its_place() -> None:
     with family("good", "raises") as one:
         failed = one.until_event("process.failed")
-        assert "ZeroDivisionError: a bug" in failed["error"]
+        assert failed["error"] == "ZeroDivisionError: a bug"
+        assert failed["trace"][-1].endswith(" raises")
         assert one.until_event("process.died")["code"] == 70
         assert one.end() == 0
 

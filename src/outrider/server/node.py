@@ -29,6 +29,10 @@ from outrider.spool.directory import SpoolDirectory
 DIRECTORY_MODE = 0o700
 # the spool holds mail and the run directory the control socket: nobody else's business
 
+SOCKET_PATH_OCTETS_MAX = 107
+# linux/include/uapi/linux/un.h: UNIX_PATH_MAX is 108, with the final NUL
+LONGEST_SOCKET = "dispatcher.sock"
+
 Main = Callable[[Birth, Lifecycle], Awaitable[None]]
 
 
@@ -48,6 +52,12 @@ def prepare(settings: Settings) -> None:
         ConfigError: One cannot; says which and why.
     """
     server = settings.server
+    longest = server.sockets_directory / LONGEST_SOCKET
+    if len(os.fsencode(longest)) > SOCKET_PATH_OCTETS_MAX:
+        raise ConfigError(
+            f"server.run_directory: {longest} is longer than the {SOCKET_PATH_OCTETS_MAX} octets of a "
+            "Unix socket's path; give server.run_directory a shorter one"
+        )
     for option, path in (
         ("server.state_directory", server.state_directory),
         ("server.run_directory", server.sockets_directory),

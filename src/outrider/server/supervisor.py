@@ -35,6 +35,8 @@ RESTART_PAUSE_MAX_SECONDS = 5.0
 HEALTHY_SECONDS = 10.0
 # chosen, because a process that lived this long did not die of its start
 TICK_SECONDS = 0.25
+TRACE_FRAMES = 12
+# chosen: what a person reads; the innermost say the most
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -183,9 +185,7 @@ class Supervisor:
             self.log.error("process.misconfigured", name=child.name, error=str(error))
             code = EX_CONFIG
         except BaseException as error:
-            self.log.error(
-                "process.failed", name=child.name, error="".join(traceback.format_exception(error))
-            )
+            self.log.error("process.failed", name=child.name, error=told(error), trace=trace_of(error))
         finally:
             os._exit(code)
 
@@ -274,3 +274,18 @@ class Supervisor:
         workers = [child for child in living if child.name.startswith("worker")]
         for child in workers or living[-1:]:
             os.kill(child.pid, signal.SIGTERM)
+
+
+def told(error: BaseException) -> str:
+    """What went wrong, in a line; of a group each one's own error."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(told, error.exceptions))
+    return f"{type(error).__name__}: {error}"
+
+
+def trace_of(error: BaseException) -> list[str]:
+    """Where it went wrong: the innermost places, as the log has room for a line of text each."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)[-TRACE_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
