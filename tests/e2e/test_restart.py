@@ -108,6 +108,17 @@ def test_sigterm_lets_a_session_and_a_delivery_finish(practice: Practice, serve:
     assert deliveries.count("plain.test") == (1 if code == 250 else 0)
 
 
+def test_ctrl_c_ends_the_processes_in_their_order(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "server", practice.configuration()) as server:
+        send(server.ports["smtp"], "customer@later.test")
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        assert server.process.wait(timeout=60) == 0
+        ended = [line["name"] for line in log_lines(server, "process.ended")]
+    assert sorted(ended[:2]) == ["worker-0", "worker-1"]
+    assert ended[2:] == ["dispatcher", "control"]
+    assert (server.folder / "state" / "throttles").exists()
+
+
 def test_a_connection_in_the_backlog_survives_the_worker(practice: Practice, serve: Serve) -> None:
     server = serve(practice.configuration(workers=1))
     pid = kill_child(server, "worker-0", signal.SIGSTOP)

@@ -71,8 +71,9 @@ class Lifecycle:
     def install(self) -> None:
         """Watch the supervisor's pipe and take signals."""
         self._loop.add_reader(self.birth.parent, self._orphaned)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.drain)
+        self._loop.add_signal_handler(signal.SIGTERM, self.drain)
+        # A terminal sends Ctrl-C to every process at once; the order of the end is the supervisor's.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def drain(self) -> None:
         self.draining.set()
