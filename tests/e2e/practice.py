@@ -112,13 +112,21 @@ class Practice:
 
         return self.begin(run())
 
+    def numbered(self) -> list[tuple[str, str, int, int]]:
+        """The simulator's account of numbered messages, taken between two turns of its loop."""
+
+        async def account() -> list[tuple[str, str, int, int]]:
+            return self.internet.numbered()
+
+        return self.call(account())
+
     def taken(self) -> dict[tuple[str, str], int]:
         """(number, recipient) → how often a provider took it."""
-        return {(number, whom): times for number, whom, times, _ in self.internet.numbered() if times}
+        return {(number, whom): times for number, whom, times, _ in self.numbered() if times}
 
     def bounced(self) -> dict[tuple[str, str], int]:
         """(number, recipient) → failure reports about it."""
-        return {(number, whom): times for number, whom, _, times in self.internet.numbered() if times}
+        return {(number, whom): times for number, whom, _, times in self.numbered() if times}
 
     def owes_nothing(self, *tallies: Tally) -> bool:
         """True when all that was acknowledged was taken."""
