@@ -52,7 +52,7 @@ installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | cut
 
 # The installed package that provides a mail server, if any.
 mail_server() {
-  dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\n' | awk -F'|' '$1 ~ /^ii/ && $3 ~ /mail-transport-agent/ {print $2; exit}'
+  dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\n' | awk -F'|' '$1 ~ /^ii/ && $3 ~ /mail-transport-agent/ && !found {print $2; found = 1}'
 }
 
 known=""
@@ -139,5 +139,5 @@ find_program() { # the first of these that is executable
 }
 say "postfix: $(find_program /usr/sbin/postfix .peers/postfix/usr/sbin/postfix)"
 say "smtp-source: $(find_program /usr/sbin/smtp-source .peers/postfix/usr/sbin/smtp-source)"
-say "exim: $(find_program .peers/exim/usr/sbin/exim4) ($(.peers/exim/usr/sbin/exim4 -C /dev/null -bV 2>/dev/null | head -n 1))"
+say "exim: $(find_program .peers/exim/usr/sbin/exim4) ($(.peers/exim/usr/sbin/exim4 -C /dev/null -bV 2>/dev/null | sed -n 1p))"
 say "swaks: $(command -v swaks), strace: $(command -v strace), curl: $(command -v curl)"
