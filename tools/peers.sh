@@ -50,7 +50,8 @@ trap 'exit 143' TERM
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | cut -c1-2)" = ii ]; }
 
-# The installed package that provides a mail server, if any.
+# The installed package that provides a mail server, if any. (awk reads to the end: who stops early ends the writer
+# by SIGPIPE, and pipefail makes that a failure.)
 mail_server() {
   dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\n' | awk -F'|' '$1 ~ /^ii/ && $3 ~ /mail-transport-agent/ && !found {print $2; found = 1}'
 }
