@@ -44,7 +44,7 @@ class ContentRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     length: int
 
 
-class Stored(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Stored(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A message was accepted; its content follows the change list in the same frame.
 
     Attributes:

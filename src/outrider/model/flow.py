@@ -7,7 +7,8 @@ Theory: content is kept in *wire form* (what DATA carries: CRLF line ends, lines
 stuffed) from the moment it is received, with flags that say what is in it, so that the common path never
 scans it again.
 
-All are values: frozen, compared by content. Times named `*_time` are Unix seconds.
+All are values: frozen, compared by content, and therefore never in a cycle (`gc=False`). Times named `*_time`
+are Unix seconds.
 Standards: RFC 5321 §2.3.1 (envelope and content), RFC 3461 §4 (DSN parameters).
 """
 
@@ -68,7 +69,7 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     orcpt: str | None = None
 
 
-class Envelope(msgspec.Struct, frozen=True, array_like=True):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """MAIL FROM and RCPT TO.
 
     Attributes:
@@ -86,7 +87,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     smtputf8: bool = False
 
 
-class Origin(msgspec.Struct, frozen=True, array_like=True):
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a submission came from.
 
     Attributes:
@@ -110,7 +111,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     stream: str = "default"
 
 
-class Submission(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """What `receive` gives: complete, checked, trace fields added, not yet decided upon."""
 
     message_id: MessageId
@@ -120,7 +121,7 @@ class Submission(msgspec.Struct, frozen=True):
     content: Content
 
 
-class Delivery(msgspec.Struct, frozen=True, array_like=True):
+class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What policy decided for one recipient.
 
     Attributes:
@@ -140,7 +141,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     not_before_time: float = 0.0
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """What `policy` gives: a submission and one delivery for each of its recipients."""
 
     submission: Submission

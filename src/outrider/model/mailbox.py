@@ -10,7 +10,7 @@ result holds a control character; `parse_mailbox(str(a)) == a`.
 
 Standards: RFC 5321 §4.1.2 (paths), RFC 5321 §4.1.3 (address literals), RFC 5321 §4.5.3.1 (lengths),
 RFC 6531 §3.3 (UTF-8), RFC 5891 §4 (IDNA), RFC 3696 §2 (no numeric top-level label).
-Not here: angle brackets and source routes (wire.smtp.commands), display names (headers).
+Not here: source routes (wire.smtp.commands), display names (headers).
 """
 
 import ipaddress
@@ -38,7 +38,7 @@ _ATEXT_UTF8 = r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]|[^\x00-\x9f\ud800-\udfff\u2028
 _LABEL = r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
 
 # The common mailbox. (Not with possessive repetitions: CPython 3.11.2 takes `a.` for a dot-string with them.)
-_PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*)").fullmatch
+_PLAIN_PATH = re.compile(rf"<({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*)>").fullmatch
 _DOT_STRING = re.compile(rf"{_ATEXT_UTF8}+(?:\.{_ATEXT_UTF8}+)*").fullmatch
 _LDH_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*").fullmatch
 # qtextSMTP and quoted-pairSMTP of RFC 5321 §4.1.2, with UTF8-non-ascii of RFC 6531 §3.3.
@@ -57,17 +57,17 @@ def parse_mailbox(text: str, *, smtputf8: bool) -> Address:
     Raises:
         AddressError: The message names the faulty part and never quotes the address.
     """
-    return maybe_plain(text) or _parse_any(text, smtputf8)
+    return maybe_plain_path(f"<{text}>") or _parse_any(text, smtputf8)
 
 
-def maybe_plain(text: str) -> Address | None:
-    """The mailbox, where it is of the plainest form; None where only `parse_mailbox` can tell."""
-    match = _PLAIN(text)
+def maybe_plain_path(text: str) -> Address | None:
+    """The mailbox in angle brackets, where it is of the plainest form; None leaves it to the grammar."""
+    match = _PLAIN_PATH(text)
     if match is not None:
         local, domain = match.groups()
-        # A last label with a digit is left to the whole grammar, which knows when it is a number.
+        # A last label that ends in a digit is left to the whole grammar, which knows when it is a number.
         is_short = len(local) <= LOCAL_PART_OCTETS and len(domain) <= LABEL_OCTETS
-        if is_short and domain[domain.rfind(".") + 1 :].isalpha():
+        if is_short and domain[-1].isalpha():
             return Address(local, domain.lower())
     return None
 

@@ -45,8 +45,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):
 def format_reply(reply: Reply) -> bytes:
     """The octets of a reply, each line ended by CRLF (RFC 5321 §4.2.1; RFC 2034 §4)."""
     enhanced = f"{reply.enhanced} " if reply.enhanced else ""
-    *first, last = reply.lines
-    text = f"{reply.code} {enhanced}{last}\r\n"
-    if first:
-        text = "".join(f"{reply.code}-{enhanced}{line}\r\n" for line in first) + text
+    lines = reply.lines
+    text = f"{reply.code} {enhanced}{lines[-1]}\r\n"
+    if len(lines) > 1:
+        text = "".join([f"{reply.code}-{enhanced}{line}\r\n" for line in lines[:-1]]) + text
     return text.encode("utf-8", "replace")

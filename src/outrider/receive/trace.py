@@ -93,14 +93,17 @@ class Tracer:
         if second != self._date_second:
             self._date = format_date(second)
             self._date_second = second
-        protocol = origin.protocol.replace("ESMTP", "UTF8SMTP") if smtputf8 else origin.protocol
+        protocol = origin.protocol
+        if smtputf8:
+            protocol = protocol.replace("ESMTP", "UTF8SMTP")
         added = (
             f"Received: from {peer}\r\n\tby {self._hostname} (Outrider) with {protocol} id {message_id};\r\n"
             f"\t{self._date}\r\n"
         )
-        if self._add_message_id and not has_field(lower, b"message-id:"):
+        # The usual message has both, and `in` finds them; has_field is for the first line alone.
+        if self._add_message_id and b"\nmessage-id:" not in lower and not has_field(lower, b"message-id:"):
             added += f"Message-ID: <{message_id}@{self._hostname}>\r\n"
-        if self._add_date and not has_field(lower, b"date:"):
+        if self._add_date and b"\ndate:" not in lower and not has_field(lower, b"date:"):
             added += f"Date: {self._date}\r\n"
         before = added.encode("ascii")
         header_octets = content.header_octets + len(before)

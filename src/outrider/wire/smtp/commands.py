@@ -19,7 +19,7 @@ import msgspec
 from outrider.base.errors import AddressError, RemoteProtocolError
 from outrider.model.address import Address
 from outrider.model.flow import Notify, Recipient
-from outrider.model.mailbox import maybe_plain, parse_domain, parse_mailbox
+from outrider.model.mailbox import maybe_plain_path, parse_domain, parse_mailbox
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
 
@@ -91,8 +91,7 @@ NO_MAIL_PARAMETERS = MailParameters()
 
 def parse_mail(text: str, *, esmtp: bool) -> tuple[Address | None, MailParameters]:
     """What follows `MAIL FROM:`; None is the null reverse-path."""
-    # The usual command is a plain path and nothing else: 0.8 µs, where the whole grammar takes 2.0.
-    address = maybe_plain(text[1:-1]) if text[:1] == "<" and text[-1:] == ">" else None
+    address = maybe_plain_path(text)  # the usual command is nothing else, and costs a third of the rest
     if address is not None:
         return address, NO_MAIL_PARAMETERS
     path, tail = _split_path(text, replies.BAD_SENDER)
@@ -106,9 +105,9 @@ def parse_mail(text: str, *, esmtp: bool) -> tuple[Address | None, MailParameter
 
 def parse_rcpt(text: str, *, esmtp: bool, smtputf8: bool, hostname: str) -> Recipient:
     """What follows `RCPT TO:`; `<postmaster>` alone means the one at `hostname` (RFC 5321 §4.1.1.3)."""
-    address = maybe_plain(text[1:-1]) if text[:1] == "<" and text[-1:] == ">" else None
+    address = maybe_plain_path(text)  # see `parse_mail`
     if address is not None:
-        return Recipient(address)  # see `parse_mail`
+        return Recipient(address)
     path, tail = _split_path(text, replies.BAD_RECIPIENT)
     if not path:
         raise CommandError(replies.NULL_RECIPIENT)

@@ -82,6 +82,8 @@ class ServerLimits(msgspec.Struct, frozen=True):
         auth_without_tls: Offer it also in the clear.
         greeting: Made from the others: the octets of the greeting.
         helo: Made from the others: the octets of the reply to HELO.
+        ehlo: Made from the others: the octets of the reply to EHLO in the clear.
+        ehlo_tls: Made from the others: the octets of the reply to EHLO under TLS.
     """
 
     hostname: str
@@ -94,11 +96,28 @@ class ServerLimits(msgspec.Struct, frozen=True):
     auth_without_tls: bool = False
     greeting: bytes = b""
     helo: bytes = b""
+    ehlo: bytes = b""
+    ehlo_tls: bytes = b""
 
     def __post_init__(self) -> None:
         # Once a listener, not once a connection.
         force_setattr(self, "greeting", format_reply(replies.greeting(self.hostname)))
         force_setattr(self, "helo", format_reply(Reply(250, None, (self.hostname,))))
+        force_setattr(self, "ehlo", format_reply(self._offer(tls=False)))
+        force_setattr(self, "ehlo_tls", format_reply(self._offer(tls=True)))
+
+    def offers_auth(self, *, tls: bool) -> bool:
+        """AUTH can be used."""
+        return self.auth and (tls or self.auth_without_tls)
+
+    def _offer(self, *, tls: bool) -> Reply:
+        lines = [self.hostname, "PIPELINING", f"SIZE {self.content.message_octets}"]
+        if self.starttls and not tls:
+            lines.append("STARTTLS")
+        if self.offers_auth(tls=tls):
+            lines.append(f"AUTH {' '.join(sasl.MECHANISMS)}")
+        lines += ("ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING")
+        return Reply(250, None, tuple(lines))
 
 
 class Server:
@@ -193,8 +212,7 @@ class Server:
     @property
     def offers_auth(self) -> bool:
         """AUTH can be used now."""
-        limits = self._limits
-        return limits.auth and (self.tls or limits.auth_without_tls)
+        return self._limits.offers_auth(tls=self.tls)
 
     @property
     def protocol(self) -> str:
@@ -436,7 +454,7 @@ class Server:
         if self.mail is not None:
             return replies.NESTED_MAIL
         mail_from, parameters = parse_mail(text[10:], esmtp=self.esmtp)
-        if parameters.size > self._limits.content.message_octets:
+        if parameters.size and parameters.size > self._limits.content.message_octets:
             return replies.MESSAGE_TOO_BIG
         event = self.waiting = MailFrom(mail_from, parameters)
         return event
@@ -472,12 +490,12 @@ class Server:
     def _data(self, text: str) -> Event | Reply | None:
         if text != "DATA" and len(text) > 4 and text.rstrip(" ")[4:]:
             return replies.NO_ARGUMENT_ALLOWED if text[4] == " " else replies.UNKNOWN_COMMAND
-        refusal = self._content_refusal()
-        if refusal is not None:
-            return refusal
+        if not self.recipients:  # without MAIL there are none either
+            return self._content_refusal()
         if self._reader is not None:
             return replies.BDAT_UNDER_WAY
-        return self._ask(_DATA_START)
+        self.waiting = _DATA_START
+        return _DATA_START
 
     def _bdat(self, text: str) -> Event | Reply | None:
         if text[4:5] not in {"", " "}:
@@ -507,13 +525,7 @@ class Server:
         limits = self._limits
         if not self.esmtp:
             return limits.helo
-        lines = [limits.hostname, "PIPELINING", f"SIZE {limits.content.message_octets}"]
-        if limits.starttls and not self.tls:
-            lines.append("STARTTLS")
-        if self.offers_auth:
-            lines.append(f"AUTH {' '.join(sasl.MECHANISMS)}")
-        lines += ("ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING")
-        return format_reply(Reply(250, None, tuple(lines)))
+        return limits.ehlo_tls if self.tls else limits.ehlo
 
     def _rset(self, text: str) -> Event | Reply | None:
         if text[4:].strip(" "):
@@ -677,7 +689,7 @@ class Server:
         return self._ask(MessageEnd(content))
 
     def _end_transaction(self, reply: Reply) -> None:
-        self._say(reply)
+        self.output += format_reply(reply)
         self._reset()
         if reply.code < 400:
             self._errors = 0
