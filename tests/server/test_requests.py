@@ -54,6 +54,24 @@ async def test_what_goes_wrong_is_told(
     assert words in told.value.message
 
 
+async def test_who_has_patience_is_answered_by_the_one_who_starts_later(tmp_path: Path) -> None:
+    path = tmp_path / "requests"
+    path.touch()  # what a dead process leaves: a name, and nobody behind it
+    asking = asyncio.create_task(ask(path, "double", patience_seconds=20, value=21))  # noqa: TID251 - awaited below
+    await asyncio.sleep(0)
+    path.unlink()
+    server = await asyncio.start_unix_server(RequestServer({"double": double}).serve, str(path))
+    assert await asking == 42
+    server.close()
+    await server.wait_closed()
+
+
+async def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outrider.server.requests.CONNECT_SECONDS", 0.01)
+    with pytest.raises(UnavailableError, match="is the server running"):
+        await ask(tmp_path / "nothing", "double", patience_seconds=0.2, value=1)
+
+
 async def test_nobody_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="is the server running"):
         await ask(tmp_path / "nothing", "double", value=1)

@@ -24,6 +24,8 @@ from outrider.spool.directory import SpoolDirectory
 EXPIRE_SECONDS = 3600.0
 # chosen: events are kept for weeks, an hour more or less does not matter
 SOCKET_MODE = 0o600
+RESTART_SECONDS = 10.0
+# chosen: a dispatcher that died is back in a second or two, more where it has much to read
 QUEUE_OPERATIONS = (
     "queue.select",
     "queue.count",
@@ -48,7 +50,7 @@ class Control:
 
     async def status(self) -> dict[str, Any]:
         """What `outrider status` shows."""
-        dispatcher = await ask(self._queue_socket, "status")
+        dispatcher = await ask(self._queue_socket, "status", patience_seconds=RESTART_SECONDS)
         clock = self._birth.clock
         return {
             "time": format_utc(clock.wall()),
@@ -60,7 +62,7 @@ class Control:
         }
 
     async def _forward(self, operation: str, **arguments: Any) -> Any:
-        return await ask(self._queue_socket, operation, **arguments)
+        return await ask(self._queue_socket, operation, patience_seconds=RESTART_SECONDS, **arguments)
 
     async def _age_events(self) -> None:
         """Remove events that are older than they are kept."""

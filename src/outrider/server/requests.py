@@ -18,6 +18,8 @@ Operation = Callable[..., Awaitable[Any]]
 FRAME_OCTETS_MAX = 64 * 1024 * 1024
 # chosen, as on the link
 CONNECT_SECONDS = 5.0
+AGAIN_SECONDS = 0.1
+# chosen: a process is back in a second or two
 ANSWER_SECONDS = 60.0
 # chosen, because a purge of a million entries works in slices and takes tens of seconds
 
@@ -87,16 +89,33 @@ class RequestServer:
             return Answered(asked.number, None, f"{asked.operation}: {error}")
 
 
-async def ask(path: Path, operation: str, **arguments: Any) -> Any:
+async def _connect(path: Path, patience_seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async with asyncio.timeout(CONNECT_SECONDS + patience_seconds):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(str(path))
+            except OSError:
+                if not patience_seconds:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def ask(path: Path, operation: str, *, patience_seconds: float = 0.0, **arguments: Any) -> Any:
     """Ask once over a fresh connection.
+
+    Args:
+        path: The socket.
+        operation: Name of the operation.
+        patience_seconds: How long to wait for somebody to listen there, as while a process starts again. What
+            was asked is never asked twice.
+        arguments: Of the operation.
 
     Raises:
         UnavailableError: Nobody answers there, or in time.
         OutriderError: The operation failed; the message says why.
     """
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(str(path))
+        reader, writer = await _connect(path, patience_seconds)
     except (OSError, TimeoutError) as error:
         raise UnavailableError(f"nobody answers at {path}; is the server running?") from error
     try:
