@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.kill_account import (
+    ALL,
     Account,
     Ending,
     Kill,
@@ -190,3 +191,10 @@ def test_the_logs_that_a_process_writes(tmp_path: Path) -> None:
 def test_processes_that_are_gone_are_no_children() -> None:
     assert children_of(1, '{"event":"process.started","name":"worker-0","pid":4194305}\nno JSON') == {}
     assert not is_running(4_194_305)
+
+
+def test_a_sender_found_too_late_was_killed_only_where_all_were() -> None:
+    unknown = sighting(100.0, sender=0)
+    everybody = Kill(100.02, (ALL,), frozenset((7, 8)), frozenset((3,)))
+    assert not explain([unknown], None, [everybody])[0].startswith("unexplained")
+    assert explain([unknown], None, [kill(100.02)])[0].startswith("unexplained")
