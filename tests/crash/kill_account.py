@@ -177,7 +177,7 @@ def explain(sightings: Sequence[Sighting], ending: Ending | None, kills: Sequenc
 def _killed_sender(one: Sighting, kill: Kill) -> bool:
     """Whether the kill ended the process that sent it.
 
-    A connection that was opened just before its process died is looked up too late, and has no owner then. Where
+    A connection opened just before its process died is looked up too late and has no owner then. Where
     all processes were killed at once, that was one of them, whichever it was.
     """
     return one.sender in kill.pids or (one.sender == 0 and kill.victims == (ALL,))
