@@ -18,6 +18,7 @@ import threading
 import zlib
 from collections import deque
 from pathlib import Path
+from typing import Any, cast
 
 import uvloop
 
@@ -33,7 +34,7 @@ class Store:
         os.posix_fallocate(self.file, 0, 512 << 20)
         self.relay = relay
         self.loop = asyncio.get_running_loop()
-        self.waiting: list[tuple[Receiver, bytes, bytes]] = []
+        self.waiting: list[Job] = []
         self.finished: list[bytes] = []
         self.busy = False
         self.jobs: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
@@ -48,7 +49,7 @@ class Store:
     def start(self) -> None:
         self.batch, self.waiting = self.waiting, []
         finished, self.finished = self.finished, []
-        chunks = []
+        chunks: list[bytes] = []
         for _, envelope, content in self.batch:
             head = len(envelope).to_bytes(4, "big") + len(content).to_bytes(4, "big")
             chunks += (head + zlib.crc32(content, zlib.crc32(envelope)).to_bytes(4, "big"), envelope, content)
@@ -79,13 +80,13 @@ class Receiver(asyncio.Protocol):
 
     store: Store
 
-    def connection_made(self, transport) -> None:  # noqa: ANN001
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
         self.buffer = b""
         self.envelope = b""
         self.in_data = False
         self.is_waiting = False
-        transport.write(b"220 bare\r\n")
+        self.transport.write(b"220 bare\r\n")
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -134,14 +135,18 @@ class Receiver(asyncio.Protocol):
             self.work()
 
 
+Job = tuple[Receiver, bytes, bytes]
+"""Who waits for the 250, the envelope's lines, the content."""
+
+
 class Sender(asyncio.Protocol):
     """Pipelined MAIL, RCPT, DATA; content on 354; next on 250."""
 
     def __init__(self, relay: "Forwarder") -> None:
         self.relay = relay
 
-    def connection_made(self, transport) -> None:  # noqa: ANN001
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
         self.buffer = b""
         self.state = "greeting"
         self.count = 0
@@ -185,7 +190,7 @@ class Sender(asyncio.Protocol):
         else:
             self.send(job)
 
-    def send(self, job: tuple[Receiver, bytes, bytes]) -> None:
+    def send(self, job: Job) -> None:
         _, envelope, self.content = job
         mail, *recipients = envelope.split(b"\n")[:-1]
         lines = [b"MAIL " + mail, *(b"RCPT " + line[2:] for line in recipients), b"DATA\r\n"]
@@ -202,11 +207,11 @@ class Forwarder:
     def __init__(self, sink: tuple[str, int], connections: int, per_connection: int) -> None:
         self.sink = sink
         self.per_connection = per_connection
-        self.jobs: deque = deque()
+        self.jobs: deque[Job] = deque()
         self.idle: list[Sender] = []
         self.to_open = connections
         self.store: Store
-        self.opening: set[asyncio.Task] = set()
+        self.opening: set[asyncio.Task[Any]] = set()
 
     def connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -214,7 +219,7 @@ class Forwarder:
         self.opening.add(task)
         task.add_done_callback(self.opening.discard)
 
-    def add(self, batch) -> None:  # noqa: ANN001
+    def add(self, batch: list[Job]) -> None:
         self.jobs.extend(batch)
         while self.jobs and self.idle:
             self.idle.pop().send(self.jobs.popleft())
@@ -222,7 +227,7 @@ class Forwarder:
             self.to_open -= 1
             self.connect()
 
-    def take(self):  # noqa: ANN201
+    def take(self) -> Job | None:
         return self.jobs.popleft() if self.jobs else None
 
     def finished(self) -> None:

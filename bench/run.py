@@ -326,13 +326,10 @@ def main() -> None:
         for program, case, workers, row in plan:
             print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)
             measure(program, case, workers, row, scale)
-    result = {
-        "machine": machine(),
-        "rows": [row.figures() for row in rows],
-        "ratios": ratios(rows) | dispatcher_ratios(quick=options.quick),
-    }
+    found = ratios(rows) | dispatcher_ratios(quick=options.quick)
     if options.million:
-        result["ratios"] |= million_ratios()
+        found |= million_ratios()
+    result = {"machine": machine(), "rows": [row.figures() for row in rows], "ratios": found}
     previous = json.loads(options.output.read_text()) if options.output.exists() else None
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     show(result, previous)
