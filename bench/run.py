@@ -287,8 +287,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "optimised_build": "-fprofile" in (sysconfig.get_config_var("PGO_PROF_USE_FLAG") or "")
-        or "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
+        "interpreter": "distribution" if sys.base_prefix == "/usr" else "other",
         "python_flags": sysconfig.get_config_var("PY_CFLAGS"),
         "scanner": "python" if scan.scan is scan.scan_pure else "c",
     }
