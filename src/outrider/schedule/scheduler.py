@@ -516,10 +516,11 @@ class Scheduler:
         return self._keep(state, aside.entry, settled, now, wall), aside.entry
 
     def _keep(self, state: PathQueue, entry: Entry, settled: Settled, now: float, wall: float) -> Fate:
-        entry.version = settled.version
         entry.attempts = settled.attempts
         entry.due_time = settled.due_time
         entry.delay_notified = settled.delay_notified
+        # last, because a checkpoint may be writing the entry: a row with the old version is mended by replay
+        entry.version = settled.version
         wait = settled.due_time - wall
         if wait > self._options.horizon_seconds:
             self._node.mark_ready(state)
