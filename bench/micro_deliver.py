@@ -103,7 +103,7 @@ class Dispatcher:
             self.deliverer.batch, Batch(slot, () if self.single else self.take(count))
         )
 
-    def returned(self, slot: int, entries: Sequence[int]) -> None:
+    def returned(self, slot: int, entries: Sequence[int], *, was_seen: bool = False) -> None:
         raise SystemExit("returned")
 
     def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:

@@ -32,6 +32,22 @@ def test_both_times_go_on_together() -> None:
     assert abs((clock.wall() - wall) - (clock.now() - at)) < 0.01
 
 
+def test_an_interrupted_reading_does_not_shift_the_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that loses its turn between two readings would be seconds off until it ends."""
+    machine = time.time  # noqa: TID251 - what is slow here
+    readings = iter([0.05, 0.05, 0.0, 0.05, 0.05])
+
+    def slow() -> float:
+        read = machine()
+        time.sleep(next(readings))
+        return read
+
+    monkeypatch.setattr(time, "time", slow)
+    clock = SystemClock()
+    monkeypatch.undo()
+    assert abs(clock.wall() - machine()) < 0.02
+
+
 def test_a_clock_for_tests_never_runs_backwards() -> None:
     clock = FakeClock()
     clock.advance(5)

@@ -176,6 +176,7 @@ class Report:
         self.outcomes: dict[int, list[Outcome]] = {}
         self.unread: dict[int, Outcome] = {}
         self.back: list[int] = []
+        self.seen: list[int] = []
         self.wants: list[tuple[int, int]] = []
         self.ends: dict[int, list[tuple[Outcome | None, int]]] = {}
         self.changed = asyncio.Event()
@@ -197,8 +198,10 @@ class Report:
         self.changed.set()
         self.on_want(slot, count)
 
-    def returned(self, slot: int, entries: Sequence[int]) -> None:
+    def returned(self, slot: int, entries: Sequence[int], *, was_seen: bool = False) -> None:
         self.back.extend(entries)
+        if was_seen:
+            self.seen.extend(entries)
         self.changed.set()
 
     def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -94,8 +95,16 @@ async def test_recipients_over_the_host_s_number_go_with_the_next_transaction(
     peer = await world.peer(rule, features=features)
     entries = world.message("b", "c", "d", "e", "f")
     async with world.running() as deliverer:
-        world.open_slot(deliverer, [peer], *entries)
-        await world.report.until(lambda: len(world.report.outcomes) == 5)
+        slot = world.open_slot(deliverer, [peer], *entries)
+        outcomes = world.report.outcomes
+        for count in (2, 4, 5):
+            await world.report.until(partial(lambda want: len(outcomes) == want, count))
+            back, world.report.back = world.report.back, []
+            assert back == [granted.entry for granted in entries[count:]]
+            seen, world.report.seen = world.report.seen, []
+            assert seen == back, "the host has seen their RCPT"
+            if back:
+                deliverer.batch(Batch(slot, tuple(entries[count:])))
     assert [recipients for _, recipients, _ in peer.contents] == [("b", "c"), ("d", "e"), ("f",)]
     world.assert_once(entries)
 

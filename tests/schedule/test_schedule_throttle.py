@@ -60,7 +60,7 @@ def test_no_window_of_one_period_sees_more_than_the_limit(rate: Rate, seed: int,
         Throttle(rate),
         random.Random(seed),
         1000.0,
-        min(3.5 * rate.seconds, 2000 / rate.limit * rate.seconds),
+        min(3.5 * rate.seconds, 2000 / rate.limit * rate.seconds) + 2 * slow,
         slow,
     )
     assert seen

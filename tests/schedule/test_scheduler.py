@@ -305,6 +305,25 @@ def test_returned_entries_go_first_and_cost_no_permit() -> None:
     assert [granted.entry for granted in batch.entries] == [first.entry]
 
 
+def test_what_a_predecessor_granted_counts_until_granting_begins() -> None:
+    """Workers go on with what they hold while their dispatcher is away, and finish it unseen."""
+    bench = Bench(max_message_rate="1/3", started_at=1_000.0, settle_seconds=0)
+    bench.now += 2.0
+    bench.add()
+    bench.scheduler.begin(bench.now)
+    assert bench.opens(after=2.9) == []
+    assert len(bench.opens(after=0.2)) == 1
+
+
+def test_a_returned_entry_that_the_receiver_may_have_seen_has_used_its_permit() -> None:
+    bench = Bench(max_message_rate="1/minute")
+    bench.add(count=3)
+    opened = bench.open_one()
+    numbers = [granted.entry for granted in opened.entries]
+    bench.scheduler.returned(opened.slot, numbers, bench.now, was_seen=True)
+    assert all(not batch.entries for _, batch in bench.want(opened.slot) if isinstance(batch, Batch))
+
+
 def test_connections_that_end_early_get_fewer_entries_along() -> None:
     bench = Bench()
     bench.add(count=5)

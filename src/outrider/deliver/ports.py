@@ -55,8 +55,8 @@ class DeliveryReport(Protocol):
         """The slot takes up to `count` more entries; the answer is a Batch, perhaps an empty one."""
         ...
 
-    def returned(self, slot: int, entries: Sequence[int]) -> None:
-        """These entries were not attempted."""
+    def returned(self, slot: int, entries: Sequence[int], *, was_seen: bool = False) -> None:
+        """These entries were not attempted; `was_seen`: the host may have seen their RCPT all the same."""
         ...
 
     def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:

@@ -114,10 +114,17 @@ class Want(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
-    """Granted entries that were not attempted come back; no attempt is counted."""
+    """Granted entries that were not attempted come back; no attempt is counted.
+
+    Attributes:
+        slot: Which.
+        entries: Which.
+        was_seen: The receiver may have seen their RCPT all the same, which a throttle counts.
+    """
 
     slot: int
     entries: tuple[int, ...]
+    was_seen: bool = False
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True, tag=5):

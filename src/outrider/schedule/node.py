@@ -119,6 +119,14 @@ class Node:
 
     # throttles
 
+    def begin(self, now: float) -> None:
+        """What a predecessor did ends now: it used the throttles fully, as far as anybody knows."""
+        if self.started_at is None:
+            return
+        self.started_at = now
+        for meter in self.meters.values():
+            meter.assume(now)
+
     def _meter(self, key: str, rate: Rate, now: float) -> Meter:
         meter = self.meters.get(key)
         if meter is None:

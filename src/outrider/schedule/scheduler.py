@@ -78,6 +78,10 @@ class Scheduler:
         self._quiet_until = -math.inf if started_at is None else started_at + table.options.settle_seconds
         self._suspension_count = 0
 
+    def begin(self, now: float) -> None:
+        """Granting begins: what a predecessor granted may have been sent until now."""
+        self._node.begin(now)
+
     # workers
 
     def worker_joined(self, worker: int, log: int) -> None:
@@ -358,8 +362,11 @@ class Scheduler:
                 node.mark_ready(state)
         return rest
 
-    def returned(self, slot: int, entries: Sequence[int], now: float) -> None:
-        """Entries come back unattempted, to the head of their lines; slot 0 gives back what was set aside."""
+    def returned(self, slot: int, entries: Sequence[int], now: float, *, was_seen: bool = False) -> None:
+        """Entries come back unattempted, to the head of their lines; slot 0 gives back what was set aside.
+
+        `was_seen`: the receiver may have seen them all the same, so their permits are used.
+        """
         node = self._node
         held = node.slots.get(slot)
         if held is None:
@@ -374,7 +381,9 @@ class Scheduler:
         held.returned = True
         self._take_back(held, back)
         meter = held.path.meter
-        if meter is not None:
+        if meter is not None and was_seen:
+            node.heard(meter, len(back), now, now)
+        elif meter is not None:
             meter.release(len(back))
             node.pass_on(meter, now)
         if not held.connected and not held.granted:

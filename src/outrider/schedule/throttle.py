@@ -55,6 +55,7 @@ class Throttle:
         "_outstanding",
         "_paced_at",
         "_period",
+        "_skew",
         "_spacing",
         "_width",
     )
@@ -75,10 +76,17 @@ class Throttle:
         self._heard: deque[list[float]] = deque()  # [first heard, last heard, count]
         self._heard_count = 0
         self._paced_at = -math.inf  # when the next permit would be due if permits were exactly spaced
+        self._skew = self._period if rate.burst else SKEW_SECONDS
         if assumed_until is not None:
-            self._assume(assumed_until, skew=self._period if rate.burst else SKEW_SECONDS)
+            self.assume(assumed_until)
 
-    def _assume(self, until: float, skew: float) -> None:
+    def assume(self, until: float) -> None:
+        """A predecessor may have used the whole limit until then; what was heard before says nothing more."""
+        skew = self._skew
+        if self._heard:
+            until = max(until, self._heard[-1][1])
+            self._heard.clear()
+            self._heard_count = 0
         steps = min(self._limit, _BUCKETS)
         done = 0
         for step in range(1, steps + 1):

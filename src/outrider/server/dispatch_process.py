@@ -147,7 +147,7 @@ class DispatchProcess:
             first_slot=int(birth.clock.wall() * 1000) << 20,
         )
         if remembered is not None:
-            self.dispatcher.scheduler.restore(remembered, birth.clock.now(), birth.clock.wall())
+            self.dispatcher.scheduler.restore(remembered.buckets, birth.clock.now(), remembered.wall)
         self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
 
     def _set_gauges(self, metrics: Metrics) -> None:
@@ -317,9 +317,8 @@ class DispatchProcess:
     def _begin_if_complete(self) -> None:
         if not self._expected and not self.dispatcher.is_granting:
             self._index.recovered()
-            self.dispatcher.is_granting = True
+            self.dispatcher.begin()
             self._log.info("dispatcher.granting", entries=self._index.counts().alive)
-            self._wake()
 
     # life
 

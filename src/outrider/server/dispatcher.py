@@ -204,7 +204,7 @@ class Dispatcher:
         self._wake()
 
     def returned(self, message: Returned) -> None:
-        self.scheduler.returned(message.slot, message.entries, self._clock.now())
+        self.scheduler.returned(message.slot, message.entries, self._clock.now(), was_seen=message.was_seen)
         self._wake()
 
     def closed(self, message: Closed) -> None:
@@ -310,6 +310,12 @@ class Dispatcher:
         return True
 
     # time
+
+    def begin(self) -> None:
+        """All that a predecessor left is known: grant from now on."""
+        self.scheduler.begin(self._clock.now())
+        self.is_granting = True
+        self._wake()
 
     def plan(self) -> None:
         """Grant what can be granted now."""

@@ -97,8 +97,8 @@ class Egress:
     def want(self, slot: int, count: int) -> None:
         self._link.send(Want(slot, count))
 
-    def returned(self, slot: int, entries: Sequence[int]) -> None:
-        self._link.send(Returned(slot, tuple(entries)))
+    def returned(self, slot: int, entries: Sequence[int], *, was_seen: bool = False) -> None:
+        self._link.send(Returned(slot, tuple(entries), was_seen))
 
     def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:
         # after the settlements of this turn, which are still in its slot

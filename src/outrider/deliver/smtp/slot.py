@@ -326,14 +326,9 @@ class Slot:
                 heard = heard or not (each.ours or each.reply.code == 421)
             self._report(granted, stored, outcome)
         self._completed += heard
-        if not left:
-            return
-        connection = self.connection
-        limit = self.options.max_deliveries_per_connection
-        if connection is not None and connection.client.is_ready and self._sent < limit:
-            self._backlog.extendleft(reversed(left))
-        else:
-            self._return(left)
+        if left:
+            # by way of the dispatcher, because a throttle counts the RCPT that was not taken
+            self._return(left, was_seen=flight.transaction is not None)
 
     def _drop(self, flight: _Flight, reply: Reply) -> None:
         """End a flight that went wrong on our side."""
@@ -376,8 +371,9 @@ class Slot:
         outcome = self._outcome(Answer(reply, Phase.QUEUE, ours=True), self._around.clock.now())
         self._around.report.unreadable(self.path, self.number, granted, outcome)
 
-    def _return(self, entries: Sequence[Granted]) -> None:
-        self._around.report.returned(self.number, tuple(granted.entry for granted in entries))
+    def _return(self, entries: Sequence[Granted], *, was_seen: bool = False) -> None:
+        numbers = tuple(granted.entry for granted in entries)
+        self._around.report.returned(self.number, numbers, was_seen=was_seen)
 
     def _return_backlog(self) -> None:
         if self._backlog:
