@@ -17,10 +17,12 @@ from outrider.net.listen import open_listeners
 from outrider.net.loop import run as run_loop
 from outrider.receive.clients import shared_counts
 from outrider.record.log import open_log
+from outrider.server.activation import activated_sockets
 from outrider.server.control import run_control
 from outrider.server.dispatch_process import run_dispatcher
 from outrider.server.faults import VARIABLE, files_of
 from outrider.server.lifecycle import Birth, Lifecycle, live
+from outrider.server.notify import Notifier
 from outrider.server.settings import Settings
 from outrider.server.supervisor import Supervisor
 from outrider.server.worker import run_worker
@@ -83,8 +85,10 @@ def lock_spool(directory: Path, log: Log) -> int:
     return descriptor
 
 
-def open_sockets(settings: Settings) -> list[dict[str, socket.socket]]:
-    """For each worker its listening sockets by name.
+def open_sockets(
+    settings: Settings, activated: Mapping[str, socket.socket] | None = None
+) -> list[dict[str, socket.socket]]:
+    """For each worker its listening sockets by name; an activated one is shared by all workers.
 
     Raises:
         ConfigError: An address cannot be had.
@@ -96,8 +100,10 @@ def open_sockets(settings: Settings) -> list[dict[str, socket.socket]]:
     ]
     sockets: list[dict[str, socket.socket]] = [{} for _ in range(count)]
     for name, endpoint, option in places:
-        for number, opened in enumerate(open_listeners(endpoint, count, option=option)):
-            sockets[number][name] = opened
+        given = (activated or {}).get(name)
+        opened = (given,) * count if given is not None else open_listeners(endpoint, count, option=option)
+        for number, each in enumerate(opened):
+            sockets[number][name] = each
     return sockets
 
 
@@ -130,12 +136,21 @@ def run(
     """
     clock = clock or SystemClock()
     log = open_log(settings.record, clock)
+    notifier = Notifier.from_environment(os.environ, clock)
+    activated = activated_sockets(os.environ, {listener.name for listener in settings.listeners})
     prepare(settings)
     lock = lock_spool(settings.server.state_directory, log)
-    sockets = open_sockets(settings)
+    sockets = open_sockets(settings, activated)
     if os.environ.get(VARIABLE):
         log.warning("server.injected_faults", faults=os.environ[VARIABLE])
-    supervisor = Supervisor(settings, clock, log, lambda: on_ready(endpoints(sockets[0])), input_fd)
+
+    def ready() -> None:
+        places = endpoints(sockets[0])
+        listening = ", ".join(f"{name} on {place}" for name, place in places.items())
+        notifier.ready(f"Ready: {settings.server.workers} workers; {listening}")
+        on_ready(places)
+
+    supervisor = Supervisor(settings, clock, log, ready, input_fd, notifier)
     supervisor.add("control", _main_of(run_control), {})
     supervisor.add("dispatcher", _main_of(run_dispatcher), sockets[0])
     counts = {listener.name: shared_counts(settings.server.workers) for listener in settings.listener}

@@ -26,6 +26,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.log import Log
 from outrider.server.lifecycle import BEAT, READY, Birth
+from outrider.server.notify import Notifier
 from outrider.server.settings import Settings
 
 EX_CONFIG = 78
@@ -35,6 +36,8 @@ RESTART_PAUSE_MAX_SECONDS = 5.0
 HEALTHY_SECONDS = 10.0
 # chosen, because a process that lived this long did not die of its start
 TICK_SECONDS = 0.25
+STOP_MARGIN_SECONDS = 20.0
+# chosen: to kill what did not drain and to write the checkpoint
 TRACE_FRAMES = 12
 # chosen: what a person reads; the innermost say the most
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -53,6 +56,7 @@ class Child:
     ready: bool = False
     started_at: float = 0.0
     beat_at: float = 0.0
+    heard_at: float = 0.0
     pause_seconds: float = RESTART_PAUSE_SECONDS
     start_at: float = 0.0
     restarts: int = 0
@@ -68,6 +72,7 @@ class Supervisor:
         log: Server log.
         on_ready: Called once, when every child has said that it is ready.
         input_fd: Stop when this descriptor reads end-of-file; None is never.
+        notifier: Tells the service manager, where there is one.
     """
 
     settings: Settings
@@ -75,6 +80,7 @@ class Supervisor:
     log: Log
     on_ready: Callable[[], None]
     input_fd: int | None = None
+    notifier: Notifier | None = None
     children: list[Child] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _parent_pipe: tuple[int, int] = field(default_factory=os.pipe)
@@ -147,7 +153,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         os.close(status_write)
         child.pid, child.status, child.ready = pid, status_read, False
-        child.started_at = child.beat_at = now
+        child.started_at = child.beat_at = child.heard_at = now
         self._selector.register(status_read, selectors.EVENT_READ, child)
         self.log.info("process.started", name=child.name, pid=pid)
 
@@ -198,7 +204,7 @@ class Supervisor:
             self._selector.unregister(child.status)
             return
         if BEAT in said:
-            child.beat_at = self.clock.now()
+            child.beat_at = child.heard_at = self.clock.now()
         if READY in said:
             child.ready = True
             if not self._told_ready and all(each.ready for each in self.children):
@@ -244,9 +250,24 @@ class Supervisor:
             pause_seconds=child.pause_seconds,
         )
 
+    def _tell_manager(self, now: float, patience_seconds: float) -> None:
+        """A sign of life while no child is stuck beyond help, and which processes do not work."""
+        notifier = self.notifier
+        if notifier is None:
+            return
+        silences = [now - child.heard_at for child in self.children if child.pid]
+        missing = [child.name for child in self.children if not child.ready]
+        if not self._told_ready and not self._stopping:
+            notifier.starting(missing, silences, patience_seconds)
+            return
+        notifier.sign_of_life(silences, 2 * patience_seconds)
+        if not self._stopping:
+            notifier.missing(missing)
+
     def _watch(self) -> None:
         now = self.clock.now()
         patience = self.settings.server.watchdog_seconds
+        self._tell_manager(now, patience)
         for child in self.children:
             if child.pid and now - child.beat_at > patience:
                 self.log.error(
@@ -266,6 +287,8 @@ class Supervisor:
             return
         self._stopping = True
         self._stop_at = self.clock.now() + self.settings.server.drain_seconds + 10
+        if self.notifier is not None:
+            self.notifier.stopping(self.settings.server.drain_seconds + STOP_MARGIN_SECONDS)
         self._tell_next()
 
     def _tell_next(self) -> None:
