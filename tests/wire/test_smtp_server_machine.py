@@ -11,7 +11,7 @@ from outrider.model.flow import Content
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.content import ContentLimits, unstuff
-from outrider.wire.smtp.server import Server, ServerLimits
+from outrider.wire.smtp.server import Server
 from outrider.wire.smtp.server_events import (
     AuthRequest,
     Event,
@@ -21,6 +21,7 @@ from outrider.wire.smtp.server_events import (
     StartTls,
     Violation,
 )
+from outrider.wire.smtp.server_limits import ServerLimits
 
 pytestmark = pytest.mark.usefixtures("each_scan")
 

@@ -24,7 +24,7 @@ from outrider.receive.clients import ClientCounts
 from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
 from outrider.receive.session import SessionContext, SmtpSession
 from outrider.wire.smtp.content import ContentLimits
-from outrider.wire.smtp.server import ServerLimits
+from outrider.wire.smtp.server_limits import ServerLimits
 
 SWEEP_SECONDS = 1.0
 """Chosen, because deadlines are minutes: one look a second over all sessions costs less than their timers."""

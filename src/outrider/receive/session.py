@@ -33,7 +33,7 @@ from outrider.receive.nesting import is_nested_deeper
 from outrider.receive.options import ListenerOptions, Role
 from outrider.receive.trace import Tracer, format_peer, refuse_header
 from outrider.wire.smtp import replies
-from outrider.wire.smtp.server import Server, ServerLimits
+from outrider.wire.smtp.server import Server
 from outrider.wire.smtp.server_events import (
     AuthRequest,
     DataStart,
@@ -46,6 +46,7 @@ from outrider.wire.smtp.server_events import (
     StartTls,
     Violation,
 )
+from outrider.wire.smtp.server_limits import ServerLimits
 
 HELD_OCTETS = 65_536
 """Chosen, because it is one read of the event loop: reading stops while more than this waits."""
