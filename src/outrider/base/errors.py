@@ -53,6 +53,14 @@ class SpoolError(OutriderError):
     """The spool cannot take or give what was asked: full, busy, corrupt, or of a newer format."""
 
 
+class KeyAbsentError(OutriderError):
+    """A key that something was sealed with is not in the key ring: mislaid, or destroyed on purpose."""
+
+
+class NotAuthenticError(OutriderError):
+    """What was sealed was altered, or belongs to another place."""
+
+
 class PolicyError(OutriderError):
     """A policy hook failed: hook, script and line are in `fields`."""
 

@@ -95,6 +95,7 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     outcome: Outcome
     verdict: Verdict
     channel: str = "smtp"
+    customer_id: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):

@@ -131,6 +131,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
         binding: Sending identity.
         priority: 0 normal, 1 before all normal ones (Momentum's two values).
         not_before_time: Earliest first attempt, Unix seconds; 0 is at once.
+        customer_id: The sender's own name for this recipient, from the message's metadata, for records that
+            may not show addresses; empty where none was given.
     """
 
     recipient: Recipient
@@ -139,6 +141,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     binding: str = "default"
     priority: int = 0
     not_before_time: float = 0.0
+    customer_id: str = ""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -36,6 +36,42 @@ class Log(Protocol):
         ...
 
 
+class Cipher(Protocol):
+    """Authenticated encryption under one key, for one context; safe from any thread."""
+
+    def seal(self, nonce: bytes, plain: bytes, associated: bytes) -> bytes:
+        """`plain` encrypted, 16 octets longer. A nonce must never be used twice with one cipher's context."""
+        ...
+
+    def open(self, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
+        """What `seal` was given.
+
+        Raises:
+            NotAuthenticError: Any of the three is not what it was when it was sealed.
+        """
+        ...
+
+
+class SpoolKeys(Protocol):
+    """The spool's keys; safe from any thread."""
+
+    def newest(self) -> int:
+        """Version to seal with now.
+
+        Raises:
+            KeyAbsentError: There is none.
+        """
+        ...
+
+    def cipher(self, version: int, salt: bytes, context: bytes) -> Cipher:
+        """The cipher of one context, under a key derived from that version, `salt` and `context`.
+
+        Raises:
+            KeyAbsentError: That version is not there; the message says whether it was destroyed.
+        """
+        ...
+
+
 class Reader(Protocol):
     """The reading side: any process can read any frame."""
 

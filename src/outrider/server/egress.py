@@ -132,9 +132,10 @@ class Egress:
     ) -> None:
         now = self._clock.wall()
         attempts = granted.attempts + 1 if may_retry else granted.attempts
+        delivery = stored.deliveries[granted.index]
         attempted = Attempted(
             stored.message_id,
-            stored.deliveries[granted.index].recipient.address,
+            delivery.recipient.address,
             stored.mail_from,
             path.binding,
             path.site,
@@ -147,6 +148,7 @@ class Egress:
             outcome,
             verdict,
             path.channel,
+            delivery.customer_id,
         )
         change: Finished | Retried
         report: DsnKind | None = None

@@ -130,13 +130,15 @@ class QueueAdmin:
         return await self._each_slice(chosen, purge, dry_run=dry_run)
 
     def _attempted(self, entry: Entry) -> Attempted:
-        recipient, mail_from = _NOBODY, None
+        recipient, mail_from, customer_id = _NOBODY, None, ""
         try:
             stored, _ = self._index.reader.read(entry.ref, entry.entry)
         except SpoolError:
             pass  # purging what cannot be read is what purging is for
         else:
-            recipient, mail_from = stored.deliveries[entry.index].recipient.address, stored.mail_from
+            delivery = stored.deliveries[entry.index]
+            recipient, mail_from = delivery.recipient.address, stored.mail_from
+            customer_id = delivery.customer_id
         return Attempted(
             message_id=entry.message_id,  # type: ignore[arg-type]
             recipient=recipient,
@@ -152,6 +154,7 @@ class QueueAdmin:
             outcome=Outcome(PURGED, Phase.QUEUE, ours=True),
             verdict=Verdict(Disposition.PERMANENT, "purged"),
             channel=entry.channel,
+            customer_id=customer_id,
         )
 
     async def _each_slice(
