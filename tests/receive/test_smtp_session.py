@@ -14,8 +14,8 @@ import uvloop
 from outrider.base.errors import ConfigError
 from outrider.model.flow import Notify
 from outrider.model.reply import Reply
+from outrider.receive.clients import client_key
 from outrider.receive.options import ListenerOptions
-from outrider.receive.session import client_key
 from outrider.wire.smtp import replies
 
 ENVELOPE = ("EHLO c.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>")

@@ -14,6 +14,7 @@ fell into the same cell (one of 65,536) takes its room, or for the moment betwee
 successor's start, which clears the column.
 """
 
+import ipaddress
 import mmap
 
 CELLS = 65_536
@@ -71,3 +72,10 @@ class ClientCounts:
             del self._own[client]
         if self._cells is not None:
             self._cells[self._base + hash(client) % CELLS] -= 1
+
+
+def client_key(client: str) -> str:
+    """What connections are counted by: the address, or the /64 of an IPv6 one (RFC 6177 §2)."""
+    if ":" not in client or client.startswith("::ffff:"):
+        return client
+    return str(ipaddress.ip_network((client, 64), strict=False))

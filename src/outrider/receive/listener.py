@@ -22,7 +22,8 @@ from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
 from outrider.receive.clients import ClientCounts
 from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
-from outrider.receive.session import SessionContext, SmtpSession
+from outrider.receive.session import SmtpSession
+from outrider.receive.session_context import SessionContext
 from outrider.wire.smtp.content import ContentLimits
 from outrider.wire.smtp.server_limits import ServerLimits
 

@@ -1,0 +1,222 @@
+"""Who the client of an SMTP session is, and what it may: connection, TLS, AUTH, the grant that follows.
+
+In: the connection and the events of STARTTLS and AUTH. Out: `_origin` for records and trace fields, and the
+grant as MAIL and RCPT need it, worked out when it changes and not when it is asked for. Only AUTH and
+STARTTLS wait, as tasks of the listener.
+
+Invariant: a client that is counted is counted out exactly once; what was granted before STARTTLS is gone
+after it.
+
+Standards: RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH), RFC 5321 §7.8 (limits).
+"""
+
+import asyncio
+import ssl
+from typing import cast
+
+from outrider.model.flow import Origin
+from outrider.model.ports import Principal
+from outrider.model.reply import Reply
+from outrider.receive.clients import client_key
+from outrider.receive.session_context import SessionContext, where
+from outrider.receive.session_transport import SessionTransport
+from outrider.receive.trace import format_peer
+from outrider.wire.smtp import replies
+from outrider.wire.smtp.server_events import AuthRequest, StartTls
+
+
+class ClientSession(SessionTransport):
+    """See the module."""
+
+    __slots__ = (
+        "_any_sender",
+        "_auth_failures",
+        "_client",
+        "_client_key",
+        "_counted",
+        "_origin",
+        "_peer_text",
+        "_principal",
+        "_recipient_refusal",
+        "_tls_text",
+        "_trusted",
+    )
+
+    def __init__(self, context: SessionContext) -> None:
+        super().__init__(context)
+        self._client = ""
+        self._client_key = ""
+        self._counted = False
+        self._trusted = False
+        self._recipient_refusal: Reply | None = replies.RELAY_DENIED
+        self._any_sender = False
+        self._principal: Principal | None = None
+        self._tls_text: str | None = None
+        self._origin: Origin | None = None
+        self._peer_text = ""
+        self._auth_failures = 0
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there; TLS, where it is implicit, is already active."""
+        context = self._context
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._client = peer[0].partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
+        if transport.get_extra_info("ssl_object") is not None:
+            self._note_tls()
+        self._trusted = context.access.is_trusted(self._client)
+        self._note_grant()
+        context.sessions.add(self)
+        self._renewed_at = context.now()
+        refusal = self._refuse_connection()
+        if refusal is not None:
+            context.intake.refused(self._current_origin(), "", "", refusal)
+            self._server.abort(refusal)
+            self._flush()
+        elif context.options.greeting_delay_seconds:
+            asyncio.get_running_loop().call_later(context.options.greeting_delay_seconds, self._greet)
+        else:
+            self._greet()
+
+    def _greet(self) -> None:
+        self._server.greet()
+        self._flush()
+
+    def _refuse_connection(self) -> Reply | None:
+        context = self._context
+        limits = context.options.limits
+        if context.draining:
+            return replies.SHUTTING_DOWN
+        if len(context.sessions) > limits.connections:
+            return replies.LISTENER_FULL
+        refusal = context.intake.refusal()
+        if refusal is not None and refusal.code == 421:
+            return refusal
+        if not self._trusted:
+            self._client_key = client_key(self._client)
+            if not context.clients.enter(self._client_key, limits.connections_per_client):
+                return replies.TOO_MANY_CONNECTIONS
+            self._counted = True
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
+        """The connection is gone; a message under way in the intake stays there."""
+        context = self._context
+        self._transport = None
+        context.sessions.discard(self)
+        if context.draining and not context.sessions:
+            context.emptied.set()
+        if self._counted:
+            self._counted = False
+            context.clients.leave(self._client_key)
+
+    # The grant
+
+    def _note_grant(self) -> None:
+        """What each MAIL and RCPT needs of the grant is worked out when the grant changes."""
+        access, trusted, principal = self._context.access, self._trusted, self._principal
+        self._recipient_refusal = access.refuse_recipient(trusted=trusted, principal=principal)
+        domains = access.granted_domains(trusted=trusted, principal=principal)
+        self._any_sender = domains is not None and "*" in domains
+
+    def _current_origin(self) -> Origin:
+        origin = self._origin
+        if origin is None:
+            options = self._context.options
+            principal = self._principal
+            origin = self._origin = Origin(
+                listener=options.name,
+                protocol=self._server.protocol,
+                client=self._client,
+                helo=self._server.helo,
+                principal=None if principal is None else principal.name,
+                tls=self._tls_text,
+                tenant=options.tenant if principal is None else principal.tenant,
+                stream=options.stream,
+            )
+            self._peer_text = format_peer(origin.helo, origin.client, origin.tls)
+        return origin
+
+    def _refused(self, reply: Reply, recipient: str = "", mail_from: str | None = None) -> None:
+        if mail_from is None:
+            mail = self._server.mail
+            mail_from = "" if mail is None or mail.mail_from is None else str(mail.mail_from)
+        self._context.intake.refused(self._current_origin(), mail_from, recipient, reply)
+
+    # AUTH and TLS
+
+    def _on_auth(self, event: AuthRequest) -> None:
+        if not self._context.spawn(self._authenticate(event)):
+            self._server.answer(replies.AUTH_UNAVAILABLE)
+
+    async def _authenticate(self, event: AuthRequest) -> None:
+        reply = replies.AUTH_UNAVAILABLE
+        try:
+            credentials = event.credentials
+            principal = await self._context.authenticator.password(credentials.user, credentials.password)
+            if principal is None:
+                self._auth_failures += 1
+                reply = replies.AUTH_FAILED
+                self._refused(reply)
+            else:
+                self._principal = principal
+                self._note_grant()
+                reply = replies.AUTHENTICATED
+        except Exception as error:
+            self._context.log.error("receive.auth_failed", **where(error))
+        if self._server.waiting is event and self._transport is not None:
+            self._server.answer(reply)
+            self._origin = None
+            if self._auth_failures >= self._context.options.limits.auth_failures:
+                self._server.abort(replies.TOO_MANY_ERRORS)
+            self._run()
+
+    def _on_starttls(self, _event: StartTls) -> None:
+        if self._context.tls is None:
+            self._server.answer(replies.TLS_UNAVAILABLE)
+            return
+        # From here on octets belong to the handshake, and `start_tls` must be the one to read them.
+        self._pause_reading()
+        self._server.accept()
+        output = self._server.take_output()
+        if self._transport is not None:
+            self._transport.write(output)
+        if not self._context.spawn(self._start_tls(self._context.tls)):
+            self.abort()
+
+    async def _start_tls(self, tls: ssl.SSLContext) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport,
+                self,
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=self._context.options.deadlines.handshake_seconds,
+            )
+        except (OSError, ssl.SSLError) as error:  # a time-out is an OSError too
+            self._context.log.info("receive.tls_failed", error=type(error).__name__)
+            secured = None
+        if secured is None or not self._server.handshaking:
+            transport.abort()
+            self.connection_lost(None)
+            return
+        self._transport = secured
+        self._reading_paused = False
+        self._principal = None
+        self._note_grant()
+        self._server.tls_started()
+        self._note_tls()
+        self._renewed_at = self._context.now()
+
+    def _note_tls(self) -> None:
+        self._server.tls = True
+        self._origin = None
+        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        if secured is not None:
+            cipher = secured.cipher()
+            self._tls_text = f"{secured.version()} {cipher[0] if cipher else 'unknown'}"

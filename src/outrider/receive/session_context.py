@@ -1,0 +1,89 @@
+"""What all sessions of a listener share."""
+
+import asyncio
+import ssl
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from outrider.base.clock import Clock
+from outrider.base.ids import IdSource
+from outrider.base.log import Log
+from outrider.model.ports import Authenticator, Intake
+from outrider.receive.access import Access
+from outrider.receive.clients import ClientCounts
+from outrider.receive.options import ListenerOptions, Role
+from outrider.receive.trace import Tracer
+from outrider.wire.smtp.server_limits import ServerLimits
+
+if TYPE_CHECKING:
+    from outrider.receive.session_transport import SessionTransport
+
+
+class SessionContext:
+    """See the module."""
+
+    __slots__ = (
+        "access",
+        "authenticator",
+        "clients",
+        "clock",
+        "draining",
+        "emptied",
+        "hostname",
+        "ids",
+        "intake",
+        "log",
+        "now",
+        "options",
+        "server_limits",
+        "sessions",
+        "spawn",
+        "tls",
+        "tracer",
+    )
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        *,
+        hostname: str,
+        intake: Intake,
+        authenticator: Authenticator,
+        ids: IdSource,
+        clock: Clock,
+        log: Log,
+        tls: ssl.SSLContext | None,
+        server_limits: ServerLimits,
+        spawn: Callable[[Coroutine[Any, Any, None]], bool],
+        clients: ClientCounts,
+    ) -> None:
+        self.options = options
+        self.hostname = hostname
+        self.intake = intake
+        self.authenticator = authenticator
+        self.ids = ids
+        self.clock = clock
+        self.now = clock.now
+        self.log = log
+        self.tls = tls
+        self.server_limits = server_limits
+        self.spawn = spawn
+        self.access = Access(options)
+        self.tracer = Tracer(
+            hostname,
+            clock,
+            add_message_id=options.add_message_id and options.role is Role.SUBMISSION,
+            add_date=options.add_date and options.role is Role.SUBMISSION,
+        )
+        self.sessions: set[SessionTransport] = set()
+        self.clients = clients
+        self.draining = False
+        self.emptied = asyncio.Event()
+
+
+def where(error: Exception) -> dict[str, str]:
+    """The place of a fault for the log, without its text: that may quote what the client said."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
+    return {"error": type(error).__name__, "place": place}
