@@ -54,6 +54,12 @@ class FakePrincipal:
     name: str
     tenant: str = "acme"
     sender_domains: frozenset[str] = frozenset({"acme.example"})
+    pending_domains: frozenset[str] = frozenset()
+    streams: frozenset[str] = frozenset("*")
+    stream: str = ""
+    scopes: frozenset[str] = frozenset({"inject", "status"})
+    is_sandbox: bool = False
+    is_valid: bool = True
 
 
 @dataclass
@@ -62,13 +68,13 @@ class FakeAuthenticator:
 
     broken: bool = False
 
-    async def password(self, user: str, password: str) -> FakePrincipal | None:
+    async def password(self, user: str, password: str, client: str = "") -> FakePrincipal | None:
         await asyncio.sleep(0)
         if self.broken:
             raise RuntimeError("database is away")
         return FakePrincipal(user) if (user, password) == ("joe", "secret") else None
 
-    async def api_key(self, key: str) -> FakePrincipal | None:
+    async def api_key(self, key: str, client: str = "") -> FakePrincipal | None:
         return None
 
 

@@ -37,13 +37,19 @@ class Key(NamedTuple):
     name: str = "shop-key"
     tenant: str = "acme"
     sender_domains: frozenset[str] = frozenset({"sender.example", ".sub.example"})
+    pending_domains: frozenset[str] = frozenset()
+    streams: frozenset[str] = frozenset("*")
+    stream: str = ""
+    scopes: frozenset[str] = frozenset({"inject", "status"})
+    is_sandbox: bool = False
+    is_valid: bool = True
 
 
 class Keys:
-    async def password(self, user: str, password: str) -> Principal | None:
+    async def password(self, user: str, password: str, client: str = "") -> Principal | None:
         return None
 
-    async def api_key(self, key: str) -> Principal | None:
+    async def api_key(self, key: str, client: str = "") -> Principal | None:
         return {KEY: Key(), "other": Key("other-key", "other")}.get(key)
 
 

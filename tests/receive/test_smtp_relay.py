@@ -76,6 +76,12 @@ class Someone:
     name: str = "joe"
     tenant: str = "acme"
     sender_domains: frozenset[str] = frozenset({"acme.example", ".sub.example"})
+    pending_domains: frozenset[str] = frozenset()
+    streams: frozenset[str] = frozenset("*")
+    stream: str = ""
+    scopes: frozenset[str] = frozenset({"inject", "status"})
+    is_sandbox: bool = False
+    is_valid: bool = True
 
 
 ALLOWED = Address("a", "acme.example")

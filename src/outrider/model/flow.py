@@ -62,11 +62,13 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
         address: Where it goes.
         notify: NOTIFY, as bits of `Notify`.
         orcpt: ORCPT decoded, `rfc822;address`, or None.
+        metadata: What the sender wants to find again in events: pairs of name and text.
     """
 
     address: Address
     notify: int = 0
     orcpt: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -99,6 +101,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
         tls: Protocol and cipher such as `TLSv1.3 TLS_AES_256_GCM_SHA384`, or None.
         tenant: Who sends, for fairness and limits.
         stream: Stream name within the tenant.
+        sandbox: Accepted for show: it is recorded, and no connection is opened for it.
     """
 
     listener: str
@@ -109,16 +112,22 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tls: str | None
     tenant: str = "default"
     stream: str = "default"
+    sandbox: bool = False
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
-    """What `receive` gives: complete, checked, trace fields added, not yet decided upon."""
+    """What `receive` gives: complete, checked, trace fields added, not yet decided upon.
+
+    Attributes:
+        not_before_time: Earliest first attempt that the sender asked for, Unix seconds; 0 is at once.
+    """
 
     message_id: MessageId
     received_time: float
     origin: Origin
     envelope: Envelope
     content: Content
+    not_before_time: float = 0.0
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):

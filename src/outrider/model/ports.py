@@ -133,16 +133,53 @@ class Principal(Protocol):
 
     @property
     def sender_domains(self) -> frozenset[str]:
-        """A-label domains that MAIL FROM may use; `*` allows all; a leading dot allows subdomains."""
+        """A-label domains that MAIL FROM may use; `*` allows all; a leading dot allows subdomains.
+
+        Unless it is `*`, the header's From is held to them too.
+        """
+        ...
+
+    @property
+    def pending_domains(self) -> frozenset[str]:
+        """Domains that it will be able to use once they are verified; for a reply that says so."""
+        ...
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """Streams of its tenant that a message may name; `*` is any."""
+        ...
+
+    @property
+    def stream(self) -> str:
+        """Stream of a message that names none; empty is the listener's."""
+        ...
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What it may do: `inject` messages, ask for their `status`."""
+        ...
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Its messages are accepted and recorded, and never sent."""
+        ...
+
+    @property
+    def is_valid(self) -> bool:
+        """False once it was revoked or changed; whoever holds it then lets it go and asks again."""
         ...
 
 
 class Authenticator(Protocol):
-    """Checks credentials. Equal work and equal answers for unknown users and wrong secrets."""
+    """Checks credentials. Equal work and equal answers for unknown users and wrong secrets.
 
-    async def password(self, user: str, password: str) -> Principal | None: ...
+    `client` is the address that the peer comes from: a credential may be bound to networks. It raises
+    `UnavailableError` when it cannot tell.
+    """
 
-    async def api_key(self, key: str) -> Principal | None: ...
+    async def password(self, user: str, password: str, client: str = "") -> Principal | None: ...
+
+    async def api_key(self, key: str, client: str = "") -> Principal | None: ...
 
 
 class MailResolver(Protocol):

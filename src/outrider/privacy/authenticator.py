@@ -70,7 +70,7 @@ class FileAuthenticator:
         self._looked_at = clock.now()
         self._credentials = read_credentials(path)
 
-    async def password(self, user: str, password: str) -> Principal | None:
+    async def password(self, user: str, password: str, client: str = "") -> Principal | None:  # noqa: ARG002 - a port
         """The user, when the password is right."""
         known = self._current().users.get(user)
         digest = self._digest(user, password)
@@ -84,7 +84,7 @@ class FileAuthenticator:
             self._remember(digest)
         return known
 
-    async def api_key(self, key: str) -> Principal | None:
+    async def api_key(self, key: str, client: str = "") -> Principal | None:  # noqa: ARG002 - a port
         """The key's record, when the key is right."""
         credentials = self._current()
         known = credentials.keys.get(key_id_of(key) or "")
@@ -131,8 +131,8 @@ class NoAuthenticator:
 
     __slots__ = ()
 
-    async def password(self, user: str, password: str) -> Principal | None:  # noqa: ARG002 - a port
+    async def password(self, user: str, password: str, client: str = "") -> Principal | None:  # noqa: ARG002 - a port
         return None
 
-    async def api_key(self, key: str) -> Principal | None:  # noqa: ARG002 - a port
+    async def api_key(self, key: str, client: str = "") -> Principal | None:  # noqa: ARG002 - a port
         return None

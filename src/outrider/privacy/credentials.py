@@ -37,6 +37,11 @@ KEY_PREFIX = "ork"
 KEY_OCTETS = 32
 """Chosen, because 256 bits need no slow hash."""
 
+ANY = frozenset("*")
+
+SCOPES = frozenset({"inject", "status"})
+"""All that a credential can be for: hand in messages, ask what became of them."""
+
 _NAME_OCTETS = 255
 _FILE_MODE = 0o600
 _FIELDS = {
@@ -45,7 +50,36 @@ _FIELDS = {
 }
 
 
-class User(msgspec.Struct, frozen=True):
+class Grant(msgspec.Struct, frozen=True):
+    """What every entry of the file may do, for `model.ports.Principal`: a file knows of no finer rules."""
+
+    @property
+    def pending_domains(self) -> frozenset[str]:
+        """The operator who wrote the file answers for the domains: none has to be verified."""
+        return frozenset()
+
+    @property
+    def streams(self) -> frozenset[str]:
+        return ANY
+
+    @property
+    def stream(self) -> str:
+        return ""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return SCOPES
+
+    @property
+    def is_sandbox(self) -> bool:
+        return False
+
+    @property
+    def is_valid(self) -> bool:
+        return True
+
+
+class User(Grant, frozen=True):
     """One `[[user]]`: a login for AUTH PLAIN and LOGIN."""
 
     name: str
@@ -54,7 +88,7 @@ class User(msgspec.Struct, frozen=True):
     sender_domains: frozenset[str] = frozenset()
 
 
-class Key(msgspec.Struct, frozen=True):
+class Key(Grant, frozen=True):
     """One `[[key]]`: a bearer key for HTTP; `hash` is SHA-256 of its whole text in hexadecimal."""
 
     id: str

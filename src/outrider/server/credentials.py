@@ -16,10 +16,10 @@ SECRET_OCTETS = 32
 class Nobody:
     """Knows no user and no key: without `server.users_file` nobody can authenticate."""
 
-    async def password(self, user: str, password: str) -> Principal | None:  # noqa: ARG002 - port
+    async def password(self, user: str, password: str, client: str = "") -> Principal | None:  # noqa: ARG002 - port
         return None
 
-    async def api_key(self, key: str) -> Principal | None:  # noqa: ARG002 - port
+    async def api_key(self, key: str, client: str = "") -> Principal | None:  # noqa: ARG002 - port
         return None
 
 
