@@ -79,6 +79,54 @@ peers: ## Install Postfix, Exim, swaks, strace and curl for the tests; needs roo
 lock: $(VENV)/.ready ## Pin the dependencies again, with hashes and without any address
 	$(BIN)/python -m tools.lock
 
+# Where `make install` puts things. DESTDIR is a staging folder for packagers; nothing installed names it.
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+# `lock` brings the pinned dependencies (from the package index that pip is configured for); `none` leaves them to
+# whoever packages the server.
+DEPENDENCIES ?= lock
+SITE = $(DESTDIR)$(PREFIX)/lib/outrider
+UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+.PHONY: wheel
+wheel: $(VENV)/.ready ## The wheel, in dist
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+.PHONY: install
+install: $(VENV)/.ready ## Install program, units, man page and example; DESTDIR= PREFIX=/usr DEPENDENCIES=lock
+	@set -e; built="$$(mktemp -d)"; trap 'rm -rf "$$built"' EXIT; \
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir "$$built" .; \
+	rm -rf "$(SITE).new"; install -d -m 755 "$(SITE).new"; \
+	case "$(DEPENDENCIES)" in \
+	  lock) $(PIP) install --require-hashes --no-deps --target "$(SITE).new" -r requirements.txt ;; \
+	  none) ;; \
+	  *) echo "DEPENDENCIES is lock or none"; exit 1 ;; \
+	esac; \
+	$(PIP) install --no-index --no-deps --target "$(SITE).new" "$$built"/*.whl; \
+	rm -rf "$(SITE).new/bin" "$(SITE).new"/outrider-*.dist-info/direct_url.json; \
+	$(BIN)/python -I -m compileall -q "$(SITE).new" -s "$(SITE).new" -p "$(PREFIX)/lib/outrider"; \
+	chmod -R u+rwX,go+rX,go-w "$(SITE).new"; \
+	rm -rf "$(SITE).old"; if [ -e "$(SITE)" ]; then mv "$(SITE)" "$(SITE).old"; fi; \
+	mv "$(SITE).new" "$(SITE)"; rm -rf "$(SITE).old"
+	@install -d -m 755 "$(DESTDIR)$(PREFIX)/bin" "$(UNITS)" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" \
+	  "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)$(PREFIX)/share/doc/outrider" "$(DESTDIR)$(PREFIX)/share/man/man1"
+	@install -d -m 750 "$(DESTDIR)$(SYSCONFDIR)/outrider"
+	@sed 's|@PYTHON@|$(shell command -v $(PYTHON))|' packaging/bin/outrider >"$(DESTDIR)$(PREFIX)/bin/outrider.new"
+	@chmod 755 "$(DESTDIR)$(PREFIX)/bin/outrider.new"
+	@mv "$(DESTDIR)$(PREFIX)/bin/outrider.new" "$(DESTDIR)$(PREFIX)/bin/outrider"
+	@for unit in packaging/systemd/*; do \
+	  sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" >"$(UNITS)/$${unit##*/}"; chmod 644 "$(UNITS)/$${unit##*/}"; done
+	@install -m 644 packaging/sysusers.d/outrider.conf "$(DESTDIR)$(PREFIX)/lib/sysusers.d/outrider.conf"
+	@install -m 644 packaging/tmpfiles.d/outrider.conf "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/outrider.conf"
+	@cp -R docs/. "$(DESTDIR)$(PREFIX)/share/doc/outrider/"
+	@chmod -R u+rwX,go+rX,go-w "$(DESTDIR)$(PREFIX)/share/doc/outrider"
+	@install -m 644 packaging/outrider.toml LICENSE README.md "$(DESTDIR)$(PREFIX)/share/doc/outrider/"
+	@$(BIN)/python -m tools.gen_manual >"$(DESTDIR)$(PREFIX)/share/man/man1/outrider.1"
+	@test -e "$(DESTDIR)$(SYSCONFDIR)/outrider/outrider.toml" || \
+	  install -m 640 packaging/outrider.toml "$(DESTDIR)$(SYSCONFDIR)/outrider/outrider.toml"
+	@echo "installed below $(DESTDIR)$(PREFIX); next: docs/how-to/install.md"
+
 .PHONY: clean
 clean: ## Remove what was set up and what runs left behind
 	rm -rf $(VENV) .run .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
