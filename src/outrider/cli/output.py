@@ -38,7 +38,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def say(text: str) -> None:
     """One line for people."""
-    Console(highlight=False, markup=False).print(text)
+    Console(highlight=False, markup=False).print(text, soft_wrap=True)
 
 
 def ask_server(config: Path, operation: str, **arguments: Any) -> Any:
