@@ -1,8 +1,7 @@
 """An SMTP listener: the factory of its sessions, their deadlines, and the end of them all.
 
-The owner makes the socket, gives `protocol` to `loop.create_server` (with `ssl=listener.implicit_tls`) and
-runs `run()` as a task for as long as the listener lives: it owns the tasks of AUTH and STARTTLS and looks at
-the deadlines once a second.
+The owner makes the socket, gives it to `serve` and runs `run()` as a task for as long as the listener lives:
+it owns the tasks of AUTH, STARTTLS and PROXY headers and looks at the deadlines once a second.
 
 Invariant: no session and no task outlives `run`.
 
@@ -10,6 +9,7 @@ Standards: RFC 5321 §4.5.4.2 (receiving), RFC 8314 §3.3 (implicit TLS).
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -22,6 +22,7 @@ from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
 from outrider.receive.clients import ClientCounts
 from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
+from outrider.receive.proxied import ProxiedServer
 from outrider.receive.session import SmtpSession
 from outrider.receive.session_context import SessionContext
 from outrider.wire.smtp.content import ContentLimits
@@ -108,8 +109,29 @@ class SmtpListener:
         return len(self._context.sessions)
 
     def protocol(self) -> asyncio.Protocol:
-        """A protocol for one connection; pass this method to `loop.create_server`."""
+        """A protocol for one connection whose peer is the client."""
         return SmtpSession(self._context)
+
+    def proxied(self, client: str | None) -> asyncio.Protocol:
+        """A protocol for one connection that a load balancer passes on; None is an unknown client."""
+        session = SmtpSession(self._context)
+        session.set_client(client)
+        return session
+
+    async def serve(self, listening: socket.socket, *, backlog: int) -> "asyncio.Server | ProxiedServer":
+        """Take connections from a listening socket until the answer is closed; `run` must be running."""
+        if self.options.proxy_protocol:
+            return ProxiedServer(
+                self.options,
+                listening,
+                protocol=self.proxied,
+                spawn=self._spawn,
+                tls=self.implicit_tls,
+                log=self._context.log,
+            )
+        return await asyncio.get_running_loop().create_server(
+            self.protocol, sock=listening, backlog=backlog, ssl=self.implicit_tls
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> bool:
         if self._group is None:

@@ -175,6 +175,13 @@ class ReceiveDeadlines(BaseModel):
         description="TLS handshake.",
         json_schema_extra=_about("seconds", "chosen, because a handshake is two round trips"),
     )
+    proxy_seconds: float = Field(
+        default=5.0,
+        ge=3,
+        le=60,
+        description="PROXY header, where the listener asks for one.",
+        json_schema_extra=_about("seconds", "HAProxy's doc/proxy-protocol.txt §2: at least 3 s"),
+    )
     answer_seconds: float = Field(
         default=300.0,
         gt=0,
@@ -248,6 +255,20 @@ class ListenerOptions(BaseModel):
         description="Wait before the greeting; a client that speaks meanwhile is refused.",
         json_schema_extra=_about("seconds", "RFC 5321 §4.3.1"),
     )
+    proxy_protocol: bool = Field(
+        default=False,
+        description="Connections come through a load balancer that says by the PROXY protocol "
+        "(version 1 or 2) who the client is; a connection without a valid header is closed.",
+        json_schema_extra=_about("", "HAProxy's doc/proxy-protocol.txt, 2020/03/05"),
+    )
+    proxy_networks: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks of the load balancers; connections from elsewhere are closed. Needed with "
+        "`proxy_protocol`.",
+        json_schema_extra=_about(
+            "CIDR", "HAProxy's doc/proxy-protocol.txt §5: whoever may send it can be anyone"
+        ),
+    )
     tenant: str = Field(default="default", min_length=1, description="Tenant of mail from trusted networks.")
     stream: str = Field(default="default", min_length=1, description="Stream of mail that names none.")
     limits: ReceiveLimits = Field(default_factory=ReceiveLimits, description="Limits.")
@@ -257,4 +278,12 @@ class ListenerOptions(BaseModel):
     def _tls_has_files(self) -> "ListenerOptions":
         if self.tls is not TlsMode.NONE and (self.certificate is None or self.private_key is None):
             raise ValueError(f"tls = {self.tls.value!r} needs `certificate` and `private_key`")
+        return self
+
+    @model_validator(mode="after")
+    def _proxy_has_networks(self) -> "ListenerOptions":
+        if self.proxy_protocol and not self.proxy_networks:
+            raise ValueError("proxy_protocol needs `proxy_networks`, or anybody could claim any address")
+        if self.proxy_networks and not self.proxy_protocol:
+            raise ValueError("proxy_networks says nothing without `proxy_protocol = true`")
         return self

@@ -34,6 +34,7 @@ class ClientSession(SessionTransport):
         "_client",
         "_client_key",
         "_counted",
+        "_is_unknown",
         "_origin",
         "_peer_text",
         "_principal",
@@ -47,6 +48,7 @@ class ClientSession(SessionTransport):
         self._client = ""
         self._client_key = ""
         self._counted = False
+        self._is_unknown = False
         self._trusted = False
         self._recipient_refusal: Reply | None = replies.RELAY_DENIED
         self._any_sender = False
@@ -58,15 +60,24 @@ class ClientSession(SessionTransport):
 
     # The connection
 
+    def set_client(self, client: str | None) -> None:
+        """Before the connection is made: what a load balancer says of the client.
+
+        One that it does not know counts and is recorded as the load balancer itself, and is never trusted.
+        """
+        self._client = client or ""
+        self._is_unknown = client is None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; TLS, where it is implicit, is already active."""
         context = self._context
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self._client = peer[0].partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
+        if not self._client:
+            self._client = peer[0].partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
         if transport.get_extra_info("ssl_object") is not None:
             self._note_tls()
-        self._trusted = context.access.is_trusted(self._client)
+        self._trusted = not self._is_unknown and context.access.is_trusted(self._client)
         self._note_grant()
         context.sessions.add(self)
         self._renewed_at = context.now()

@@ -262,13 +262,8 @@ class Worker:
                 tasks.create_task(self.measures.send_to(self._birth.settings.server.sockets_directory)),
             ]
             for listener in self.listeners:
-                server = await self._loop.create_server(
-                    listener.protocol,
-                    sock=self._birth.sockets[listener.options.name],
-                    backlog=BACKLOG,
-                    ssl=listener.implicit_tls,
-                )
-                servers.append(server)
+                socket = self._birth.sockets[listener.options.name]
+                servers.append(await listener.serve(socket, backlog=BACKLOG))
             for name, http in self.http:
                 await http.start([self._birth.sockets[name]])
             await self._life.draining.wait()
