@@ -25,6 +25,7 @@ from outrider.base.errors import SpoolError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
 from outrider.model.changes import Entry
+from outrider.model.last_reply import last_reply_of
 from outrider.spool.engine import EmbeddedEngine
 from outrider.spool.engine_port import Lease
 from outrider.spool.filters import QueueFilter
@@ -147,7 +148,11 @@ class EngineMachine(RuleBasedStateMachine):
         change = retried(entry, self.clock.wall() + delay)
         self.do(self.engine.commit([change], epoch=None if lease is None else lease.epoch))
         self.alive[number] = msgspec.structs.replace(
-            entry, version=change.version, attempts=change.attempts, due_time=change.due_time
+            entry,
+            version=change.version,
+            attempts=change.attempts,
+            due_time=change.due_time,
+            last=entry.last or last_reply_of(change.attempted),
         )
 
     # -- leases --
@@ -214,6 +219,7 @@ class EngineMachine(RuleBasedStateMachine):
         tenant=st.sampled_from([None, None, "a", "b"]),
         attempts=st.sampled_from([None, None, 1]),
         held=st.sampled_from([None, None, None, True, False]),
+        reply=st.sampled_from([None, None, "4.0.0*LATER", "gone"]),
         dry_run=st.booleans(),
     )
     def administer(
@@ -223,9 +229,12 @@ class EngineMachine(RuleBasedStateMachine):
         tenant: str | None,
         attempts: int | None,
         held: bool | None,
+        reply: str | None,
         dry_run: bool,
     ) -> None:
-        chosen = QueueFilter(tenant=tenant, routing_domains=tuple(domains), attempts_min=attempts, held=held)
+        chosen = QueueFilter(
+            tenant=tenant, routing_domains=tuple(domains), attempts_min=attempts, held=held, reply=reply
+        )
         if what == "unhold":
             chosen = msgspec.structs.replace(chosen, held=True)
         meant = [entry for entry in self.alive.values() if chosen.matches(entry)]

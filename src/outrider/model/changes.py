@@ -60,7 +60,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
         traits: Bits of `Traits`.
         header_octets: See `Content`.
         size: Octets of the content in wire form.
-        idempotency: Key and body digest of an idempotent injection, or None.
+        idempotency: Not used; see `Keyed`.
     """
 
     message_id: MessageId
@@ -114,6 +114,22 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     reason: str = ""
 
 
+class LastReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the queue remembers of an entry's last attempt that failed; no address is in it.
+
+    Attributes:
+        text: The reply with its codes; addresses in it are replaced, see `model.last_reply`.
+        host: Name of the exchanger; empty when none was reached.
+        ours: True when we failed and the reply is our own.
+        attempted_time: When, Unix seconds.
+    """
+
+    text: str
+    host: str
+    ours: bool
+    attempted_time: float
+
+
 class Retried(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
     """An entry stays in the queue after an attempt.
 
@@ -146,6 +162,8 @@ class Altered(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
         routing_domain: New routing domain, or None.
         actor: Who did it.
         altered_time: When.
+        kind: `hold`, `release`, `retry` or `move`; empty where an older program wrote it.
+        reason: Why, as the actor said.
     """
 
     entry: int
@@ -156,6 +174,8 @@ class Altered(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     routing_domain: str | None
     actor: str
     altered_time: float = 0.0
+    kind: str = ""
+    reason: str = ""
 
 
 class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
@@ -171,10 +191,12 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag=6):
         stored: The message as first written.
         states: For each live entry: (entry, version, attempts, due_time, held, binding, routing_domain,
             delay_notified). Entries not named are finished.
+        lasts: For each of `states` what is remembered of its last attempt.
     """
 
     stored: Stored
     states: tuple[tuple[int, int, int, float, str, str, str, bool], ...]
+    lasts: tuple[LastReply | None, ...] = ()
 
 
 class Carried(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
@@ -182,12 +204,30 @@ class Carried(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
 
     Attributes:
         states: As in `Moved`, for entries of any messages.
+        lasts: As in `Moved`.
     """
 
     states: tuple[tuple[int, int, int, float, str, str, str, bool], ...]
+    lasts: tuple[LastReply | None, ...] = ()
 
 
-Change = Stored | Finished | Retried | Altered | Forgotten | Moved | Carried
+class Keyed(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+    """An idempotency key was used, by the request whose messages are in the same frame; or copied forward.
+
+    Attributes:
+        key: Digest of tenant and key; the key itself is not kept.
+        body: Digest of the request.
+        answer: What the client was told, to be told again; no address is in it.
+        expires_time: When the key may be forgotten, Unix seconds.
+    """
+
+    key: bytes
+    body: bytes
+    answer: bytes
+    expires_time: float
+
+
+Change = Stored | Finished | Retried | Altered | Forgotten | Moved | Carried | Keyed
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -204,13 +244,15 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
         stream: For fairness.
         priority: 1 before 0.
         size: Octets of content.
-        received_time: Unix seconds.
+        received_time: Unix seconds; of what was to be sent later, the time that it was first due. Its age
+            is counted from here.
         due_time: Unix seconds.
         version: See the module.
         attempts: Attempts made.
         held: Reason of the hold, empty when free.
         delay_notified: A delay notice went out.
         message_id: The message's id, for whoever asks what became of it.
+        last: What is remembered of the last attempt that failed.
     """
 
     entry: int
@@ -230,3 +272,4 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     held: str = ""
     delay_notified: bool = False
     message_id: str = ""
+    last: LastReply | None = None

@@ -10,9 +10,11 @@ that they make true, through `Committed`, so that the dispatcher always knows wh
 seen.
 """
 
+from enum import IntEnum
+
 import msgspec
 
-from outrider.model.changes import ContentRef
+from outrider.model.changes import ContentRef, Keyed, LastReply
 from outrider.model.flow import Host, Outcome, Path
 
 
@@ -53,6 +55,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         due_time: Unix seconds.
         delay_notified: A delay notice went out.
         held: Put on hold, with the reason; empty is not.
+        last: What is to be remembered of the attempt.
     """
 
     slot: int
@@ -63,6 +66,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     due_time: float = 0.0
     delay_notified: bool = False
     held: str = ""
+    last: LastReply | None = None
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -88,22 +92,32 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """First message of a link: who I am, how far my log is synced, what I hold."""
+    """First message of a link: who I am, how far my log is synced, what I hold.
+
+    Attributes:
+        reserved: Idempotency keys whose requests are under way, each with the digest of its request.
+    """
 
     worker: int
     log: int
     position: Position
     held: tuple[Held, ...]
     pid: int
+    reserved: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Committed(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """One group commit: now synced up to `position`; `events` is how far the event file is synced."""
+    """One group commit: now synced up to `position`; `events` is how far the event file is synced.
+
+    Attributes:
+        kept: Idempotency keys that are durable now, each with the segment that holds it.
+    """
 
     position: Position
     arrived: tuple[Arrived, ...]
     settled: tuple[Settled, ...]
     events: Position
+    kept: tuple[tuple[Keyed, int], ...] = ()
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
@@ -142,7 +156,21 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag=5):
     deliveries: int
 
 
-ToDispatcher = Hello | Committed | Want | Returned | Closed
+class Reserve(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
+    """May this request be done under its idempotency key? Answered by `Reserved` with the same token."""
+
+    token: int
+    key: bytes
+    body: bytes
+
+
+class Released(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
+    """A request under a reserved key came to nothing: the key is free again."""
+
+    key: bytes
+
+
+ToDispatcher = Hello | Committed | Want | Returned | Closed | Reserve | Released
 
 
 # dispatcher → worker
@@ -184,12 +212,38 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, tag=5):
         outcome: What to settle with.
         entries: Which.
         kind: `attempt` counts as an attempt and may be retried; `expire` ends the entry.
+        lasts: For `expire`: what is remembered of each entry's last attempt.
     """
 
     path: Path
     outcome: Outcome
     entries: tuple[Granted, ...]
     kind: str
+    lasts: tuple[LastReply | None, ...] = ()
 
 
-ToWorker = Welcome | Open | Batch | Close | Settle
+class KeyState(IntEnum):
+    """What the dispatcher knows of an idempotency key."""
+
+    FREE = 1  # it is reserved for whoever asked
+    BUSY = 2  # a request under it is under way
+    DONE = 3  # the same request was done: the answer is given again
+    OTHER = 4  # it was used for another request
+    UNKNOWN = 5  # cannot be told now
+
+
+class Reserved(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
+    """The answer to `Reserve`.
+
+    Attributes:
+        token: Of the question.
+        state: A `KeyState`.
+        answer: For DONE: what the client was told.
+    """
+
+    token: int
+    state: int
+    answer: bytes = b""
+
+
+ToWorker = Welcome | Open | Batch | Close | Settle | Reserved

@@ -17,8 +17,9 @@ RFC 9110 §10.2.3 (Retry-After).
 import asyncio
 import socket
 import ssl
+import struct
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from email.utils import formatdate
 from typing import Any, Final
 
@@ -58,6 +59,30 @@ class HttpLimits(msgspec.Struct, frozen=True):
     retry_after_seconds: int = 30
 
 
+class Peer(msgspec.Struct, frozen=True):
+    """The process at the other end of a Unix socket, as the kernel knew it when it connected (unix(7)).
+
+    Attributes:
+        process: Its id.
+        user: Its effective user id.
+        group: Its effective group id.
+    """
+
+    process: int
+    user: int
+    group: int
+
+
+_CREDENTIALS: Final = struct.Struct("3i")
+# linux/include/linux/socket.h: struct ucred is pid, uid, gid
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Who connected to a Unix socket (SO_PEERCRED)."""
+    octets = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return Peer(*_CREDENTIALS.unpack(octets))
+
+
 class _Report:
     """Stands where uvicorn expects a logger; says only what failed, without any text of a request."""
 
@@ -75,6 +100,10 @@ class _Report:
 
     def warning(self, *_args: object, **_more: object) -> None: ...
 
+    def denied(self, peer: Peer) -> None:
+        """A user connected to a Unix socket who may not."""
+        self._log.warning("http.user_denied", user=peer.user, pid=peer.process)
+
     def error(self, message: str, *_args: object, exc_info: BaseException | None = None) -> None:
         if exc_info is None:
             self._log.error("http.failed", reason=message.partition("'")[0][:80])
@@ -88,12 +117,21 @@ class _Report:
 class _Protocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, config: Config, state: ServerState, limits: HttpLimits, report: _Report) -> None:
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        limits: HttpLimits,
+        report: _Report,
+        users: Collection[int] | None,
+    ) -> None:
         super().__init__(config, state, {})
+        self._users = users
         self.logger = report  # type: ignore[assignment]
         self.access_logger = report  # type: ignore[assignment]
         self.access_log = False
         self._limits = limits
+        self._report = report
         self._head_octets = 0
         self._field_octets = 0
         self._in_head = True
@@ -104,6 +142,12 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._set_deadline(self._limits.header_seconds)
+        if self._users is not None:
+            peer = peer_of(transport.get_extra_info("socket"))
+            if peer.user not in self._users:
+                self._report.denied(peer)
+                self._refuse(403, "user_denied", "Only root and the user of the server may ask here.")
+            self.app_state["peer"] = peer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._drop_deadline()
@@ -201,6 +245,7 @@ class _Protocol(HttpToolsProtocol):
 
 _PHRASES: Final = {
     400: "Bad Request",
+    403: "Forbidden",
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
     503: "Service Unavailable",
@@ -229,12 +274,22 @@ class HttpServer:
         clock: Gives the Date field.
         log: Told about failures.
         tls: Context of an `https` listener, or None.
+        users: Ids of the users who may connect to a Unix socket; who that is, an application reads from
+            `scope["state"]["peer"]`. None lets everybody connect who can open it.
     """
 
     def __init__(
-        self, app: AsgiApp, limits: HttpLimits, clock: Clock, log: Log, tls: ssl.SSLContext | None = None
+        self,
+        app: AsgiApp,
+        limits: HttpLimits,
+        clock: Clock,
+        log: Log,
+        tls: ssl.SSLContext | None = None,
+        *,
+        users: Collection[int] | None = None,
     ) -> None:
         self._limits = limits
+        self._users = users
         self._clock = clock
         self._tls = tls
         self._report = _Report(log)
@@ -294,7 +349,7 @@ class HttpServer:
             self._date_timer = None
 
     def _protocol(self) -> asyncio.Protocol:
-        return _Protocol(self._config, self._state, self._limits, self._report)
+        return _Protocol(self._config, self._state, self._limits, self._report, self._users)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Once a second: the Date field of responses (RFC 9110 §6.6.1)."""

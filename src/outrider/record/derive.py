@@ -20,6 +20,8 @@ from outrider.model.changes import Altered, Attempted, Change, ContentRef, Finis
 from outrider.model.flow import Origin, Phase
 from outrider.model.reply import Reply
 from outrider.record.events import (
+    Administered,
+    Alteration,
     Attempt,
     Bounced,
     Deferred,
@@ -27,6 +29,7 @@ from outrider.record.events import (
     Discarded,
     Event,
     Expired,
+    Hastened,
     Held,
     Noticed,
     Purged,
@@ -39,12 +42,31 @@ from outrider.record.redact import Redactor
 
 _PHASES: Final = {int(phase): phase.name.lower() for phase in Phase}
 _FINISHED: Final[dict[str, type[Attempt]]] = {"delivered": Delivered, "bounced": Bounced, "expired": Expired}
+_ALTERED: Final[dict[str, type[Alteration]]] = {
+    "hold": Held,
+    "release": Released,
+    "retry": Hastened,
+    "move": Rerouted,
+}
 _REMOVED: Final[dict[str, type[Purged | Discarded]]] = {"purged": Purged, "discarded": Discarded}
 
 
 def when(unix_seconds: float) -> datetime:
     """Unix seconds as an event's time."""
     return datetime.fromtimestamp(unix_seconds, UTC)
+
+
+class Act(NamedTuple):
+    """One order of an administrator; see `Administered`."""
+
+    actor: str
+    action: str
+    target: str
+    reason: str
+    result: str
+    matched: int = 0
+    changed: int = 0
+    audit: int = 0
 
 
 class Place(NamedTuple):
@@ -176,19 +198,21 @@ def _retried(event_id: str, retried: Retried, redactor: Redactor) -> Attempt:
 
 
 def _altered(event_id: str, altered: Altered, redactor: Redactor) -> Event:
-    if altered.held:
-        kind: type[Held | Released | Rerouted] = Held
-    elif altered.binding is not None or altered.routing_domain is not None:
-        kind = Rerouted
-    else:
-        kind = Released
+    kind = _ALTERED.get(altered.kind)
+    if kind is None:  # an older program wrote it and did not say
+        if altered.held:
+            kind = Held
+        elif altered.binding is not None or altered.routing_domain is not None:
+            kind = Rerouted
+        else:
+            kind = Released
     return kind(
         id=event_id,
         time=when(altered.altered_time),
         entry=altered.entry,
         due_time=when(altered.due_time),
         actor=redactor.text(altered.actor),
-        reason=redactor.text(altered.held),
+        reason=redactor.text(altered.reason or altered.held),
         binding=altered.binding or "",
         routing_domain=redactor.domain(altered.routing_domain or ""),
     )
@@ -224,6 +248,22 @@ def refused(
         reply_enhanced=reply.enhanced or "",
         reply_text=redactor.text(reply.text),
         suppressed=suppressed,
+    )
+
+
+def administered(event_id: str, at: float, act: Act, redactor: Redactor) -> Administered:
+    """What an administrator did."""
+    return Administered(
+        id=event_id,
+        time=when(at),
+        actor=redactor.text(act.actor),
+        action=act.action,
+        target=redactor.text(act.target),
+        reason=redactor.text(act.reason),
+        result=redactor.text(act.result),
+        matched=act.matched,
+        changed=act.changed,
+        audit=act.audit,
     )
 
 

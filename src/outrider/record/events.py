@@ -198,6 +198,10 @@ class Released(Alteration, tag="release", frozen=True, omit_defaults=True, gc=Fa
     """It is free to go at `due_time`."""
 
 
+class Hastened(Alteration, tag="retry", frozen=True, omit_defaults=True, gc=False, kw_only=True):
+    """It was made due at once."""
+
+
 class Rerouted(Alteration, tag="alteration", frozen=True, omit_defaults=True, gc=False, kw_only=True):
     """It was moved to another binding or routing domain."""
 
@@ -248,6 +252,30 @@ class Noticed(Event, tag="notice", frozen=True, omit_defaults=True, gc=False, kw
     fields: dict[str, str | int | float | bool] = {}
 
 
+class Administered(Event, tag="admin", frozen=True, omit_defaults=True, gc=False, kw_only=True):
+    """An administrator changed something; each entry that it concerned has an event of its own besides.
+
+    Attributes:
+        actor: User of the machine who asked.
+        action: What was asked for, such as `queue.purge`.
+        target: What it concerned, as a filter or a name.
+        reason: Why, as the actor said.
+        result: `done`, or what went wrong.
+        matched: How many were meant.
+        changed: How many were changed.
+        audit: Number of the entry in the audit log that says what was asked for.
+    """
+
+    actor: str
+    action: str
+    target: str = ""
+    reason: str = ""
+    result: str = ""
+    matched: int = 0
+    changed: int = 0
+    audit: int = 0
+
+
 class Opened(Event, tag="opened", frozen=True, omit_defaults=True, gc=False, kw_only=True):
     """First line of every event file.
 
@@ -272,9 +300,11 @@ AnyEvent = (
     | Discarded
     | Held
     | Released
+    | Hastened
     | Rerouted
     | Refused
     | Noticed
+    | Administered
     | Opened
 )
 

@@ -29,7 +29,12 @@ _FINAL: Final = {
     "purge": "purged",
     "discard": "discarded",
 }
-_ALTERATIONS: Final = (b'"type":"hold"', b'"type":"release"', b'"type":"alteration"')
+_ALTERATIONS: Final = (
+    b'"type":"hold"',
+    b'"type":"release"',
+    b'"type":"retry"',
+    b'"type":"alteration"',
+)
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -67,7 +72,7 @@ def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if before.get("state") in _FINAL.values():
             continue
         kind = str(event.get("type"))
-        state = _FINAL.get(kind) or ("held" if kind == "hold" else "queued")
+        state = _FINAL.get(kind) or _queued_state(kind, str(before.get("state", "")))
         reply = " ".join(
             str(event[key]) for key in ("reply_code", "reply_enhanced", "reply_text") if event.get(key)
         )
@@ -79,6 +84,14 @@ def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "reply": reply or before.get("reply", ""),
         }
     return [states[entry] for entry in sorted(states)]
+
+
+def _queued_state(kind: str, before: str) -> str:
+    """What an event that ends nothing makes of the state `before`."""
+    if kind == "hold":
+        return "held"
+    # who makes a held entry due, or moves it, leaves it on hold
+    return "held" if before == "held" and kind in ("retry", "alteration") else "queued"
 
 
 def select(

@@ -26,7 +26,7 @@ from outrider.base.log import Log
 from outrider.model.dispatch import Position
 from outrider.model.flow import Origin
 from outrider.model.reply import Reply
-from outrider.record.derive import Place, noticed, parse_id, refused, when
+from outrider.record.derive import Act, Place, administered, noticed, parse_id, refused, when
 from outrider.record.events import SCHEMA_VERSION, Event, Opened, encode_lines
 from outrider.record.files import next_closed_path, open_path, resume
 from outrider.record.options import RecordOptions
@@ -154,6 +154,10 @@ class EventWriter:
     def noticed(self, name: str, **fields: str | float | bool) -> None:
         """Write that the server itself did something."""
         self.write_outside(noticed(self.next_id(), self._clock.wall(), name, fields, self._redactor))
+
+    def administered(self, act: Act) -> None:
+        """Write what an administrator did."""
+        self.write_outside(administered(self.next_id(), self._clock.wall(), act, self._redactor))
 
     async def run(self) -> None:
         """Sync and rotate until cancelled, or until the writer is frozen.

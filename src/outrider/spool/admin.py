@@ -41,6 +41,14 @@ class AdminResult(NamedTuple):
     busy: int
 
 
+class _Order(NamedTuple):
+    """What was asked for, for the record."""
+
+    kind: str
+    actor: str
+    reason: str
+
+
 class QueueAdmin:
     """Operations on the queue.
 
@@ -63,21 +71,28 @@ class QueueAdmin:
         self, chosen: QueueFilter, actor: str, reason: str, *, dry_run: bool = False
     ) -> AdminResult:
         """Put on hold until released."""
-        return await self._alter(chosen, actor, lambda _: {"held": reason or "held"}, dry_run=dry_run)
+        order = _Order("hold", actor, reason)
+        return await self._alter(chosen, order, {"held": reason or "held"}, dry_run=dry_run)
 
-    async def release(self, chosen: QueueFilter, actor: str, *, dry_run: bool = False) -> AdminResult:
+    async def release(
+        self, chosen: QueueFilter, actor: str, reason: str = "", *, dry_run: bool = False
+    ) -> AdminResult:
         """Release what is on hold; it keeps its due time."""
-        return await self._alter(replace(chosen, held=True), actor, lambda _: {"held": ""}, dry_run=dry_run)
+        order = _Order("release", actor, reason)
+        return await self._alter(replace(chosen, held=True), order, {"held": ""}, dry_run=dry_run)
 
-    async def retry(self, chosen: QueueFilter, actor: str, *, dry_run: bool = False) -> AdminResult:
+    async def retry(
+        self, chosen: QueueFilter, actor: str, reason: str = "", *, dry_run: bool = False
+    ) -> AdminResult:
         """Make due now; what is on hold stays so."""
-        now = self._clock.wall()
-        return await self._alter(chosen, actor, lambda _: {"due_time": now}, dry_run=dry_run)
+        order = _Order("retry", actor, reason)
+        return await self._alter(chosen, order, {"due_time": self._clock.wall()}, dry_run=dry_run)
 
     async def move(
         self,
         chosen: QueueFilter,
         actor: str,
+        reason: str = "",
         *,
         binding: str | None = None,
         routing_domain: str | None = None,
@@ -92,18 +107,18 @@ class QueueAdmin:
         changes = {name: text for name, text in given.items() if text is not None}
         if not changes:
             raise ValueError("give a binding or a routing domain to move to")
-        return await self._alter(chosen, actor, lambda _: changes, dry_run=dry_run)
+        return await self._alter(chosen, _Order("move", actor, reason), changes, dry_run=dry_run)
 
     async def _alter(
         self,
         chosen: QueueFilter,
-        actor: str,
-        changes_of: Callable[[Entry], dict[str, str] | dict[str, float]],
+        order: "_Order",
+        changes: dict[str, str] | dict[str, float],
         *,
         dry_run: bool,
     ) -> AdminResult:
         def alter(entry: Entry) -> tuple[Change, Entry | None]:
-            new = replace(entry, version=entry.version + 1, **changes_of(entry))
+            new = replace(entry, version=entry.version + 1, **changes)
             altered = Altered(
                 entry.entry,
                 new.version,
@@ -111,8 +126,10 @@ class QueueAdmin:
                 new.held,
                 new.binding if new.binding != entry.binding else None,
                 new.routing_domain if new.routing_domain != entry.routing_domain else None,
-                actor,
+                order.actor,
                 self._clock.wall(),
+                order.kind,
+                order.reason,
             )
             return altered, new
 

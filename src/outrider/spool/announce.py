@@ -6,6 +6,7 @@ became of a granted entry is `Settled`.
 
 from outrider.model.changes import Altered, Change, ContentRef, Finished, Retried, Stored
 from outrider.model.dispatch import Arrived, Settled
+from outrider.model.last_reply import last_reply_of
 
 
 def arrived_of(stored: Stored, ref: ContentRef) -> Arrived:
@@ -39,6 +40,7 @@ def settled_of(change: Change, slot: int) -> Settled:
                 attempts=change.attempts,
                 due_time=change.due_time,
                 delay_notified=change.delay_notified,
+                last=last_reply_of(change.attempted),
             )
         case Altered():
             return Settled(

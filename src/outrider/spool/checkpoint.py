@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 from google_crc32c import value
 
-from outrider.model.changes import ContentRef, Entry
+from outrider.model.changes import ContentRef, Entry, Keyed, LastReply
 from outrider.model.dispatch import Position
 from outrider.spool.filters import QueueFilter
 from outrider.spool.frames import FORMAT, FormatError, encode
+from outrider.spool.keys import SCHEMA as KEYS_SCHEMA
+from outrider.spool.keys import KeyRow, key_places, read_key, write_keys
 from outrider.spool.table import QueueKey
 
 _COLUMNS = (
@@ -33,12 +35,18 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS entries_due
     ON entries (routing_domain, binding, channel, due, entry) WHERE held = '';
 CREATE INDEX IF NOT EXISTS entries_message ON entries (message_id);
+CREATE TABLE IF NOT EXISTS lasts (
+    entry INTEGER PRIMARY KEY, last_reply, last_host, last_ours, last_time REAL, last_crc);
 CREATE TABLE IF NOT EXISTS spans (
     log, segment, kind, creator, low, high, PRIMARY KEY (log, segment, kind, creator)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS finished (log, page, bits, PRIMARY KEY (log, page)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS early (entry INTEGER PRIMARY KEY, states);
 """
-_SELECT = f"SELECT {_COLUMNS}, crc FROM entries "  # noqa: S608 - constant
+_FROM = "FROM entries LEFT JOIN lasts USING (entry) "
+_SELECT = f"SELECT {_COLUMNS}, crc, last_reply, last_host, last_ours, last_time, last_crc {_FROM}"
+_FIELDS = _COLUMNS.count(",") + 1
+# what has failed has a row in `lasts`: most never do, and an older program ignores the table
+GROUPS = ("channel", "binding", "routing_domain", "tenant", "stream", "held", "last_reply")
 _DUE = (
     _SELECT
     + "WHERE routing_domain = ? AND binding = ? AND channel = ? AND held = '' AND (due, entry) > (?, ?) "
@@ -90,6 +98,42 @@ class Write(NamedTuple):
     finished: Sequence[tuple[int, int, bytes]]
     early: Sequence[tuple[int, bytes]]
     recovering: bool
+    keys: Sequence[KeyRow] = ()
+    now: float = 0.0
+
+
+class Group(NamedTuple):
+    """Entries that are alike.
+
+    Attributes:
+        names: Values of the columns asked for.
+        entries: How many.
+        held: How many of them are on hold.
+        octets: Their content together; what recipients share counts for each.
+        oldest_time: When the oldest was received.
+        attempts: Most attempts of one.
+    """
+
+    names: tuple[str, ...]
+    entries: int
+    held: int
+    octets: int
+    oldest_time: float
+    attempts: int
+
+
+def _last_row(entry: int, last: LastReply) -> tuple[Any, ...]:
+    row = entry, last.text, last.host, int(last.ours), float(last.attempted_time)
+    return (*row, value(encode(row)))
+
+
+def _last(entry: int, row: tuple[Any, ...]) -> LastReply | None:
+    text, host, ours, attempted_time, crc = row
+    if text is None:
+        return None
+    if value(encode((entry, text, host, ours, attempted_time))) != crc:
+        raise CheckpointDamagedError(f"last reply of entry {entry} has a wrong checksum")
+    return LastReply(text, host, bool(ours), attempted_time)
 
 
 def _columns(position: Position) -> tuple[int, int]:
@@ -124,7 +168,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    if value(encode(row[:-1])) != row[-1]:
+    if value(encode(row[:_FIELDS])) != row[_FIELDS]:
         raise CheckpointDamagedError(f"row of entry {row[0]} has a wrong checksum")
     return Entry(
         entry=row[0],
@@ -144,6 +188,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         held=row[5],
         delay_notified=bool(row[18]),
         message_id=row[19],
+        last=_last(row[0], row[_FIELDS + 1 :]),
     )
 
 
@@ -180,7 +225,7 @@ class Checkpoint:
         check = execute("PRAGMA quick_check(1)").fetchone()
         if check is None or check[0] != "ok":
             raise CheckpointDamagedError(f"quick_check: {check}")
-        self._database.executescript(_SCHEMA)
+        self._database.executescript(_SCHEMA + KEYS_SCHEMA)
         found = execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
         if found is None:
             execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
@@ -221,6 +266,17 @@ class Checkpoint:
         early = self._database.execute("SELECT entry, states FROM early").fetchall()
         return finished, early
 
+    def key(self, key: bytes) -> Keyed | None:
+        """An idempotency key that was used."""
+        try:
+            return read_key(self._database, key)
+        except ValueError as error:
+            raise CheckpointDamagedError(str(error)) from error
+
+    def key_places(self) -> list[tuple[int, int, float]]:
+        """See `keys.key_places`."""
+        return key_places(self._database)
+
     def write(self, write: Write) -> None:
         """Take a checkpoint: one transaction, durable on return."""
         database = self._database
@@ -235,8 +291,11 @@ class Checkpoint:
 
     def _write(self, write: Write) -> None:
         many = self._database.executemany
-        many("DELETE FROM entries WHERE entry = ?", ((number,) for number in write.deletes))
-        marks = ",".join("?" * (_COLUMNS.count(",") + 2))
+        for table in ("entries", "lasts"):
+            many(f"DELETE FROM {table} WHERE entry = ?", ((number,) for number in write.deletes))  # noqa: S608 - constant
+        lasts = (_last_row(entry.entry, entry.last) for entry in write.upserts if entry.last is not None)
+        many("INSERT OR REPLACE INTO lasts VALUES (?, ?, ?, ?, ?, ?)", lasts)
+        marks = ",".join("?" * (_FIELDS + 1))
         many(f"INSERT OR REPLACE INTO entries VALUES ({marks})", map(_row, write.upserts))  # noqa: S608 - constant
         self._database.execute("DELETE FROM logs")
         many(
@@ -246,6 +305,7 @@ class Checkpoint:
                 for log, row in write.logs.items()
             ),
         )
+        write_keys(self._database, write.keys, write.now)
         many("DELETE FROM spans WHERE log = ? AND segment = ?", write.dropped_segments)
         many("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?, ?)", write.spans)
         if write.recovering:
@@ -289,5 +349,21 @@ class Checkpoint:
     def count(self, chosen: QueueFilter) -> int:
         """How many rows match."""
         condition, arguments = chosen.sql()
-        query = f"SELECT count(*) FROM entries WHERE {condition}"  # noqa: S608 - see QueueFilter.sql
+        query = f"SELECT count(*) {_FROM} WHERE {condition}"
         return int(self._database.execute(query, arguments).fetchone()[0])
+
+    def summary(self, chosen: QueueFilter, columns: Sequence[str]) -> list[Group]:
+        """Rows that match, counted by `columns`, the largest group first."""
+        if not columns or not set(columns) <= set(GROUPS):
+            raise ValueError(f"the queue cannot be counted by {', '.join(columns)}")
+        condition, arguments = chosen.sql()
+        names = ", ".join(columns)
+        query = (
+            f"SELECT {names}, count(*), sum(held <> ''), sum(size), min(received), max(attempts) {_FROM} "
+            f"WHERE {condition} GROUP BY {names} ORDER BY count(*) DESC, {names}"
+        )
+        width = len(columns)
+        return [
+            Group(tuple(each or "" for each in row[:width]), *row[width:])
+            for row in self._database.execute(query, arguments)
+        ]

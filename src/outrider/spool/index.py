@@ -26,11 +26,13 @@ from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.files import Files
 from outrider.base.log import Log
-from outrider.model.changes import Entry
+from outrider.model.changes import Entry, Keyed
 from outrider.model.dispatch import Arrived, Position, Settled
-from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, LogRow, Write
+from outrider.model.ports import SpoolKeys
+from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, Group, LogRow, Write
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.filters import QueueFilter
+from outrider.spool.keys import KeyTable
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import Damage, FrameReader, OnDamage, Scanned
 from outrider.spool.recovery import Recovery
@@ -65,19 +67,27 @@ class Index:
         damaged: Stretches of logs that could not be read.
         directory: The spool.
         table: The entries; for the parts of the spool only.
+        keys: Idempotency keys.
         on_damage: Called for each damaged stretch, after it was put into quarantine.
     """
 
     def __init__(
-        self, directory: SpoolDirectory, checkpoint: Checkpoint, options: SpoolOptions, clock: Clock, log: Log
+        self,
+        directory: SpoolDirectory,
+        checkpoint: Checkpoint,
+        options: SpoolOptions,
+        clock: Clock,
+        log: Log,
+        spool_keys: SpoolKeys | None = None,
     ) -> None:
         self.directory = directory
         self.options = options
         self.table = EntryTable()
+        self.keys = KeyTable()
         self.rebuilt = False
         self.damaged = 0
         self.on_damage: OnDamage | None = None
-        self.reader = FrameReader(directory, options)
+        self.reader = FrameReader(directory, options, spool_keys)
         self._checkpoint = checkpoint
         self._clock = clock
         self._log = log
@@ -93,7 +103,15 @@ class Index:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
 
     @classmethod
-    def open(cls, files: Files, directory: str, options: SpoolOptions, clock: Clock, log: Log) -> Self:
+    def open(
+        cls,
+        files: Files,
+        directory: str,
+        options: SpoolOptions,
+        clock: Clock,
+        log: Log,
+        spool_keys: SpoolKeys | None = None,
+    ) -> Self:
         """Open the index of a spool and its checkpoint; a damaged one is put into quarantine.
 
         Raises:
@@ -104,12 +122,14 @@ class Index:
         spool.open()
         path = spool.checkpoint_path()
         try:
-            index = cls(spool, Checkpoint(path, options.checkpoint_cache_octets), options, clock, log)
+            checkpoint = Checkpoint(path, options.checkpoint_cache_octets)
+            index = cls(spool, checkpoint, options, clock, log, spool_keys)
             index._load()
         except (CheckpointDamagedError, sqlite3.Error) as error:
             kept = _put_aside(spool, clock)
             log.error("spool.checkpoint_damaged", error=str(error), kept=kept)
-            index = cls(spool, Checkpoint(path, options.checkpoint_cache_octets), options, clock, log)
+            checkpoint = Checkpoint(path, options.checkpoint_cache_octets)
+            index = cls(spool, checkpoint, options, clock, log, spool_keys)
             index._load()
         index.rebuilt = not index._logs
         return index
@@ -127,6 +147,7 @@ class Index:
                 self.table.adopt(entry)
             self.table.adopted()
             self.spans.load(checkpoint.spans())
+            self.keys.load(checkpoint.key_places())
             pages, early = checkpoint.recovery()
             if self.recovery is not None:
                 self.recovery.finished.load(pages)
@@ -212,6 +233,7 @@ class Index:
             due_time=settled.due_time,
             delay_notified=entry.delay_notified or settled.delay_notified,
             held=settled.held or entry.held,
+            last=settled.last or entry.last,
         )
         self.table.replace(entry, new)
         return new
@@ -235,6 +257,17 @@ class Index:
     def evict(self, entry: int) -> None:
         """The scheduler gives a resident entry up; `due` will bring it back."""
         self.table.evict(entry)
+
+    async def key(self, key: bytes) -> Keyed | None:
+        """An idempotency key that was used and has not expired.
+
+        Raises:
+            SpoolError: The checkpoint cannot be asked.
+        """
+        found = self.keys.find(key)
+        if found is None:
+            found = await self._run(lambda: self._checkpoint.key(key))
+        return None if found is None or found.expires_time <= self._clock.wall() else found
 
     def counts(self) -> Counts:
         """Sizes, without any work."""
@@ -300,6 +333,7 @@ class Index:
     def dropped(self, place: Place) -> None:
         """A segment is gone from the disk."""
         self.spans.forget(place)
+        self.keys.forget(place)
         self._dropped.append(place)
 
     def forget_log(self, log: int) -> None:
@@ -354,6 +388,8 @@ class Index:
             finished=recovery.finished.dirty_pages() if recovery is not None else (),
             early=recovery.stored() if recovery is not None else (),
             recovering=recovery is not None,
+            keys=self.keys.take(),
+            now=self._clock.wall(),
         )
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, write)
         cancelled: asyncio.CancelledError | None = None
@@ -365,10 +401,12 @@ class Index:
         failure = future.exception()
         if failure is None:
             self.table.written()
+            self.keys.written()
             self._covered = logs
             self._covered_live = live
         else:
             self.table.not_written()
+            self.keys.put_back()
             self.spans.put_back(spans)
             self._dropped += dropped
             if recovery is not None:
@@ -512,6 +550,14 @@ class Index:
                 await self._take()
             return await self._run(lambda: self._checkpoint.count(chosen))
 
+    async def summary(self, chosen: QueueFilter, columns: Sequence[str]) -> list[Group]:
+        """What matches, counted by `columns` of `checkpoint.GROUPS`."""
+        async with self._lock:
+            await self._settle_strays()
+            if self.table.changed:
+                await self._take()
+            return await self._run(lambda: self._checkpoint.summary(chosen, columns))
+
     # -- replay --
 
     async def replay(self, log: int, until: Position | None = None) -> Replayed:
@@ -532,7 +578,7 @@ class Index:
                 batch = await self._run(lambda: list(islice(frames, FRAMES_PER_SLICE)))
                 if batch:
                     await self._apply_slice(log, batch, tally)
-                    if self.table.changed > self.options.checkpoint_changes:
+                    if self.table.changed + self.keys.changed > self.options.checkpoint_changes:
                         await self._take()
             if not batch:
                 break
@@ -549,6 +595,9 @@ class Index:
         applier = Applier(self.table, self.recovery, rows, self.spans, tally)
         for scanned in batch:
             applier.apply(scanned.changes, scanned.ref)
+            for change in scanned.changes:
+                if isinstance(change, Keyed):
+                    self.keys.put(change, (log, scanned.ref.segment))
         row = self._logs[log]
         self._logs[log] = LogRow(batch[-1].position, row.events, row.dead)
 

@@ -2,7 +2,7 @@
 
 Theory: the index can always be rebuilt from the logs alone. So before a segment goes, what it says about
 entries that another segment creates is copied into the dispatcher's own log: finishes as `Forgotten`, states
-as `Carried`. Most segments say nothing about others, which the ranges in `spans` tell without reading. A
+as `Carried`, idempotency keys that have not expired as they are. Most segments say nothing about others, which the ranges in `spans` tell without reading. A
 segment with little live content is first emptied: the content is repeated as `Moved`, synced, and then the
 index points there.
 
@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.log import Log
-from outrider.model.changes import Carried, Change, ContentRef, Entry, Finished, Forgotten, Moved, Stored
+from outrider.model.changes import Carried, Change, ContentRef, Entry, Finished, Forgotten, Keyed, Moved, Stored
 from outrider.model.dispatch import Position
 from outrider.model.ports import Log as SpoolLog
 from outrider.spool.await_commit import begin_commit, commit_and_wait
@@ -37,6 +37,7 @@ FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 NAMES_PER_CHANGE = 10_000  # chosen: a frame of some 100 KiB
 FORGOTTEN_OCTETS = 9  # MessagePack: one 64-bit number
 CARRIED_OCTETS = 80  # measured: a state with domain names of 20 characters
+KEYED_OCTETS = 80  # MessagePack: two digests, a time, frame
 POSTPONE_SECONDS = 600.0  # chosen: a segment that is not worth it is looked at again after ten minutes
 
 Item = TypeVar("Item")
@@ -114,6 +115,14 @@ class Reclaimer:
                 return None
             await self._copy_forward(forgotten, states)
             copied = len(forgotten) + len(states)
+        if self._index.keys.matters(place, self._clock.wall()):
+            keyed = await self._living_keys(place)
+            size = sum(KEYED_OCTETS + len(each.answer) for each in keyed)
+            if size > self._index.options.carry_below * self._index.options.segment_octets:
+                self._postponed[place, True] = self._clock.now() + POSTPONE_SECONDS
+                return None
+            await self._copy_keys(keyed)
+            copied += len(keyed)
         log, segment = place
         try:
             await self._index.in_thread(lambda: self._index.remove_segment(log, segment))
@@ -143,6 +152,24 @@ class Reclaimer:
         forgotten = sorted(number for number in finished if number not in states)
         return forgotten, [states[number] for number in sorted(states)]
 
+    async def _living_keys(self, place: Place) -> list[Keyed]:
+        """The idempotency keys in a segment that have not expired."""
+        now = self._clock.wall()
+        return [
+            change
+            async for batch in self._slices(place)
+            for scanned in batch
+            for change in scanned.changes
+            if isinstance(change, Keyed) and change.expires_time > now
+        ]
+
+    async def _copy_keys(self, keyed: Sequence[Keyed]) -> None:
+        async with self._index.lock:  # no checkpoint may cover the copy without knowing it
+            for part in _parts(keyed):
+                ref = await commit_and_wait(self._log, part)
+                for each in part:
+                    self._index.keys.put(each, (ref.log, ref.segment))
+
     async def _slices(self, place: Place) -> AsyncIterator[list[Scanned]]:
         log, segment = place
         frames = self._index.reader.scan(log, Position(segment, 0), Position(segment + 1, 0))
@@ -154,7 +181,8 @@ class Reclaimer:
             for part in _parts(forgotten):
                 await self._copy([Forgotten(tuple(part))], part)
             for some in _parts(states):
-                await self._copy([Carried(tuple(map(state_tuple, some)))], [entry.entry for entry in some])
+                carried = Carried(tuple(map(state_tuple, some)), tuple(entry.last for entry in some))
+                await self._copy([carried], [entry.entry for entry in some])
 
     async def _copy(self, changes: Sequence[Change], numbers: Iterable[int]) -> None:
         ref = await commit_and_wait(self._log, changes)
@@ -225,7 +253,8 @@ class Reclaimer:
             start += stored.size
             entries = [states[number] for number in _entries(stored) if number in live]
             if entries and all(self._set_free(entry) for entry in entries):
-                moved = Moved(stored, tuple(map(state_tuple, entries)))
+                lasts = tuple(entry.last for entry in entries)
+                moved = Moved(stored, tuple(map(state_tuple, entries)), lasts)
                 moves.append((entries, begin_commit(self._log, [moved], [[content]])))
         return moves
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from outrider.model.changes import SEQUENCE_BITS, Altered, Entry, Retried
+from outrider.model.changes import SEQUENCE_BITS, Altered, Entry, LastReply, Retried
+from outrider.model.last_reply import last_reply_of
 from outrider.spool.frames import encode
 
 PAGE_BITS = 15  # chosen: 32,768 entries, 4 KiB a page
@@ -72,6 +73,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
         binding: Binding.
         routing_domain: Routing domain.
         administrative: It comes from `Altered`, or from a full state.
+        last: What is remembered of the last attempt.
     """
 
     version: int
@@ -82,6 +84,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     binding: str | None
     routing_domain: str | None
     administrative: bool
+    last: LastReply | None = None
 
 
 _stored_decoder = msgspec.msgpack.Decoder(tuple[list[State], int])
@@ -91,7 +94,15 @@ def state_of(change: Retried | Altered) -> State:
     """The state that a change carries."""
     if isinstance(change, Retried):
         return State(
-            change.version, change.due_time, change.attempts, change.delay_notified, None, None, None, False
+            change.version,
+            change.due_time,
+            change.attempts,
+            change.delay_notified,
+            None,
+            None,
+            None,
+            False,
+            last_reply_of(change.attempted),
         )
     return State(
         change.version,
@@ -105,10 +116,12 @@ def state_of(change: Retried | Altered) -> State:
     )
 
 
-def full_state(state: Sequence[object]) -> tuple[int, State]:
-    """(entry, state) of one item of `Moved.states` or `Carried.states`."""
+def full_state(state: Sequence[object], last: LastReply | None) -> tuple[int, State]:
+    """(entry, state) of one item of `Moved.states` or `Carried.states` and its item of `lasts`."""
     entry, version, attempts, due_time, held, binding, routing_domain, delay_notified = state
-    return entry, State(version, due_time, attempts, delay_notified, held, binding, routing_domain, True)  # type: ignore[arg-type, return-value]
+    return entry, State(
+        version, due_time, attempts, delay_notified, held, binding, routing_domain, True, last
+    )  # type: ignore[arg-type, return-value]
 
 
 def state_tuple(entry: Entry) -> tuple[int, int, int, float, str, str, str, bool]:
@@ -123,6 +136,11 @@ def state_tuple(entry: Entry) -> tuple[int, int, int, float, str, str, str, bool
         entry.routing_domain,
         entry.delay_notified,
     )
+
+
+def is_later(last: LastReply | None, than: LastReply | None) -> bool:
+    """True when `last` tells of a later attempt."""
+    return last is not None and (than is None or last.attempted_time > than.attempted_time)
 
 
 class Recovery:
@@ -171,7 +189,7 @@ class Recovery:
         """`entry` after `state`, whichever of the two is newer.
 
         The due time is that of the highest version; attempts never fall; what an administrator set is that of
-        the highest version that set it.
+        the highest version that set it; the last reply is the one that came last.
         """
         newer = state.version > entry.version
         administered = self._administered.get(entry.entry, -1)
@@ -183,6 +201,8 @@ class Recovery:
             changes["attempts"] = state.attempts
         if state.delay_notified and not entry.delay_notified:
             changes["delay_notified"] = True
+        if is_later(state.last, entry.last):
+            changes["last"] = state.last
         if state.administrative and (newer or state.version > administered):
             self._administered[entry.entry] = state.version
             for name in ("held", "binding", "routing_domain"):

@@ -7,6 +7,7 @@ Invariant: applying a change set twice, or after a later one, changes nothing mo
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from outrider.model.changes import (
     Entry,
     Finished,
     Forgotten,
+    LastReply,
     Moved,
     Retried,
     Stored,
@@ -79,6 +81,8 @@ def entries_of(changes: Iterable[Change]) -> Iterator[int]:
             case Moved() | Carried():
                 for state in change.states:
                     yield state[0]
+            case Keyed():
+                pass
             case _:
                 assert_never(change)
 
@@ -94,12 +98,14 @@ def settled_state(settled: Settled) -> State:
         None,
         None,
         True,
+        settled.last,
     )
 
 
 def new_entry(stored: Stored, number: int, ref: ContentRef, version: int = 0) -> Entry:
     """Entry `number` of a message as it is when the message is stored."""
     delivery = stored.deliveries[number - stored.first_entry]
+    first_due = max(stored.received_time, delivery.not_before_time)
     return Entry(
         number,
         ref,
@@ -111,8 +117,8 @@ def new_entry(stored: Stored, number: int, ref: ContentRef, version: int = 0) ->
         stored.origin.stream,
         delivery.priority,
         stored.size,
-        stored.received_time,
-        max(stored.received_time, delivery.not_before_time),
+        first_due,
+        first_due,
         version,
         message_id=stored.message_id,
     )
@@ -170,9 +176,11 @@ class Applier:
                 case Moved():
                     self._move(change, ref)
                 case Carried():
-                    for state in change.states:
+                    for state, last in _with_lasts(change):
                         note(CHANGES, place, state[0], state[0])
-                        self._change(*full_state(state))
+                        self._change(*full_state(state, last))
+                case Keyed():
+                    pass  # concerns no entry; see `keys`
                 case _:
                     assert_never(change)
 
@@ -195,8 +203,8 @@ class Applier:
 
     def _move(self, moved: Moved, ref: ContentRef) -> None:
         place = ref.log, ref.segment
-        for item in moved.states:
-            number, state = full_state(item)
+        for item, last in _with_lasts(moved):
+            number, state = full_state(item, last)
             self._spans.note(CREATES, place, number, number)
             self._spans.note(CHANGES, place, number, number)
             entry = self._find(number)
@@ -234,6 +242,13 @@ class Applier:
         if entry.entry in self._table.resident:
             self._tally.changed[entry.entry] = new
         self._table.replace(entry, new)
+
+
+def _with_lasts(
+    change: Moved | Carried,
+) -> Iterator[tuple[tuple[int, int, int, float, str, str, str, bool], LastReply | None]]:
+    """Each state with what is remembered of its last attempt; older programs wrote no `lasts`."""
+    return zip_longest(change.states, change.lasts[: len(change.states)])
 
 
 def _version(state: State) -> int:
