@@ -88,7 +88,7 @@ def test_a_newer_programs_frame_is_refused_not_misread() -> None:
     header = parse_header(octets, SALT, 4_096)
     assert header is not None
     payload = octets[FRAME_HEADER:]
-    for newer in (header._replace(flags=1), header._replace(flags=2), header._replace(kind=9)):
+    for newer in (header._replace(flags=4), header._replace(flags=7), header._replace(kind=9)):
         with pytest.raises(FormatError, match="newer"):
             decode_changes(payload, newer)
     unknown = encode([[99, 1, 2]])

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from outrider.base.errors import ConfigError, OutriderError, SpoolError, UnavailableError
-from outrider.cli import demo, inject, queue, serve, sim, sink, status, trace, user
+from outrider.base.errors import ConfigError, KeyAbsentError, OutriderError, SpoolError, UnavailableError
+from outrider.cli import config, demo, inject, queue, serve, sim, sink, status, trace, user
 
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
@@ -46,6 +46,8 @@ def outrider(
 app.command("init")(serve.init)
 app.command("serve")(serve.serve)
 app.command("check-config")(serve.check_config)
+app.add_typer(config.app, name="config")
+app.command("reload")(config.reload)
 app.command("status")(status.status)
 app.add_typer(queue.app, name="queue")
 app.command("trace")(trace.trace)
@@ -67,7 +69,7 @@ def main() -> None:
 
 def exit_code(error: OutriderError) -> int:
     """The sysexits code of one of our errors."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | KeyAbsentError):
         return EX_CONFIG
     if isinstance(error, UnavailableError):
         return EX_UNAVAILABLE

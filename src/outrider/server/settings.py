@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from outrider.classify.options import ClassifyOptions
 from outrider.deliver.options import DeliveryTable
 from outrider.net.options import NetOptions
+from outrider.privacy.options import PrivacyOptions
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.options import ListenerOptions
 from outrider.record.options import RecordOptions
 from outrider.schedule.options import ScheduleOptions
 from outrider.server.options import ServerOptions
 from outrider.spool.options import SpoolOptions
+from outrider.store.options import StoreOptions
 
 
 class Settings(BaseModel):
@@ -40,6 +42,11 @@ class Settings(BaseModel):
         ClassifyOptions(), description="Reading of replies, reports to senders."
     )
     record: RecordOptions = Field(RecordOptions(), description="Events, metrics and the server log.")
+    privacy: PrivacyOptions = Field(PrivacyOptions(), description="The key ring.")
+
+    store: StoreOptions = Field(
+        StoreOptions(), description="The control database: tenants, credentials, domains, audit log."
+    )
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Self:
@@ -59,12 +66,21 @@ class Settings(BaseModel):
         """Everything that listens, SMTP first."""
         return (*self.listener, *self.http)
 
+    @property
+    def key_directory(self) -> Path:
+        """Where the key ring is."""
+        return self.privacy.key_directory or self.server.state_directory / "keys"
+
     def resolved(self, base: Path) -> "Settings":
         """The same settings with every relative directory made absolute below `base`."""
         server = self.server
         state = base / server.state_directory
+        keys = self.privacy.key_directory
         return self.model_copy(
             update={
+                "privacy": self.privacy.model_copy(
+                    update={"key_directory": base / keys if keys else state / "keys"}
+                ),
                 "server": server.model_copy(
                     update={
                         "state_directory": state,
@@ -73,6 +89,6 @@ class Settings(BaseModel):
                         else state / "run",
                         "users_file": base / server.users_file if server.users_file else None,
                     }
-                )
+                ),
             }
         )

@@ -24,7 +24,7 @@ from outrider.base.errors import SpoolError
 from outrider.model.changes import Change, Moved, Stored
 
 FORMAT = (
-    1  # raised with every change that an older program would misread; see docs/explanation/spool-format.md
+    2  # raised with every change that an older program would misread; see docs/explanation/spool-format.md
 )
 SEGMENT_MAGIC = b"OUTSEG\x1a\n"  # chosen: text, then an octet that stops `cat`, then a line end
 FRAME_MAGIC = b"\xf5OF\x1a"  # chosen: 0xF5 never occurs in UTF-8 text (RFC 3629 §3)
@@ -40,8 +40,9 @@ LENGTH_MAX = (1 << 32) - 1 - FRAME_HEADER
 
 TYPE_CHANGES = 1
 TYPE_SEAL = 2
-FLAG_ZSTD = 1  # reserved: payload compressed
-FLAG_ENCRYPTED = 2  # reserved: payload encrypted
+FLAG_ZSTD = 1  # payload compressed; see `codec`
+FLAG_ENCRYPTED = 2  # payload encrypted, after it was compressed
+FLAGS = FLAG_ZSTD | FLAG_ENCRYPTED
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
@@ -78,7 +79,10 @@ class SegmentHeader(NamedTuple):
 
 
 class FrameHeader(NamedTuple):
-    """A frame's header: type, flags, octets of change list and of payload, checksum of the payload."""
+    """A frame's header: type, flags, octets of change list and of payload, checksum of the payload.
+
+    The change list's octets are those before compression, the payload's those that are stored.
+    """
 
     kind: int
     flags: int
@@ -124,10 +128,16 @@ def parse_segment_header(region: bytes) -> SegmentHeader | None:
 
 
 def format_header(
-    salt: bytes, offset: int, kind: int, list_length: int, payload_length: int, payload_crc: int
+    salt: bytes,
+    offset: int,
+    kind: int,
+    list_length: int,
+    payload_length: int,
+    payload_crc: int,
+    flags: int = 0,
 ) -> bytes:
     """The header of the frame at `offset` of the segment with `salt`."""
-    start = _FRAME.pack(FRAME_MAGIC, kind, 0, 0, list_length, payload_length, payload_crc)
+    start = _FRAME.pack(FRAME_MAGIC, kind, flags, 0, list_length, payload_length, payload_crc)
     return start + _CRC.pack(value(salt + _PLACE.pack(offset) + start))
 
 
@@ -140,7 +150,7 @@ def parse_header(octets: bytes, salt: bytes, offset: int, start: int = 0) -> Fra
     if _CRC.unpack_from(octets, end)[0] != value(salt + _PLACE.pack(offset) + head):
         return None
     _, kind, flags, _, list_length, payload_length, payload_crc = _FRAME.unpack(head)
-    if list_length > payload_length:
+    if not flags and list_length > payload_length:
         return None
     return FrameHeader(kind, flags, list_length, payload_length, payload_crc)
 
@@ -161,16 +171,25 @@ def is_whole(header: FrameHeader, payload: bytes) -> bool:
     return len(payload) == header.payload_length and value(payload) == header.payload_crc
 
 
+def refuse_newer(header: FrameHeader) -> None:
+    """Refuse a frame that only a newer program can read.
+
+    Raises:
+        FormatError: It is one.
+    """
+    if header.flags & ~FLAGS or header.kind != TYPE_CHANGES:
+        raise FormatError(
+            f"frame of type {header.kind}, flags {header.flags:#x} is of a newer program: start that one"
+        )
+
+
 def decode_changes(payload: bytes, header: FrameHeader) -> list[Change]:
-    """The change list of a whole frame.
+    """The change list of a whole frame, whose payload was decoded if it has flags.
 
     Raises:
         FormatError: Flags or changes that a newer program wrote.
     """
-    if header.flags or header.kind != TYPE_CHANGES:
-        raise FormatError(
-            f"frame of type {header.kind}, flags {header.flags:#x} is of a newer program: start that one"
-        )
+    refuse_newer(header)
     try:
         return _changes_decoder.decode(memoryview(payload)[: header.list_length])
     except msgspec.DecodeError as error:

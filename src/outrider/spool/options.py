@@ -1,5 +1,7 @@
 """The spool's options."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 MIB = 1 << 20
@@ -95,4 +97,24 @@ class SpoolOptions(BaseModel):
             "unit": "share",
             "source": "chosen: as compact_below; bounds the copying of copies",
         },
+    )
+    compression: Literal["none", "zstd"] = Field(
+        "none",
+        description="Compression of what is written to the log; what is in it already is read either way.",
+        json_schema_extra={
+            "source": "chosen, because disks are large and it costs CPU; see bench/micro_frames.py"
+        },
+    )
+    zstd_level: int = Field(
+        1,
+        ge=-7,
+        le=9,
+        description="Level of zstd; higher is smaller and slower.",
+        json_schema_extra={"unit": "level", "source": "measured: level 3 takes twice the time for 2 % less"},
+    )
+    encryption: Literal["none", "aes-256-gcm"] = Field(
+        "none",
+        description="Encryption of what is written to the log, by the newest `spool` key of the key ring "
+        "(`outrider keys generate spool`); what is in it already is read either way, while its key exists.",
+        json_schema_extra={"source": "chosen, because a key must be kept safe before anything depends on it"},
     )

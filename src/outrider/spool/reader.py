@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from outrider.model.changes import Change, ContentRef, Stored
 from outrider.model.dispatch import Position
+from outrider.model.ports import SpoolKeys
+from outrider.spool.codec import FrameDecoder, Place
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.frames import (
     FRAME_HEADER,
@@ -32,6 +34,7 @@ from outrider.spool.frames import (
     is_whole,
     parse_header,
     parse_segment_header,
+    refuse_newer,
 )
 from outrider.spool.options import SpoolOptions
 
@@ -95,9 +98,13 @@ class FrameReader:
     Args:
         directory: An opened spool.
         options: `open_segments` bounds the descriptors.
+        keys: The spool's keys, for frames that are encrypted.
     """
 
-    def __init__(self, directory: SpoolDirectory, options: SpoolOptions) -> None:
+    def __init__(
+        self, directory: SpoolDirectory, options: SpoolOptions, keys: SpoolKeys | None = None
+    ) -> None:
+        self._decoder = FrameDecoder(keys)
         self._directory = directory
         self._files = directory.files
         self._limit = options.open_segments
@@ -173,7 +180,19 @@ class FrameReader:
                 segment=ref.segment,
                 offset=ref.offset,
             )
+        if header.flags:
+            payload = self.decoded(header, payload, Place(ref.log, ref.segment, segment.salt, ref.offset))
         return decode_changes(payload, header), payload, header.list_length
+
+    def decoded(self, header: FrameHeader, payload: bytes, place: Place) -> bytes:
+        """The payload of a whole frame with flags as it was before it was compressed and encrypted.
+
+        Raises:
+            FrameDamagedError: Its key is gone, or it is not what was written at this place.
+            FormatError: A newer program wrote it.
+        """
+        refuse_newer(header)
+        return self._decoder.decode(payload, place, header.kind, header.flags, header.list_length)
 
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         """The message that holds `entry` and its content; see `model.ports.Reader`."""
@@ -306,10 +325,21 @@ class _SegmentScan:
                 self._report(offset)
             if header.kind == TYPE_SEAL:
                 continue
+            if header.flags:
+                try:
+                    payload = self._decoded(header, payload, offset)
+                except FrameDamagedError as error:  # each such frame is told by itself, with its own reason
+                    self._note(offset, error.message)
+                    self._report(self._offset)
+                    continue
             yield self._scanned(header, payload, offset)
         if self._sealed is not None and (self._bad_from is not None or self._offset < self._sealed):
             self._note(self._offset, "it is cut off")
             self._report(self._sealed)
+
+    def _decoded(self, header: FrameHeader, payload: bytes, offset: int) -> bytes:
+        place = Place(self._log, self._number, self._segment.salt, offset)
+        return self._reader.decoded(header, payload, place)
 
     def _scanned(self, header: FrameHeader, payload: bytes, offset: int) -> Scanned:
         changes = decode_changes(payload, header)

@@ -24,6 +24,7 @@ from outrider.base.files import write_all
 from outrider.base.log import Log
 from outrider.model.changes import ContentRef
 from outrider.model.dispatch import Position
+from outrider.spool.codec import FrameEncoder, Packed, Place
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.frames import (
     FRAME_HEADER,
@@ -90,6 +91,7 @@ class SegmentWriter:
         log: Where failures are told.
         sequence: The next entry sequence number, asked for when a segment is made.
         clock: For the pause after a segment could not be made ahead.
+        encoder: Compresses and encrypts frames; None writes them as they are.
 
     Raises:
         SpoolError: The log's lock is held, or its first segment cannot be made.
@@ -105,7 +107,9 @@ class SegmentWriter:
         log: Log,
         sequence: Callable[[], int],
         clock: Clock,
+        encoder: FrameEncoder | None = None,
     ) -> None:
+        self._encoder = encoder
         self._directory = directory
         self._files = directory.files
         self.log_number = log_number
@@ -196,6 +200,15 @@ class SegmentWriter:
             The places of those that are durable, always a prefix, and why the rest is not.
         """
         refs: list[ContentRef] = []
+        if self._encoder is not None:
+            pack = self._encoder.pack
+            packed = [pack(payload.changes, payload.contents, payload.length) for payload in payloads]
+            return self._write(packed, refs)
+        return self._write(payloads, refs)
+
+    def _write(
+        self, payloads: Sequence[Payload | Packed], refs: list[ContentRef]
+    ) -> tuple[list[ContentRef], OSError | None]:
         first = 0
         while first < len(payloads):
             try:
@@ -215,7 +228,7 @@ class SegmentWriter:
         self.counts.frames += len(refs)
         return refs, None
 
-    def _segment_for(self, payload: Payload) -> _Segment:
+    def _segment_for(self, payload: Payload | Packed) -> _Segment:
         """The segment that takes `payload`."""
         if payload.length > LENGTH_MAX:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
@@ -250,7 +263,11 @@ class SegmentWriter:
         self._files.close(segment.fd)
 
     def _fill(
-        self, segment: _Segment, payloads: Sequence[Payload], first: int, refs: list[ContentRef]
+        self,
+        segment: _Segment,
+        payloads: Sequence[Payload | Packed],
+        first: int,
+        refs: list[ContentRef],
     ) -> int:
         """Write and sync what fits of `payloads[first:]`; returns the index of the first that did not."""
         offset = start = segment.offset
@@ -263,13 +280,17 @@ class SegmentWriter:
             buffers += (format_header(salt, offset, TYPE_SEAL, length, length, crc), seal)
             offset += FRAME_HEADER + length
         added: list[ContentRef] = []
-        for changes, contents, length, crc in islice(payloads, first, None):
-            whole = FRAME_HEADER + length
+        for payload in islice(payloads, first, None):
+            whole = FRAME_HEADER + payload.length
             if offset + whole > room:
                 break
-            buffers += (format_header(salt, offset, TYPE_CHANGES, len(changes), length, crc), changes)
-            for content in contents:
-                buffers += content
+            if isinstance(payload, Payload):
+                changes, contents, length, crc = payload
+                buffers += (format_header(salt, offset, TYPE_CHANGES, len(changes), length, crc), changes)
+                for content in contents:
+                    buffers += content
+            else:
+                buffers += self._encoded(payload, Place(log_number, number, salt, offset))
             added.append(ContentRef(log_number, number, offset, whole))
             offset += whole
         write_all(self._files, segment.fd, buffers, start)
@@ -279,6 +300,15 @@ class SegmentWriter:
         self.counts.octets += offset - start
         refs += added
         return first + len(added)
+
+    def _encoded(self, packed: Packed, place: Place) -> tuple[bytes, bytes]:
+        """Header and payload of a frame for its place."""
+        assert self._encoder is not None  # noqa: S101 - it made what is packed
+        payload = self._encoder.encode(packed, place, TYPE_CHANGES)
+        crc, length = payload_checksum(payload, ())
+        list_length, flags = packed.list_length, packed.flags
+        header = format_header(place.salt, place.offset, TYPE_CHANGES, list_length, length, crc, flags)
+        return header, payload
 
     def _abandon(self, segment: _Segment) -> None:
         """Never touch a segment again after a failed write or sync, except to cut it at its synced end."""

@@ -22,7 +22,8 @@ from outrider.base.errors import SpoolError
 from outrider.base.log import Log
 from outrider.model.changes import Change, ContentRef, entry_id
 from outrider.model.dispatch import Position
-from outrider.model.ports import CommitDone
+from outrider.model.ports import CommitDone, SpoolKeys
+from outrider.spool.codec import encoder_of
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.frames import encode, payload_checksum
 from outrider.spool.options import SpoolOptions
@@ -69,6 +70,7 @@ class LogWriter:
         frames of
             the batch in order.
         salts: Random octets; the default asks the system.
+        keys: The spool's keys, where it is encrypted.
 
     Raises:
         SpoolError: No log can be opened.
@@ -83,6 +85,7 @@ class LogWriter:
         on_synced: OnSynced | None = None,
         *,
         salts: Callable[[], bytes] | None = None,
+        keys: SpoolKeys | None = None,
     ) -> None:
         self._directory = directory
         self._options = options
@@ -99,6 +102,7 @@ class LogWriter:
             log=log,
             sequence=lambda: self._sequence,
             clock=clock,
+            encoder=encoder_of(options, keys),
         )
         self.position = self._segments.position
         self.counts = self._segments.counts
