@@ -61,6 +61,20 @@ class NotAuthenticError(OutriderError):
     """What was sealed was altered, or belongs to another place."""
 
 
+class StoreError(OutriderError):
+    """The control database cannot do what was asked, and would not the next time either.
+
+    Args:
+        message: What and why.
+        kind: `absent` (there is no such thing), `conflict` (it exists, or something needs it), `invalid` (the
+            request is wrong in itself), `newer` (a newer program made the database).
+    """
+
+    def __init__(self, message: str, kind: str = "invalid", **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.kind = kind
+
+
 class PolicyError(OutriderError):
     """A policy hook failed: hook, script and line are in `fields`."""
 

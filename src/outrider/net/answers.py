@@ -14,6 +14,7 @@ class Kind(IntEnum):
 
     A = 1
     MX = 15
+    TXT = 16
     AAAA = 28
 
 
@@ -34,6 +35,7 @@ class Answer(msgspec.Struct, frozen=True):
         ttl_seconds: How long it may be used from now on.
         addresses: For A and AAAA, in the order of the answer.
         exchangers: For MX: (preference, host name without final dot, lower case); the root is `""`.
+        texts: For TXT: each record's strings as one text, octets over 127 as Latin-1.
         trouble: For FAILED: what went wrong, for the log.
         stale: True for an expired answer served while the nameservers do not answer (RFC 8767 §4).
     """
@@ -44,6 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
     exchangers: tuple[tuple[int, str], ...] = ()
     trouble: str = ""
     stale: bool = False
+    texts: tuple[str, ...] = ()
 
 
 class Lookup(Protocol):
