@@ -1,6 +1,7 @@
 """How commands speak: a table for people, JSON for machines, and where a command finds its server."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,5 +51,5 @@ def ask_server(config: Path, operation: str, **arguments: Any) -> Any:
     from outrider.server.configuration import load
     from outrider.server.requests import ask
 
-    settings = load(config)
+    settings = load(config, os.environ)
     return asyncio.run(ask(settings.server.sockets_directory / "control.sock", operation, **arguments))

@@ -93,8 +93,9 @@ def init(
         say(f"Wrote {config}. Next: outrider serve -c {config}")
 
 
-def _overrides(settings: list[str] | None) -> dict[str, object]:
-    from outrider.server.configuration import value_of
+def overrides_of(settings: list[str] | None) -> dict[str, object]:
+    """What `--set` gives: dotted names to values."""
+    from outrider.server.sources import value_of
 
     chosen: dict[str, object] = {}
     for item in settings or ():
@@ -122,7 +123,7 @@ def serve(
     from outrider.server.configuration import load
     from outrider.server.node import run
 
-    settings = load(config, os.environ, _overrides(override))
+    settings = load(config, os.environ, overrides_of(override))
 
     def ready(endpoints: dict[str, str]) -> None:
         if as_json:
@@ -145,7 +146,7 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
     from outrider.server.configuration import load
 
     try:
-        settings = load(Path(config), os.environ, _overrides(override))
+        settings = load(Path(config), os.environ, overrides_of(override))
     except ConfigError as error:
         if as_json:
             print_json({"ok": False, "message": error.message, "faults": list(error.faults)})

@@ -1,15 +1,13 @@
-"""Reads the configuration: a TOML file, the environment, flags; in this order, later ones win.
+"""Makes validated `Settings` of what the sources hold, or tells every fault at once, each with its place.
 
-Takes a path and overrides, gives validated `Settings` or a `ConfigError` that lists every fault at once,
-each with the file, the dotted path, what is wrong and, for unknown names, what was probably meant.
-
-Environment: `OUTRIDER_SECTION__KEY=value` sets `section.key`; the value is read as TOML where it can be,
-else as text.
+In: a path, the environment and overrides (see `sources` for their order). Out: a `Configuration`:
+settings and the origin of each value; or a `ConfigError` that lists, for each fault, file and line,
+dotted name, what is wrong and, for unknown names, what was probably meant.
 """
 
 import difflib
-import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,10 +15,16 @@ from pydantic import BaseModel, ValidationError
 
 from outrider.base.errors import ConfigError
 from outrider.server.settings import Settings
+from outrider.server.sources import Sources, read_sources
+from outrider.server.toml_places import Location
 
-ENVIRONMENT_PREFIX = "OUTRIDER_"
-ENVIRONMENT_OWN = frozenset({"OUTRIDER_CONFIG", "OUTRIDER_PURE", "OUTRIDER_FAULTS"})
-# read elsewhere: the file's own place, the pure scanner, injected faults of the crash tests
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Validated settings and where they come from."""
+
+    settings: Settings
+    sources: Sources
 
 
 def load(
@@ -38,65 +42,41 @@ def load(
     Raises:
         ConfigError: With all faults.
     """
-    data = _read(path) if path is not None else {}
-    for name, text in (environment or {}).items():
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in ENVIRONMENT_OWN:
-            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            if len(keys) > 1:
-                _set(data, keys, value_of(text))
-    for dotted, value in (overrides or {}).items():
-        _set(data, dotted.split("."), value)
+    return read(path, environment, overrides).settings
+
+
+def read(
+    path: Path | None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Configuration:
+    """As `load`, with the origin of each value."""
+    sources = read_sources(path, environment, overrides)
     try:
-        settings = Settings.model_validate(data)
+        settings = Settings.model_validate(sources.data)
     except ValidationError as error:
-        place = str(path) if path is not None else "defaults"
-        faults = tuple(f"{place}: {_fault(each, data)}" for each in error.errors(include_url=False))
+        main = str(path) if path is not None else "defaults"
+        faults = tuple(_fault(each, sources, main) for each in error.errors(include_url=False))
         raise ConfigError(
             f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the configuration", faults
         ) from None
-    return settings.resolved(path.parent if path is not None else Path.cwd())
+    return Configuration(settings.resolved(path.parent if path is not None else Path.cwd()), sources)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; `outrider init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-
-
-def value_of(text: str) -> Any:
-    """The value that `text` is in TOML, else the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        inner = data.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{'.'.join(keys)} cannot be set: {key} is a list in the file")
-        data = inner
-    data[keys[-1]] = value
-
-
-def _fault(error: Any, data: Mapping[str, Any]) -> str:
-    location = error["loc"]
+def _fault(error: Any, sources: Sources, main: str) -> str:
+    location: Location = error["loc"]
+    origin = sources.origin(location)
+    place = main if origin.kind == "default" else str(origin)
     dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         known = _names_at(location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{dotted} is not an option{hint}"
+        return f"{place}: {dotted} is not an option{hint}"
     message = error["msg"].removeprefix("Value error, ")
     shown = error.get("input")
-    got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) and data else ""
-    return f"{dotted}: {message}{got}"
+    got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) and sources.data else ""
+    return f"{place}: {dotted}: {message}{got}" if dotted else f"{place}: {message}"
 
 
 def _names_at(location: tuple[Any, ...]) -> list[str]:
