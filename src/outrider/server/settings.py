@@ -76,8 +76,12 @@ class Settings(BaseModel):
         server = self.server
         state = base / server.state_directory
         keys = self.privacy.key_directory
+        password = self.store.password_file
         return self.model_copy(
             update={
+                "store": self.store.model_copy(
+                    update={"password_file": base / password if password else None}
+                ),
                 "privacy": self.privacy.model_copy(
                     update={"key_directory": base / keys if keys else state / "keys"}
                 ),
