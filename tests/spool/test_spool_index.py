@@ -26,7 +26,7 @@ from outrider.spool.announce import arrived_of
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.filters import QueueFilter
-from outrider.spool.frames import FormatError
+from outrider.spool.frames import FORMAT, FormatError
 from outrider.spool.index import Index
 from outrider.spool.replay import new_entry
 from outrider.spool.table import QueueKey
@@ -251,7 +251,7 @@ async def test_a_damaged_checkpoint_is_put_aside_and_told(tmp_path: Path, harm: 
 async def test_a_newer_checkpoint_is_refused(tmp_path: Path) -> None:
     await open_index(tmp_path).close()
     database = sqlite3.connect(tmp_path / "spool" / "checkpoint.sqlite")
-    database.execute("UPDATE meta SET value = 2")
+    database.execute("UPDATE meta SET value = ?", (FORMAT + 1,))
     database.commit()
     database.close()
     with pytest.raises(FormatError, match="start the newer"):

@@ -96,6 +96,7 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     verdict: Verdict
     channel: str = "smtp"
     customer_id: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):

@@ -6,7 +6,8 @@ A stage imports these Protocols and never another stage; `server` joins them.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from outrider.model.changes import Change, ContentRef, Stored
+from outrider.model.changes import Change, ContentRef, Keyed, Stored
+from outrider.model.dispatch import Reserved
 from outrider.model.flow import Content, Message, Origin, Refusal, Submission
 from outrider.model.reply import Reply
 from outrider.model.route import Route, RouteFailure
@@ -101,6 +102,34 @@ class Intake(Protocol):
 
     def refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
         """Tell the record that a listener refused something (a command, a recipient, a content)."""
+        ...
+
+
+class Reservations(Protocol):
+    """Idempotency keys, exact over all workers."""
+
+    async def reserve(self, key: bytes, body: bytes) -> Reserved:
+        """Ask for a key (a digest of tenant and key) for the request whose digest is `body`.
+
+        After FREE nobody else gets it until it is durable with its messages or given back by `release`.
+        """
+        ...
+
+    def release(self, key: bytes) -> None:
+        """The request came to nothing: the key is free again."""
+        ...
+
+
+class InjectionIntake(Intake, Protocol):
+    """What HTTP injection asks of the rest of the server."""
+
+    def submit_all(
+        self, submissions: Sequence[Submission], keyed: Keyed | None, done: Callable[[Reply], None]
+    ) -> None:
+        """As `submit`, for the messages of one request; with `keyed` all of them or none, in one frame.
+
+        A key that was reserved is given back when the reply is not a 250.
+        """
         ...
 
 

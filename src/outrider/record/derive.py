@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from outrider.model.address import Address
 from outrider.model.changes import Altered, Attempted, Change, ContentRef, Finished, Retried, Stored
 from outrider.model.flow import Origin, Phase
 from outrider.model.reply import Reply
@@ -40,6 +41,8 @@ from outrider.record.events import (
 )
 from outrider.record.redact import Redactor
 
+SECRET_PREFIX: Final = "secret_"
+# metadata with such names goes with the message and into no sink; chosen, because it says what it is
 _PHASES: Final = {int(phase): phase.name.lower() for phase in Phase}
 _FINISHED: Final[dict[str, type[Attempt]]] = {"delivered": Delivered, "bounced": Bounced, "expired": Expired}
 _ALTERED: Final[dict[str, type[Alteration]]] = {
@@ -104,7 +107,7 @@ def events_of(ref: ContentRef, changes: Sequence[Change], redactor: Redactor) ->
 
 def _received(place: str, stored: Stored, redactor: Redactor, events: list[Event]) -> None:
     origin = stored.origin
-    mail_from = redactor.address(stored.mail_from)
+    mail_from = redactor.sender(stored.mail_from)
     client = redactor.client(origin.client)
     helo = redactor.text(origin.helo)
     principal = redactor.text(origin.principal or "")
@@ -119,7 +122,7 @@ def _received(place: str, stored: Stored, redactor: Redactor, events: list[Event
                 message_id=stored.message_id,
                 entry=entry,
                 mail_from=mail_from,
-                recipient=redactor.address(address),
+                recipient=redactor.address(address, delivery.customer_id),
                 domain=redactor.domain(address.domain),
                 size=stored.size,
                 tenant=origin.tenant,
@@ -132,9 +135,22 @@ def _received(place: str, stored: Stored, redactor: Redactor, events: list[Event
                 helo=helo,
                 principal=principal,
                 tls=origin.tls or "",
+                metadata=_metadata(delivery.recipient.metadata, redactor, address, stored.mail_from),
             )
         )
         entry += 1
+
+
+def _metadata(
+    metadata: tuple[tuple[str, str], ...], redactor: Redactor, *known: Address | None
+) -> dict[str, str] | None:
+    """What the sender said of a recipient, as far as a sink may have it."""
+    if not metadata:
+        return None
+    shown = {
+        name: redactor.text(text, *known) for name, text in metadata if not name.startswith(SECRET_PREFIX)
+    }
+    return shown or None
 
 
 def _attempt(
@@ -148,8 +164,8 @@ def _attempt(
         time=when(facts.attempted_time),
         message_id=facts.message_id,
         entry=entry,
-        mail_from=redactor.address(facts.mail_from),
-        recipient=redactor.address(recipient),
+        mail_from=redactor.sender(facts.mail_from),
+        recipient=redactor.address(recipient, facts.customer_id),
         domain=redactor.domain(recipient.domain),
         size=facts.size,
         tenant=facts.tenant,
@@ -170,6 +186,7 @@ def _attempt(
         tls=outcome.tls or "",
         seconds=round(outcome.seconds, 6),
         queued_seconds=round(facts.attempted_time - facts.received_time, 6),
+        metadata=_metadata(facts.metadata, redactor, recipient, facts.mail_from),
         **more,
     )
 

@@ -50,6 +50,8 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
         helo: What the submitter called itself.
         principal: Who had authenticated.
         tls: Protocol and cipher.
+        metadata: What the sender said of this recipient, redacted; names that begin with `secret_` are left
+            out.
     """
 
     message_id: str
@@ -68,6 +70,7 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
     helo: str = ""
     principal: str = ""
     tls: str = ""
+    metadata: dict[str, str] | None = None
 
 
 class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
@@ -98,6 +101,8 @@ class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
         tls: Protocol and cipher.
         seconds: Duration of the transaction.
         queued_seconds: From reception to this event.
+        metadata: What the sender said of this recipient, redacted; names that begin with `secret_` are left
+            out.
     """
 
     message_id: str
@@ -124,6 +129,7 @@ class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
     tls: str = ""
     seconds: float = 0.0
     queued_seconds: float = 0.0
+    metadata: dict[str, str] | None = None
 
 
 class Delivered(Attempt, tag="delivery", frozen=True, omit_defaults=True, gc=False, kw_only=True):

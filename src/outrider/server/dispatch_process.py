@@ -23,6 +23,8 @@ from outrider.model.dispatch import (
     Committed,
     Hello,
     Position,
+    Released,
+    Reserve,
     Returned,
     ToDispatcher,
     Want,
@@ -38,6 +40,8 @@ from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.faults import files_of
+from outrider.server.idempotency import KeyRegister
+from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
 from outrider.server.measures import Measures
@@ -89,11 +93,22 @@ class DispatchProcess:
         self._files = files_of(os.environ)
         self._log = birth.log
         self._clock = birth.clock
+        self._keys = ServerKeys(settings, os.environ)
         self._index = Index.open(
-            self._files, str(settings.server.spool_directory), settings.spool, birth.clock, birth.log
+            self._files,
+            str(settings.server.spool_directory),
+            settings.spool,
+            birth.clock,
+            birth.log,
+            self._keys.spool,
         )
         self._writer = LogWriter(
-            self._index.directory, settings.spool, birth.clock, birth.log, self._own_synced
+            self._index.directory,
+            settings.spool,
+            birth.clock,
+            birth.log,
+            self._own_synced,
+            keys=self._keys.spool,
         )
         self._events = EventWriter(
             self._files,
@@ -102,6 +117,7 @@ class DispatchProcess:
             settings.record,
             birth.clock,
             birth.log,
+            tokens=self._keys.tokens,
         )
         shaping = ShapingTable(settings.shaping)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
@@ -148,6 +164,7 @@ class DispatchProcess:
         )
         if remembered is not None:
             self.dispatcher.scheduler.restore(remembered.buckets, birth.clock.now(), remembered.wall)
+        self._keys = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))
         self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
 
     def _set_gauges(self, metrics: Metrics) -> None:
@@ -232,14 +249,27 @@ class DispatchProcess:
         match message:
             case Committed():
                 self.dispatcher.committed(worker, message)
+                if message.kept:
+                    self._keep(worker, message)
             case Want():
                 self.dispatcher.want(message)
             case Returned():
                 self.dispatcher.returned(message)
             case Closed():
                 self.dispatcher.closed(message)
+            case Reserve():
+                self._keys.ask(worker, self.dispatcher.workers[worker].end, message)
+            case Released():
+                self._keys.released(worker, message.key)
             case Hello():
                 raise AssertionError("hello is handled before")
+
+    def _keep(self, worker: int, message: Committed) -> None:
+        """Idempotency keys that became durable; in the turn in which the log's position advanced."""
+        log = self.dispatcher.workers[worker].log
+        for keyed, segment in message.kept:
+            self._index.keys.put(keyed, (log, segment))
+            self._keys.kept(keyed.key)
 
     async def _join(self, worker: _Worker, hello: Hello) -> None:
         """Learn a worker's log up to where it is, then take it in; after the burial of its predecessor."""
@@ -254,6 +284,7 @@ class DispatchProcess:
         if not worker.is_linked():
             return
         self.dispatcher.joined(hello, held, worker.link, replayed)
+        self._keys.joined(hello.worker, hello.reserved)
         worker.is_joined = True
         self._expected.discard(hello.log)
         while worker.queue:
@@ -289,6 +320,7 @@ class DispatchProcess:
             await asyncio.sleep(LOCK_POLL_SECONDS)
         replayed = await self._replay_dead(log)
         self.dispatcher.left(number, replayed)
+        self._keys.left(number)
         self._expected.discard(log)
         self._log.warning("worker.buried", worker=number, spool_log=log, frames=replayed.frames)
         self._begin_if_complete()
@@ -306,10 +338,11 @@ class DispatchProcess:
             self._files,
             settings.server.events_directory,
             log,
-            partial(_frames, FrameReader(self._index.directory, settings.spool), log),
+            partial(_frames, FrameReader(self._index.directory, settings.spool, self._keys.spool), log),
             settings.record,
             self._clock,
             self._log,
+            tokens=self._keys.tokens,
         )
         if missing:
             self._log.info("record.recovered", spool_log=log, events=missing)
@@ -318,6 +351,7 @@ class DispatchProcess:
         if not self._expected and not self.dispatcher.is_granting:
             self._index.recovered()
             self.dispatcher.begin()
+            self._keys.begin()
             self._log.info("dispatcher.granting", entries=self._index.counts().alive)
 
     # life

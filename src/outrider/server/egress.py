@@ -149,11 +149,13 @@ class Egress:
             verdict,
             path.channel,
             delivery.customer_id,
+            delivery.recipient.metadata,
         )
         change: Finished | Retried
         report: DsnKind | None = None
         until = 0.0
         options = self._shaping.for_path(path).options
+        since = max(stored.received_time, delivery.not_before_time)
         if verdict.disposition == Disposition.DELIVERED:
             change = Finished(granted.entry, "delivered", attempted)
             # RFC 3461 §5.2.1: who offered DSN has heard what the sender wants to know and reports for himself
@@ -161,13 +163,13 @@ class Egress:
         elif verdict.disposition == Disposition.PERMANENT and may_retry:
             change = Finished(granted.entry, "bounced", attempted)
             report = DsnKind.FAILED
-        elif not may_retry or now >= (until := expires_time(stored.received_time, options)):
+        elif not may_retry or now >= (until := expires_time(since, options)):
             # the last attempt is made when the time is over; its reply is what the sender hears
             change = Finished(granted.entry, "expired", attempted)
             report = DsnKind.FAILED
         else:
             due = min(next_due(attempts, now, options, self._rng), until)
-            notice_time = delay_notice_time(stored.received_time, options)
+            notice_time = delay_notice_time(since, options)
             late = not granted.delay_notified and notice_time is not None and now >= notice_time
             change = Retried(
                 granted.entry, granted.version + 1, attempts, due, attempted, granted.delay_notified or late

@@ -5,11 +5,13 @@ listener hears 250 and the dispatcher hears of the entries (worker.py announces 
 refuses is told to the record here, whatever the listener.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from outrider.model.address import Address
-from outrider.model.changes import ContentRef, Stored
+from outrider.model.changes import Change, ContentRef, Keyed, Stored
 from outrider.model.flow import Message, Origin, Refusal, Submission
 from outrider.model.ports import Log, Policy
 from outrider.model.reply import Reply
@@ -17,6 +19,8 @@ from outrider.server.contents import Contents
 from outrider.server.pressure import Pressure
 from outrider.wire.smtp import replies
 
+CUSTOMER_ID = "customer_id"
+# the name in the metadata whose text stands for the recipient where a redaction profile says so
 RefusalTeller = Callable[[Origin, str, str, Reply], None]
 
 
@@ -41,8 +45,36 @@ def stored_of(message: Message, first_entry: int) -> Stored:
     )
 
 
+class _Request:
+    """What one request still waits for."""
+
+    __slots__ = ("done", "frames", "has_failed", "keyed")
+
+    def __init__(self, frames: int, keyed: Keyed | None, done: Callable[[Reply], None]) -> None:
+        self.frames = frames
+        self.keyed = keyed
+        self.done = done
+        self.has_failed = False
+
+
+def _as_asked(message: Message) -> Message:
+    """With the time that the sender asked for, unless policy wants it later still, and his own names."""
+    at = message.submission.not_before_time
+    if not at and not any(each.recipient.metadata for each in message.deliveries):
+        return message
+    deliveries = tuple(
+        replace(
+            each,
+            not_before_time=max(each.not_before_time, at),
+            customer_id=each.customer_id or dict(each.recipient.metadata).get(CUSTOMER_ID, ""),
+        )
+        for each in message.deliveries
+    )
+    return replace(message, deliveries=deliveries)
+
+
 class Ingress:
-    """`model.ports.Intake` of one worker.
+    """`model.ports.InjectionIntake` of one worker.
 
     Args:
         policy: Decides.
@@ -51,9 +83,12 @@ class Ingress:
         pressure: Says when nothing is taken.
         tell_refused: Hears of every refusal.
         is_full: Whether a message that was not stored found the log full.
+        release: Gives an idempotency key back.
     """
 
-    __slots__ = ("_contents", "_is_full", "_log", "_policy", "_pressure", "_tell_refused", "waiting")
+    __slots__ = (
+        *("_contents", "_is_full", "_log", "_policy", "_pressure", "_release", "_tell_refused", "waiting"),
+    )
 
     def __init__(
         self,
@@ -63,7 +98,9 @@ class Ingress:
         pressure: Pressure,
         tell_refused: RefusalTeller,
         is_full: Callable[[], bool] = lambda: False,
+        release: Callable[[bytes], None] = lambda _: None,
     ) -> None:
+        self._release = release
         self._policy = policy
         self._log = log
         self._contents = contents
@@ -96,6 +133,67 @@ class Ingress:
             return
         self._contents.keep(ref, stored, wire)
         done(replies.queued(stored.message_id))
+
+    def submit_all(
+        self, submissions: Sequence[Submission], keyed: Keyed | None, done: Callable[[Reply], None]
+    ) -> None:
+        """The messages of one request: with a key in one frame, else each in a frame of its own.
+
+        A frame is read whole whenever a worker other than this one delivers from it, so frames of one message
+        are cheaper; only what must not be torn apart shares one.
+        """
+        first = submissions[0]
+        reply = self._pressure.refusal
+        messages: list[Message] = []
+        if reply is None:
+            for submission in submissions:
+                message = self._policy.decide(submission)
+                if isinstance(message, Refusal):
+                    reply = message.reply
+                    break
+                messages.append(_as_asked(message))
+        if reply is not None:
+            self._give_back(keyed)
+            self._refuse(first.origin, first.envelope.mail_from, reply, done)
+            return
+        pairs = [
+            (stored_of(message, self._log.reserve(len(message.deliveries))), message.submission.content.wire)
+            for message in messages
+        ]
+        request = _Request(len(pairs) if keyed is None else 1, keyed, done)
+        self.waiting += request.frames
+        if keyed is None:
+            for pair in pairs:
+                self._log.commit((pair[0],), ((pair[1],),), partial(self._frame_committed, request, [pair]))
+        else:
+            changes: list[Change] = [*(stored for stored, _ in pairs), keyed]
+            contents = [(wire,) for _, wire in pairs]
+            self._log.commit(changes, contents, partial(self._frame_committed, request, pairs))
+
+    def _frame_committed(
+        self, request: "_Request", pairs: list[tuple[Stored, bytes]], ref: ContentRef | None
+    ) -> None:
+        self.waiting -= 1
+        request.frames -= 1
+        stored = pairs[0][0]
+        if ref is None:
+            request.has_failed = True
+        elif len(pairs) == 1:
+            self._contents.keep(ref, stored, pairs[0][1])
+        else:
+            self._contents.keep_all(ref, pairs)
+        if request.frames:
+            return
+        if request.has_failed:
+            self._give_back(request.keyed)
+            reply = replies.DISK_LOW if self._is_full() else replies.SPOOL_FAILED
+            self._refuse(stored.origin, stored.mail_from, reply, request.done)
+        else:
+            request.done(replies.queued(stored.message_id))
+
+    def _give_back(self, keyed: Keyed | None) -> None:
+        if keyed is not None:
+            self._release(keyed.key)
 
     def _refuse(
         self, origin: Origin, mail_from: Address | None, reply: Reply, done: Callable[[Reply], None]

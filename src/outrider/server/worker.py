@@ -19,7 +19,7 @@ from random import Random
 from outrider.base.ids import IdSource
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.guard.passthrough import PassthroughGuard
-from outrider.model.changes import Stored
+from outrider.model.changes import Keyed, Stored
 from outrider.model.dispatch import (
     Arrived,
     Batch,
@@ -28,6 +28,7 @@ from outrider.model.dispatch import (
     Hello,
     Open,
     Position,
+    Reserved,
     Settle,
     Settled,
     ToDispatcher,
@@ -52,7 +53,9 @@ from outrider.server.contents import Contents
 from outrider.server.credentials import authenticator_of
 from outrider.server.egress import Egress
 from outrider.server.faults import files_of
+from outrider.server.idempotency import KeyAsker
 from outrider.server.ingress import Ingress
+from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
 from outrider.server.measures import Measures
@@ -86,15 +89,24 @@ class Worker:
         files = files_of(os.environ)
         directory = SpoolDirectory(files, str(server.spool_directory))
         directory.open()
-        self.log = LogWriter(directory, settings.spool, birth.clock, birth.log, self._synced)
+        keys = ServerKeys(settings, os.environ)
+        self.log = LogWriter(
+            directory, settings.spool, birth.clock, birth.log, self._synced, keys=keys.spool
+        )
         self.events = EventWriter(
-            files, server.events_directory, self.log.number, settings.record, birth.clock, birth.log
+            files,
+            server.events_directory,
+            self.log.number,
+            settings.record,
+            birth.clock,
+            birth.log,
+            tokens=keys.tokens,
         )
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
         ids = IdSource(birth.clock, rng.getrandbits(25))
         shaping = ShapingTable(settings.shaping)
         self.pressure = Pressure(server, server.state_directory, birth.log, stores=self._stores_refusal)
-        contents = Contents(FrameReader(directory, settings.spool), server.content_cache_bytes)
+        contents = Contents(FrameReader(directory, settings.spool, keys.spool), server.content_cache_bytes)
         policy = RoutingPolicy()
         reports = Reports(
             settings.classify.dsn, server.hostname, policy, self.log, ids, birth.clock, birth.log
@@ -110,8 +122,15 @@ class Worker:
             log=birth.log,
             tls=TlsContexts(settings.net.tls),
         )
+        self.keys = KeyAsker(self.send)
         self.ingress = Ingress(
-            policy, self.log, contents, self.pressure, self._refused, lambda: self.log.is_full
+            policy,
+            self.log,
+            contents,
+            self.pressure,
+            self._refused,
+            lambda: self.log.is_full,
+            self.keys.release,
         )
         self.measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
@@ -175,16 +194,20 @@ class Worker:
         """Tell the dispatcher first: what follows must not keep mail from going out."""
         arrived: list[Arrived] = []
         settled: list[Settled] = []
+        kept: list[tuple[Keyed, int]] = []
         slots = self.egress.slots
         for changes, ref in batch:
             for change in changes:
                 if isinstance(change, Stored):
                     arrived.append(arrived_of(change, ref))
+                elif isinstance(change, Keyed):
+                    self.keys.kept(change.key)
+                    kept.append((change, ref.segment))
                 else:
                     slot = slots.pop(change.entry, 0)  # type: ignore[union-attr]  # workers write no others
                     settled.append(settled_of(change, slot))
         durable_events = self.events.synced_position or NO_POSITION
-        self.send(Committed(position, tuple(arrived), tuple(settled), durable_events))
+        self.send(Committed(position, tuple(arrived), tuple(settled), durable_events, tuple(kept)))
         redactor = self.events.redactor
         events = [event for changes, ref in batch for event in events_of(ref, changes, redactor)]
         self.events.write_batch(position, events)
@@ -217,10 +240,16 @@ class Worker:
             self._link = link
             link.send(
                 Hello(
-                    self._birth.number, self.log.number, self.log.position, self.deliverer.held(), os.getpid()
+                    self._birth.number,
+                    self.log.number,
+                    self.log.position,
+                    self.deliverer.held(),
+                    os.getpid(),
+                    self.keys.held(),
                 )
             )
             self.deliverer.ask_again()
+            self.keys.ask_again()
             await lost.wait()
             self._link = None
             self._is_welcome = False
@@ -239,6 +268,8 @@ class Worker:
                     self.egress.settle(message)
                 case Welcome():
                     self._welcomed()
+                case Reserved():
+                    self.keys.answered(message)
 
     def _welcomed(self) -> None:
         if not self._is_welcome:

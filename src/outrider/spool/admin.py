@@ -148,6 +148,7 @@ class QueueAdmin:
 
     def _attempted(self, entry: Entry) -> Attempted:
         recipient, mail_from, customer_id = _NOBODY, None, ""
+        metadata: tuple[tuple[str, str], ...] = ()
         try:
             stored, _ = self._index.reader.read(entry.ref, entry.entry)
         except SpoolError:
@@ -155,7 +156,7 @@ class QueueAdmin:
         else:
             delivery = stored.deliveries[entry.index]
             recipient, mail_from = delivery.recipient.address, stored.mail_from
-            customer_id = delivery.customer_id
+            customer_id, metadata = delivery.customer_id, delivery.recipient.metadata
         return Attempted(
             message_id=entry.message_id,  # type: ignore[arg-type]
             recipient=recipient,
@@ -172,6 +173,7 @@ class QueueAdmin:
             verdict=Verdict(Disposition.PERMANENT, "purged"),
             channel=entry.channel,
             customer_id=customer_id,
+            metadata=metadata,
         )
 
     async def _each_slice(

@@ -235,6 +235,8 @@ class Checkpoint:
             raise FormatError(
                 f"checkpoint has format {found[0]}, this program knows {FORMAT}: start the newer one"
             )
+        elif found[0] < FORMAT:
+            execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
 
     def close(self) -> None:
         """Close the file."""

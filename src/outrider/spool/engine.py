@@ -12,8 +12,9 @@ from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.files import Files
 from outrider.base.log import Log
-from outrider.model.changes import Altered, Change, ContentRef, Entry, Finished, Retried, Stored
+from outrider.model.changes import Altered, Change, ContentRef, Entry, Finished, Keyed, Retried, Stored
 from outrider.model.dispatch import Position
+from outrider.model.ports import SpoolKeys
 from outrider.spool.admin import AdminResult, QueueAdmin
 from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.await_commit import commit_and_wait
@@ -33,28 +34,44 @@ QUOTA_SECONDS = 60.0  # chosen: with one node a quota needs no renewal; callers 
 class EmbeddedEngine:
     """Implements `Engine`. Make it with `open`."""
 
-    def __init__(self, index: Index, options: SpoolOptions, clock: Clock, log: Log, owner: str) -> None:
+    def __init__(
+        self,
+        index: Index,
+        options: SpoolOptions,
+        clock: Clock,
+        log: Log,
+        owner: str,
+        keys: SpoolKeys | None = None,
+    ) -> None:
         self.index = index
         self.owner = owner
         self._clock = clock
         self._options = options
         self._leases: dict[int, Lease] = {}
-        self._reader = FrameReader(index.directory, options)
-        self.writer = LogWriter(index.directory, options, clock, log, self._synced)
+        self._reader = FrameReader(index.directory, options, keys)
+        self.writer = LogWriter(index.directory, options, clock, log, self._synced, keys=keys)
         self.epoch = self.writer.number  # no two lives of a node have the same log
         self.admin = QueueAdmin(index, self.writer, clock, self._take)
         self.reclaimer = Reclaimer(index, self.writer, clock, log, self._take)
 
     @classmethod
     async def open(
-        cls, files: Files, directory: str, options: SpoolOptions, clock: Clock, log: Log, owner: str = "local"
+        cls,
+        files: Files,
+        directory: str,
+        options: SpoolOptions,
+        clock: Clock,
+        log: Log,
+        owner: str = "local",
+        *,
+        keys: SpoolKeys | None = None,
     ) -> Self:
         """Open a spool that nobody else uses, and learn what is in it.
 
         Raises:
             SpoolError: It is in use, or cannot be read.
         """
-        index = Index.open(files, directory, options, clock, log)
+        index = Index.open(files, directory, options, clock, log, keys)
         alive = [number for number in index.directory.logs() if index.directory.is_alive(number)]
         if alive:
             await index.abandon()
@@ -65,7 +82,7 @@ class EmbeddedEngine:
                 position = index.positions()[number]
                 index.advance(number, position, position)
             index.recovered()
-            return cls(index, options, clock, log, owner)
+            return cls(index, options, clock, log, owner, keys)
         except BaseException:
             await index.abandon()
             raise
@@ -84,6 +101,8 @@ class EmbeddedEngine:
                     index.settle(settled_of(change, 0))
                     if self._leases.pop(change.entry, None) is not None:
                         index.evict(change.entry)
+                elif isinstance(change, Keyed):
+                    index.keys.put(change, (ref.log, ref.segment))
         index.advance(self.writer.number, position, position)
 
     # -- changes --

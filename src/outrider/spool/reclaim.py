@@ -23,7 +23,17 @@ from msgspec.structs import replace
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.log import Log
-from outrider.model.changes import Carried, Change, ContentRef, Entry, Finished, Forgotten, Keyed, Moved, Stored
+from outrider.model.changes import (
+    Carried,
+    Change,
+    ContentRef,
+    Entry,
+    Finished,
+    Forgotten,
+    Keyed,
+    Moved,
+    Stored,
+)
 from outrider.model.dispatch import Position
 from outrider.model.ports import Log as SpoolLog
 from outrider.spool.await_commit import begin_commit, commit_and_wait

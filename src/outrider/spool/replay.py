@@ -20,6 +20,7 @@ from outrider.model.changes import (
     Entry,
     Finished,
     Forgotten,
+    Keyed,
     LastReply,
     Moved,
     Retried,

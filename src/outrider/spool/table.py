@@ -139,6 +139,8 @@ class EntryTable:
                     key = self._key_named((channel, binding, domain))
                     own_channel, own_binding, own_domain = last = key.key
                     group = groups.setdefault(key, [])
+                # what is to be sent later gets old from then on
+                first_due = not_before if not_before > received else received  # noqa: FURB136 - max costs a call
                 entry = Entry(
                     first + index,
                     ref,
@@ -150,8 +152,8 @@ class EntryTable:
                     stream,
                     priority,
                     size,
-                    received,
-                    not_before if not_before > received else received,  # noqa: FURB136 - max costs a call
+                    first_due,
+                    first_due,
                     0,
                     0,
                     "",
