@@ -87,6 +87,7 @@ class _Session:
         self.writer = writer
         self.mail_from = ""
         self.recipients: list[str] = []
+        self.lmtp = False
 
     async def say(self, verb: str, line: str, default: str) -> str:
         self.peer.verbs.append(verb)
@@ -116,6 +117,10 @@ class _Session:
             words.append("STARTTLS")
         lines = [f"250-{word}" for word in words[:-1]] + [f"250 {words[-1]}"]
         await self.say(verb, line, "\r\n".join(lines))
+
+    async def take_lhlo(self, verb: str, line: str) -> None:
+        self.lmtp = True
+        await self.take_ehlo(verb, line)
 
     async def take_helo(self, verb: str, line: str) -> None:
         await self.say(verb, line, "250 mx.peer.test")
@@ -154,6 +159,15 @@ class _Session:
             await self.say(verb, line, "503 5.5.1 No valid recipients")
 
     async def end(self, content: bytes) -> None:
+        if self.lmtp:  # each recipient has its own reply; the rule sees whom it is for
+            stored = [
+                name
+                for name in tuple(self.recipients)
+                if (await self.say("CONTENT", name, "250 2.0.0 Stored")).startswith("2")
+            ]
+            self.peer.contents.append((self.mail_from, tuple(stored), content))
+            self.recipients = []
+            return
         reply = await self.say("CONTENT", "", "250 2.0.0 Queued")
         if reply.startswith("2") and self.recipients:
             self.peer.contents.append((self.mail_from, tuple(self.recipients), content))
@@ -305,12 +319,24 @@ class World:
         self.authority.issue_cert(name).configure_cert(context)
         return context
 
-    async def peer(self, rule: Rule | None = None, **fields: Any) -> Peer:
+    async def peer(
+        self,
+        rule: Rule | None = None,
+        *,
+        address: str = "127.0.0.1",
+        unix: str | None = None,
+        implicit: ssl.SSLContext | None = None,
+        **fields: Any,
+    ) -> Peer:
         """A listening host."""
         peer = Peer(**fields) if rule is None else Peer(rule, **fields)
-        server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, limit=1 << 22)
-        address, port = server.sockets[0].getsockname()[:2]
-        peer.host = Host(peer.name, address, port)
+        if unix is not None:
+            server = await asyncio.start_unix_server(peer.serve, unix, limit=1 << 22)
+            peer.host = Host(f"unix:{unix}", f"unix:{unix}", 0)
+        else:
+            server = await asyncio.start_server(peer.serve, address, 0, limit=1 << 22, ssl=implicit)
+            address, port = server.sockets[0].getsockname()[:2]
+            peer.host = Host(peer.name, address, port)
         self.servers.append(server)
         self.peers.append(peer)
         return peer

@@ -1,5 +1,7 @@
 """Routes from a table of answers: MX order, implicit and null MX, loops, forbidden targets, smart hosts."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -389,3 +391,17 @@ async def test_no_route_leads_to_ourselves_or_behind_us(
         assert not {"9.9.9.7", "127.0.0.1", "10.0.0.1"} & set(exchanger.addresses)
         assert all(exchanger.preference < p for p in own)
     assert found.valid_seconds > 0
+
+
+async def test_a_route_may_lead_to_a_unix_socket(tmp_path: Path) -> None:
+    socket = f"unix:{tmp_path}/Lmtp"
+    options = NetOptions(routes=(RouteOptions(domain="store.test", hosts=(socket,)),))
+    found = await resolver({}, options, listeners=(("0.0.0.0", 0),)).route("store.test")
+    assert isinstance(found, Route)
+    assert [(each.name, each.addresses) for each in found.exchangers] == [(socket, (socket,))]
+
+
+@pytest.mark.parametrize("text", ["unix:", "unix:relative/path", "unix:/a\nb", "unix:/" + "a" * 200])
+def test_a_unix_socket_is_named_whole(text: str) -> None:
+    with pytest.raises(ValueError, match="unix:/path"):
+        RouteOptions(domain="store.test", hosts=(text,))

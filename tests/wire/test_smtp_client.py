@@ -245,6 +245,75 @@ def test_whatever_comes_receive_returns_or_raises_remote(
     assert all(event.transaction is transaction for event, transaction in zip(done, taken, strict=True))
 
 
+@given(
+    st.data(),
+    st.sampled_from([(), ("PIPELINING",), ALL]),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_any_lmtp_dialogue_ends_with_an_answer_of_its_own_for_each_recipient(
+    data: st.DataObject, keywords: tuple[str, ...], transactions: int, recipients: int, octets: bool
+) -> None:
+    client = _ready(*keywords, lmtp=True)
+    taken: list[Transaction] = []
+    done: list[TransactionDone] = []
+    wanted: list[list[int]] = []  # what the store answers for each recipient of each transaction
+    refused: list[int] = []
+    while len(done) < transactions:
+        while client.can_send and len(taken) < transactions:
+            taken.append(_transaction(*"bcde"[:recipients]))
+            client.send(taken[-1])
+        replies = b""
+        for line in _said(client).splitlines():
+            if line.startswith(b"MAIL"):
+                wanted.append([])
+            elif line.startswith(b"RCPT"):
+                wanted[-1].append(data.draw(st.sampled_from([250, 250, 451, 550])))
+                refused.append(data.draw(st.sampled_from([0, 0, 550])))
+            if line.startswith(b"RCPT"):
+                code = refused[-1] or 250
+                wanted[-1][-1] = refused[-1] or wanted[-1][-1]
+                replies += b"%d x\r\n" % code
+            elif line.startswith(b"DATA"):
+                replies += b"354 x\r\n" if _accepted(wanted[-1], refused) else b"503 x\r\n"
+            elif line == b".":
+                at = len(done)  # a content is sent only when the one before it has its answers
+                flags = refused[at * recipients : (at + 1) * recipients]
+                for code, flag in zip(wanted[at], flags, strict=True):
+                    replies += b"" if flag else b"%d x\r\n" % code
+            elif line.startswith((b"MAIL", b"RSET")):
+                replies += b"250 x\r\n"
+        for piece in [replies[at : at + 1] for at in range(len(replies))] if octets else [replies]:
+            done.extend(event for event in client.receive(piece) if isinstance(event, TransactionDone))
+    codes = [[answer.reply.code for answer in event.answers if answer] for event in done]
+    assert codes == wanted
+
+
+def _accepted(codes: list[int], refused: list[int]) -> bool:
+    return not all(refused[-len(codes) :])
+
+
+def test_an_lmtp_answer_that_was_heard_stands_when_the_connection_is_lost() -> None:
+    client = _ready("PIPELINING", lmtp=True)
+    client.send(_transaction("b", "c", "d"))
+    client.receive(b"250 x\r\n250 x\r\n550 no\r\n250 x\r\n354 x\r\n")
+    assert client.receive(b"250 stored\r\n") == []
+    (done,) = client.abandon(LOST)
+    assert [(answer.reply.code, answer.ours) for answer in done.answers if answer] == [
+        (250, False),
+        (550, False),
+        (451, True),
+    ]
+
+
+def test_an_lmtp_store_that_takes_data_for_nobody_breaks_the_protocol() -> None:
+    client = _ready("PIPELINING", lmtp=True)
+    client.send(_transaction())
+    with pytest.raises(RemoteProtocolError):
+        client.receive(b"250 x\r\n550 no\r\n354 go\r\n")
+
+
 _CODES = st.sampled_from([250, 250, 250, 354, 354, 450, 452, 550, 552, 421, 221])
 
 

@@ -115,6 +115,7 @@ class _Session:
                 if "tls=off" in words
                 else "opportunistic",
                 secured="secured" in words,
+                lmtp="lmtp" in words,
                 credentials=Credentials("user", "secret") if "auth" in words else None,
             )
             return

@@ -37,11 +37,17 @@ class DeliveryOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tls: Literal["opportunistic", "required", "off"] = Field(
+    protocol: Literal["smtp", "lmtp"] = Field(
+        default="smtp",
+        description="`lmtp` for the door of a mail store: each recipient has its own answer to the content.",
+        json_schema_extra={"source": "RFC 2033 §4"},
+    )
+    tls: Literal["opportunistic", "required", "implicit", "off"] = Field(
         default="opportunistic",
         description="STARTTLS: use it where offered and go on in clear text where it fails; require it with "
-        "a valid certificate; or never use it.",
-        json_schema_extra={"source": "RFC 7435 §3"},
+        "a valid certificate; TLS from the first octet with a valid certificate (port 465 of a smart host); "
+        "or never use it. Over a Unix socket there is none.",
+        json_schema_extra={"source": "RFC 7435 §3, RFC 8314 §3.3"},
     )
     connect_seconds: float = _seconds(
         30.0, "Wait for the TCP connection.", "chosen, because TCP gives up later"
@@ -128,7 +134,7 @@ class DeliveryOptions(BaseModel):
     )
     auth_user: str = Field(
         default="",
-        description="User for a smart host; empty is no authentication. Needs tls = required.",
+        description="User for a smart host; empty is no authentication. Needs tls = required or implicit.",
         json_schema_extra={"source": "RFC 4954 §4"},
     )
     password_file: str = Field(
@@ -148,8 +154,10 @@ class DeliveryOptions(BaseModel):
     def _auth_whole(self) -> "DeliveryOptions":
         if bool(self.auth_user) != bool(self.password_file):
             raise ValueError("auth_user and password_file go together; set both or neither")
-        if self.auth_user and self.tls != "required":
-            raise ValueError('a password goes only to a host that proved its name: set tls to "required"')
+        if self.auth_user and self.tls not in {"required", "implicit"}:
+            raise ValueError(
+                'a password goes only to a host that proved its name: set tls to "required" or "implicit"'
+            )
         return self
 
     def source_for(self, address: str) -> str | None:

@@ -26,7 +26,7 @@ from outrider.model.route import Exchanger, Route, RouteFailure
 from outrider.net import replies
 from outrider.net.answers import Answer, Kind, Lookup, Status
 from outrider.net.listen import is_local_address
-from outrider.net.options import NetOptions, RouteOptions, split_host_port
+from outrider.net.options import UNIX_PREFIX, NetOptions, RouteOptions, split_host_port
 from outrider.net.targets import Targets
 
 SMTP_PORT = 25
@@ -118,7 +118,10 @@ class MxResolver:
         return route or self._exact.get("*")
 
     async def _static(self, domain: str, options: RouteOptions) -> Route | RouteFailure:
-        hosts = [(number, *split_host_port(text)) for number, text in enumerate(options.hosts)]
+        hosts = [
+            (number, text, 0) if text.startswith(UNIX_PREFIX) else (number, *split_host_port(text))
+            for number, text in enumerate(options.hosts)
+        ]
         candidates = await self._resolved(hosts)
         usable = [
             candidate
@@ -182,6 +185,8 @@ class MxResolver:
         return [task.result() for task in tasks]
 
     async def _candidate(self, preference: int, name: str, port: int) -> _Candidate:
+        if name.startswith(UNIX_PREFIX):
+            return _Candidate(preference, name, 0, (name,), failed=False, ttl_seconds=FIXED_VALID_SECONDS)
         known = _address(name)
         if known is not None:
             return _Candidate(

@@ -17,6 +17,12 @@ DNS_PORT = 53
 # RFC 1035 §4.2.1.
 
 
+UNIX_PREFIX = "unix:"
+
+UNIX_MAX = 5 + 107
+# The prefix, and what a socket's address holds (Linux: unix(7)).
+
+
 def split_host_port(text: str, default_port: int = 0) -> tuple[str, int]:
     """Host and port of `name`, `name:port`, `1.2.3.4:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
 
@@ -48,6 +54,10 @@ def split_host_port(text: str, default_port: int = 0) -> tuple[str, int]:
 
 
 def _checked_host(text: str) -> str:
+    if text.startswith(UNIX_PREFIX):
+        if not text.startswith(f"{UNIX_PREFIX}/") or not text.isprintable() or len(text) > UNIX_MAX:
+            raise ValueError(f"{text!r}: write unix:/path, absolute and of at most {UNIX_MAX - 5} characters")
+        return text
     split_host_port(text)
     return text
 
@@ -85,8 +95,9 @@ class RouteOptions(BaseModel):
     )
     hosts: tuple[HostPort, ...] = Field(
         min_length=1,
-        description="Hosts to try in this order, each `name`, `name:port`, `address:port` or `[v6]:port`. "
-        "Names are looked up as hosts (no MX). Private addresses are allowed here, because you wrote them.",
+        description="Hosts to try in this order, each `name`, `name:port`, `address:port`, `[v6]:port` or "
+        "`unix:/path` (LMTP of a mail store on this machine). Names are looked up as hosts (no MX). Private "
+        "addresses are allowed here, because you wrote them.",
     )
     name: str = Field(
         default="", description="Name of the site in queues, limits and events; empty: the hosts' own names."

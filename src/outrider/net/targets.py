@@ -12,7 +12,7 @@ Standards: RFC 6890 §2.2 (special-purpose addresses), RFC 4291 §2.5.5.2 (mappe
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-from outrider.net.options import NetOptions
+from outrider.net.options import UNIX_PREFIX, NetOptions
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 # RFC 6052 §2.1, the well-known prefix.
@@ -45,7 +45,7 @@ class Targets:
 
     def is_own(self, address: str, port: int) -> bool:
         """True when one of our own listeners would take a connection to `address` and `port`."""
-        if port not in self._own_ports:
+        if port not in self._own_ports or address.startswith(UNIX_PREFIX):
             return False
         plain = _plain(address)
         if (plain, port) in self._own or plain in self._outside:

@@ -180,7 +180,7 @@ class ReceiveDeadlines(BaseModel):
         ge=3,
         le=60,
         description="PROXY header, where the listener asks for one.",
-        json_schema_extra=_about("seconds", "HAProxy's doc/proxy-protocol.txt §2: at least 3 s"),
+        json_schema_extra=_about("seconds", "HAProxy's doc/proxy-protocol.txt, section 2: at least 3 s"),
     )
     answer_seconds: float = Field(
         default=300.0,
@@ -266,7 +266,7 @@ class ListenerOptions(BaseModel):
         description="Networks of the load balancers; connections from elsewhere are closed. Needed with "
         "`proxy_protocol`.",
         json_schema_extra=_about(
-            "CIDR", "HAProxy's doc/proxy-protocol.txt §5: whoever may send it can be anyone"
+            "CIDR", "HAProxy's doc/proxy-protocol.txt, section 5: who sends it can be anyone"
         ),
     )
     tenant: str = Field(default="default", min_length=1, description="Tenant of mail from trusted networks.")

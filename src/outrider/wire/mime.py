@@ -1,8 +1,9 @@
-"""One message out of its parts: addresses, subject, text, HTML and further header fields.
+"""One message out of its parts: addresses, subject, text, HTML, attachments and further header fields.
 
 In: a `Draft`, and what only the caller can make: message id, date and boundary. Out: the message in octets,
 CRLF line ends, dots not stuffed, every line within RFC 5322's limit, or a `FieldError` that names the
-argument at fault. Attachments have their place in `_body`, as further parts of a multipart/mixed.
+argument at fault. Parts other than text come ready from `mime_parts`. The structure is mixed(alternative(text,
+related(html, inline parts)), attachments), without the levels that nothing asks for.
 
 Theory: whoever fills in a draft may be an application that passes on what its own users typed. So every
 argument is checked here, where it is written, and the structure does not depend on luck: a part whose text
@@ -12,7 +13,7 @@ Invariant: a reader finds exactly the fields and bodies of the draft and none be
 line ends changed to CRLF and one added at its end.
 
 Standards: RFC 5322 §3.6 (fields), RFC 2045 §6 (encodings), RFC 2046 §5.1 (multipart), RFC 2046 §5.1.4
-(alternative), RFC 2231 is not needed until there are file names.
+(alternative), RFC 2387 §3 (related).
 """
 
 import re
@@ -23,6 +24,7 @@ import msgspec
 
 from outrider.model.address import Address
 from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, text_field
+from outrider.wire.mime_parts import Part
 
 RESERVED: Final = frozenset(
     (
@@ -46,6 +48,7 @@ RESERVED_PREFIXES: Final = ("content-", "resent-", "arc-")
 SINGLE: Final = frozenset(("in-reply-to", "references", "comments-to", "list-id", "auto-submitted"))
 """Fields that may stand once (RFC 5322 §3.6, RFC 2919 §3, RFC 3834 §5)."""
 
+_START: Final = "="
 _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
 # `=_` is in no encoded text (RFC 2045 §6.7); 70 characters at most (RFC 2046 §5.1.1)
 
@@ -73,6 +76,7 @@ class Draft(msgspec.Struct, frozen=True):
         text: Plain text, or None.
         html: HTML, or None.
         headers: Further fields in order: name and text.
+        parts: Attachments, and inline parts, which need an HTML.
     """
 
     author: Mailbox
@@ -83,6 +87,7 @@ class Draft(msgspec.Struct, frozen=True):
     text: str | None = None
     html: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 def write_message(
@@ -147,27 +152,42 @@ def _further(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
 
 def _body(draft: Draft, boundary: str, eight_bit: bool) -> list[bytes]:
     """Fields that describe the body, the empty line, and the body."""
-    if draft.text is None or draft.html is None:
-        subtype = b"plain" if draft.html is None else b"html"
-        field = "text" if draft.html is None else "html"
-        return _part(subtype, (draft.text if draft.html is None else draft.html) or "", field, eight_bit, "")
-    delimiter = b"--%s" % boundary.encode("ascii")
-    return [
-        b'Content-Type: multipart/alternative;\r\n boundary="%s"\r\n\r\n' % boundary.encode("ascii"),
-        delimiter,
-        b"\r\n",
-        *_part(b"plain", draft.text, "text", eight_bit, boundary),
-        b"\r\n",
-        delimiter,
-        b"\r\n",
-        *_part(b"html", draft.html, "html", eight_bit, boundary),
-        b"\r\n",
-        delimiter,
-        b"--\r\n",
-    ]
+    own = boundary.removeprefix(_START)
+    # The second character differs, so none of the boundaries begins another one (RFC 2046 §5.1.2), and none
+    # is in any encoded text.
+    boundaries = (boundary, f"=r{own}", f"=m{own}")
+    inline = [part.octets for part in draft.parts if part.is_inline]
+    attached = [part.octets for part in draft.parts if not part.is_inline]
+    if inline and draft.html is None:
+        raise FieldError("attachments", "has an inline part (content_id), but there is no html to show it")
+    avoided = boundaries if _is_multipart(draft) else ()
+    body: list[bytes] = []
+    if draft.html is not None:
+        body = _part(b"html", draft.html, "html", eight_bit, avoided)
+        if inline:
+            body = _multipart(b'related; type="text/html"', boundaries[1], [b"".join(body), *inline])
+    if draft.text is not None or draft.html is None:
+        plain = _part(b"plain", draft.text or "", "text", eight_bit, avoided)
+        both = [b"".join(plain), b"".join(body)]
+        body = _multipart(b"alternative", boundary, both) if body else plain
+    return _multipart(b"mixed", boundaries[2], [b"".join(body), *attached]) if attached else body
 
 
-def _part(subtype: bytes, text: str, field: str, eight_bit: bool, boundary: str) -> list[bytes]:
+def _is_multipart(draft: Draft) -> bool:
+    return bool(draft.parts) or (draft.text is not None and draft.html is not None)
+
+
+def _multipart(subtype: bytes, boundary: str, parts: list[bytes]) -> list[bytes]:
+    """A multipart with its field, the empty line, and its parts, each of which ends in CRLF."""
+    octets = boundary.encode("ascii")
+    body = [b'Content-Type: multipart/%s;\r\n boundary="%s"\r\n\r\n' % (subtype, octets)]
+    for part in parts:
+        body += (b"--%s\r\n" % octets, part, b"\r\n")
+    body.append(b"--%s--\r\n" % octets)
+    return body
+
+
+def _part(subtype: bytes, text: str, field: str, eight_bit: bool, boundaries: tuple[str, ...]) -> list[bytes]:
     """A part of text: its fields, the empty line, and its content ending in CRLF."""
     if "\0" in text:
         raise FieldError(field, "holds a NUL, which no message may hold")
@@ -181,7 +201,7 @@ def _part(subtype: bytes, text: str, field: str, eight_bit: bool, boundary: str)
         raise FieldError(field, "holds half of a surrogate pair, which is not a character") from error
     is_ascii = len(octets) == len(text)
     charset = b"us-ascii" if is_ascii else b"utf-8"
-    if (is_ascii or eight_bit) and _lines_fit(octets) and not (boundary and boundary in text):
+    if (is_ascii or eight_bit) and _lines_fit(octets) and not any(each in text for each in boundaries):
         encoding = b"7bit" if is_ascii else b"8bit"
     else:
         encoding, octets = _encode(octets)

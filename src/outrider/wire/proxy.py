@@ -12,7 +12,8 @@ Invariant: whatever the octets and however they are split, `feed` returns or rai
 no octet behind the header is ever counted to it.
 
 Standards: "The PROXY protocol, versions 1 & 2" (HAProxy's doc/proxy-protocol.txt, revision of 2020/03/05),
-its §2.1 (version 1), §2.2 (version 2), §2.2.3 (checksum). Not here: who may send one (receive.proxied).
+its sections 2.1 (version 1), 2.2 (version 2)
+and 2.2.3 (checksum). Not here: who may send one (receive.proxied).
 """
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -39,7 +40,7 @@ _STREAM = 1
 _ADDRESS_OCTETS = {_UNSPEC: 0, _INET: 12, _INET6: 36, _UNIX: 216}
 _TLV_CHECKSUM = 3
 _POLYNOMIAL = 0x82F63B78
-# CRC-32C (Castagnoli), bits reversed: §2.2.3 names the variant
+# CRC-32C (Castagnoli), bits reversed: section 2.2.3 names the variant
 
 
 class ProxyHeader(msgspec.Struct, frozen=True, gc=False):

@@ -137,7 +137,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._at = self._clock.now()
         name = transport.get_extra_info("sockname")
-        self.source = name[0] if name else ""
+        self.source = name[0] if isinstance(name, tuple) else ""
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:  # implicit; after STARTTLS it is `secured` that is called
+            self.tls = describe(tls)
         self._register.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -8,10 +8,12 @@ furthest, a transient one before a permanent one, because mail is kept where the
 
 Invariant: what was opened here and is not returned is closed, also when the attempt is cancelled.
 
-Standards: RFC 5321 §5.1 (several hosts), RFC 3207 §4 (STARTTLS), RFC 7435 §3 (opportunistic security).
+Standards: RFC 5321 §5.1 (several hosts), RFC 3207 §4 (STARTTLS), RFC 7435 §3 (opportunistic security),
+RFC 8314 §3.3 (implicit TLS).
 """
 
 import asyncio
+import ssl
 from typing import Literal
 
 from outrider.base.clock import Clock
@@ -25,6 +27,7 @@ from outrider.deliver.smtp.hosts import HostMemory
 from outrider.deliver.smtp.slot import Slot
 from outrider.model.flow import Host, Outcome, Phase
 from outrider.model.reply import Reply
+from outrider.net.options import UNIX_PREFIX
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_events import Answer, Credentials, Ready, TlsPolicy, TlsWanted
 from outrider.wire.smtp.client_replies import ReplyMemo
@@ -42,6 +45,10 @@ class _HostFailed(Exception):  # noqa: N818 - not an error: the next host is tri
 
 def _ours(phase: Phase, reply: Reply) -> Answer:
     return Answer(reply, phase, ours=True)
+
+
+def _tls_name(host: Host) -> str:
+    return (host.name or host.address).rstrip(".")
 
 
 class Connector:
@@ -122,7 +129,8 @@ class Connector:
 
     async def _try(self, host: Host, options: DeliveryOptions, credentials: Credentials | None) -> Connection:
         try:
-            return await self._session(host, options, credentials, options.tls)
+            policy: TlsPolicy = "required" if options.tls == "implicit" else options.tls
+            return await self._session(host, options, credentials, policy)
         except _HostFailed as failed:
             if not failed.in_tls or options.tls != "opportunistic":
                 raise
@@ -132,10 +140,13 @@ class Connector:
     async def _session(
         self, host: Host, options: DeliveryOptions, credentials: Credentials | None, tls: TlsPolicy
     ) -> Connection:
+        is_unix = host.address.startswith(UNIX_PREFIX)
         client = SmtpClient(
             ehlo_name=options.ehlo_name or self._hostname,
             tls=tls,
             credentials=credentials,
+            secured=is_unix or options.tls == "implicit",
+            lmtp=options.protocol == "lmtp",
             pipelining=options.pipelining,
             chunking=options.chunking,
             overlap=options.overlap,
@@ -163,18 +174,44 @@ class Connector:
             if not ready:
                 connection.discard()
 
-    @staticmethod
-    async def _open(connection: Connection, options: DeliveryOptions) -> None:
+    async def _open(self, connection: Connection, options: DeliveryOptions) -> None:
         host = connection.host
+        if host.address.startswith(UNIX_PREFIX):
+            await self._open_unix(connection, options)
+            return
         try:
             source = options.source_for(host.address)
         except LookupError as error:
             raise _HostFailed(_ours(Phase.CONNECT, failures.not_usable(host, str(error)))) from error
         loop = asyncio.get_running_loop()
         local = (source, 0) if source is not None else None
+        is_implicit = options.tls == "implicit"
         try:
             async with asyncio.timeout(options.connect_seconds) as limit:
-                await loop.create_connection(lambda: connection, host.address, host.port, local_addr=local)
+                await loop.create_connection(
+                    lambda: connection,
+                    host.address,
+                    host.port,
+                    local_addr=local,
+                    ssl=self._tls.client("required") if is_implicit else None,
+                    server_hostname=_tls_name(host) if is_implicit else None,
+                    ssl_handshake_timeout=options.starttls_seconds if is_implicit else None,
+                )
+        except (ssl.SSLError, OutriderError) as error:
+            raise _HostFailed(_ours(Phase.STARTTLS, failures.tls_failed(host, error))) from error
+        except OSError as error:
+            if limit.expired():
+                reply = failures.connect_timed_out(host, options.connect_seconds)
+            else:
+                reply = failures.not_connected(host, error)
+            raise _HostFailed(_ours(Phase.CONNECT, reply)) from error
+
+    async def _open_unix(self, connection: Connection, options: DeliveryOptions) -> None:
+        host = connection.host
+        path = host.address.removeprefix(UNIX_PREFIX)
+        try:
+            async with asyncio.timeout(options.connect_seconds) as limit:
+                await asyncio.get_running_loop().create_unix_connection(lambda: connection, path)
         except OSError as error:
             if limit.expired():
                 reply = failures.connect_timed_out(host, options.connect_seconds)
@@ -195,7 +232,7 @@ class Connector:
                     transport,
                     connection,
                     self._tls.client(mode),
-                    server_hostname=(host.name or host.address).rstrip("."),
+                    server_hostname=_tls_name(host),
                     ssl_handshake_timeout=options.starttls_seconds,
                 )
         except (OSError, ValueError, RuntimeError, TypeError, OutriderError) as failed:

@@ -9,6 +9,7 @@ Standards: RFC 3463 §3.5 (X.4.1 no answer, X.4.2 bad connection), RFC 3463 §3.
 
 from outrider.model.flow import Host, Phase
 from outrider.model.reply import Reply
+from outrider.net.options import UNIX_PREFIX
 
 NO_HOST = Reply(451, "4.4.1", ("No host to try",))
 """RFC 3463 §3.5 X.4.1: the grant named none."""
@@ -42,12 +43,15 @@ _WAITED = {
 
 
 def format_peer(host: Host) -> str:
-    """`address:port`, an IPv6 address in brackets."""
+    """`address:port`, an IPv6 address in brackets; `unix:/path` as it is."""
+    if host.address.startswith(UNIX_PREFIX):
+        return host.address
     return f"[{host.address}]:{host.port}" if ":" in host.address else f"{host.address}:{host.port}"
 
 
 def _named(host: Host) -> str:
-    return f"{host.name} ({format_peer(host)})" if host.name else format_peer(host)
+    peer = format_peer(host)
+    return f"{host.name} ({peer})" if host.name not in {"", peer} else peer
 
 
 def _reason(error: BaseException | None) -> str:

@@ -19,7 +19,8 @@ RemoteProtocolError, and each transaction taken by `send` comes back in exactly 
 `send`, `receive` or `abandon`.
 
 Standards: RFC 5321 §4.1 (commands), RFC 2920 §3.1, RFC 3030 §2 (BDAT), RFC 5321 §3.8 (421), RFC 5321
-§4.5.3.2 (`phase`). Not here: sockets and time-outs (deliver), what a refusal means (classify).
+§4.5.3.2 (`phase`), RFC 2033 §4 (LMTP).
+Not here: sockets and time-outs (deliver), what a refusal means (classify).
 """
 
 from collections import deque
@@ -78,6 +79,7 @@ class SmtpClient:
         pipelining: Use PIPELINING when offered.
         chunking: Use CHUNKING when offered.
         overlap: See the module.
+        lmtp: Speak LMTP: LHLO, and a reply to the content from each accepted recipient; without CHUNKING.
 
     Attributes:
         features: What the peer takes; meaningful after `Ready`.
@@ -91,6 +93,7 @@ class SmtpClient:
         "_chunking",
         "_completed",
         "_events",
+        "_lmtp",
         "_out",
         "_overlap",
         "_pipelining",
@@ -118,12 +121,14 @@ class SmtpClient:
         pipelining: bool = True,
         chunking: bool = True,
         overlap: bool = True,
+        lmtp: bool = False,
         memo: ReplyMemo | None = None,
     ) -> None:
         self._reader = ReplyReader(memo)
-        self._setup: Setup | None = Setup(ehlo_name, tls, credentials, secured=secured)
+        self._setup: Setup | None = Setup(ehlo_name, tls, credentials, secured=secured, lmtp=lmtp)
         self._use_pipelining = pipelining
-        self._chunking = chunking
+        self._chunking = chunking and not lmtp
+        self._lmtp = lmtp
         self._overlap = overlap
         self._pipelining = False
         self._out: list[bytes] = []
@@ -360,9 +365,11 @@ class SmtpClient:
         elif underway.accepted:
             self._out.append(underway.transaction.content.wire)
             self._out.append(b".\r\n")
-            self._awaiting.append(_BODY)
+            self._awaiting.extend([_BODY] * (len(underway.accepted) if self._lmtp else 1))
             underway.content_sent = True
             self._overlap_next()
+        elif self._lmtp:  # RFC 2033 §4.2: it must be refused; nobody would answer a content
+            raise RemoteProtocolError("the peer took DATA without any recipient")
         else:
             # RFC 2920 §3.1: all recipients were refused and DATA was accepted: send an empty content
             self._out.append(b".\r\n")
@@ -370,6 +377,10 @@ class SmtpClient:
 
     def _take_body(self, reply: Reply) -> None:
         underway = self._underway[0]
+        if self._lmtp:
+            if underway.answer_next(reply):
+                self._finish()
+            return
         underway.answer_accepted(reply, Phase.BODY)
         if underway.bdat and (reply.code >= 300 or not underway.accepted):
             self._finish_refused()  # RFC 3030 §2: after a refused BDAT the state is undefined until RSET

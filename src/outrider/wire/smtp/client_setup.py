@@ -4,7 +4,7 @@ Takes one reply at a time and says what to send next and what happened.
 
 Theory: a straight line with two turns: EHLO is said again inside TLS, because nothing learnt before it counts
 (RFC 3207 §4.2), and a host that refuses EHLO for good is asked with HELO (RFC 5321 §3.2), unless TLS or
-AUTH is required, which HELO cannot offer.
+AUTH is required, which HELO cannot offer, or LMTP is spoken, which knows only LHLO (RFC 2033 §4.1).
 
 Standards: RFC 5321 §3.1, RFC 5321 §4.1.1.1, RFC 3207 §4, RFC 4954 §4, RFC 4616 §2 (PLAIN),
 RFC 1870 §4 (SIZE).
@@ -74,6 +74,7 @@ class Setup:
         "_ehlo_name",
         "_features",
         "_helo",
+        "_lmtp",
         "_secured",
         "_tls",
         "out",
@@ -82,12 +83,19 @@ class Setup:
     )
 
     def __init__(
-        self, ehlo_name: str, tls: TlsPolicy, credentials: Credentials | None, *, secured: bool
+        self,
+        ehlo_name: str,
+        tls: TlsPolicy,
+        credentials: Credentials | None,
+        *,
+        secured: bool,
+        lmtp: bool = False,
     ) -> None:
         self._ehlo_name = ehlo_name
         self._tls = tls
         self._credentials = credentials
         self._secured = secured
+        self._lmtp = lmtp
         self._features = Features()
         self._helo = False
         self._answers: list[bytes] = []
@@ -120,7 +128,7 @@ class Setup:
 
     def _say_ehlo(self) -> None:
         self.phase = Phase.EHLO
-        self._say(f"EHLO {self._ehlo_name}")
+        self._say(f"{'LHLO' if self._lmtp else 'EHLO'} {self._ehlo_name}")
 
     def _failed(self, reply: Reply, what: str) -> SetupFailed:
         if reply.is_positive:
@@ -132,7 +140,9 @@ class Setup:
             if not self._helo:
                 self._features = parse_features(reply)
             return self._after_ehlo()
-        may_helo = self._credentials is None and self._tls != "required" and not self._secured
+        may_helo = (
+            self._credentials is None and self._tls != "required" and not self._secured and not self._lmtp
+        )
         if reply.is_permanent and may_helo and not self._helo:
             self._helo = True
             self._say(f"HELO {self._ehlo_name}")

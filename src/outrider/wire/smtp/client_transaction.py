@@ -59,6 +59,7 @@ class Underway:
         replied: How many of `targets` have been answered.
         accepted: Indexes that the peer accepted.
         answers: The final answers.
+        answers_heard: How many of `accepted` have been answered one by one (LMTP).
         eight_bit: The content has octets over 127.
         dotted: The content has stuffed dots.
         bdat: Content goes by BDAT, else by DATA.
@@ -71,6 +72,7 @@ class Underway:
     __slots__ = (
         "accepted",
         "answers",
+        "answers_heard",
         "bdat",
         "content_sent",
         "dotted",
@@ -92,6 +94,7 @@ class Underway:
         self.rcpts: list[str] = []
         self.targets = list(range(len(transaction.recipients)))
         self.replied = 0
+        self.answers_heard = 0
         self.accepted: list[int] = []
         self.eight_bit = False
         self.dotted = False
@@ -193,12 +196,18 @@ class Underway:
         for index in self.accepted:
             self.answers[index] = answer
 
+    def answer_next(self, reply: Reply) -> bool:
+        """The next accepted recipient's reply to the content (RFC 2033 §4.2); True when it is the last."""
+        self.answers[self.accepted[self.answers_heard]] = Answer(reply, Phase.BODY)
+        self.answers_heard += 1
+        return self.answers_heard == len(self.accepted)
+
     def answer_open(self, reply: Reply, phase: int, *, ours: bool) -> None:
         """Whoever has no final answer gets this one: the session ended."""
         if self.refused:
             return
         answer = Answer(reply, phase, ours)
-        for index in (*self.accepted, *self.targets[self.replied :]):
+        for index in (*self.accepted[self.answers_heard :], *self.targets[self.replied :]):
             self.answers[index] = answer
 
     def done(self) -> TransactionDone:

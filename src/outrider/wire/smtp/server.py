@@ -30,6 +30,7 @@ from outrider.wire.smtp.server_chunks import Chunk
 from outrider.wire.smtp.server_commands import COMMANDS
 from outrider.wire.smtp.server_events import (
     AuthRequest,
+    ChunkTaken,
     DataStart,
     Event,
     Helo,
@@ -274,7 +275,7 @@ class Server(ServerState):
             refusal = reader.fault
         if refusal is None:
             self._say(replies.CHUNK_OK)
-            return None
+            return ChunkTaken()
         self._reset()
         return self._refuse(refusal)
 

@@ -62,6 +62,9 @@ def _rcpt(server: ServerState, text: str) -> Event | Reply | None:
         return replies.BDAT_UNDER_WAY
     server._tried_recipient = True
     if len(server.recipients) >= server._limits.recipients:
+        server._beyond += 1
+        if server._beyond > server._limits.recipients:
+            server._idle += 1  # nobody who reads our replies goes on so long
         return replies.TOO_MANY_RECIPIENTS
     recipient = parse_rcpt(
         text[8:],
@@ -100,7 +103,8 @@ def _bdat(server: ServerState, text: str) -> Event | Reply | None:
     except CommandError as error:
         # How many octets follow is unknown, and they must not be taken for commands.
         return server._fatal(error.reply)
-    server._idle -= 1
+    if size:
+        server._idle -= 1  # an empty chunk brings no message nearer its end
     refusal = _content_refusal(server)
     server._chunk = Chunk(size, last=last, refusal=refusal)
     if refusal is None and server._reader is None:

@@ -60,6 +60,10 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
     """RSET, already answered."""
 
 
+class ChunkTaken(msgspec.Struct, frozen=True, gc=False):
+    """A BDAT chunk that is not the last, already answered."""
+
+
 class Quit(msgspec.Struct, frozen=True, gc=False):
     """QUIT, already answered; the connection is to be closed."""
 
@@ -72,4 +76,4 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
 
 
 Question = Helo | MailFrom | RcptTo | DataStart | MessageEnd | AuthRequest | StartTls
-Event = Question | Reset | Quit | Violation
+Event = Question | Reset | ChunkTaken | Quit | Violation

@@ -39,6 +39,7 @@ class ServerState(LineInput):
     """
 
     __slots__ = (
+        "_beyond",
         "_chunk",
         "_errors",
         "_exchange",
@@ -81,6 +82,7 @@ class ServerState(LineInput):
         self.mail: MailFrom | None = None
         self.recipients: list[Recipient] = []
         self._tried_recipient = False
+        self._beyond = 0
         self._reader: ContentReader | None = None
         self._chunk: Chunk | None = None
 
