@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from outrider.base.clock import FakeClock
 from outrider.record.log import LEVELS, ServerLog, make_log, open_log
 from outrider.record.options import RecordOptions
-from outrider.record.redact import Redactor
+from outrider.record.redact import Profile, Redactor
 
 
 def log_on(file: io.BytesIO, **options: Any) -> ServerLog:
-    chosen = RecordOptions(**options)
+    chosen = RecordOptions(**{"redaction": Profile.DOMAIN, **options})
     return make_log(chosen, FakeClock(), Redactor(chosen.redaction), file, is_terminal=False)
 
 
@@ -68,7 +68,7 @@ def test_any_fact_is_one_printable_line(fact: object, log_format: str) -> None:
 
 
 def test_a_file_is_appended_to(tmp_path: Path) -> None:
-    options = RecordOptions(log_file=str(tmp_path / "outrider.log"))
+    options = RecordOptions(redaction=Profile.DOMAIN, log_file=str(tmp_path / "outrider.log"))
     for name in ("test.one", "test.two"):
         log = open_log(options, FakeClock())
         log.info(name)
@@ -78,5 +78,5 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
 
 
 def test_without_a_terminal_the_log_is_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    open_log(RecordOptions(), FakeClock()).info("test.event")
+    open_log(RecordOptions(redaction=Profile.DOMAIN), FakeClock()).info("test.event")
     assert capfdbinary.readouterr().err.startswith(b'{"ts":')

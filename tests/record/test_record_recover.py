@@ -16,7 +16,7 @@ from outrider.record.events import Event, decode_line, encode_lines
 from outrider.record.files import event_paths, lines_backwards, resume
 from outrider.record.options import RecordOptions
 from outrider.record.recover import recover
-from outrider.record.redact import Redactor
+from outrider.record.redact import Profile, Redactor
 from outrider.record.writer import EventWriter
 
 ALICE = Address("alice", "example.com")
@@ -44,7 +44,15 @@ def expected_of(frames: Any) -> list[Event]:
 
 
 def recover_in(directory: Path, frames: Any, **options: Any) -> int:
-    return recover(Quick(), directory, 3, frames.scan, RecordOptions(**options), FakeClock(), NullLog())
+    return recover(
+        Quick(),
+        directory,
+        3,
+        frames.scan,
+        RecordOptions(redaction=Profile.DOMAIN, **options),
+        FakeClock(),
+        NullLog(),
+    )
 
 
 def derived_lines(directory: Path) -> list[bytes]:
@@ -55,7 +63,9 @@ def derived_lines(directory: Path) -> list[bytes]:
 
 def written(directory: Path, frames: Any, count: int) -> bytes:
     """The file of a process that wrote the first `count` frames' events, with something in between."""
-    writer = EventWriter(OsFiles(), directory, 3, RecordOptions(), FakeClock(), NullLog())
+    writer = EventWriter(
+        OsFiles(), directory, 3, RecordOptions(redaction=Profile.DOMAIN), FakeClock(), NullLog()
+    )
     for ref, changes in frames.frames[:count]:
         writer.write_batch(
             Position(ref.segment, ref.offset + ref.length), events_of(ref, changes, Redactor())

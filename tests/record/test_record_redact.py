@@ -8,10 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outrider.base.errors import ConfigError
 from outrider.model.address import Address
-from outrider.record.redact import NULL_PATH, REDACTED, TEXT_LIMIT, Profile, Redactor, clean
+from outrider.record.redact import (
+    NULL_PATH,
+    REDACTED,
+    TEXT_LIMIT,
+    TOKENS_OF_ONE_TEXT,
+    Profile,
+    Redactor,
+    clean,
+)
+from tests.record.tokens import FixedTokens
 
 ALICE = Address("alice", "example.com")
+BOB = Address("bob.smith", "sender.example")
+TOKENS = FixedTokens()
+TOKEN = TOKENS.token(ALICE)
+HIDING = [profile for profile in Profile if profile is not Profile.FULL]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +72,9 @@ def test_full_shows_all_but_cleaned() -> None:
 
 @pytest.mark.parametrize("profile", list(Profile))
 def test_the_null_path_is_nobody(profile: Profile) -> None:
-    assert Redactor(profile).address(None) == NULL_PATH
-    assert Redactor(profile).path_text("<>") == NULL_PATH
+    assert Redactor(profile, tokens=TOKENS).address(None) == NULL_PATH
+    assert Redactor(profile, tokens=TOKENS).sender(None) == NULL_PATH
+    assert Redactor(profile, tokens=TOKENS).path_text("<>") == NULL_PATH
 
 
 def test_a_long_local_part_is_found_inside_words() -> None:
@@ -70,6 +85,98 @@ def test_a_long_local_part_is_found_inside_words() -> None:
 def test_text_that_never_was_an_address_is_not_shown() -> None:
     assert Redactor().path_text("alice") == REDACTED
     assert Redactor().path_text("<alice@example.com> SIZE=1") == "<*@example.com> SIZE=1"
+
+
+@pytest.mark.parametrize(
+    ("profile", "recipient", "sender", "client"),
+    [
+        (Profile.FULL, "alice@example.com", "bob.smith@sender.example", "192.0.2.77"),
+        (Profile.MASKED, "a***@example.com", "b***@sender.example", "192.0.2.0/24"),
+        (Profile.DOMAIN, "*@example.com", "*@sender.example", "192.0.2.77"),
+        (Profile.CUSTOMER_ID, "c.4711@example.com", "*@sender.example", "192.0.2.77"),
+        (Profile.TOKEN, f"{TOKEN}@example.com", f"{TOKENS.token(BOB)}@sender.example", "192.0.2.77"),
+        (Profile.NONE, REDACTED, REDACTED, ""),
+    ],
+)
+def test_each_profile_shows_what_it_says(profile: Profile, recipient: str, sender: str, client: str) -> None:
+    redactor = Redactor(profile, tokens=TOKENS)
+    assert redactor.address(ALICE, "4711") == recipient
+    assert redactor.sender(BOB) == sender
+    assert redactor.client("192.0.2.77") == client
+
+
+@pytest.mark.parametrize("customer", ["", "alice@example.com", "a b", "x" * 65, "\n", "ü"])
+def test_what_is_no_customer_id_is_not_shown(customer: str) -> None:
+    assert Redactor(Profile.CUSTOMER_ID).address(ALICE, customer) == "*@example.com"
+
+
+@pytest.mark.parametrize(
+    ("local", "shown"), [("a", "***"), ("ab", "***"), ("abc", "a***"), ('"abc d"', "a***"), ('"@bc"', "***")]
+)
+def test_a_mask_shows_less_than_half_of_a_name(local: str, shown: str) -> None:
+    assert Redactor(Profile.MASKED).address(Address(local, "example.com")) == f"{shown}@example.com"
+
+
+@pytest.mark.parametrize(("client", "shown"), [("2001:db8:1:2::3", "2001:db8:1::/48"), ("nonsense", "")])
+def test_a_masked_client_is_a_network(client: str, shown: str) -> None:
+    assert Redactor(Profile.MASKED).client(client) == shown
+
+
+def test_a_field_may_have_a_profile_of_its_own() -> None:
+    redactor = Redactor(Profile.DOMAIN, mail_from=Profile.FULL, client=Profile.NONE, text=Profile.NONE)
+    assert redactor.address(ALICE) == "*@example.com"
+    assert redactor.sender(BOB) == "bob.smith@sender.example"
+    assert redactor.client("192.0.2.77") == ""
+    assert redactor.text("<alice@example.com> no", ALICE) == "<<redacted>> no"
+    assert redactor.domain("example.com") == "example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<alice@example.com>: unknown", f"<{TOKEN}@example.com>: unknown"),
+        ("rcpt=ALICE@Example.Com.", f"{TOKEN}@example.com"),
+        ("User alice unknown", f"User {TOKEN} unknown"),
+        ("malice@example.com is another", "*@example.com is another"),
+        ("x+alice@example.com is another", "*@example.com is another"),
+        ("forwarded to eve@other.example", "forwarded to *@other.example"),
+    ],
+)
+def test_in_a_text_the_token_stands_for_the_address_it_speaks_of(text: str, shown: str) -> None:
+    assert Redactor(Profile.TOKEN, tokens=TOKENS).text(text, ALICE) == shown
+
+
+def test_the_address_of_a_refused_command_has_its_token() -> None:
+    redactor = Redactor(Profile.TOKEN, tokens=TOKENS)
+    assert redactor.path_text("<Alice@EXAMPLE.com> SIZE=1") == f"<{TOKEN}@example.com> SIZE=1"
+    many = redactor.path_text(" ".join(f"a{number}@x.example" for number in range(9)))
+    assert many.count("t1.") == TOKENS_OF_ONE_TEXT
+
+
+def test_tokens_without_a_key_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no key"):
+        Redactor(Profile.DOMAIN, text=Profile.TOKEN)
+
+
+def test_a_token_is_remembered_and_made_anew_after_a_rotation() -> None:
+    class Rotating(FixedTokens):
+        calls = 0
+        is_rotated = False
+
+        def token(self, address: Address) -> str:
+            self.calls += 1
+            return super().token(address) if not self.is_rotated else "t2.new"
+
+        def refresh(self) -> bool:
+            return self.is_rotated
+
+    tokens = Rotating()
+    redactor = Redactor(Profile.TOKEN, tokens=tokens)
+    assert redactor.address(ALICE) == redactor.sender(ALICE) == f"{TOKEN}@example.com"
+    assert tokens.calls == 1
+    tokens.is_rotated = True
+    redactor.refresh()
+    assert redactor.address(ALICE) == "t2.new@example.com"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +205,7 @@ local_parts = st.from_regex(r"[a-z][a-z0-9_+-]{7,20}(\.[a-z0-9]{2,8})?", fullmat
 around = st.text(st.characters(codec="utf-8", exclude_characters="@"), max_size=40)
 
 
-@given(local_parts, around, around, st.sampled_from([Profile.DOMAIN, Profile.NONE]), st.data())
+@given(local_parts, around, around, st.sampled_from(HIDING), st.data())
 def test_no_local_part_comes_out(
     local: str, before: str, after: str, profile: Profile, data: st.DataObject
 ) -> None:
@@ -108,20 +215,22 @@ def test_no_local_part_comes_out(
             [local, local.upper(), f"{local}@example.com", f"<{local}@EXAMPLE.com>", f"{local}%40example.com"]
         )
     )
-    shown = Redactor(profile).text(before + form + after, address)
+    shown = Redactor(profile, tokens=TOKENS).text(before + form + after, address)
     assert local not in shown.lower()
     assert len(shown) <= TEXT_LIMIT
 
 
-@given(local_parts, around, around)
-def test_an_unknown_address_is_found_by_its_at_sign(local: str, before: str, after: str) -> None:
-    shown = Redactor().text(f"{before} {local}@example.com {after}")
+@given(local_parts, around, around, st.sampled_from(HIDING))
+def test_an_unknown_address_is_found_by_its_at_sign(
+    local: str, before: str, after: str, profile: Profile
+) -> None:
+    shown = Redactor(profile, tokens=TOKENS).text(f"{before} {local}@example.com {after}")
     assert local not in shown
 
 
 @given(st.text(st.characters(), max_size=2_000), st.sampled_from(list(Profile)))
 def test_any_text_becomes_one_bounded_printable_line(text: str, profile: Profile) -> None:
-    shown = Redactor(profile).text(text)
+    shown = Redactor(profile, tokens=TOKENS).text(text)
     assert shown.isprintable()
     assert len(shown) <= TEXT_LIMIT
 

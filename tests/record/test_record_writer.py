@@ -21,7 +21,7 @@ from outrider.record.derive import Place, events_of
 from outrider.record.files import event_paths, expired_paths
 from outrider.record.options import RecordOptions
 from outrider.record.recover import expire
-from outrider.record.redact import Redactor
+from outrider.record.redact import Profile, Redactor
 from outrider.record.writer import PENDING_LIMIT, EventWriter
 
 ALICE = Address("alice", "example.com")
@@ -44,7 +44,9 @@ def log() -> ListLog:
 @pytest.fixture
 def open_writer(tmp_path: Path, clock: FakeClock, log: ListLog) -> Open:
     def opened(files: Files | None = None, **options: Any) -> EventWriter:
-        return EventWriter(files or OsFiles(), tmp_path, 3, RecordOptions(**options), clock, log)
+        return EventWriter(
+            files or OsFiles(), tmp_path, 3, RecordOptions(redaction=Profile.DOMAIN, **options), clock, log
+        )
 
     return opened
 

@@ -16,6 +16,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -92,7 +93,9 @@ class KeyStore:
             ring = read_ring(self._directory, self._credentials)
             secret = secrets.token_bytes(KEY_OCTETS)
             key = new_key(purpose, ring.next_version(purpose), secret, self._clock.wall())
-            write_atomic(self._files, self._path(f"{key.name}.key"), format_key(key).encode(), KEY_MODE)
+            path = self._path(f"{key.name}.key")
+            write_atomic(self._files, path, format_key(key).encode(), KEY_MODE)
+            key = replace(key, source=path)
         self._log.info(
             "privacy.key_made", key=key.name, fingerprint=key.fingerprint, directory=str(self._directory)
         )

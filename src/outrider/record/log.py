@@ -20,7 +20,8 @@ import structlog
 
 from outrider.base.clock import Clock, format_utc
 from outrider.record.options import RecordOptions
-from outrider.record.redact import Redactor
+from outrider.record.redact import Redactor, TokenSource
+from outrider.record.sinks import log_redactor
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 """The levels by name; the numbers are those of Python's logging."""
@@ -58,13 +59,15 @@ class ServerLog:
         self._file.close()
 
 
-def open_log(options: RecordOptions, clock: Clock, stream: TextIO | None = None) -> ServerLog:
+def open_log(
+    options: RecordOptions, clock: Clock, stream: TextIO | None = None, *, tokens: TokenSource | None = None
+) -> ServerLog:
     """The log that `options` ask for, on `stream` (standard error) or on the file they name.
 
     Raises:
         OSError: The file cannot be opened.
     """
-    redactor = Redactor(options.redaction, options.text_limit)
+    redactor = log_redactor(options, tokens)
     if options.log_file:
         file = Path(options.log_file).open("ab", buffering=0)  # noqa: SIM115 - open as long as the process
         return make_log(options, clock, redactor, file, is_terminal=False)

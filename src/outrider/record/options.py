@@ -7,15 +7,44 @@ from pydantic import BaseModel, ConfigDict, Field
 from outrider.record.redact import TEXT_LIMIT, Profile
 
 
+class SinkRedaction(BaseModel):
+    """What one sink may show, where it differs from `record.redaction`; for all of it, or field by field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redaction: Profile | None = Field(None, description="Profile of this sink; unset is `record.redaction`.")
+    recipient: Profile | None = Field(None, description="Profile of recipients; unset is that of the sink.")
+    mail_from: Profile | None = Field(None, description="Profile of senders; unset is that of the sink.")
+    client: Profile | None = Field(
+        None,
+        description="Profile of submitters' network addresses; unset is that of the sink. `masked` shows the "
+        "network, `none` nothing, all others the address.",
+    )
+    text: Profile | None = Field(
+        None,
+        description="Profile of addresses in texts from outside, such as remote replies; unset is that of "
+        "the sink.",
+    )
+
+
 class RecordOptions(BaseModel):
     """What is written down, where, and how much of it shows whom it is about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     redaction: Profile = Field(
-        Profile.DOMAIN,
-        description="What events and logs show of an address: `full`, `domain` (`*@example.com`) or `none`.",
-        json_schema_extra={"source": "chosen, because the domain is enough to run a server and names nobody"},
+        Profile.TOKEN,
+        description="What events and logs show of an address: `full`, `masked` (`a***@example.com`), "
+        "`domain` (`*@example.com`), `customer-id` (the sender's own name for the recipient, else as "
+        "`domain`), `token` (a keyed token beside the domain; `outrider trace --recipient` finds it) "
+        "or `none`.",
+        json_schema_extra={
+            "source": "chosen, because it names nobody, and one recipient's mail can still be found"
+        },
+    )
+    events: SinkRedaction = Field(SinkRedaction(), description="What event files show, where it differs.")
+    server_log: SinkRedaction = Field(
+        SinkRedaction(), description="What the server's log shows, where it differs."
     )
     text_limit: int = Field(
         TEXT_LIMIT,
@@ -89,3 +118,13 @@ class RecordOptions(BaseModel):
         description="File of the server's log; empty is standard error.",
         json_schema_extra={"source": "chosen, because a service manager collects standard error"},
     )
+
+    def profiles(self, sink: SinkRedaction) -> tuple[Profile, Profile, Profile, Profile]:
+        """Profiles of recipients, senders, clients and texts in a sink."""
+        own = sink.redaction or self.redaction
+        return sink.recipient or own, sink.mail_from or own, sink.client or own, sink.text or own
+
+    @property
+    def needs_tokens(self) -> bool:
+        """True when a sink shows tokens, which need a `log` key."""
+        return any(Profile.TOKEN in self.profiles(sink) for sink in (self.events, self.server_log))

@@ -23,6 +23,7 @@ from outrider.record.derive import Place, events_of, parse_id
 from outrider.record.events import Event
 from outrider.record.files import expired_paths
 from outrider.record.options import RecordOptions
+from outrider.record.redact import TokenSource
 from outrider.record.writer import EventWriter
 
 Scan = Callable[[Position], Iterable[tuple[ContentRef, Sequence[Change]]]]
@@ -82,6 +83,8 @@ def recover(
     options: RecordOptions,
     clock: Clock,
     server_log: Log,
+    *,
+    tokens: TokenSource | None = None,
 ) -> int:
     """Complete the event file of a dead log and sync it; returns how many events were missing.
 
@@ -90,7 +93,7 @@ def recover(
     Raises:
         OSError: The events could not all be written.
     """
-    writer = EventWriter(files, directory, log, options, clock, server_log)
+    writer = EventWriter(files, directory, log, options, clock, server_log, tokens=tokens)
     try:
         count = catch_up(writer, scan)
     finally:

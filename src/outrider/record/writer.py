@@ -30,7 +30,8 @@ from outrider.record.derive import Act, Place, administered, noticed, parse_id, 
 from outrider.record.events import SCHEMA_VERSION, Event, Opened, encode_lines
 from outrider.record.files import next_closed_path, open_path, resume
 from outrider.record.options import RecordOptions
-from outrider.record.redact import Redactor
+from outrider.record.redact import Redactor, TokenSource
+from outrider.record.sinks import events_redactor
 
 PENDING_LIMIT: Final = 16 * 1024 * 1024
 # chosen: some seconds of events at full rate; what is beyond stays in the log, which is where it came from
@@ -46,6 +47,7 @@ class EventWriter:
         options: Rotation, syncs, limits.
         clock: Gives the times of events outside the log.
         server_log: Told about failures.
+        tokens: Makes tokens of addresses, where the options want them.
 
     Raises:
         OSError: The file cannot be opened.
@@ -59,6 +61,8 @@ class EventWriter:
         options: RecordOptions,
         clock: Clock,
         server_log: Log,
+        *,
+        tokens: TokenSource | None = None,
     ) -> None:
         self._files = files
         self._directory = directory
@@ -66,7 +70,7 @@ class EventWriter:
         self._options = options
         self._clock = clock
         self._server_log = server_log
-        self._redactor = Redactor(options.redaction, options.text_limit)
+        self._redactor = events_redactor(options, tokens)
         self._start = f"{log}.x{int(clock.wall() * 1000):x}."
         self._count = 0
         self._pending: list[bytes] = []
@@ -170,6 +174,7 @@ class EventWriter:
 
     async def sync(self) -> None:
         """Bring what is written to disk, in a thread; rotate when the file is large or old enough."""
+        self._redactor.refresh()
         self._write()
         if self._frozen:
             return

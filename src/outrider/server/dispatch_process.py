@@ -45,8 +45,10 @@ from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
 from outrider.server.measures import Measures
+from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
 from outrider.server.requests import RequestServer
+from outrider.server.suspensions import Suspensions
 from outrider.server.throttles import Throttles
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.index import Index
@@ -93,14 +95,14 @@ class DispatchProcess:
         self._files = files_of(os.environ)
         self._log = birth.log
         self._clock = birth.clock
-        self._keys = ServerKeys(settings, os.environ)
+        self._ring = ServerKeys(settings, os.environ)
         self._index = Index.open(
             self._files,
             str(settings.server.spool_directory),
             settings.spool,
             birth.clock,
             birth.log,
-            self._keys.spool,
+            self._ring.spool,
         )
         self._writer = LogWriter(
             self._index.directory,
@@ -108,7 +110,7 @@ class DispatchProcess:
             birth.clock,
             birth.log,
             self._own_synced,
-            keys=self._keys.spool,
+            keys=self._ring.spool,
         )
         self._events = EventWriter(
             self._files,
@@ -117,7 +119,7 @@ class DispatchProcess:
             settings.record,
             birth.clock,
             birth.log,
-            tokens=self._keys.tokens,
+            tokens=self._ring.tokens,
         )
         shaping = ShapingTable(settings.shaping)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
@@ -165,6 +167,9 @@ class DispatchProcess:
         if remembered is not None:
             self.dispatcher.scheduler.restore(remembered.buckets, birth.clock.now(), remembered.wall)
         self._keys = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))
+        self._suspensions = Suspensions(
+            self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
+        )
         self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
 
     def _set_gauges(self, metrics: Metrics) -> None:
@@ -338,11 +343,11 @@ class DispatchProcess:
             self._files,
             settings.server.events_directory,
             log,
-            partial(_frames, FrameReader(self._index.directory, settings.spool, self._keys.spool), log),
+            partial(_frames, FrameReader(self._index.directory, settings.spool, self._ring.spool), log),
             settings.record,
             self._clock,
             self._log,
-            tokens=self._keys.tokens,
+            tokens=self._ring.tokens,
         )
         if missing:
             self._log.info("record.recovered", spool_log=log, events=missing)
@@ -413,8 +418,9 @@ class DispatchProcess:
             self._tasks = tasks
             await self._start()
             admin = QueueAdmin(self._index, self._writer, self._clock, self.dispatcher.take)
-            operations = QueueOperations(self.dispatcher, self._index, admin, self._clock)
-            requests = RequestServer(operations.operations())
+            queue = QueueOperations(self.dispatcher, self._index, admin, self._clock, self._events)
+            paths = PathOperations(self.dispatcher, self._index, self._suspensions, self._clock, self._wake)
+            requests = RequestServer({**queue.operations(), **paths.operations()})
             path = sockets / "dispatcher.sock"
             path.unlink(missing_ok=True)
             questions = sockets / "queue.sock"

@@ -21,6 +21,7 @@ from outrider.server.activation import activated_sockets
 from outrider.server.control import run_control
 from outrider.server.dispatch_process import run_dispatcher
 from outrider.server.faults import VARIABLE, files_of
+from outrider.server.keys import prepare_keys
 from outrider.server.lifecycle import Birth, Lifecycle, live
 from outrider.server.notify import Notifier
 from outrider.server.settings import Settings
@@ -135,10 +136,13 @@ def run(
         ConfigError: The surroundings do not allow it.
     """
     clock = clock or SystemClock()
-    log = open_log(settings.record, clock)
+    prepare(settings)
+    keys, made = prepare_keys(settings, os.environ, files_of(os.environ), clock)
+    log = open_log(settings.record, clock, tokens=keys.tokens)
+    if made is not None:
+        log.info("privacy.key_made", key=made.name, fingerprint=made.fingerprint, file=made.source)
     notifier = Notifier.from_environment(os.environ, clock)
     activated = activated_sockets(os.environ, {listener.name for listener in settings.listeners})
-    prepare(settings)
     lock = lock_spool(settings.server.state_directory, log)
     sockets = open_sockets(settings, activated)
     if os.environ.get(VARIABLE):
