@@ -41,7 +41,7 @@ address = "{address}"
 port = {http_port}
 
 [record]
-redaction = "domain"  # what events show of an address: full, domain or none
+redaction = "token"  # what events show of an address; `outrider config explain record.redaction`
 """
 
 
