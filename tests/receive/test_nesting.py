@@ -1,6 +1,8 @@
 """How deeply a message is nested: exact at the limit, and cheap for bombs."""
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -84,6 +86,32 @@ def test_what_looks_like_a_part_in_text_is_none() -> None:
 @pytest.mark.timeout(5)
 def test_bombs_are_cheap(bomb: bytes) -> None:
     deeper(bomb, 100)
+
+
+def steps(message: bytes, limit: int) -> int:
+    """Lines of the module that run to judge the message."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    old = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        deeper(message, limit)
+    finally:
+        sys.settrace(old)
+    return count
+
+
+def test_depth_does_not_multiply_the_cost_of_lines() -> None:
+    noise = b"--nobody\r\n" * 2000
+    flat = steps(multiparts(1, closed=False) + noise, 100)
+    deep = steps(multiparts(99, closed=False) + noise, 100)
+    assert flat > 2000
+    assert deep < 2 * flat
 
 
 async def test_a_message_too_deep_is_refused(world: Callable[..., Any]) -> None:

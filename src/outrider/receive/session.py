@@ -14,13 +14,14 @@ import asyncio
 
 from outrider.model.flow import Content, Envelope, Submission
 from outrider.model.reply import Reply
-from outrider.receive.nesting import is_nested_deeper
+from outrider.receive.nesting import is_nested_deeper, must_be_walked
 from outrider.receive.session_client import ClientSession
 from outrider.receive.session_context import where
 from outrider.receive.trace import refuse_header
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.server_events import (
     AuthRequest,
+    ChunkTaken,
     DataStart,
     Helo,
     MailFrom,
@@ -83,12 +84,18 @@ class SmtpSession(ClientSession):
 
     def _on_message(self, event: MessageEnd) -> None:
         content = event.content
-        if len(content.wire) > THREAD_OCTETS and self._context.spawn(self._take_large(event)):
-            return
         header = content.wire[: content.header_octets]
         lower = header.lower()
         depth = self._context.options.limits.mime_depth
-        self._take(content, header, lower, is_too_deep=is_nested_deeper(content.wire, lower, depth))
+        is_costly = len(content.wire) > THREAD_OCTETS or must_be_walked(content.wire, lower, depth)
+        if is_costly and self._context.spawn(self._take_large(event)):
+            return
+        self._take(
+            content,
+            header,
+            lower,
+            is_too_deep=is_costly and is_nested_deeper(content.wire, lower, depth),
+        )
 
     async def _take_large(self, event: MessageEnd) -> None:
         """As `_take`; what goes through the whole content does so in a thread meanwhile."""
@@ -143,8 +150,8 @@ class SmtpSession(ClientSession):
     def _on_violation(self, event: Violation) -> None:
         self._refused(event.reply)
 
-    def _on_nothing(self, _event: Reset | Quit) -> None:
-        """RSET and QUIT need nothing here: the machine has answered them."""
+    def _on_nothing(self, _event: Reset | ChunkTaken | Quit) -> None:
+        """RSET, QUIT and a chunk in the midst need nothing here: the machine has answered them."""
 
 
 SmtpSession.handlers = {
@@ -157,5 +164,6 @@ SmtpSession.handlers = {
     StartTls: SmtpSession._on_starttls,
     Violation: SmtpSession._on_violation,
     Reset: SmtpSession._on_nothing,
+    ChunkTaken: SmtpSession._on_nothing,
     Quit: SmtpSession._on_nothing,
 }

@@ -25,6 +25,10 @@ from outrider.wire.smtp.server_events import StartTls
 HELD_OCTETS = 65_536
 """Chosen, because it is one read of the event loop: reading stops while more than this waits."""
 
+TURN_OCTETS = 16_384
+"""Chosen: some 600 replies; what a flood of commands still wants then waits for the next turn of the loop, so
+that no client holds it over 20 ms."""
+
 LINGER_SECONDS = 10.0
 """Chosen, because a peer that has not taken our last reply by then is not there."""
 
@@ -41,6 +45,7 @@ class SessionTransport(asyncio.Protocol):
         "_eof",
         "_lingers",
         "_message_started_at",
+        "_more",
         "_reading_paused",
         "_renewed_at",
         "_running",
@@ -56,6 +61,7 @@ class SessionTransport(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._server = Server(context.server_limits)
         self._eof = False
+        self._more = False
         self._running = False
         self._reading_paused = False
         self._writing_paused = False
@@ -73,7 +79,7 @@ class SessionTransport(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client stopped sending: what it waits for is still said, where the transport can."""
         self._eof = True
-        return self._server.waiting is not None and not self._server.tls
+        return (self._server.waiting is not None or self._more) and not self._server.tls
 
     def pause_writing(self) -> None:
         """The client does not take our replies: nothing more is read or done for it."""
@@ -129,6 +135,8 @@ class SessionTransport(asyncio.Protocol):
                     break
                 progress = True
                 handlers[type(event)](self, event)
+                if len(server.output) > TURN_OCTETS:
+                    break
         except Exception as error:
             self._context.log.error("receive.session_failed", **where(error))
             server.abort(replies.INTERNAL_ERROR)
@@ -140,11 +148,28 @@ class SessionTransport(asyncio.Protocol):
         output = server.output
         if progress or output or server.receiving:
             self._renewed_at = context.now()
-        if server.waiting is not None or self._reading_paused or self._eof or server.closed:
+        if len(output) > TURN_OCTETS and not server.closed:
+            self._go_on_later()
+        elif server.waiting is not None or self._reading_paused or self._eof or server.closed:
             self._flush()
         elif output and self._transport is not None:  # nothing but a reply: the usual turn
             server.output = b""
             self._transport.write(output)
+
+    def _go_on_later(self) -> None:
+        """Send the replies so far; the others are served before this client's next commands."""
+        if self._transport is None:
+            return
+        self._pause_reading()
+        self._transport.write(self._server.take_output())
+        if not self._more:
+            self._more = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._more = False
+        if self._transport is not None:
+            self._run()
 
     def _flush(self) -> None:
         """Send what is to be sent, and do what follows from the state: close, stop or go on reading."""

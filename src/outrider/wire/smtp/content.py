@@ -32,8 +32,8 @@ LINE_LIMIT_OCTETS = 65_536
 """Chosen, because programs write whole HTML documents into one line; RFC 5321 §4.5.3.1.6 obliges to 1000."""
 
 SMALL_OCTETS = 4_096
-"""Chosen: two octets in a block of their own cost 43; smaller blocks than this are joined as they come, so what a
-message takes in memory is what it has in octets, whoever sends it in crumbs."""
+"""Chosen: two octets in a block of their own cost 43; smaller blocks are joined as they come, so a message
+takes the memory that it has in octets, even if it is sent in crumbs."""
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
