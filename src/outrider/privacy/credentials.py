@@ -26,10 +26,10 @@ from typing import Any
 
 import msgspec
 
-from outrider.base.errors import AddressError, ConfigError
+from outrider.base.errors import AddressError, ConfigError, StoreError
 from outrider.base.files import OsFiles, write_atomic
-from outrider.model.mailbox import parse_domain
 from outrider.privacy.passwords import is_argon2id
+from outrider.store.checks import check_sender_domain
 
 KEY_PREFIX = "ork"
 """Chosen: OutRider Key; a fixed prefix is what leak scanners look for."""
@@ -110,19 +110,6 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 EMPTY = Credentials({}, {})
-
-
-def check_sender_domain(text: str) -> str:
-    """`*`, a domain, or `.domain` for its subdomains, in A-labels.
-
-    Raises:
-        AddressError: It is none of them.
-    """
-    if text == "*":
-        return text
-    if text.startswith("."):
-        return "." + parse_domain(text[1:])
-    return parse_domain(text)
 
 
 def parse_credentials(text: str, where: str = "credentials") -> Credentials:
@@ -311,7 +298,7 @@ def make_key(path: Path, key_id: str, tenant: str, sender_domains: frozenset[str
     """
     if not key_id.isascii() or not key_id.replace("-", "").isalnum():
         raise ConfigError("a key's id is letters, digits and hyphens")
-    text = _key_text(key_id, secrets.token_hex(KEY_OCTETS))
+    text = make_key_text(key_id)
     with _changing(path) as credentials:
         if key_id in credentials.keys:
             raise ConfigError(f"key {key_id!r} exists; revoke it first or choose another id")
@@ -328,6 +315,17 @@ def revoke_key(path: Path, key_id: str) -> None:
     with _changing(path) as credentials:
         if credentials.keys.pop(key_id, None) is None:
             raise ConfigError(f"there is no key {key_id!r}")
+
+
+def make_key_text(key_id: str) -> str:
+    """A fresh key with this id.
+
+    Raises:
+        StoreError: It is no id that a key can have.
+    """
+    if not key_id.isascii() or not key_id.replace("-", "").isalnum():
+        raise StoreError("a key's id is letters, digits and hyphens")
+    return _key_text(key_id, secrets.token_hex(KEY_OCTETS))
 
 
 def _key_text(key_id: str, secret: str) -> str:

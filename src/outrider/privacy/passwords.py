@@ -16,12 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from outrider.base.errors import UnavailableError
+from outrider.base.errors import StoreError, UnavailableError
 
 TIME_COST = 2
 MEMORY_KIB = 19_456
 PARALLELISM = 1
 """OWASP Password Storage Cheat Sheet's first Argon2id choice; RFC 9106 §4 lets memory be chosen so."""
+
+CHARACTERS = 8
+"""NIST SP 800-63B's least length of a chosen password."""
+
+OCTETS = 255
+"""RFC 4616 §2: AUTH PLAIN holds passwords of up to 255 octets for certain, and no NUL."""
 
 WAITING = 64
 """Chosen, because at 40 ms each the last one waits under three seconds; more answer 454 at once."""
@@ -79,6 +85,27 @@ class Passwords:
     def close(self) -> None:
         """End the thread; what waits is dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that cannot be one.
+
+    Raises:
+        StoreError: It is too short, too long, or holds what AUTH cannot carry.
+    """
+    if len(password) < CHARACTERS:
+        raise StoreError(f"a password has at least {CHARACTERS} characters; nothing was changed")
+    if len(password.encode()) > OCTETS or "\0" in password:
+        raise StoreError(f"a password has at most {OCTETS} octets and no NUL; nothing was changed")
+
+
+async def hash_password(password: str) -> str:
+    """The Argon2id text of `password`, worked out in a thread of its own."""
+    passwords = Passwords()
+    try:
+        return await asyncio.to_thread(passwords.hash, password)
+    finally:
+        passwords.close()
 
 
 def is_argon2id(stored: str) -> bool:

@@ -52,7 +52,8 @@ KEYS: Kind[ApiKey] = Kind(
 )
 
 
-def _name_of(record: SmtpUser | ApiKey) -> str:
+def name_of(record: SmtpUser | ApiKey) -> str:
+    """What it is found by."""
     return record.name if isinstance(record, SmtpUser) else record.id
 
 
@@ -95,7 +96,7 @@ async def create(change: Change, kind: Kind[Record], record: Record, how: str = 
     Raises:
         StoreError: The name is taken, or a field is wrong.
     """
-    name = _name_of(record)
+    name = name_of(record)
     if isinstance(record, ApiKey):
         check_name(name, "key")
         check_scopes(record.scopes)

@@ -24,6 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from outrider.base.errors import ConfigError, StoreError, UnavailableError
 from outrider.store.options import StoreOptions
 
+Database = AsyncEngine
+"""What is opened here, for whoever is not at home with SQLAlchemy; `dispose` closes it."""
+
 FILE_NAME = "control.db"
 FILE_MODE = 0o600
 # it holds hashes of passwords and keys
