@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from outrider.base.errors import ConfigError, KeyAbsentError, OutriderError, SpoolError, UnavailableError
-from outrider.cli import config, demo, inject, queue, serve, sim, sink, status, trace, user
+from outrider.cli import config, demo, inject, keys, queue, serve, sim, sink, status, trace, user
 
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
@@ -52,6 +52,7 @@ app.command("status")(status.status)
 app.add_typer(queue.app, name="queue")
 app.command("trace")(trace.trace)
 app.add_typer(user.app, name="user")
+app.add_typer(keys.app, name="keys")
 app.command("inject")(inject.inject)
 app.command("sink")(sink.sink)
 app.command("sim")(sim.sim)

@@ -32,6 +32,7 @@ from outrider.privacy.keyfile import (
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd tells a service where its credentials are."""
 
+_WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS: Final = stat.S_IRWXO
 _GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -54,7 +55,7 @@ class KeyRing:
             if (key.purpose, key.version) not in self._tombstones
         }
 
-    def keys(self, purpose: Purpose | None = None) -> list[Key]:
+    def of(self, purpose: Purpose | None = None) -> list[Key]:
         """The keys (of a purpose), oldest version first."""
         return [self._keys[where] for where in sorted(self._keys) if purpose is None or where[0] is purpose]
 
@@ -64,7 +65,7 @@ class KeyRing:
 
     def maybe_newest(self, purpose: Purpose) -> Key | None:
         """The newest key of a purpose, None when there is none."""
-        keys = self.keys(purpose)
+        keys = self.of(purpose)
         return keys[-1] if keys else None
 
     def newest(self, purpose: Purpose) -> Key:
@@ -119,6 +120,11 @@ def _read_file(path: Path, forbidden: int) -> bytes:
 def _read_directory(
     directory: Path, forbidden: int, keys: dict[str, Key], tombstones: list[Tombstone], faults: list[str]
 ) -> None:
+    mode = directory.stat().st_mode
+    if mode & _WRITABLE:
+        faults.append(
+            f"{directory} has mode {stat.S_IMODE(mode):04o}, so others can put keys there: chmod 0700 it"
+        )
     for path in sorted(directory.iterdir()):
         named = parse_name(path.name)
         if named is None:

@@ -49,7 +49,7 @@ class Tokens:
 
     def __init__(self, ring: KeyRing) -> None:
         newest = ring.newest(Purpose.LOG)
-        self._keys = {key.version: derive(key.secret, b"", _CONTEXT) for key in ring.keys(Purpose.LOG)}
+        self._keys = {key.version: derive(key.secret, b"", _CONTEXT) for key in ring.of(Purpose.LOG)}
         self._key = self._keys[newest.version]
         self._prefix = f"t{newest.version}."
 

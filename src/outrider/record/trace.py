@@ -9,7 +9,7 @@ before anything is decoded. Queue alterations know the entry but not the message
 Invariant: a line that is no event, for whatever reason, is skipped and never ends a search.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -55,6 +55,39 @@ def life_of(directory: Path | str, message_id: str) -> list[dict[str, Any]]:
             if event.get("entry") in entries and "message_id" not in event
         ]
     return sorted(life, key=lambda event: str(event.get("time", "")))
+
+
+def events_about(directory: Path | str, shown: Sequence[str]) -> list[dict[str, Any]]:
+    """Everything that is written about one recipient, in all messages and refused commands, oldest first.
+
+    Args:
+        directory: Where event files are.
+        shown: The forms in which events may show the recipient: a token for each version of the key, beside
+            the domain; or the address itself, where events show all of it.
+    """
+    wanted = {form.lower() for form in shown}
+    marks = tuple(form.encode() for form in shown)
+    found = [event for event in _with_any(directory, marks) if _recipient_of(event) in wanted]
+    entries = {event["entry"] for event in found if "entry" in event}
+    if entries:
+        found += [
+            event
+            for event in _with_any(directory, _ALTERATIONS)
+            if event.get("entry") in entries and "message_id" not in event
+        ]
+    return sorted(found, key=lambda event: str(event.get("time", "")))
+
+
+def count_tokens(directory: Path | str, version: int) -> int:
+    """How many events show tokens under a version of the `log` key."""
+    mark = f'":"t{version}.'.encode()
+    return sum(1 for _ in _with_any(directory, (mark,)))
+
+
+def _recipient_of(event: dict[str, Any]) -> str:
+    """The recipient as it is shown; of a refused command that in its angle brackets."""
+    shown = str(event.get("recipient", "")).lower()
+    return shown[1:].partition(">")[0] if shown.startswith("<") else shown
 
 
 def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.files import Files
 from outrider.base.log import Log, NullLog
+from outrider.model.address import Address
 from outrider.privacy.aead import RingSpoolKeys
 from outrider.privacy.keyfile import Key, Purpose
 from outrider.privacy.keyring import LiveRing, credentials_directory
 from outrider.privacy.keystore import KeyStore
-from outrider.privacy.token import LiveTokens
+from outrider.privacy.token import LiveTokens, Tokens
 from outrider.server.settings import Settings
 
 
@@ -81,3 +82,17 @@ def prepare_keys(
     if settings.record.needs_tokens:
         made = key_store(settings, environment, files, clock, NullLog()).ensure(Purpose.LOG)
     return ServerKeys(settings, environment), made
+
+
+def forms_of(settings: Settings, environment: Mapping[str, str], address: Address) -> list[str]:
+    """The forms in which the event files of this server may show `address`, whatever profiles they had.
+
+    Raises:
+        ConfigError: The ring has faults.
+    """
+    plain = f"{address.local_part}@{address.domain}"
+    forms = [plain] if plain == plain.lower() else [plain, plain.lower()]
+    ring = live_ring(settings, environment).ring
+    if ring.maybe_newest(Purpose.LOG) is not None:
+        forms += [f"{token}@{address.domain}" for token in Tokens(ring).all_tokens(address)]
+    return forms

@@ -1,0 +1,177 @@
+"""`outrider keys`: make, list, rotate, export and destroy the keys of the ring."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.privacy.keyfile import MEANING, Purpose
+
+if TYPE_CHECKING:
+    from outrider.privacy.keystore import KeyStore
+    from outrider.server.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Keys that protect addresses, logs and the spool.")
+
+PurposeName = Annotated[Purpose, typer.Argument(help="seal, suppress, log or spool.")]
+Version = Annotated[int, typer.Argument(min=1, help="Version, as `outrider keys list` shows it.")]
+
+
+def _store(config: ConfigPath) -> tuple["Settings", "KeyStore"]:
+    from outrider.base.clock import SystemClock
+    from outrider.base.files import OsFiles
+    from outrider.base.log import NullLog
+    from outrider.server.configuration import load
+    from outrider.server.keys import key_store
+
+    settings = load(config)
+    return settings, key_store(settings, os.environ, OsFiles(), SystemClock(), NullLog())
+
+
+@app.command("generate")
+def generate(purpose: PurposeName, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+    """Make the first key of a purpose; refuses where there is one.
+
+    Examples:
+      outrider keys generate spool
+      outrider keys generate log --json
+    """
+    from outrider.base.errors import ConfigError
+
+    settings, store = _store(config)
+    key = store.ensure(purpose)
+    if key is None:
+        raise ConfigError(
+            f"there is a {purpose} key already; `outrider keys rotate {purpose}` makes a new version"
+        )
+    _made(key.name, key.fingerprint, key.source, as_json=as_json)
+    if not as_json and purpose is Purpose.SPOOL and settings.spool.encryption == "none":
+        say("The spool is not encrypted yet: set spool.encryption and restart the server.")
+
+
+@app.command("rotate")
+def rotate(purpose: PurposeName, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+    """Make a new version, which is used from now on; older ones stay and go on reading what they protect.
+
+    A running server takes it up by itself: events within seconds, each log of the spool with its next
+    segment.
+
+    Examples:
+      outrider keys rotate log
+    """
+    _, store = _store(config)
+    key = store.add(purpose)
+    _made(key.name, key.fingerprint, key.source, as_json=as_json)
+
+
+def _made(name: str, fingerprint: str, path: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"key": name, "fingerprint": fingerprint, "file": path})
+        return
+    say(f"Made {name} (fingerprint {fingerprint}) in {path}.")
+    say("Keep a copy in a safe place: what it protects cannot be read without it.")
+
+
+@app.command("list")
+def list_all(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+    """Show the ring: ids and fingerprints, never a key.
+
+    Examples:
+      outrider keys list
+      outrider keys list --json | jq '.keys[].key'
+    """
+    from outrider.server.configuration import load
+    from outrider.server.keys import live_ring
+
+    settings = load(config)
+    ring = live_ring(settings, os.environ).ring
+    newest = {purpose: ring.maybe_newest(purpose) for purpose in Purpose}
+    keys = [
+        {
+            "key": key.name,
+            "state": "in use" if key == newest[key.purpose] else "reads older data",
+            "fingerprint": key.fingerprint,
+            "created": key.created,
+            "destroyed": "",
+            "file": key.source,
+        }
+        for key in ring.of()
+    ]
+    keys += [
+        {
+            "key": gone.name,
+            "state": f"destroyed: {gone.reason}",
+            "fingerprint": gone.fingerprint,
+            "created": gone.created,
+            "destroyed": gone.destroyed,
+            "file": "",
+        }
+        for gone in ring.tombstones()
+    ]
+    if as_json:
+        print_json({"directory": str(settings.key_directory), "keys": keys})
+    elif not keys:
+        say(f"{settings.key_directory} holds no keys; `outrider keys generate PURPOSE` makes one.")
+    else:
+        print_table(
+            f"Keys in {settings.key_directory}", tuple(keys[0]), [tuple(each.values()) for each in keys]
+        )
+
+
+@app.command("export")
+def export(purpose: PurposeName, version: Version, config: ConfigPath = CONFIG_DEFAULT) -> None:
+    """Print a key file with its secret, to keep a copy in a safe place. Mind where the output goes.
+
+    Examples:
+      outrider keys export spool 1 | age -r age1… > spool-1.key.age
+    """
+    from outrider.privacy.keyfile import format_key
+    from outrider.server.configuration import load
+    from outrider.server.keys import live_ring
+
+    key = live_ring(load(config), os.environ).ring.get(purpose, version)
+    sys.stdout.write(format_key(key))
+
+
+@app.command("destroy")
+def destroy(
+    purpose: PurposeName,
+    version: Version,
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; it is kept in the place of the key.", show_default=False)
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it you only see what it means.")] = False,
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Destroy an old version for good. First shows what can no longer be read then.
+
+    Examples:
+      outrider keys destroy log 1
+      outrider keys destroy log 1 --reason "events before 2027 are to be anonymous" --yes
+    """
+    from outrider.server.key_usage import usage_of
+
+    settings, store = _store(config)
+    key = store.check_destroyable(purpose, version)
+    usage = usage_of(settings, purpose, version)
+    if not as_json:
+        say(f"{key.name} (fingerprint {key.fingerprint}) protects {MEANING[purpose]}.")
+        say(usage.text)
+        say("Copies of the key elsewhere (backups, exports) keep it readable until they are destroyed too.")
+    if not yes:
+        if as_json:
+            print_json({"key": key.name, "destroyed": False, "uses": usage.uses, "meaning": usage.text})
+        else:
+            say(
+                f'Nothing was changed. To do it: outrider keys destroy {purpose} {version} --reason "…" --yes'
+            )
+        return
+    gone = store.destroy(purpose, version, reason)
+    if as_json:
+        print_json({"key": gone.name, "destroyed": True, "uses": usage.uses, "reason": gone.reason})
+    else:
+        say(f"Destroyed {gone.name}. A running server forgets it when it restarts.")
