@@ -27,6 +27,7 @@ from outrider.model.changes import LOG_NUMBER_MAX
 from outrider.spool.frames import FORMAT, FormatError
 
 LOST_COUNTER_GAP = 1000  # chosen: more starts than anybody makes between two logs that stay on disk
+FORMAT_MIN = 1  # the first that there was
 _LOCK_PATIENCE = 200  # chosen: 200 times 5 ms; a log number is drawn in less than a millisecond
 _SEGMENT_NAME = re.compile(r"([0-9]{8})\.log")
 
@@ -75,13 +76,26 @@ class SpoolDirectory:
         )  # also when it exists: we may have died before this line
 
     def _check_format(self) -> None:
-        path = self._join("format")
         try:
-            text = read_file(self.files, path).strip()
+            found = self.read_format()
         except FileNotFoundError:
-            write_atomic(self.files, path, b"%d\n" % FORMAT)
-            return
-        if not text.isdigit():
+            found = 0
+        if (
+            found < FORMAT
+        ):  # before anything of the new format is written, so that an older program stops here
+            write_atomic(self.files, self._join("format"), b"%d\n" % FORMAT)
+
+    def read_format(self) -> int:
+        """The format of the spool, one that this program reads.
+
+        Raises:
+            FileNotFoundError: Nothing was ever written here.
+            FormatError: A newer program made this spool.
+            SpoolError: What stands there is no format.
+        """
+        path = self._join("format")
+        text = read_file(self.files, path).strip()
+        if not text.isdigit() or int(text) < FORMAT_MIN:
             raise SpoolError(
                 f"{path} does not hold a format number: restore it (this program writes {FORMAT})"
             )
@@ -90,6 +104,7 @@ class SpoolDirectory:
                 f"spool {self.path} has format {int(text)}, this program knows {FORMAT}: start the newer "
                 "version, or drain the spool with it first"
             )
+        return int(text)
 
     def lock(self) -> int | None:
         """Take the server's lock: a descriptor to keep open, or None while another server holds it."""
