@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from outrider.base.errors import ConfigError, KeyAbsentError, OutriderError, SpoolError, UnavailableError
-from outrider.cli import config, demo, inject, keys, queue, serve, sim, sink, status, trace, user
+from outrider.cli import backup, config, demo, inject, keys, queue, serve, sim, sink, status, trace, user
 
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
@@ -48,6 +48,8 @@ app.command("serve")(serve.serve)
 app.command("check-config")(serve.check_config)
 app.add_typer(config.app, name="config")
 app.command("reload")(config.reload)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("status")(status.status)
 app.add_typer(queue.app, name="queue")
 app.command("trace")(trace.trace)
