@@ -10,7 +10,8 @@ from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Content
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
-from outrider.wire.smtp.content import ContentLimits, unstuff
+from outrider.wire.smtp.content import unstuff
+from outrider.wire.smtp.content_limits import ContentLimits
 from outrider.wire.smtp.server import Server
 from outrider.wire.smtp.server_events import (
     AuthRequest,

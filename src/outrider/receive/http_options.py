@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from outrider.net.http import HttpLimits
 from outrider.receive.options import ReceiveLimits, StrayLineEndings
-from outrider.wire.smtp.content import LINE_LIMIT_OCTETS, MESSAGE_OCTETS, ContentLimits
+from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS, ContentLimits
 
 
 def _about(unit: str, source: str) -> dict[str, Any]:

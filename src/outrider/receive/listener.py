@@ -25,7 +25,7 @@ from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
 from outrider.receive.proxied import ProxiedServer
 from outrider.receive.session import SmtpSession
 from outrider.receive.session_context import SessionContext
-from outrider.wire.smtp.content import ContentLimits
+from outrider.wire.smtp.content_limits import ContentLimits
 from outrider.wire.smtp.server_limits import ServerLimits
 
 SWEEP_SECONDS = 1.0

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
-from outrider.wire.smtp.content import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
+from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
 
 
 class TlsMode(StrEnum):

@@ -121,8 +121,8 @@ class LogWriter:
         self._idle: list[asyncio.Future[None]] = []
         self._closed = False
         self._batches: SimpleQueue[list[_Pending] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"spool-{self.number}", daemon=True)
-        self._thread.start()
+        self._syncer = threading.Thread(target=self._work, name=f"spool-{self.number}", daemon=True)
+        self._syncer.start()
 
     # -- loop side --
 
@@ -284,7 +284,7 @@ class LogWriter:
             self._retry = None
         await self.drain()
         self._batches.put(None)
-        await self._loop.run_in_executor(None, self._thread.join)
+        await self._loop.run_in_executor(None, self._syncer.join)
         self._segments.close()
 
     # -- thread side --

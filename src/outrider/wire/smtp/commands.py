@@ -14,14 +14,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from outrider.base.errors import AddressError, RemoteProtocolError
 from outrider.model.address import Address
 from outrider.model.flow import Notify, Recipient
 from outrider.model.mailbox import maybe_plain_path, parse_domain, parse_mailbox
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
+from outrider.wire.smtp.mail_parameters import NO_MAIL_PARAMETERS, MailParameters
 
 COMMAND_OCTETS = 512
 """RFC 5321 §4.5.3.1.4, with CRLF; the extensions below add to it."""
@@ -64,29 +63,6 @@ class CommandError(RemoteProtocolError):
     def __init__(self, reply: Reply, message: str = "") -> None:
         super().__init__(message or reply.text)
         self.reply = reply
-
-
-class MailParameters(msgspec.Struct, frozen=True, gc=False):
-    """What came with MAIL.
-
-    Attributes:
-        size: SIZE, 0 when not given.
-        eight_bit: BODY=8BITMIME.
-        smtputf8: SMTPUTF8.
-        ret: `FULL`, `HDRS` or None.
-        envid: Decoded, or None.
-        auth: AUTH= decoded (`<>` for unknown), or None; it is believed by nobody (RFC 4954 §5).
-    """
-
-    size: int = 0
-    eight_bit: bool = False
-    smtputf8: bool = False
-    ret: str | None = None
-    envid: str | None = None
-    auth: str | None = None
-
-
-NO_MAIL_PARAMETERS = MailParameters()
 
 
 def parse_mail(text: str, *, esmtp: bool) -> tuple[Address | None, MailParameters]:

@@ -17,42 +17,18 @@ RFC 1870 §6 (size).
 
 import re
 
-import msgspec
-
 from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Content, Traits
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
+from outrider.wire.smtp.content_limits import DEFAULT_LIMITS, ContentLimits
 from outrider.wire.smtp.scan import DOTTED, EIGHT_BIT, LONG, NUL, STRAY, longest_line, scan
-
-MESSAGE_OCTETS = 26_214_400
-"""Chosen, because 25 MiB is what the large mailbox providers take and therefore what anybody can send."""
-
-LINE_LIMIT_OCTETS = 65_536
-"""Chosen, because programs write whole HTML documents into one line; RFC 5321 §4.5.3.1.6 obliges to 1000."""
 
 SMALL_OCTETS = 4_096
 """Chosen: two octets in a block of their own cost 43; smaller blocks are joined as they come, so a message
 takes the memory that it has in octets, even if it is sent in crumbs."""
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-
-
-class ContentLimits(msgspec.Struct, frozen=True):
-    """What a reader takes.
-
-    Attributes:
-        message_octets: Longest content, dots unstuffed or not (the wire form counts).
-        line_octets: Longest line as it comes, without its line end; at least LINE_OCTETS of the scan.
-        normalise: Turn bare CR and LF into CRLF and drop NUL instead of refusing the message.
-    """
-
-    message_octets: int = MESSAGE_OCTETS
-    line_octets: int = LINE_LIMIT_OCTETS
-    normalise: bool = False
-
-
-DEFAULT_LIMITS = ContentLimits()
 
 
 def _traits_of(found: int) -> Traits:

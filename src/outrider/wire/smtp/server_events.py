@@ -9,7 +9,7 @@ import msgspec
 from outrider.model.address import Address
 from outrider.model.flow import Content, Recipient
 from outrider.model.reply import Reply
-from outrider.wire.smtp.commands import MailParameters
+from outrider.wire.smtp.mail_parameters import MailParameters
 from outrider.wire.smtp.sasl import Credentials
 
 

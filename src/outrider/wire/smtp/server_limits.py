@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from outrider.model.reply import Reply, format_reply
 from outrider.wire.smtp import replies, sasl
-from outrider.wire.smtp.content import DEFAULT_LIMITS, ContentLimits
+from outrider.wire.smtp.content_limits import DEFAULT_LIMITS, ContentLimits
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
