@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-END = b"\r\n.\r\n"
 LENIENT_ENDS = re.compile(rb"(?:^|\r\n|\r|\n|\0)\.(?:\r\n|\r|\n|\0)")
 """A dot alone between any two of the line ends that some receiver has taken for one."""
 
@@ -96,13 +95,13 @@ class _Session(socketserver.StreamRequestHandler):
 
     def _data(self) -> None:
         self._say(b"354 Go on")
-        wire = b"\r\n"  # so that a lone dot in the first line ends it too
-        while not wire.endswith(END):
-            octet = self.rfile.readline(65_536)
-            if not octet:
+        parts = [b"\r\n"]  # so that a lone dot in the first line ends it too
+        while parts[-1] != b".\r\n" or parts[-2][-2:] != b"\r\n":
+            part = self.rfile.readline(65_536)
+            if not part:
                 return
-            wire += octet
-        self._take(wire[2 : -len(END) + 2], chunked=False)
+            parts.append(part)
+        self._take(b"".join(parts[1:-1]), chunked=False)
 
     def _take(self, wire: bytes, *, chunked: bool) -> None:
         self.server.receiver.taken.append(Taken(self.envelope[0], tuple(self.envelope[1:]), wire, chunked))
