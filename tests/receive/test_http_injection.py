@@ -6,7 +6,7 @@ import email.policy
 import json
 import socket
 import urllib.parse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,11 +14,15 @@ import pytest
 from outrider.base.clock import FakeClock
 from outrider.base.ids import IdSource
 from outrider.base.log import ListLog
+from outrider.model.changes import Keyed
+from outrider.model.dispatch import Reserved
 from outrider.model.flow import Origin, Submission
 from outrider.model.ports import Principal
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
-from outrider.receive.http import build_app
+from outrider.receive.clients import ClientCounts
+from outrider.receive.http import Shared, build_app
+from outrider.receive.http_limits import KeyRates
 from outrider.receive.http_models import RecipientState
 from outrider.receive.http_options import HttpOptions
 from outrider.wire.smtp import replies
@@ -62,11 +66,23 @@ class FakeIntake:
         self.submitted: asyncio.Queue[tuple[Submission, Callable[[Reply], None]]] = asyncio.Queue()
         self.refusals: list[tuple[Origin, str, str, Reply]] = []
         self.failure: Exception | None = None
+        self.keyed: list[Keyed | None] = []
 
     def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
         if self.failure is not None:
             raise self.failure
         self.submitted.put_nowait((submission, done))
+        if self.reply is not None:
+            done(self.reply)
+
+    def submit_all(
+        self, submissions: Sequence[Submission], keyed: Keyed | None, done: Callable[[Reply], None]
+    ) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.keyed.append(keyed)
+        for submission in submissions:
+            self.submitted.put_nowait((submission, done))
         if self.reply is not None:
             done(self.reply)
 
@@ -80,6 +96,16 @@ class FakeIntake:
         submission, _ = self.submitted.get_nowait()
         assert self.submitted.empty()
         return submission
+
+
+class NoReservations:
+    """Nobody asks for a key here; see test_http_idempotency."""
+
+    async def reserve(self, key: bytes, body: bytes) -> Reserved:
+        raise AssertionError("no request has a key")
+
+    def release(self, key: bytes) -> None:
+        raise AssertionError("no request has a key")
 
 
 class States:
@@ -161,6 +187,7 @@ async def start() -> AsyncIterator[Start]:
             intake=intake,
             authenticator=Keys(),
             lookup=States(),
+            shared=Shared(NoReservations(), ClientCounts(), KeyRates(chosen.key_recipients_per_second)),
             ids=IdSource(clock, 5),
             clock=clock,
             log=log,
@@ -243,7 +270,7 @@ async def test_the_answer_waits_until_the_message_is_safe(site: Site) -> None:
 
 
 async def test_a_raw_message_keeps_its_octets(site: Site) -> None:
-    octets = b"Subject: raw\r\nMessage-ID: <1@x>\r\nDate: x\r\n\r\n.dot\r\n..two\r\n\xff\r\n"
+    octets = b"Subject: raw\r\nFrom: shop@sender.example\r\nMessage-ID: <1@x>\r\nDate: x\r\n\r\n.dot\r\n..two\r\n\xff\r\n"
     answer = await site.post_raw(octets, "?from=shop@sender.example&to=a@example.com&to=b@example.org")
     submission = site.intake.only()
     assert answer.status == 202
@@ -275,7 +302,9 @@ async def test_the_null_sender_may_send(site: Site) -> None:
 
 
 async def test_header_beyond_ascii_needs_smtputf8(site: Site) -> None:
-    assert (await site.post_raw("Subject: Grüße\r\n\r\nx\r\n".encode())).status == 202
+    assert (
+        await site.post_raw("From: shop@sender.example\r\nSubject: Grüße\r\n\r\nx\r\n".encode())
+    ).status == 202
     assert site.intake.only().envelope.smtputf8
 
 
@@ -360,7 +389,7 @@ async def test_nothing_is_done_without_a_key(site: Site, authorization: str) -> 
 async def test_a_key_sends_as_its_own_domains_only(site: Site) -> None:
     answer = await site.post({**MESSAGE, "from": "ceo@bank.example"})
     assert (answer.status, answer.document["code"]) == (403, "sender_denied")
-    assert site.intake.refusals[0][1:] == ("ceo@bank.example", "", replies.SENDER_DENIED)
+    assert site.intake.refusals[0][1:] == ("ceo@bank.example", "", replies.sender_denied("bank.example"))
     assert (await site.post_raw(RAW, "?from=ceo@bank.example&to=alice@example.com")).status == 403
     assert (await site.post({**MESSAGE, "from": "x@a.sub.example"})).status == 202
     assert (await site.post({**MESSAGE, "from": "x@sub.example"})).status == 403
@@ -382,7 +411,8 @@ async def test_a_media_type_may_have_parameters(site: Site) -> None:
 async def test_the_size_limit_holds_while_streaming(start: Start, excess: int) -> None:
     site = await start(message_octets=65_536 * 2, line_octets=1 << 20)
     size = 65_536 * 2 + excess
-    raw = b"Subject: x\r\n\r\n" + b"x" * (size - 16) + b"\r\n"
+    head = b"From: shop@sender.example\r\n\r\n"
+    raw = head + b"x" * (size - len(head) - 2) + b"\r\n"
     answer = await site.post_raw(raw)
     if excess > 0:
         assert (answer.status, answer.document["code"]) == (413, "too_big")
@@ -433,14 +463,14 @@ def nested(depth: int) -> bytes:
         f'Content-Type: multipart/mixed; boundary="b{level}"\r\n\r\n--b{level}\r\n' for level in range(depth)
     )
     tail = "".join(f"\r\n--b{level}--\r\n" for level in reversed(range(depth)))
-    return f"{head}\r\nx\r\n{tail}".encode()
+    return f"From: shop@sender.example\r\n{head}\r\nx\r\n{tail}".encode()
 
 
 @pytest.mark.parametrize(
     "bad", [b"a\nb", b"a\rb", b"a\0b", b"a\r\r\nb", b"a\n.\nb", b"a\r\n.\rb", b"a\n.\r\nb"]
 )
 async def test_stray_line_ends_are_refused_or_repaired(start: Start, bad: bytes) -> None:
-    raw = b"Subject: x\r\n\r\n" + bad + b"\r\n"
+    raw = b"From: shop@sender.example\r\n\r\n" + bad + b"\r\n"
     site = await start()
     answer = await site.post_raw(raw)
     assert (answer.status, answer.document["code"]) == (422, "bad_content")
@@ -489,7 +519,7 @@ async def test_whatever_is_refused_is_told_to_the_record(start: Start) -> None:
     assert [reply for *_, reply in site.intake.refusals] == [
         replies.AUTH_REQUIRED,
         replies.AUTH_FAILED,
-        replies.SENDER_DENIED,
+        replies.sender_denied("other.example"),
         replies.TOO_MANY_RECIPIENTS,
         replies.MESSAGE_TOO_BIG,
         replies.MESSAGE_TOO_BIG,
@@ -527,7 +557,7 @@ async def test_a_late_store_is_not_acknowledged(start: Start) -> None:
     site = await start(answer_seconds=0.01)
     site.intake.reply = None
     answer = await site.post(MESSAGE)
-    assert answer.status == 503
+    assert answer.status == 504
     _, done = site.intake.submitted.get_nowait()
     done(ACCEPTED)  # too late, and harmless
     assert site.log.lines[-1][1] == "http.not_stored_in_time"

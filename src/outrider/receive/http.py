@@ -1,69 +1,92 @@
 """HTTP injection: requests in, submissions out, and the answer only when the message is safe.
 
-`POST /v1/messages` takes a message as `message/rfc822` with its envelope in parameters, or as JSON;
-`GET /v1/messages/{id}` tells what became of it; `/healthz` and `/readyz` are for whoever watches the server.
-Every answer that is not a success is a problem document.
+`POST /v1/messages` takes a message as `message/rfc822` with its envelope in parameters, or as JSON; `POST
+/v1/batches` takes many as JSON lines; `GET /v1/messages/{id}` tells what became of one; `/v1/openapi.json`
+describes it all; `/healthz` and `/readyz` are for whoever watches the server. Every answer that is not a
+success is a problem document.
 
-Theory: an injected message goes the way of SMTP mail: the same reader and limits for raw content, the same
-trace fields, the same rule who may send as whom (a key's sender domains), the same intake. Nothing is done
-without a valid key, and no body is read for a request that is refused anyway.
+Theory: nothing is done without a valid key, and no body is read for a request that is refused anyway. What a
+request becomes is `http_inject`'s; here are the doors: who asks, in which form, and what the answer looks
+like.
 
 Invariant: 202 is sent only after the intake has answered 250, which it does only when the message is durable.
 
 Standards: RFC 9110 §15.3.3 (202), RFC 6750 §2.1 (bearer keys), RFC 9457 §3 (problems), RFC 3848 §2 (`with`).
-Not here: limits of the connection (net.http), idempotency keys, attachments.
+Not here: limits of the connection (net.http).
 """
 
 import asyncio
+from collections.abc import AsyncIterator, MutableMapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from outrider.base.clock import Clock
-from outrider.base.errors import AddressError
-from outrider.base.ids import IdSource, MessageId, is_message_id
+from outrider.base.errors import AddressError, UnavailableError
+from outrider.base.ids import IdSource, is_message_id
 from outrider.base.log import Log
 from outrider.model.address import Address
-from outrider.model.flow import Content, Envelope, Origin, Recipient, Submission, Traits
+from outrider.model.flow import Content, Origin, Recipient
 from outrider.model.mailbox import parse_mailbox
-from outrider.model.ports import Authenticator, Intake, Principal
+from outrider.model.ports import Authenticator, InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
-from outrider.receive.access import domain_allowed
+from outrider.receive.clients import ClientCounts
 from outrider.receive.http_answers import JSON, encode, exception_handlers, explain, healthy
-from outrider.receive.http_models import Accepted, StateLookup, parse_request
+from outrider.receive.http_batch import MEDIA_TYPE as NDJSON
+from outrider.receive.http_batch import Batch
+from outrider.receive.http_inject import THREAD_OCTETS, Injector, Sender, Taken, Transaction
+from outrider.receive.http_keys import KEY_FIELD, parse_key, request_digest
+from outrider.receive.http_limits import KeyLimits, KeyRates
+from outrider.receive.http_models import Accepted, StateLookup
+from outrider.receive.http_openapi import openapi
 from outrider.receive.http_options import HttpOptions
+from outrider.receive.http_parse import parse_request
 from outrider.receive.nesting import is_nested_deeper
 from outrider.receive.problems import Fault, Problem, problem_of
-from outrider.receive.trace import Tracer, format_date, format_peer, refuse_header
-from outrider.wire.headers import FieldError
-from outrider.wire.mime import Draft, write_message
+from outrider.receive.submitter import STREAM_FIELD, Submitter
 from outrider.wire.smtp import replies
-from outrider.wire.smtp.content import ContentReader, stuff_plain
+from outrider.wire.smtp.content import ContentReader
 
 _RAW: Final = "message/rfc822"
-
-_THREAD_OCTETS: Final = 1 << 20
-# A body over this is worked on in a thread: design, no callback holds a loop over 20 ms.
 
 _DISCARD_FACTOR: Final = 2
 # Chosen: a body up to twice the limit is read to its end, so that the client hears 413 rather than a reset.
 
 MAIL_FROM_FIELD: Final = "outrider-mail-from"
 RCPT_TO_FIELD: Final = "outrider-rcpt-to"
+STREAM_PARAMETER: Final = "stream"
+REPEATED_FIELD: Final = "outrider-repeated"
+
+_accepted: Final = msgspec.json.Decoder(Accepted)
+
+
+class Shared(NamedTuple):
+    """What the listener of one process shares with those of others.
+
+    Attributes:
+        reservations: Knows the idempotency keys.
+        counts: Requests under way by key.
+        rates: Recipients by key.
+    """
+
+    reservations: Reservations
+    counts: ClientCounts
+    rates: KeyRates
 
 
 def build_app(
     options: HttpOptions,
     *,
     hostname: str,
-    intake: Intake,
+    intake: InjectionIntake,
     authenticator: Authenticator,
     lookup: StateLookup,
+    shared: Shared,
     ids: IdSource,
     clock: Clock,
     log: Log,
@@ -76,15 +99,20 @@ def build_app(
         intake: Takes the submissions.
         authenticator: Checks the keys.
         lookup: Knows what became of messages.
+        shared: What is exact over all processes.
         ids: Makes message ids.
         clock: Gives the times.
         log: Told what took too long; failures of a handler are told by net.http.
     """
-    injection = _Injection(options, hostname, intake, authenticator, lookup, ids, clock, log)
+    limits = KeyLimits(options.key_requests, shared.counts, shared.rates)
+    injector = Injector(options, hostname, intake, shared.reservations, limits, ids, clock, log)
+    injection = _Injection(injector, authenticator, lookup, log)
     return Starlette(
         routes=[
             Route("/v1/messages", injection.post, methods=["POST"]),
+            Route("/v1/batches", injection.batch, methods=["POST"]),
             Route("/v1/messages/{message_id}", injection.get, methods=["GET"]),
+            Route("/v1/openapi.json", injection.describe, methods=["GET"]),
             Route("/v1/problems/{code}", explain, methods=["GET"]),
             Route("/healthz", healthy, methods=["GET"]),
             Route("/readyz", injection.ready, methods=["GET"]),
@@ -93,71 +121,65 @@ def build_app(
     )
 
 
-class _Transaction(NamedTuple):
-    """Who sends what to whom, before there is a content."""
-
-    origin: Origin
-    mail_from: Address | None
-    recipients: tuple[Address, ...]
-
-
 class _Injection:
     """The handlers and what they share."""
 
     def __init__(
-        self,
-        options: HttpOptions,
-        hostname: str,
-        intake: Intake,
-        authenticator: Authenticator,
-        lookup: StateLookup,
-        ids: IdSource,
-        clock: Clock,
-        log: Log,
+        self, injector: Injector, authenticator: Authenticator, lookup: StateLookup, log: Log
     ) -> None:
-        self._options = options
-        self._hostname = hostname
-        self._intake = intake
+        self._injector = injector
+        self._options = injector.options
+        self._intake = injector.intake
         self._authenticator = authenticator
         self._lookup = lookup
-        self._ids = ids
-        self._clock = clock
         self._log = log
-        self._limits = options.receive_limits
-        self._content_limits = options.content_limits
-        self._tracer = Tracer(
-            hostname, clock, add_message_id=options.add_message_id, add_date=options.add_date
-        )
+        self._content_limits = self._options.content_limits
+        self._description = encode(openapi(self._options))
 
     async def post(self, request: Request) -> Response:
         """Take a message in."""
-        refusal = self._intake.refusal()
-        if refusal is not None:
-            self._intake.refused(self._origin(request, None), "", "", refusal)
-            raise problem_of(refusal)
-        principal = await self._principal(request)
-        origin = self._origin(request, principal)
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type == JSON:
-            submission = await self._from_json(request, origin, principal)
-        elif media_type == _RAW:
-            submission = await self._from_raw(request, origin, principal)
-        else:
-            raise Problem("unsupported_type")
-        reply = await self._submitted(submission)
-        if not reply.is_positive:
-            raise problem_of(reply)
-        accepted = Accepted(submission.message_id, len(submission.envelope.recipients))
-        return Response(
-            encode(accepted),
-            202,
-            headers={"location": f"/v1/messages/{submission.message_id}"},
-            media_type=JSON,
-        )
+        sender = await self._enter(request)
+        try:
+            origin = self._origin(request, sender.principal, sender.submitter.stream)
+            key = request.headers.get(KEY_FIELD)
+            if key is not None:
+                key = parse_key(key, KEY_FIELD)
+            media_type = _media_type(request)
+            if media_type == JSON:
+                body = await self._body(request, origin)
+                is_large = len(body) > THREAD_OCTETS
+                parse = partial(parse_request, body, self._options.attachments)
+                parsed = await asyncio.to_thread(parse) if is_large else parse()
+                taken = await self._injector.take_json(parsed, body, origin, sender, key)
+            elif media_type == _RAW:
+                taken = await self._from_raw(request, origin, sender, key)
+            else:
+                raise Problem("unsupported_type")
+        finally:
+            self._injector.limits.leave(sender.counted)
+        headers = {"location": f"/v1/messages/{_accepted.decode(taken.answer).id}"}
+        if taken.is_repeated:
+            headers[REPEATED_FIELD] = "true"
+        return Response(taken.answer, 202, headers=headers, media_type=JSON)
+
+    async def batch(self, request: Request) -> Response:
+        """Take many messages in, a line each."""
+        sender = await self._enter(request)
+        try:
+            _check_batch(request)
+            origin = self._origin(request, sender.principal, sender.submitter.stream)
+            batch = Batch(self._injector, origin, sender, self._log)
+            chunks = _chunks(request)
+            # the first chunk before the response, so that a client that expects 100 hears it
+            first = await anext(chunks, b"")
+        except BaseException:
+            self._injector.limits.leave(sender.counted)
+            raise
+        return _BatchResponse(batch, first, chunks, partial(self._injector.limits.leave, sender.counted))
 
     async def get(self, request: Request) -> Response:
         """Tell what became of a message, to the tenant whose it is."""
-        principal = await self._principal(request)
+        principal = await self._principal(request, "status")
         message_id = request.path_params["message_id"]
         states = await self._lookup.lookup(message_id) if is_message_id(message_id) else None
         own = [state for state in states or () if state.tenant == principal.tenant]
@@ -168,6 +190,10 @@ class _Injection:
             del state["tenant"]
         return Response(encode({"id": message_id, "recipients": shown}), media_type=JSON)
 
+    async def describe(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
+        """The OpenAPI document."""
+        return Response(self._description, media_type=JSON)
+
     async def ready(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
         """200 while messages are taken, else 503."""
         refusal = self._intake.refusal()
@@ -175,119 +201,101 @@ class _Injection:
             raise problem_of(refusal)
         return Response(encode({"status": "ready"}), media_type=JSON)
 
-    async def _principal(self, request: Request) -> Principal:
+    async def _enter(self, request: Request) -> Sender:
+        """Who injects; from now on one request of its key is under way."""
+        refusal = self._intake.refusal()
+        if refusal is not None:
+            self._intake.refused(self._origin(request, None, self._options.stream), "", "", refusal)
+            raise problem_of(refusal)
+        principal = await self._principal(request, "inject")
+        sender = Sender(principal, Submitter(principal, self._options.stream))
+        if not self._injector.limits.enter(sender.counted):
+            what = f"The key may have {self._options.key_requests} requests under way."
+            raise Problem("too_many", what, retry_after_seconds=1)
+        return sender
+
+    async def _principal(self, request: Request, scope: str) -> Principal:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
-            self._intake.refused(self._origin(request, None), "", "", replies.AUTH_REQUIRED)
+            self._refused(request, replies.AUTH_REQUIRED)
             raise Problem("no_key")
-        principal = await self._authenticator.api_key(key)
+        try:
+            principal = await self._authenticator.api_key(key, _client(request))
+        except UnavailableError as error:
+            raise Problem("unavailable", "Keys cannot be checked now.") from error
         if principal is None:
-            self._intake.refused(self._origin(request, None), "", "", replies.AUTH_FAILED)
+            self._refused(request, replies.AUTH_FAILED)
             raise Problem("no_key", "The key is not valid.")
+        if scope not in principal.scopes:
+            raise Problem("scope_denied", f"The key lacks the scope {scope}.")
         return principal
 
-    def _origin(self, request: Request, principal: Principal | None) -> Origin:
-        client = request.client
+    def _refused(self, request: Request, reply: Reply) -> None:
+        self._intake.refused(self._origin(request, None, self._options.stream), "", "", reply)
+
+    def _origin(self, request: Request, principal: Principal | None, stream: str) -> Origin:
         return Origin(
             self._options.name,
             "HTTPS" if request.url.scheme == "https" else "HTTP",
-            client.host if client is not None and client.host else "127.0.0.1",  # a Unix socket is local
+            _client(request),
             "",
             None if principal is None else principal.name,
             None,
             "default" if principal is None else principal.tenant,
-            self._options.stream,
+            stream,
+            sandbox=principal is not None and principal.is_sandbox,
         )
 
-    async def _from_json(self, request: Request, origin: Origin, principal: Principal) -> Submission:
-        body = await self._body(request, origin)
-        is_large = len(body) > _THREAD_OCTETS
-        parsed = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
-        transaction = _Transaction(origin, parsed.mail_from, parsed.recipients)
-        self._check(transaction, principal, "/from", "/to")
-        message_id = self._ids.next()
-        now = self._clock.wall()
-        write = partial(
-            _written,
-            parsed.draft,
-            message_id=f"{message_id}@{self._hostname}",
-            date=format_date(now),
-            boundary=f"=_{message_id}",
-            eight_bit=self._options.text_encoding == "8bit",
-        )
-        content = await asyncio.to_thread(write) if is_large else write()
-        return self._complete(transaction, content, message_id, now)
-
-    async def _from_raw(self, request: Request, origin: Origin, principal: Principal) -> Submission:
-        transaction = _Transaction(origin, *_envelope_of(request))
-        self._check(transaction, principal, "from", "to")
+    async def _from_raw(self, request: Request, origin: Origin, sender: Sender, key: str | None) -> Taken:
+        mail_from, addresses = _envelope_of(request)
+        transaction = Transaction(origin, mail_from, tuple(map(Recipient, addresses)))
+        self._injector.check(origin, sender, mail_from, len(addresses), addresses[0], ("from", "to"))
+        stream = request.query_params.get(STREAM_PARAMETER)
+        origin = self._injector.with_stream(origin, sender, stream, STREAM_PARAMETER)
         reader = ContentReader(self._content_limits)
         size = 0
+        kept: list[bytes] = []
         async for chunk in request.stream():
             size += len(chunk)
             if size <= self._options.message_octets:
                 reader.feed_chunk(chunk)
+                if key is not None:
+                    kept.append(chunk)
             elif size > _DISCARD_FACTOR * self._options.message_octets:
                 break
         if size > self._options.message_octets:
-            raise self._refused(transaction, replies.MESSAGE_TOO_BIG)
+            raise self._injector.refused(transaction, replies.MESSAGE_TOO_BIG)
         if size == 0:
             raise Problem("bad_content", "The message is empty.")
         reader.finish_chunks()
         content = reader.finish()
         if isinstance(content, Reply):
-            raise self._refused(transaction, content)
-        header = content.wire[: content.header_octets]
-        question = partial(is_nested_deeper, content.wire, header.lower(), self._limits.mime_depth)
-        is_large = len(content.wire) > _THREAD_OCTETS
-        if await asyncio.to_thread(question) if is_large else question():
-            raise self._refused(transaction, replies.TOO_COMPLEX)
-        return self._complete(transaction, content, self._ids.next(), self._clock.wall())
+            raise self._injector.refused(transaction, content)
+        digest = b""
+        if key is not None:
+            envelope = (str(mail_from), stream or "", *map(str, addresses))
+            digest = request_digest("raw", envelope, b"".join(kept))
+        return await self._raw_content(transaction._replace(origin=origin), content, sender, key, digest)
 
-    def _check(self, transaction: _Transaction, principal: Principal, sender: str, recipients: str) -> None:
-        """The rule of SMTP: a principal sends as its own domains, or with the null reverse-path.
-
-        `sender` and `recipients` are where faults point to.
-        """
-        mail_from = transaction.mail_from
-        if mail_from is not None and not domain_allowed(mail_from.domain, principal.sender_domains):
-            self._intake.refused(transaction.origin, str(mail_from), "", replies.SENDER_DENIED)
-            fault = Fault(sender, "the key may not send as this domain")
-            raise Problem("sender_denied", replies.SENDER_DENIED.text, (fault,), replies.SENDER_DENIED)
-        if len(transaction.recipients) > self._options.recipients:
-            self._refused(transaction, replies.TOO_MANY_RECIPIENTS)
-            raise Problem(
-                "invalid", errors=(Fault(recipients, f"more than {self._options.recipients} recipients"),)
-            )
-
-    def _complete(
-        self, transaction: _Transaction, content: Content, message_id: MessageId, now: float
-    ) -> Submission:
-        """The submission, after the checks that both forms share."""
-        origin, mail_from, recipients = transaction
+    async def _raw_content(
+        self, transaction: Transaction, content: Content, sender: Sender, key: str | None, digest: bytes
+    ) -> Taken:
+        """The checks of what a raw message holds."""
         header = content.wire[: content.header_octets]
         lower = header.lower()
-        reply = refuse_header(header, lower, self._limits)
-        if reply is None and len(content.wire) > self._options.message_octets:
-            reply = replies.MESSAGE_TOO_BIG
-        if reply is not None:
-            raise self._refused(transaction, reply)
-        smtputf8 = (
-            bool(content.traits & Traits.HEADER_UTF8)
-            or (mail_from is not None and mail_from.needs_smtputf8)
-            or any(address.needs_smtputf8 for address in recipients)
-        )
-        peer = format_peer(origin.helo, origin.client, origin.tls)
-        traced = self._tracer.add(content, lower, origin, message_id, smtputf8=False, peer=peer)
-        envelope = Envelope(mail_from, tuple(map(Recipient, recipients)), smtputf8=smtputf8)
-        return Submission(message_id, now, origin, envelope, traced)
-
-    def _refused(self, transaction: _Transaction, reply: Reply) -> Problem:
-        mail_from = transaction.mail_from
-        sender = "<>" if mail_from is None else str(mail_from)
-        self._intake.refused(transaction.origin, sender, str(transaction.recipients[0]), reply)
-        return problem_of(reply)
+        question = partial(is_nested_deeper, content.wire, lower, self._options.mime_depth)
+        is_large = len(content.wire) > THREAD_OCTETS
+        if await asyncio.to_thread(question) if is_large else question():
+            raise self._injector.refused(transaction, replies.TOO_COMPLEX)
+        if STREAM_FIELD in lower:
+            named = sender.submitter.take_stream(content, header, lower)
+            if isinstance(named, Reply):
+                raise self._injector.refused(transaction, named)
+            content = named.content
+            origin = msgspec.structs.replace(transaction.origin, stream=named.stream)
+            transaction = transaction._replace(origin=origin)
+        return await self._injector.take_raw(transaction, content, sender, key, digest)
 
     async def _body(self, request: Request, origin: Origin) -> bytes:
         """The whole body of a JSON request, or the problem that it is too big."""
@@ -306,31 +314,64 @@ class _Injection:
             raise Problem("too_big", f"The limit is {self._options.message_octets} octets.")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _submitted(self, submission: Submission) -> Reply:
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._intake.submit(submission, partial(_settle, future))
-        if future.done():
-            return future.result()
+
+class _BatchResponse(Response):
+    """Streams results while the request is still being read."""
+
+    def __init__(self, batch: Batch, first: bytes, rest: AsyncIterator[bytes], leave: Any) -> None:
+        super().__init__(status_code=200, media_type=NDJSON)
+        self._batch = batch
+        self._first = first
+        self._rest = rest
+        self._leave = leave
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
         try:
-            async with asyncio.timeout(self._options.answer_seconds):
-                return await future
-        except TimeoutError:
-            self._log.error("http.not_stored_in_time", message_id=submission.message_id)
-            return replies.SPOOL_FAILED
+            start: MutableMapping[str, Any] = {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": [(b"content-type", NDJSON.encode("ascii"))],
+            }
+            await send(start)
+            await self._batch.run(self._body(), send)
+        finally:
+            self._leave()
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        yield self._first
+        async for chunk in self._rest:
+            yield chunk
 
 
-def _written(draft: Draft, *, message_id: str, date: str, boundary: str, eight_bit: bool) -> Content:
+def _check_batch(request: Request) -> None:
+    if _media_type(request) not in (NDJSON, "application/ndjson", "application/jsonl"):
+        raise Problem("unsupported_type", "A batch is application/x-ndjson.")
+    if KEY_FIELD in request.headers:
+        what = "a batch has no key of its own: give each line its `idempotency_key`"
+        raise Problem("bad_parameter", errors=(Fault(KEY_FIELD, what),))
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body; when the client goes in the middle, it ends there, and the last line was not whole."""
+    last = b""
     try:
-        return stuff_plain(
-            write_message(draft, message_id=message_id, date=date, boundary=boundary, eight_bit=eight_bit)
-        )
-    except FieldError as error:
-        raise Problem("invalid", errors=(Fault("/" + error.field, error.reason),)) from error
+        async for chunk in request.stream():
+            if last:
+                yield last
+            last = chunk
+    except ClientDisconnect:
+        yield last[: last.rfind(b"\n") + 1]
+    else:
+        yield last
 
 
-def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
-    if not future.done():  # the client may have gone, or we have given up waiting
-        future.set_result(reply)
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _client(request: Request) -> str:
+    client = request.client
+    return client.host if client is not None and client.host else "127.0.0.1"  # a Unix socket is local
 
 
 def _envelope_of(request: Request) -> tuple[Address | None, tuple[Address, ...]]:

@@ -45,13 +45,14 @@ async def explain(request: Request) -> Response:
 def _respond(problem: Problem, retry_after_seconds: int, headers: dict[str, str] | None = None) -> Response:
     headers = dict(headers or {})
     status = problem.kind.status
-    if status in (429, 503):
-        headers["retry-after"] = str(retry_after_seconds)
+    after = problem.retry_after(retry_after_seconds)
+    if after:
+        headers["retry-after"] = str(after)
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
     if status == 413:
         headers["connection"] = "close"  # the rest of the body, if any, is not worth reading
-    return Response(problem.document(), status, headers=headers, media_type=MEDIA_TYPE)
+    return Response(problem.document(after), status, headers=headers, media_type=MEDIA_TYPE)
 
 
 async def _on_problem(retry_after_seconds: int, request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -1,24 +1,35 @@
 """What HTTP clients send and get, as JSON: the request of an injection and the answers.
 
-`parse_request` turns a body into a `Draft` and an envelope, or raises a `Problem` that names every fault at
-once.
+The models are what is decoded and what the OpenAPI document is made of, so neither says more than the other.
+Turning a request into messages is `http_parse`'s.
 
-Theory: an address is parsed by the grammar of the envelope and never looked for inside other text, so `From`
-and MAIL FROM, `To` and RCPT TO are the same by construction; a name is shown beside it and never parsed.
-
-Standards: RFC 8259 §8.1 (UTF-8), RFC 6901 §3 (pointers).
+Standards: RFC 8259 §8.1 (UTF-8), RFC 3339 §5.6 (times), RFC 4648 §4 (base64).
 """
 
-import re
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Annotated, Final, Protocol
 
 import msgspec
+from msgspec import Meta
 
-from outrider.base.errors import AddressError
-from outrider.model.address import Address
-from outrider.model.mailbox import parse_mailbox
-from outrider.receive.problems import Fault, Problem, pointer_of
-from outrider.wire.mime import Draft, Mailbox
+INT_MAX: Final = 2**63 - 1
+NAME_CHARACTERS: Final = 64
+"""Chosen: of names of variables, metadata and streams."""
+VALUE_CHARACTERS: Final = 65_536
+"""Chosen, as for header values."""
+METADATA_PAIRS: Final = 32
+"""Chosen: bounds what is repeated in every event of a recipient."""
+METADATA_CHARACTERS: Final = 512
+"""Chosen: an identifier or two; not a place for content."""
+KEY_CHARACTERS: Final = 255
+"""Chosen: what other services take too."""
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=NAME_CHARACTERS)]
+Value = Annotated[str, Meta(max_length=VALUE_CHARACTERS)] | Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX)]
+Variables = dict[Name, Value]
+Metadata = Annotated[
+    dict[Name, Annotated[str, Meta(max_length=METADATA_CHARACTERS)]], Meta(max_length=METADATA_PAIRS)
+]
 
 
 class NamedAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,44 +39,133 @@ class NamedAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
 
 
+class PersonalRecipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recipient who gets a message of his own."""
+
+    address: str
+    name: str = ""
+    variables: Annotated[
+        Variables, Meta(description="For this recipient; goes before `variables` of the request.")
+    ] = {}
+    metadata: Annotated[
+        Metadata, Meta(description="For this recipient; goes before `metadata` of the request.")
+    ] = {}
+
+
+class AttachmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that goes with the message, or a picture that its HTML shows."""
+
+    content: Annotated[bytes, Meta(description="Base64 of its octets (RFC 4648 §4), without line ends.")]
+    content_type: Annotated[
+        str, Meta(description="Media type, such as application/pdf; no multipart/ or message/.")
+    ] = "application/octet-stream"
+    filename: Annotated[
+        str, Meta(description="Name to save it under: no path, no control character.", max_length=255)
+    ] = ""
+    content_id: Annotated[
+        str,
+        Meta(description="Makes it an inline part, which the HTML shows as `cid:` and this.", max_length=193),
+    ] = ""
+
+
+_ADDRESSES = "Each is a recipient, and all see it."
+
+
 class MessageRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/messages` as application/json.
+    """A message: body of `POST /v1/messages` as application/json, and a line of `POST /v1/batches`.
 
-    Attributes:
-        author: From, and the envelope's sender. In JSON: `from`.
-        to: To; each is a recipient.
-        cc: Cc; each is a recipient.
-        bcc: Recipients that the message does not show.
-        reply_to: Reply-To.
-        subject: Subject.
-        text: Plain text.
-        html: HTML. With `text` too, readers choose (multipart/alternative).
-        headers: Further header fields: name and text, or several texts.
+    It goes to all of `to`, `cc` and `bcc` as one message, or to each of `recipients` as a message of its own.
+    With `variables` or `recipients`, `{{name}}` in subject, text, html and header texts is replaced.
     """
 
-    author: str | NamedAddress = msgspec.field(name="from")
-    to: list[str | NamedAddress] = []
-    cc: list[str | NamedAddress] = []
-    bcc: list[str | NamedAddress] = []
-    reply_to: list[str | NamedAddress] = []
-    subject: str | None = None
-    text: str | None = None
-    html: str | None = None
-    headers: dict[str, str | list[str]] = {}
+    author: Annotated[
+        str | NamedAddress, Meta(description="From, and the envelope's sender: a domain of the key.")
+    ] = msgspec.field(name="from")
+    to: Annotated[list[str | NamedAddress], Meta(description=f"To. {_ADDRESSES}")] = []
+    cc: Annotated[list[str | NamedAddress], Meta(description=f"Cc. {_ADDRESSES}")] = []
+    bcc: Annotated[
+        list[str | NamedAddress], Meta(description="Recipients that the message does not show.")
+    ] = []
+    recipients: Annotated[
+        list[PersonalRecipient],
+        Meta(description="Each gets a message of his own and sees no other; instead of to, cc and bcc."),
+    ] = []
+    reply_to: Annotated[list[str | NamedAddress], Meta(description="Reply-To.")] = []
+    subject: Annotated[str | None, Meta(description="Subject.")] = None
+    text: Annotated[str | None, Meta(description="Plain text.")] = None
+    html: Annotated[
+        str | None, Meta(description="HTML. With `text` too, readers choose (multipart/alternative).")
+    ] = None
+    headers: Annotated[
+        dict[str, str | list[str]],
+        Meta(description="Further header fields: name and text, or several texts."),
+    ] = {}
+    attachments: Annotated[
+        list[AttachmentRequest], Meta(description="Attachments and inline parts, in their order.")
+    ] = []
+    variables: Annotated[
+        Variables | None,
+        Meta(description="What `{{name}}` stands for, for all recipients; in html it is escaped."),
+    ] = None
+    metadata: Annotated[
+        Metadata,
+        Meta(
+            description="Comes back in the events of each recipient, redacted; names with `secret_` do not. "
+            "`customer_id` stands for the recipient where a profile says so."
+        ),
+    ] = {}
+    stream: Annotated[
+        Annotated[str, Meta(max_length=NAME_CHARACTERS)] | None,
+        Meta(description="Stream that it belongs to: one of the key's; without it the key's own."),
+    ] = None
+    send_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(description="First attempt not before this time (RFC 3339); a past time is at once."),
+    ] = None
+    idempotency_key: Annotated[
+        Annotated[str, Meta(max_length=KEY_CHARACTERS)] | None,
+        Meta(description="As the field Idempotency-Key, for lines of a batch."),
+    ] = None
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """Answer 202: the message is ours now.
+class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answer 202: the message is ours now."""
 
-    Attributes:
-        id: Its id.
-        recipients: How many recipients it has.
-        durability: How surely it is stored.
-    """
+    id: Annotated[str, Meta(description="Its id; the first one's, if there are several messages.")]
+    recipients: Annotated[int, Meta(description="How many recipients it has.")]
+    durability: Annotated[str, Meta(description="How surely it is stored.")]
+    ids: Annotated[
+        list[str], Meta(description="With `recipients`: the id of each one's message, in their order.")
+    ] = []
 
-    id: str
-    recipients: int
-    durability: str = "durable"
+
+class ProblemFault(msgspec.Struct, frozen=True):
+    """One of several things that are wrong."""
+
+    pointer: Annotated[str, Meta(description="JSON pointer into the body, or the name of a parameter.")]
+    detail: Annotated[str, Meta(description="What is wrong with it.")]
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why something was not done (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="Where this kind of problem is explained.")]
+    title: str
+    status: Annotated[int, Meta(description="The HTTP status, for a line of a batch too.")]
+    code: Annotated[str, Meta(description="Its kind; never changes its meaning.")]
+    detail: Annotated[str, Meta(description="What happened this time.")] = ""
+    errors: list[ProblemFault] = []
+    smtp: Annotated[str, Meta(description="The SMTP reply it comes from.")] = ""
+    retry_after: Annotated[int, Meta(description="Seconds after which to try again; as Retry-After.")] = 0
+
+
+class LineResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one line of a batch: `answer` or `problem`."""
+
+    line: Annotated[int, Meta(description="Number of the line, from 1; results come in this order.")]
+    status: Annotated[int, Meta(description="Status that the line alone would have got.")]
+    answer: Accepted | None = None
+    problem: ProblemDocument | None = None
 
 
 class RecipientState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,76 +194,29 @@ class RecipientState(msgspec.Struct, frozen=True, omit_defaults=True):
     bounce_class: str = ""
 
 
+class RecipientStatus(msgspec.Struct, frozen=True):
+    """Where one recipient of a message stands, as it is shown."""
+
+    recipient: Annotated[str, Meta(description="As far as the redaction profile shows it.")]
+    state: Annotated[str, Meta(description="queued, held, delivered, bounced, expired, purged or discarded.")]
+    domain: str = ""
+    attempts: int = 0
+    updated_time: str = ""
+    due_time: Annotated[str, Meta(description="Of the next attempt; of `send_at`, before the first.")] = ""
+    reply: str = ""
+    bounce_class: str = ""
+
+
+class MessageStatus(msgspec.Struct, frozen=True):
+    """What became of a message."""
+
+    id: str
+    recipients: list[RecipientStatus]
+
+
 class StateLookup(Protocol):
     """Knows what became of messages."""
 
     async def lookup(self, message_id: str) -> list[RecipientState] | None:
         """The state of each recipient of a message, None when nothing is known of it."""
         ...
-
-
-_REQUEST: Final = msgspec.json.Decoder(MessageRequest)
-_PLACE: Final = re.compile(r" - at `\$([^`]*)`$")
-_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-
-
-class Parsed(msgspec.Struct, frozen=True):
-    """A request that is right as far as its form goes."""
-
-    mail_from: Address
-    recipients: tuple[Address, ...]
-    draft: Draft
-
-
-def parse_request(body: bytes | bytearray) -> Parsed:
-    """The draft and envelope of a JSON body.
-
-    Raises:
-        Problem: It is not JSON, or not a message; `errors` names every fault.
-    """
-    request = _decode(body)
-    faults: list[Fault] = []
-    author = _mailbox(request.author, ("from",), faults)
-    to = _mailboxes(request.to, "to", faults)
-    cc = _mailboxes(request.cc, "cc", faults)
-    bcc = _mailboxes(request.bcc, "bcc", faults)
-    reply_to = _mailboxes(request.reply_to, "reply_to", faults)
-    if not (request.to or request.cc or request.bcc):
-        faults.append(Fault("/to", "at least one recipient is needed"))
-    if request.text is None and request.html is None:
-        faults.append(Fault("/text", "a text or html is needed"))
-    if faults or author is None:
-        raise Problem("invalid", errors=tuple(faults))
-    headers: list[tuple[str, str]] = []
-    for name, value in request.headers.items():
-        headers += [(name, value)] if isinstance(value, str) else [(name, each) for each in value]
-    recipients = tuple(dict.fromkeys(box.address for box in (*to, *cc, *bcc)))
-    draft = Draft(author, to, cc, reply_to, request.subject, request.text, request.html, tuple(headers))
-    return Parsed(author.address, recipients, draft)
-
-
-def _decode(body: bytes | bytearray) -> MessageRequest:
-    try:
-        request: MessageRequest = _REQUEST.decode(body)
-    except msgspec.ValidationError as error:
-        text = str(error)
-        place = _PLACE.search(text)
-        pointer = "" if place is None else pointer_of(*(a or b for a, b in _STEP.findall(place.group(1))))
-        raise Problem("invalid", errors=(Fault(pointer, _PLACE.sub("", text)),)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem("bad_json", str(error)) from error
-    return request
-
-
-def _mailboxes(given: list[str | NamedAddress], key: str, faults: list[Fault]) -> tuple[Mailbox, ...]:
-    found = (_mailbox(each, (key, number), faults) for number, each in enumerate(given))
-    return tuple(mailbox for mailbox in found if mailbox is not None)
-
-
-def _mailbox(given: str | NamedAddress, place: tuple[str | int, ...], faults: list[Fault]) -> Mailbox | None:
-    text, name = (given, "") if isinstance(given, str) else (given.address, given.name)
-    try:
-        return Mailbox(parse_mailbox(text, smtputf8=True), name)
-    except AddressError as error:
-        faults.append(Fault(pointer_of(*place), error.message))
-        return None

@@ -49,6 +49,62 @@ class HttpOptions(BaseModel):
         description="Most recipients of one request.",
         json_schema_extra=_about("recipients", "RFC 5321 §4.5.3.1.8; Postfix's default"),
     )
+    attachments: int = Field(
+        100,
+        ge=0,
+        le=1_000,
+        description="Most attachments and inline parts of one message made from JSON.",
+        json_schema_extra=_about("parts", "chosen, because mail programs show no more in a useful way"),
+    )
+    request_content_octets: int = Field(
+        33_554_432,
+        ge=65_536,
+        le=1 << 30,
+        description="Most octets of all messages that one request makes, if it makes several.",
+        json_schema_extra=_about("octets", "chosen: half of `spool.pending_octets`, which must take them"),
+    )
+    batch_lines: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Most lines of one batch; their results are kept until the client reads them.",
+        json_schema_extra=_about("lines", "chosen: 10,000 results are some 1.5 MiB"),
+    )
+    batch_octets: int = Field(
+        268_435_456,
+        ge=65_536,
+        le=1 << 40,
+        description="Largest batch.",
+        json_schema_extra=_about("octets", "chosen: 10,000 lines of 25 KiB"),
+    )
+    idempotency_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=604_800,
+        description="How long an Idempotency-Key is remembered after its message was stored.",
+        json_schema_extra=_about("seconds", "chosen: a day, as other services do"),
+    )
+    send_at_seconds: int = Field(
+        259_200,
+        ge=0,
+        le=2_592_000,
+        description="How far ahead `send_at` may be.",
+        json_schema_extra=_about("seconds", "chosen: three days; a campaign belongs into its own planner"),
+    )
+    key_requests: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Requests of one key under way at once, over all workers; more are answered 429.",
+        json_schema_extra=_about("requests", "chosen: a tenth of `connections`"),
+    )
+    key_recipients_per_second: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Recipients a second that one key may hand in, over all workers; 0 is no limit.",
+        json_schema_extra=_about("recipients/s", "chosen: what goes out is limited where it goes out"),
+    )
     header_octets: int = Field(
         102_400,
         ge=4_096,
@@ -134,7 +190,7 @@ class HttpOptions(BaseModel):
     answer_seconds: float = Field(
         300.0,
         gt=0,
-        description="Longest wait for a message to be stored; after it the client hears 503.",
+        description="Longest wait for a message to be stored; after it the client hears 504.",
         json_schema_extra=_about("seconds", "as for SMTP, RFC 5321 §4.5.3.2.6"),
     )
     connections: int = Field(

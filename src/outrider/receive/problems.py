@@ -31,22 +31,41 @@ KINDS: Final[dict[str, Kind]] = {
     "bad_parameter": Kind(400, "A parameter is wrong", "See `errors` for which and why."),
     "no_key": Kind(401, "A key is needed", "Send `Authorization: Bearer <key>` with a key that is valid."),
     "sender_denied": Kind(403, "The sender is not allowed", "Send as a domain that the key may use."),
+    "stream_denied": Kind(
+        403, "The stream is not allowed", "Name one of the key's streams, or none for the key's own."
+    ),
+    "scope_denied": Kind(403, "The key may not do this", "Use a key with the scope that `detail` names."),
     "refused": Kind(
         403, "The message was refused by policy", "See `detail`; sending it again will not help."
     ),
     "not_found": Kind(404, "There is no such thing", "Check the path and the id; ids are forgotten in time."),
     "method_not_allowed": Kind(405, "The method is not allowed here", "See the Allow field."),
+    "in_flight": Kind(
+        409, "A request with this key is under way", "Wait as Retry-After says, then send the same again."
+    ),
     "too_big": Kind(413, "The message is too big", "Make it smaller, or have the limit raised."),
     "unsupported_type": Kind(
         415, "The media type is not supported", "Send application/json or message/rfc822."
+    ),
+    "key_reused": Kind(
+        422, "The key was used for another request", "Use a new Idempotency-Key for each message."
     ),
     "invalid": Kind(422, "The message cannot be accepted as it is", "See `errors` for what is wrong where."),
     "bad_content": Kind(422, "The content cannot be accepted", "See `detail`."),
     "too_many": Kind(429, "Too much at once", "Wait as Retry-After says, then go on more slowly."),
     "internal": Kind(500, "The server failed", "Try again; if it stays, see the server's log."),
+    "not_in_time": Kind(
+        504,
+        "The message was not stored in time",
+        "It may be stored yet: send it again only under the same Idempotency-Key.",
+    ),
     "unavailable": Kind(503, "The server takes nothing now", "Try again after the time in Retry-After."),
 }
 """All kinds; the manual's page is generated from here."""
+
+
+RETRIED: Final = frozenset((409, 429, 503, 504))
+"""Statuses that say Retry-After (RFC 9110 §10.2.3)."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -69,10 +88,16 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         detail: What happened this time; empty when there is no more to say than the title.
         errors: Single faults.
         reply: The SMTP reply it comes from.
+        retry_after_seconds: When to try again, where that is known; else the listener's option says it.
     """
 
     def __init__(
-        self, code: str, detail: str = "", errors: tuple[Fault, ...] = (), reply: Reply | None = None
+        self,
+        code: str,
+        detail: str = "",
+        errors: tuple[Fault, ...] = (),
+        reply: Reply | None = None,
+        retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(code)
         self.code = code
@@ -80,9 +105,20 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.detail = detail
         self.errors = errors
         self.reply = reply
+        self.retry_after_seconds = retry_after_seconds
 
-    def document(self) -> bytes:
+    def retry_after(self, default_seconds: int) -> int:
+        """Seconds for Retry-After; 0 where trying again is no help."""
+        if self.kind.status not in RETRIED:
+            return 0
+        return default_seconds if self.retry_after_seconds is None else self.retry_after_seconds
+
+    def document(self, retry_after_seconds: int = 0) -> bytes:
         """The problem as JSON (RFC 9457 §3.1)."""
+        return msgspec.json.encode(self.members(retry_after_seconds))
+
+    def members(self, retry_after_seconds: int = 0) -> dict[str, object]:
+        """What the document says; see `http_models.ProblemDocument`."""
         document: dict[str, object] = {
             "type": TYPE_PREFIX + self.code,
             "title": self.kind.title,
@@ -95,7 +131,9 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
             document["errors"] = self.errors
         if self.reply is not None:
             document["smtp"] = str(self.reply)
-        return msgspec.json.encode(document)
+        if retry_after_seconds:
+            document["retry_after"] = retry_after_seconds
+        return document
 
 
 def pointer_of(*parts: str | int) -> str:

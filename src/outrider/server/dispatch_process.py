@@ -8,6 +8,7 @@ over a restart.
 """
 
 import asyncio
+import math
 import os
 import secrets
 from collections import deque
@@ -64,6 +65,10 @@ FILL_SECONDS = 0.5
 NO_POSITION = Position(0, 0)
 BLOCKED_SECONDS = 0.05
 # chosen: while due entries wait on disk for room; a window of 2,000 lasts longer at 10,000 messages a second
+KEEP_SECONDS = 1.0
+# chosen: what may have been granted in it is taken for used after a death, so a path pauses about as long
+KEEP_SHARE = 50.0
+# chosen: where thousands of throttles are busy, writing them takes 2 % of the time at most
 RESOLVES_MAX = 256
 # chosen: look-ups at once; each costs about 0.5 ms of CPU and a socket's worth of memory
 
@@ -150,8 +155,12 @@ class DispatchProcess:
         remembered = throttles.take()
         directory = self._index.directory
         # a predecessor leaves a log at least; the logs of the living are those of a first start's workers
-        is_unclean = remembered is None and not all(map(directory.is_alive, directory.logs()))
+        is_clean = (
+            remembered.memory.is_clean if remembered else all(map(directory.is_alive, directory.logs()))
+        )
         self._throttles = throttles
+        self._grants_until = -math.inf
+        self._keep_seconds = KEEP_SECONDS
         self.dispatcher = Dispatcher(
             self._index,
             shaping,
@@ -161,12 +170,12 @@ class DispatchProcess:
             rng,
             self._resolve,
             self._wake,
-            started_at=birth.clock.now() if is_unclean else None,
+            started_at=None if is_clean else birth.clock.now(),
             first_slot=int(birth.clock.wall() * 1000) << 20,
         )
         if remembered is not None:
-            self.dispatcher.scheduler.restore(remembered.buckets, birth.clock.now(), remembered.wall)
-        self._keys = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))
+            self.dispatcher.scheduler.recall(remembered.memory, birth.clock.now(), remembered.wall)
+        self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))
         self._suspensions = Suspensions(
             self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
         )
@@ -197,6 +206,9 @@ class DispatchProcess:
 
     def _plan(self) -> None:
         self._is_woken = False
+        if self._clock.now() >= self._grants_until and not self._remember():
+            self._loop.call_later(KEEP_SECONDS, self._wake)
+            return
         self.dispatcher.plan()
         at = self.dispatcher.next_at()
         if at is None or (self._timer is not None and self._timer_at <= at):
@@ -205,6 +217,22 @@ class DispatchProcess:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_later(max(at - self._clock.now(), 0.0), self._ring)
+
+    def _remember(self) -> bool:
+        """Write down what a successor must know before more is granted; False when nothing may be granted."""
+        now = self._clock.now()
+        until = now + self._keep_seconds
+        try:
+            self._throttles.keep(self.dispatcher.scheduler.remember(now, self._clock.wall(), until))
+            self._keep_seconds = max(KEEP_SECONDS, KEEP_SHARE * (self._clock.now() - now))
+        except OSError as error:
+            self._log.error("throttles.not_kept", error=error.strerror)
+            try:
+                self._throttles.forget()  # no memory is safe, a wrong one is not
+            except OSError:
+                return False
+        self._grants_until = until
+        return True
 
     def _ring(self) -> None:
         self._timer = None
@@ -263,9 +291,9 @@ class DispatchProcess:
             case Closed():
                 self.dispatcher.closed(message)
             case Reserve():
-                self._keys.ask(worker, self.dispatcher.workers[worker].end, message)
+                self._register.ask(worker, self.dispatcher.workers[worker].end, message)
             case Released():
-                self._keys.released(worker, message.key)
+                self._register.released(worker, message.key)
             case Hello():
                 raise AssertionError("hello is handled before")
 
@@ -274,7 +302,7 @@ class DispatchProcess:
         log = self.dispatcher.workers[worker].log
         for keyed, segment in message.kept:
             self._index.keys.put(keyed, (log, segment))
-            self._keys.kept(keyed.key)
+            self._register.kept(keyed.key)
 
     async def _join(self, worker: _Worker, hello: Hello) -> None:
         """Learn a worker's log up to where it is, then take it in; after the burial of its predecessor."""
@@ -289,7 +317,7 @@ class DispatchProcess:
         if not worker.is_linked():
             return
         self.dispatcher.joined(hello, held, worker.link, replayed)
-        self._keys.joined(hello.worker, hello.reserved)
+        self._register.joined(hello.worker, hello.reserved)
         worker.is_joined = True
         self._expected.discard(hello.log)
         while worker.queue:
@@ -325,7 +353,7 @@ class DispatchProcess:
             await asyncio.sleep(LOCK_POLL_SECONDS)
         replayed = await self._replay_dead(log)
         self.dispatcher.left(number, replayed)
-        self._keys.left(number)
+        self._register.left(number)
         self._expected.discard(log)
         self._log.warning("worker.buried", worker=number, spool_log=log, frames=replayed.frames)
         self._begin_if_complete()
@@ -356,7 +384,7 @@ class DispatchProcess:
         if not self._expected and not self.dispatcher.is_granting:
             self._index.recovered()
             self.dispatcher.begin()
-            self._keys.begin()
+            self._register.begin()
             self._log.info("dispatcher.granting", entries=self._index.counts().alive)
 
     # life
@@ -442,7 +470,8 @@ class DispatchProcess:
                 task.cancel()
             for link in list(self._links):
                 link.close()
-        self._throttles.keep(self.dispatcher.scheduler.snapshot(self._clock.now(), self._clock.wall()))
+        now = self._clock.now()
+        self._throttles.keep(self.dispatcher.scheduler.remember(now, self._clock.wall(), now))
         await self._writer.close()
         self._events.close()
         await self._index.close()

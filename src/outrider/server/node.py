@@ -16,6 +16,7 @@ from outrider.base.log import Log
 from outrider.net.listen import open_listeners
 from outrider.net.loop import run as run_loop
 from outrider.receive.clients import shared_counts
+from outrider.receive.http_limits import rates_name, shared_rates
 from outrider.record.log import open_log
 from outrider.server.activation import activated_sockets
 from outrider.server.control import run_control
@@ -158,6 +159,9 @@ def run(
     supervisor.add("control", _main_of(run_control), {})
     supervisor.add("dispatcher", _main_of(run_dispatcher), sockets[0])
     counts = {listener.name: shared_counts(settings.server.workers) for listener in settings.listener}
+    for door in settings.http:
+        counts[door.name] = shared_counts(settings.server.workers)
+        counts[rates_name(door.name)] = shared_rates(settings.server.workers)
     worker = _main_of(partial(run_worker, counts=counts))
     for number in range(settings.server.workers):
         supervisor.add(f"worker-{number}", worker, sockets[number], number)

@@ -42,7 +42,8 @@ from outrider.net.listen import BACKLOG
 from outrider.net.tls import TlsContexts, server_context
 from outrider.policy.routing import RoutingPolicy
 from outrider.receive.clients import ClientCounts
-from outrider.receive.http import build_app
+from outrider.receive.http import Shared, build_app
+from outrider.receive.http_limits import KeyRates, rates_name
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions
 from outrider.record.derive import events_of
@@ -90,9 +91,7 @@ class Worker:
         directory = SpoolDirectory(files, str(server.spool_directory))
         directory.open()
         keys = ServerKeys(settings, os.environ)
-        self.log = LogWriter(
-            directory, settings.spool, birth.clock, birth.log, self._synced, keys=keys.spool
-        )
+        self.log = LogWriter(directory, settings.spool, birth.clock, birth.log, self._synced, keys=keys.spool)
         self.events = EventWriter(
             files,
             server.events_directory,
@@ -122,7 +121,7 @@ class Worker:
             log=birth.log,
             tls=TlsContexts(settings.net.tls),
         )
-        self.keys = KeyAsker(self.send)
+        self.asker = KeyAsker(self.send)
         self.ingress = Ingress(
             policy,
             self.log,
@@ -130,7 +129,7 @@ class Worker:
             self.pressure,
             self._refused,
             lambda: self.log.is_full,
-            self.keys.release,
+            self.asker.release,
         )
         self.measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
@@ -161,6 +160,15 @@ class Worker:
                         intake=self.ingress,
                         authenticator=authenticator,
                         lookup=States(server.events_directory, server.sockets_directory / "queue.sock"),
+                        shared=Shared(
+                            self.asker,
+                            ClientCounts(counts[options.name], birth.number),
+                            KeyRates(
+                                options.key_recipients_per_second,
+                                counts[rates_name(options.name)],
+                                birth.number,
+                            ),
+                        ),
                         ids=ids,
                         clock=birth.clock,
                         log=birth.log,
@@ -201,7 +209,7 @@ class Worker:
                 if isinstance(change, Stored):
                     arrived.append(arrived_of(change, ref))
                 elif isinstance(change, Keyed):
-                    self.keys.kept(change.key)
+                    self.asker.kept(change.key)
                     kept.append((change, ref.segment))
                 else:
                     slot = slots.pop(change.entry, 0)  # type: ignore[union-attr]  # workers write no others
@@ -245,11 +253,11 @@ class Worker:
                     self.log.position,
                     self.deliverer.held(),
                     os.getpid(),
-                    self.keys.held(),
+                    self.asker.held(),
                 )
             )
             self.deliverer.ask_again()
-            self.keys.ask_again()
+            self.asker.ask_again()
             await lost.wait()
             self._link = None
             self._is_welcome = False
@@ -269,7 +277,7 @@ class Worker:
                 case Welcome():
                     self._welcomed()
                 case Reserved():
-                    self.keys.answered(message)
+                    self.asker.answered(message)
 
     def _welcomed(self) -> None:
         if not self._is_welcome:

@@ -2,8 +2,8 @@
 
 In: a `Draft`, and what only the caller can make: message id, date and boundary. Out: the message in octets,
 CRLF line ends, dots not stuffed, every line within RFC 5322's limit, or a `FieldError` that names the
-argument at fault. Parts other than text come ready from `mime_parts`. The structure is mixed(alternative(text,
-related(html, inline parts)), attachments), without the levels that nothing asks for.
+argument at fault. Parts other than text come ready from `mime_parts`. The structure is
+mixed(alternative(text, related(html, inline parts)), attachments), without the levels that nothing asks for.
 
 Theory: whoever fills in a draft may be an application that passes on what its own users typed. So every
 argument is checked here, where it is written, and the structure does not depend on luck: a part whose text

@@ -35,7 +35,7 @@ _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9._+-]{1,64}(?:@[A-Za-z0-9._-]{1,128}
 _UNSAFE_NAME: Final = re.compile(
     "[/\\\\\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
-# Paths and controls; zero-width and bidirectional characters make `exe.fdp` look like `pdf.exe` (CVE-2009-3376).
+# Paths and controls; zero-width and bidirectional characters make one name look like another (CVE-2009-3376).
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9 !#$&'()+,.;=@\[\]^_`{}~-]{1,60}", re.ASCII)
 _ATTRIBUTE: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`{|}~")
 # RFC 2231 §7: attribute-char

@@ -1,0 +1,428 @@
+"""From a request's body to the answer: what a single request and each line of a batch have in common.
+
+In: bodies with who sends them. Out: the octets of the answer 202, or a `Problem`.
+
+Theory: an injected message goes the way of SMTP mail: the same checks of sender and header, the same trace
+fields, the same intake. A key is reserved after the form of the request is known to be right, and before
+anything is made of it; from the hand-over on it belongs to the intake, which stores it with the messages or
+gives it back.
+
+Invariant: an answer is given only after the intake has said 250; a reserved key is stored or given back on
+every way out, cancellation included.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from outrider.base.clock import Clock
+from outrider.base.ids import IdSource, MessageId
+from outrider.base.log import Log
+from outrider.model.address import Address
+from outrider.model.changes import Keyed
+from outrider.model.dispatch import KeyState
+from outrider.model.flow import Content, Envelope, Origin, Recipient, Submission, Traits
+from outrider.model.ports import InjectionIntake, Principal, Reservations
+from outrider.model.reply import Reply
+from outrider.receive.access import domain_allowed
+from outrider.receive.http_answers import encode
+from outrider.receive.http_keys import key_digest, parse_key, request_digest
+from outrider.receive.http_limits import KeyLimits
+from outrider.receive.http_models import Accepted
+from outrider.receive.http_options import HttpOptions
+from outrider.receive.http_parse import Parsed
+from outrider.receive.http_personal import MissingVariableError, Template, personal_fault
+from outrider.receive.problems import Fault, Problem, pointer_of, problem_of
+from outrider.receive.submitter import Submitter
+from outrider.receive.trace import Tracer, format_date, format_peer, refuse_header
+from outrider.wire.headers import FieldError
+from outrider.wire.mime import Draft, write_message
+from outrider.wire.smtp import replies
+from outrider.wire.smtp.content import stuff_plain
+
+THREAD_OCTETS: Final = 1 << 20
+"""A body over this is worked on in a thread: design, no callback holds a loop over 20 ms."""
+
+SLICE: Final = 50
+"""Chosen: so many personal messages are made in one turn of the loop, some 5 ms."""
+
+PAST_SECONDS: Final = 86_400.0
+"""Chosen: a `send_at` up to a day ago is at once (a request may be repeated so long); before it is a slip."""
+
+IN_FLIGHT_SECONDS: Final = 1
+"""Chosen: a message is stored in milliseconds; Retry-After has whole seconds."""
+
+
+class Transaction(NamedTuple):
+    """Who sends what to whom, before there is a content."""
+
+    origin: Origin
+    mail_from: Address | None
+    recipients: tuple[Recipient, ...]
+
+
+class Sender(NamedTuple):
+    """Who asks, and what a submitter of its kind may write.
+
+    Attributes:
+        principal: The key.
+        submitter: Its rules.
+    """
+
+    principal: Principal
+    submitter: Submitter
+
+    @property
+    def counted(self) -> str:
+        """The name under which the limits of a key are counted."""
+        return f"{self.principal.tenant}/{self.principal.name}"
+
+    def refuse(self, domain: str) -> Reply | None:
+        """The refusal of a sender's domain, as SMTP would say it, or None."""
+        if domain_allowed(domain, self.principal.sender_domains):
+            return None
+        if domain_allowed(domain, self.principal.pending_domains):
+            return replies.domain_unverified(domain)
+        return replies.sender_denied(domain)
+
+
+class Taken(NamedTuple):
+    """An answer 202: its octets, and whether it is that of an earlier request."""
+
+    answer: bytes
+    is_repeated: bool
+
+
+class Injector:
+    """What takes requests in on one listener.
+
+    Args:
+        options: Of the listener.
+        hostname: Name of the server in Received and Message-ID.
+        intake: Takes the submissions.
+        reservations: Knows the idempotency keys.
+        limits: What one key may do.
+        ids: Makes message ids.
+        clock: Gives the times.
+        log: Told what took too long.
+    """
+
+    def __init__(
+        self,
+        options: HttpOptions,
+        hostname: str,
+        intake: InjectionIntake,
+        reservations: Reservations,
+        limits: KeyLimits,
+        ids: IdSource,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self.options = options
+        self.intake = intake
+        self.limits = limits
+        self._hostname = hostname
+        self._reservations = reservations
+        self._ids = ids
+        self._clock = clock
+        self._log = log
+        self._checks = options.receive_limits
+        self._eight_bit = options.text_encoding == "8bit"
+        self._tracer = Tracer(
+            hostname, clock, add_message_id=options.add_message_id, add_date=options.add_date
+        )
+
+    # -- JSON --
+
+    async def take_json(
+        self, parsed: Parsed, body: bytes, origin: Origin, sender: Sender, field_key: str | None
+    ) -> Taken:
+        """The answer to a request or a line in JSON."""
+        if field_key is not None and parsed.key is not None:
+            raise _invalid("/idempotency_key", "stands in the field Idempotency-Key too; use one")
+        key = field_key if parsed.key is None else parse_key(parsed.key, "/idempotency_key")
+        make = partial(self._make, parsed, len(body), origin, sender)
+        if key is None:
+            return await self._stored(await make(), None)
+        digest = request_digest("json", (), body)
+        return await self._once(key_digest(origin.tenant, key), digest, make)
+
+    def begin_json(
+        self, parsed: Parsed, origin: Origin, sender: Sender, done: Callable[[Reply], None]
+    ) -> bytes:
+        """As `take_json` for one small message without a key: the answer that `done` decides on.
+
+        Nothing is waited for: the lines of a batch that come together share a sync, and cost no task each.
+        """
+        origin = self._check_json(parsed, origin, sender)
+        draft = self._draft(parsed)
+        transaction = Transaction(origin, parsed.mail_from, parsed.recipients)
+        message_id, now = self._ids.next(), self._clock.wall()
+        content = self._written(draft, parsed, message_id, now)
+        submission = self._submission(parsed, sender, transaction, content, message_id, now)
+        self.intake.submit_all((submission,), None, done)
+        return encode(_accepted((submission,)))
+
+    def _draft(self, parsed: Parsed) -> Draft:
+        """The draft of the one message to all."""
+        if parsed.variables is None:
+            return parsed.draft
+        return _render(Template(parsed.draft, self.options.message_octets), parsed.variables, None)
+
+    async def _make(self, parsed: Parsed, size: int, origin: Origin, sender: Sender) -> Sequence[Submission]:
+        """The messages of a request."""
+        origin = self._check_json(parsed, origin, sender)
+        is_large = size > THREAD_OCTETS
+        if parsed.personal:
+            return await self._personal(parsed, origin, sender, is_large=is_large)
+        transaction = Transaction(origin, parsed.mail_from, parsed.recipients)
+        message_id, now = self._ids.next(), self._clock.wall()
+        write = partial(self._written, self._draft(parsed), parsed, message_id, now)
+        content = await asyncio.to_thread(write) if is_large else write()
+        return (self._submission(parsed, sender, transaction, content, message_id, now),)
+
+    async def _personal(
+        self, parsed: Parsed, origin: Origin, sender: Sender, *, is_large: bool
+    ) -> Sequence[Submission]:
+        """One message for each recipient."""
+        template = Template(parsed.draft, self.options.message_octets)
+        submissions: list[Submission] = []
+        octets = 0
+        for number, each in enumerate(parsed.personal):
+            message_id, now = self._ids.next(), self._clock.wall()
+            variables = {**(parsed.variables or {}), **each.variables}
+            draft = replace(_render(template, variables, number), to=(each.mailbox,))
+            write = partial(self._written, draft, parsed, message_id, now, number)
+            content = await asyncio.to_thread(write) if is_large else write()
+            octets += len(content.wire)
+            if octets > self.options.request_content_octets and number:
+                limit = self.options.request_content_octets
+                raise Problem("too_big", f"The messages of one request are over {limit} octets together.")
+            recipients = (Recipient(each.mailbox.address, metadata=each.metadata),)
+            transaction = Transaction(origin, parsed.mail_from, recipients)
+            submissions.append(self._submission(parsed, sender, transaction, content, message_id, now))
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+        return submissions
+
+    def _check_json(self, parsed: Parsed, origin: Origin, sender: Sender) -> Origin:
+        """The rules for who sends what when; the origin with its stream."""
+        places = ("/from", "/recipients" if parsed.personal else "/to")
+        first = parsed.first_recipient
+        self.check(origin, sender, parsed.mail_from, parsed.recipient_count, first, places)
+        author = parsed.draft.author
+        if "@" in author.name and sender.submitter.is_bound:
+            # encoded, the name would be read by people only, so it is looked at as it was given
+            value = f"{author.name} <{author.address}>".encode("utf-8", "replace")
+            refusal = sender.submitter.refuse_author(b"From: %b\r\n" % value, b"from: %b\r\n" % value.lower())
+            if refusal is not None:
+                raise _invalid("/from/name", "looks like an address that the key may not send as")
+        if parsed.send_at_time:
+            ahead = parsed.send_at_time - self._clock.wall()
+            if ahead > self.options.send_at_seconds:
+                raise _invalid("/send_at", f"is more than {self.options.send_at_seconds} seconds ahead")
+            if ahead < -PAST_SECONDS:
+                raise _invalid("/send_at", "is more than a day ago")
+        return self.with_stream(origin, sender, parsed.stream, "/stream")
+
+    def _written(
+        self, draft: Draft, parsed: Parsed, message_id: MessageId, now: float, number: int | None = None
+    ) -> Content:
+        """The content, of recipient `number` if it is personal. Touches nothing: it may be in a thread."""
+        try:
+            octets = write_message(
+                draft,
+                message_id=f"{message_id}@{self._hostname}",
+                date=format_date(now),
+                boundary=f"=_{message_id}",
+                eight_bit=self._eight_bit,
+            )
+        except FieldError as error:
+            fault = Fault("/" + error.field, error.reason)
+            if number is not None and _is_made(error, parsed.draft):
+                fault = personal_fault(error, number)
+            raise Problem("invalid", errors=(fault,)) from error
+        return stuff_plain(octets)
+
+    def _submission(
+        self,
+        parsed: Parsed,
+        sender: Sender,
+        transaction: Transaction,
+        content: Content,
+        message_id: MessageId,
+        now: float,
+    ) -> Submission:
+        submission = self.complete(transaction, content, sender, message_id, now)
+        at = parsed.send_at_time
+        return replace(submission, not_before_time=at) if at > now else submission
+
+    # -- what all forms share --
+
+    def check(
+        self,
+        origin: Origin,
+        sender: Sender,
+        mail_from: Address | None,
+        count: int,
+        first: Address,
+        places: tuple[str, str],
+    ) -> None:
+        """Who may send as whom, to how many, how often; `places` are where faults point to.
+
+        The rule of SMTP: a principal sends as its own domains, or with the null reverse-path.
+        """
+        refusal = None if mail_from is None else sender.refuse(mail_from.domain)
+        if refusal is not None:
+            self.intake.refused(origin, str(mail_from), "", refusal)
+            raise Problem("sender_denied", refusal.text, (Fault(places[0], refusal.text),), refusal)
+        if count > self.options.recipients:
+            path = "<>" if mail_from is None else str(mail_from)
+            self.intake.refused(origin, path, str(first), replies.TOO_MANY_RECIPIENTS)
+            raise _invalid(places[1], f"more than {self.options.recipients} recipients")
+        seconds = self.limits.take(sender.counted, count, self._clock.now())
+        if seconds:
+            what = f"The key may hand in {self.options.key_recipients_per_second} recipients a second."
+            raise Problem("too_many", what, retry_after_seconds=seconds)
+
+    def with_stream(self, origin: Origin, sender: Sender, stream: str | None, place: str) -> Origin:
+        """The origin with the stream that was asked for, within the key's list."""
+        if stream is None:
+            return origin
+        refusal = sender.submitter.refuse_stream(stream)
+        if refusal is not None:
+            self.intake.refused(origin, "", "", refusal)
+            raise Problem("stream_denied", errors=(Fault(place, "is not one of the key's streams"),))
+        return replace(origin, stream=stream)
+
+    def complete(
+        self,
+        transaction: Transaction,
+        content: Content,
+        sender: Sender,
+        message_id: MessageId,
+        now: float,
+    ) -> Submission:
+        """The submission, after the checks of its header and size."""
+        origin, mail_from, recipients = transaction
+        header = content.wire[: content.header_octets]
+        lower = header.lower()
+        reply = refuse_header(header, lower, self._checks)
+        if reply is None and len(content.wire) > self.options.message_octets:
+            reply = replies.MESSAGE_TOO_BIG
+        if reply is None:
+            reply = sender.submitter.refuse_author(header, lower)
+        if reply is not None:
+            raise self.refused(transaction, reply)
+        smtputf8 = (
+            bool(content.traits & Traits.HEADER_UTF8)
+            or (mail_from is not None and mail_from.needs_smtputf8)
+            or any(each.address.needs_smtputf8 for each in recipients)
+        )
+        peer = format_peer(origin.helo, origin.client, origin.tls)
+        traced = self._tracer.add(content, lower, origin, message_id, smtputf8=False, peer=peer)
+        envelope = Envelope(mail_from, recipients, smtputf8=smtputf8)
+        return Submission(message_id, now, origin, envelope, traced)
+
+    def refused(self, transaction: Transaction, reply: Reply) -> Problem:
+        """The problem of a refusal, which is told to the record."""
+        mail_from = transaction.mail_from
+        sender = "<>" if mail_from is None else str(mail_from)
+        self.intake.refused(transaction.origin, sender, str(transaction.recipients[0].address), reply)
+        return problem_of(reply)
+
+    # -- storing --
+
+    async def take_raw(
+        self, transaction: Transaction, content: Content, sender: Sender, key: str | None, digest: bytes
+    ) -> Taken:
+        """The answer to a raw message."""
+
+        async def make() -> Sequence[Submission]:
+            return (self.complete(transaction, content, sender, self._ids.next(), self._clock.wall()),)
+
+        if key is None:
+            return await self._stored(await make(), None)
+        return await self._once(key_digest(transaction.origin.tenant, key), digest, make)
+
+    async def _once(
+        self, key: bytes, digest: bytes, make: Callable[[], Awaitable[Sequence[Submission]]]
+    ) -> Taken:
+        """The answer, given before or now, to what is done once only."""
+        found = await self._reservations.reserve(key, digest)
+        match found.state:
+            case KeyState.DONE:
+                return Taken(found.answer, is_repeated=True)
+            case KeyState.BUSY:
+                raise Problem("in_flight", retry_after_seconds=IN_FLIGHT_SECONDS)
+            case KeyState.OTHER:
+                raise Problem("key_reused")
+            case KeyState.FREE:
+                pass
+            case _:
+                raise Problem("unavailable", "It cannot be told now whether the key was used.")
+        try:
+            submissions = await make()
+        except BaseException:
+            self._reservations.release(key)
+            raise
+        return await self._stored(submissions, (key, digest))
+
+    async def _stored(self, submissions: Sequence[Submission], key: tuple[bytes, bytes] | None) -> Taken:
+        answer = encode(_accepted(submissions))
+        keyed = None
+        if key is not None:
+            expires_time = self._clock.wall() + self.options.idempotency_seconds
+            keyed = Keyed(*key, answer, expires_time)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.intake.submit_all(submissions, keyed, partial(_settle, future))
+        if not future.done():
+            try:
+                async with asyncio.timeout(self.options.answer_seconds):
+                    await future
+            except TimeoutError:
+                self._log.error("http.not_stored_in_time", message_id=submissions[0].message_id)
+                raise Problem("not_in_time") from None
+        reply = future.result()
+        if not reply.is_positive:
+            raise problem_of(reply)
+        return Taken(answer, is_repeated=False)
+
+
+def _accepted(submissions: Sequence[Submission]) -> Accepted:
+    first = submissions[0]
+    count = sum(len(each.envelope.recipients) for each in submissions)
+    ids: list[str] = [each.message_id for each in submissions] if len(submissions) > 1 else []
+    return Accepted(first.message_id, count, "durable", ids)
+
+
+def _render(template: Template, variables: dict[str, str], number: int | None) -> Draft:
+    try:
+        return template.render(variables)
+    except MissingVariableError as error:
+        name = str(error)
+        place = () if number is None else ("recipients", number)
+        raise _invalid(pointer_of(*place, "variables", name), f"there is no variable {name}") from error
+
+
+def _is_made(error: FieldError, draft: Draft) -> bool:
+    """True when the fault is of one recipient: in his name, or in a text that his variables are in."""
+    field = error.field
+    if field == "to/0/name":
+        return True
+    texts = {"subject": draft.subject, "text": draft.text, "html": draft.html}
+    if field in texts:
+        return "{{" in (texts[field] or "")
+    return field.startswith("headers/") and any("{{" in text for _, text in draft.headers)
+
+
+def _invalid(pointer: str, detail: str) -> Problem:
+    return Problem("invalid", errors=(Fault(pointer, detail),))
+
+
+def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
+    if not future.done():  # the client may have gone, or we have given up waiting
+        future.set_result(reply)
