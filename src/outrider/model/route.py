@@ -7,6 +7,12 @@ import msgspec
 
 from outrider.model.reply import Reply
 
+INBOUND = "inbound"
+"""Channel of mail that is for the server itself."""
+
+INBOUND_PREFIX = "inbound:"
+"""Routing domain of such mail, before its purpose; no domain holds a colon (RFC 5321 §4.1.2)."""
+
 
 class Exchanger(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One mail exchanger; `addresses` in the order to try, IPv6 and IPv4 as configured.

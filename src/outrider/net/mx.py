@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from outrider.base.log import Log
 from outrider.model.reply import Reply
-from outrider.model.route import Exchanger, Route, RouteFailure
+from outrider.model.route import INBOUND, INBOUND_PREFIX, Exchanger, Route, RouteFailure
 from outrider.net import replies
 from outrider.net.answers import Answer, Kind, Lookup, Status
 from outrider.net.listen import is_local_address
@@ -85,6 +85,9 @@ class MxResolver:
 
     async def route(self, domain: str) -> Route | RouteFailure:
         """The route of `domain` as of now; never raises for what others do."""
+        if domain.startswith(INBOUND_PREFIX):  # written into a directory of ours: there is no host to find
+            here = Exchanger(0, domain, (INBOUND,))
+            return Route(domain, (here,), implicit=False, valid_seconds=FIXED_VALID_SECONDS, site=domain)
         configured = self._configured(domain)
         if configured is not None:
             return await self._static(domain, configured)

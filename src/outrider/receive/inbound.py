@@ -1,0 +1,98 @@
+"""Addresses that a listener of role `inbound` accepts: bounces, feedback, abuse and unsubscribe mail.
+
+In: what the configuration lists. Out: the purpose of an address, or None, which is a 550.
+
+Theory: a listener that faces the world takes only what our own mail gave cause for. An address is either
+whole or has one star in its local part (VERP: `bounce-*@b.example.com`), so that matching is a comparison of
+beginning and end and costs the same whatever the address. A whole address goes before a pattern, a longer
+pattern before a shorter one.
+
+Standards: RFC 5321 §3.6.2 (relaying), RFC 5321 §4.5.1 (postmaster), RFC 2142 §2 (abuse).
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from outrider.base.errors import AddressError
+from outrider.model.address import Address
+from outrider.model.mailbox import parse_domain
+
+LOCAL_PART_OCTETS = 64
+# RFC 5321 §4.5.3.1.1
+
+
+class Purpose(StrEnum):
+    """What mail to an address is for."""
+
+    BOUNCE = "bounce"
+    FEEDBACK = "feedback"
+    ABUSE = "abuse"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+def _pattern(text: str) -> str:
+    local_part, at, domain = text.rpartition("@")
+    if not at or not local_part or len(local_part) > LOCAL_PART_OCTETS:
+        raise ValueError(f"{text!r}: write local-part@domain")
+    if local_part.count("*") > 1 or not local_part.isascii() or set(local_part) & set(' "<>\\,;:@()[]'):
+        raise ValueError(f"{text!r}: the local part is plain ASCII with at most one star")
+    if not local_part.isprintable():
+        raise ValueError(f"{text!r}: the local part holds a control character")
+    try:
+        return f"{local_part.lower()}@{parse_domain(domain)}"
+    except AddressError as error:
+        raise ValueError(f"{text!r}: {error.message}; a star may stand in the local part only") from error
+
+
+AddressPattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class InboundMailbox(BaseModel):
+    """One `[[listener.mailbox]]` table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    purpose: Purpose = Field(
+        description="`bounce` (delivery reports), `feedback` (complaints of receivers' loops), `abuse` "
+        "(people who write to abuse@ or postmaster@) or `unsubscribe`."
+    )
+    address: AddressPattern = Field(
+        description="Address to accept, case ignored; one star in the local part stands for any characters, "
+        "as in `bounce-*@b.example.com`.",
+        json_schema_extra={"unit": "", "source": "RFC 5321 §3.6.2: anything else would be relaying"},
+    )
+
+
+class InboundAddresses:
+    """See the module."""
+
+    __slots__ = ("_exact", "_patterns")
+
+    def __init__(self, mailboxes: Iterable[InboundMailbox]) -> None:
+        self._exact: dict[tuple[str, str], str] = {}
+        self._patterns: dict[str, list[tuple[str, str, str]]] = {}
+        for mailbox in mailboxes:
+            local_part, _, domain = mailbox.address.rpartition("@")
+            prefix, star, suffix = local_part.partition("*")
+            if star:
+                self._patterns.setdefault(domain, []).append((prefix, suffix, mailbox.purpose.value))
+            else:
+                self._exact.setdefault((local_part, domain), mailbox.purpose.value)
+        for patterns in self._patterns.values():
+            patterns.sort(key=lambda pattern: -len(pattern[0]) - len(pattern[1]))
+
+    def purpose_of(self, address: Address) -> str | None:
+        """What mail to `address` is for, or None when it is not accepted."""
+        local_part = address.local_part.lower()
+        exact = self._exact.get((local_part, address.domain))
+        if exact is not None:
+            return exact
+        for prefix, suffix, purpose in self._patterns.get(address.domain, ()):
+            if len(local_part) < len(prefix) + len(suffix):
+                continue
+            if local_part.startswith(prefix) and local_part.endswith(suffix):
+                return purpose
+        return None
