@@ -28,7 +28,7 @@ from typing import Any, Self, cast
 from outrider.base.clock import SystemClock
 from outrider.base.errors import OutriderError
 from outrider.privacy.credentials import make_key
-from outrider.server.requests import ask
+from outrider.server.control_api.client import ControlClient
 from outrider.sim.load import Load
 from outrider.sim.provider import Connection, Provider
 from outrider.sim.server import PracticeInternet
@@ -308,9 +308,14 @@ class Siege:
 
     # the end
 
+    def _status(self) -> dict[str, Any]:
+        with ControlClient(self._sockets) as server:
+            found: dict[str, Any] = server.get("/v1/status")
+        return found
+
     async def _queued(self) -> int | None:
         try:
-            status: dict[str, Any] = await ask(self._sockets / "control.sock", "status")
+            status: dict[str, Any] = await asyncio.to_thread(self._status)
         except OutriderError:
             return None
         alive: int = status["queue"]["alive"]

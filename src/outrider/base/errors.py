@@ -49,6 +49,10 @@ class UnavailableError(OutriderError):
     """DNS, connection, TLS or a deadline failed. Always transient."""
 
 
+class PermissionDeniedError(OutriderError):
+    """This user may not do it; the message says who may."""
+
+
 class SpoolError(OutriderError):
     """The spool cannot take or give what was asked: full, busy, corrupt, or of a newer format."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, ask_server, print_json, print_table, say
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, control, print_json, print_table, say
 from outrider.cli.serve import Set, overrides_of
 
 app = typer.Typer(no_args_is_help=True, help="Explain, show and compare the configuration.")
@@ -104,7 +104,8 @@ def diff(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
       outrider config diff
       outrider config diff --json
     """
-    _show_answer(ask_server(config, "reload", dry_run=True), as_json=as_json)
+    with control(config) as server:
+        _show_answer(server.get("/v1/config/diff"), as_json=as_json)
 
 
 def reload(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
@@ -116,7 +117,8 @@ def reload(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None
       outrider reload
       outrider config diff && outrider reload
     """
-    _show_answer(ask_server(config, "reload"), as_json=as_json)
+    with control(config) as server:
+        _show_answer(server.post("/v1/reload", {}), as_json=as_json)
 
 
 def _show_answer(answer: dict[str, Any], *, as_json: bool) -> None:

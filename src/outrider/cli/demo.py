@@ -28,7 +28,7 @@ from outrider.base.errors import OutriderError, UnavailableError
 from outrider.cli.sim import report_table
 from outrider.net.loop import run
 from outrider.privacy.credentials import make_key
-from outrider.server.requests import ask
+from outrider.server.control_api.client import ControlClient
 from outrider.sim.control import ask_numbers, ask_report
 from outrider.sim.demo import SENDER, demo_load, server_toml
 from outrider.sim.live import Account, Live, Sample, account, sites_of
@@ -56,7 +56,7 @@ class _Stage:
     http_port: int
     api_key: str
     sim_socket: Path
-    server_socket: Path
+    server_sockets: Path
     server: asyncio.subprocess.Process
     server_log: Path
 
@@ -181,7 +181,7 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
                 http_port,
                 api_key,
                 sim_socket,
-                place / "state" / "run" / "control.sock",
+                place / "state" / "run",
                 server,
                 place / "server.log",
             )
@@ -320,9 +320,15 @@ async def _sample(stage: _Stage, loads: list[Load]) -> Sample:
     )
 
 
+def _status(sockets: Path) -> dict[str, Any]:
+    with ControlClient(sockets) as server:
+        found: dict[str, Any] = server.get("/v1/status")
+    return found
+
+
 async def _queued(stage: _Stage) -> int | None:
     try:
-        status: dict[str, Any] = await ask(stage.server_socket, "status")
+        status: dict[str, Any] = await asyncio.to_thread(_status, stage.server_sockets)
     except OutriderError:
         return None  # a process that restarts does not answer for a moment; the view says so
     alive: int = status["queue"]["alive"]

@@ -1,7 +1,7 @@
 """The `outrider` command: registers the commands and turns our errors into exit codes.
 
-Exit codes (sysexits.h): 0 done, 1 a check failed, 2 usage, 69 nobody answers, 70 a bug of ours, 74 spool, 78
-configuration.
+Exit codes (sysexits.h): 0 done, 1 a check failed, 2 usage, 65 the server refuses what was asked, 69 nobody
+answers, 70 a bug of ours, 74 spool, 77 no permission, 78 configuration.
 """
 
 import sys
@@ -10,12 +10,37 @@ from typing import Annotated
 
 import typer
 
-from outrider.base.errors import ConfigError, KeyAbsentError, OutriderError, SpoolError, UnavailableError
-from outrider.cli import backup, config, demo, inject, keys, queue, serve, sim, sink, status, trace, user
+from outrider.base.errors import (
+    ConfigError,
+    KeyAbsentError,
+    OutriderError,
+    PermissionDeniedError,
+    SpoolError,
+    UnavailableError,
+)
+from outrider.cli import (
+    backup,
+    config,
+    demo,
+    inject,
+    keys,
+    path,
+    queue,
+    serve,
+    sim,
+    sink,
+    status,
+    top,
+    trace,
+    user,
+)
+from outrider.server.requests import RefusedError
 
+EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_IOERR = 74
+EX_NOPERM = 77
 EX_CONFIG = 78
 # sysexits.h
 
@@ -51,7 +76,9 @@ app.command("reload")(config.reload)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("status")(status.status)
+app.command("top")(top.top)
 app.add_typer(queue.app, name="queue")
+app.add_typer(path.app, name="path")
 app.command("trace")(trace.trace)
 app.add_typer(user.app, name="user")
 app.add_typer(keys.app, name="keys")
@@ -78,6 +105,10 @@ def exit_code(error: OutriderError) -> int:
         return EX_UNAVAILABLE
     if isinstance(error, SpoolError):
         return EX_IOERR
+    if isinstance(error, PermissionDeniedError):
+        return EX_NOPERM
+    if isinstance(error, RefusedError):
+        return EX_DATAERR
     return EX_SOFTWARE
 
 

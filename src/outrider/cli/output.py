@@ -1,16 +1,22 @@
 """How commands speak: a table for people, JSON for machines, and where a command finds its server."""
 
-import asyncio
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+if TYPE_CHECKING:
+    from outrider.server.control_api.client import ControlClient
+
+WIDTH = 200
+# chosen: where there is no terminal, a row stays a line as long as it can
 CONFIG_DEFAULT = Path("outrider.toml")
 
 ConfigPath = Annotated[
@@ -26,15 +32,28 @@ def print_json(value: Any) -> None:
     )
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table; numbers stand right."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for number, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    totals: Sequence[Any] | None = None,
+) -> None:
+    """A table; numbers stand right, `totals` below a line."""
+    table = Table(title=title, title_justify="left", header_style="bold", show_footer=totals is not None)
+    for place, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+        footer = "" if totals is None else _cell(totals[place])
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        table.add_column(column, footer=footer, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*map(_cell, row))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else WIDTH)
+
+
+def _cell(value: Any) -> Text:
+    """A cell as it is: what others wrote is no markup."""
+    return Text("" if value is None else str(value))
 
 
 def say(text: str) -> None:
@@ -42,14 +61,47 @@ def say(text: str) -> None:
     Console(highlight=False, markup=False).print(text, soft_wrap=True)
 
 
-def ask_server(config: Path, operation: str, **arguments: Any) -> Any:
-    """Ask the running server that `config` describes.
-
-    Raises:
-        UnavailableError: It does not answer.
-    """
+def control(config: Path) -> "ControlClient":
+    """The way to the running server that `config` describes; see `ControlClient` for what it raises."""
     from outrider.server.configuration import load
-    from outrider.server.requests import ask
+    from outrider.server.control_api.client import ControlClient
 
-    settings = load(config, os.environ)
-    return asyncio.run(ask(settings.server.sockets_directory / "control.sock", operation, **arguments))
+    return ControlClient(load(config, os.environ).server.sockets_directory)
+
+
+def number(value: float) -> str:
+    """A count as people read it: 1234567 is `1,234,567`."""
+    return f"{value:,.0f}"
+
+
+def octets(value: float) -> str:
+    """A size as people read it, in binary units (IEC 80000-13)."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def until(time: str, now: datetime) -> str:
+    """An RFC 3339 time as the distance from now: `in 2 h 5 min`, `3 s ago`."""
+    if not time:
+        return ""
+    seconds = (datetime.fromisoformat(time) - now).total_seconds()
+    return (
+        f"in {duration(seconds)}" if seconds >= 1 else f"{duration(-seconds)} ago" if seconds <= -1 else "now"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it: its two largest units."""
+    whole = int(seconds)
+    for size, unit, smaller, name in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit} {rest} {name}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"

@@ -1,50 +1,129 @@
 """`outrider queue …`: look at the queue and act on a part of it chosen by a filter.
 
-Acting commands count first and change nothing until `--yes` (or an answer at the terminal) says so.
+Acting commands count first and change nothing until `--yes` (or an answer at the terminal) says so. What
+stops or removes mail asks for a reason, which is kept in the audit log.
 """
 
+import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, ask_server, print_json, print_table, say
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    control,
+    number,
+    octets,
+    print_json,
+    print_table,
+    say,
+    until,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at the queue; hold, release, retry, move or purge parts of it."
 )
 
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+# seconds; `m` is minutes, as in most tools of the field
+STATES = ("held", "due", "deferred")
+GROUPINGS = ("domain", "site", "path", "tenant", "stream", "binding", "reply", "hold")
+ENTRIES_MAX = 1_000_000
+# chosen: what `--limit` may ask for; it comes in pages
+
+
+def parse_age(text: str) -> float:
+    """Seconds of `90`, `90s`, `15m`, `2h` or `3d`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no time: write 90, 90s, 15m, 2h or 3d")
+    return float(found[1]) * UNITS[found[2]]
+
+
 Domain = Annotated[str | None, typer.Option(help="Routing domain, exact or *.suffix.")]
+Site = Annotated[str | None, typer.Option(help="Site that the domain goes to, exact or *.suffix.")]
+PathName = Annotated[str | None, typer.Option("--path", help="Path: CHANNEL/BINDING/SITE, each may be *.")]
 Tenant = Annotated[str | None, typer.Option(help="Tenant.")]
 Stream = Annotated[str | None, typer.Option(help="Stream of the tenant.")]
 Binding = Annotated[str | None, typer.Option(help="Binding.")]
 MessageIds = Annotated[list[str] | None, typer.Option("--id", help="Message id; may be repeated.")]
-OlderThan = Annotated[float | None, typer.Option(help="Received at least so many seconds ago.")]
-Attempts = Annotated[int | None, typer.Option(help="At least so many attempts made.")]
+OlderThan = Annotated[str | None, typer.Option(help="Received at least so long ago: 90, 15m, 2h, 3d.")]
+NewerThan = Annotated[str | None, typer.Option(help="Received at most so long ago.")]
+Attempts = Annotated[int | None, typer.Option(min=0, help="At least so many attempts made.")]
+AttemptsMax = Annotated[int | None, typer.Option(min=0, help="At most so many attempts made.")]
+State = Annotated[str | None, typer.Option(help=f"State: {', '.join(STATES)}.")]
 OnlyHeld = Annotated[
     bool | None, typer.Option("--held/--not-held", help="Only entries on hold, or only free ones.")
 ]
+ReplyText = Annotated[
+    str | None, typer.Option("--reply", help="In the last reply, whatever its case; * stands for any text.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be changed.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the entries and in the events.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the audit log, in events and with the entries.")]
 
 
-def _filter(**criteria: Any) -> dict[str, Any]:
-    return {name: value for name, value in criteria.items() if value is not None}
+def chosen_by(
+    domain: str | None,
+    site: str | None,
+    path: str | None,
+    tenant: str | None,
+    stream: str | None,
+    binding: str | None,
+    ids: list[str] | None,
+    older_than: str | None,
+    newer_than: str | None,
+    attempts: int | None,
+    attempts_max: int | None,
+    state: str | None,
+    held: bool | None,
+    reply: str | None,
+) -> dict[str, Any]:
+    """The filter as the control API takes it."""
+    if state is not None and state not in STATES:
+        raise typer.BadParameter(f"--state is one of {', '.join(STATES)}")
+    given = {
+        "domain": domain,
+        "site": site,
+        "path": path,
+        "tenant": tenant,
+        "stream": stream,
+        "binding": binding,
+        "id": ids or None,
+        "older_than": None if older_than is None else parse_age(older_than),
+        "newer_than": None if newer_than is None else parse_age(newer_than),
+        "attempts": attempts,
+        "attempts_max": attempts_max,
+        "state": state,
+        "held": held,
+        "reply": reply,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @app.command("list")
 def list_(
     domain: Domain = None,
+    site: Site = None,
+    path: PathName = None,
     tenant: Tenant = None,
     stream: Stream = None,
     binding: Binding = None,
     ids: MessageIds = None,
     older_than: OlderThan = None,
+    newer_than: NewerThan = None,
     attempts: Attempts = None,
+    attempts_max: AttemptsMax = None,
+    state: State = None,
     held: OnlyHeld = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many entries.")] = 50,
+    reply: ReplyText = None,
+    limit: Annotated[int, typer.Option(min=1, max=ENTRIES_MAX, help="At most so many entries.")] = 50,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -52,33 +131,62 @@ def list_(
 
     Examples:
       outrider queue list --domain example.test
+      outrider queue list --reply '4*greylist' --older-than 2h
       outrider queue list --held --json
     """
-    chosen = _filter(
-        routing_domain=domain,
-        tenant=tenant,
-        stream=stream,
-        binding=binding,
-        message_ids=ids,
-        older_than_seconds=older_than,
-        min_attempts=attempts,
-        held=held,
-    )
-    rows: list[dict[str, Any]] = ask_server(config, "queue.select", **chosen, limit=limit)
-    if as_json:
+    chosen = chosen_by(
+        domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
+        state, held, reply,
+    )  # fmt: skip
+    with control(config) as server:
+        rows: list[dict[str, Any]] = list(server.pages("/v1/queue", limit, **chosen))
+        matched = server.get("/v1/queue/count", **chosen) if not as_json else None
+    if matched is None:
         print_json(rows)
         return
-    columns = ("message_id", "routing_domain", "tenant", "stream", "attempts", "due_time", "held")
-    print_table(f"{len(rows)} entries", columns, [[row[column] for column in columns] for row in rows])
+    now = datetime.now(UTC)  # noqa: TID251 - only shown, as a distance
+    print_table(
+        "Queued entries",
+        ("message", "for", "tenant/stream", "attempts", "due", "state", "size", "last reply"),
+        [
+            (
+                row["message_id"],
+                row["routing_domain"],
+                f"{row['tenant']}/{row['stream']}",
+                row["attempts"],
+                until(row["due_time"], now),
+                row["state"],
+                row["size"],
+                row["held"] or row["last_reply"],
+            )
+            for row in rows
+        ],
+        totals=(
+            f"{len(rows)} of {number(matched['count'])}",
+            *[""] * 5,
+            octets(sum(row["size"] for row in rows)),
+            "",
+        ),
+    )
+    _say_unresolved(matched)
 
 
 @app.command("count")
 def count(
     domain: Domain = None,
+    site: Site = None,
+    path: PathName = None,
     tenant: Tenant = None,
     stream: Stream = None,
     binding: Binding = None,
+    ids: MessageIds = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    attempts: Attempts = None,
+    attempts_max: AttemptsMax = None,
+    state: State = None,
     held: OnlyHeld = None,
+    reply: ReplyText = None,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -86,68 +194,207 @@ def count(
 
     Examples:
       outrider queue count --tenant shop
+      outrider queue count --state deferred --attempts 5
     """
-    chosen = _filter(routing_domain=domain, tenant=tenant, stream=stream, binding=binding, held=held)
-    number: int = ask_server(config, "queue.count", **chosen)
-    print_json({"count": number}) if as_json else say(f"{number} entries")
+    chosen = chosen_by(
+        domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
+        state, held, reply,
+    )  # fmt: skip
+    with control(config) as server:
+        counted = server.get("/v1/queue/count", **chosen)
+    if as_json:
+        print_json(counted)
+        return
+    say(f"{number(counted['count'])} entries")
+    _say_unresolved(counted)
 
 
-def _act(
+def _say_unresolved(counted: dict[str, Any]) -> None:
+    if counted["unresolved"]:
+        say(f"{counted['unresolved']} queued domains have no known route now; no site could match them.")
+
+
+@app.command("summary")
+def summary(
+    by: Annotated[str, typer.Option(help=f"Count by: {', '.join(GROUPINGS)}.")] = "domain",
+    domain: Domain = None,
+    site: Site = None,
+    path: PathName = None,
+    tenant: Tenant = None,
+    stream: Stream = None,
+    binding: Binding = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    attempts: Attempts = None,
+    attempts_max: AttemptsMax = None,
+    state: State = None,
+    held: OnlyHeld = None,
+    reply: ReplyText = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many groups.")] = 30,
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Count queued entries by domain, site, tenant, last reply and so on, with totals.
+
+    Examples:
+      outrider queue summary
+      outrider queue summary --by reply --state deferred
+    """
+    if by not in GROUPINGS:
+        raise typer.BadParameter(f"--by is one of {', '.join(GROUPINGS)}")
+    chosen = chosen_by(
+        domain, site, path, tenant, stream, binding, None, older_than, newer_than, attempts, attempts_max,
+        state, held, reply,
+    )  # fmt: skip
+    with control(config) as server:
+        answer = server.get("/v1/queue/summary", by=by, **chosen)
+    if as_json:
+        print_json(answer)
+        return
+    groups = answer["groups"]
+    print_table(
+        f"The queue by {by}",
+        (by, "entries", "held", "content", "oldest", "most attempts"),
+        [
+            (
+                group["name"],
+                group["entries"],
+                group["held"],
+                octets(group["octets"]),
+                group["oldest_time"],
+                group["attempts"],
+            )
+            for group in groups[:limit]
+        ],
+        totals=(
+            f"{len(groups)} groups",
+            number(answer["entries"]),
+            number(answer["held"]),
+            octets(answer["octets"]),
+            "",
+            "",
+        ),
+    )
+
+
+@app.command("show")
+def show(
+    message_id: Annotated[str, typer.Argument(help="Message id, as in the 250 reply.")],
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is still queued of one message; `outrider trace` tells its whole life.
+
+    Examples:
+      outrider queue show 01k9q4m2x7f3a8w0z1
+    """
+    with control(config) as server:
+        rows = list(server.pages("/v1/queue", ENTRIES_MAX, id=[message_id]))
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        say(f"Nothing of {message_id} is queued; `outrider trace {message_id}` says what became of it.")
+    for row in rows if not as_json else ():
+        site = row["site"] or "not resolved now"
+        say(f"Entry {row['entry']} for {row['routing_domain']} (site {site}): {row['state']}")
+        for name in ("tenant", "stream", "binding", "size", "attempts", "received_time", "due_time"):
+            say(f"  {name.replace('_', ' '):14} {row[name]}")
+        if row["held"]:
+            say(f"  {'on hold':14} {row['held']}")
+        if row["last_reply"]:
+            where = f" by {row['last_host']}" if row["last_host"] else ""
+            say(f"  {'last reply':14} {row['last_reply']}{where} at {row['last_attempt_time']}")
+    if not rows:
+        raise typer.Exit(1)
+
+
+def _reason(verb: str, reason: str) -> str:
+    """`reason`, or what somebody at the terminal says."""
+    if reason:
+        return reason
+    if sys.stdin.isatty():
+        return str(typer.prompt(f"Why? ({verb})"))
+    raise typer.BadParameter(f"{verb} needs a --reason, which the audit log keeps")
+
+
+def act(
     operation: str,
     verb: str,
     chosen: dict[str, Any],
-    config: Any,
+    config: Path,
     *,
     yes: bool,
     dry_run: bool,
     as_json: bool,
+    reason: str,
+    needs_reason: bool,
     **arguments: Any,
 ) -> None:
-    number: int = ask_server(config, "queue.count", **chosen)
-    if not dry_run and number and not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter(
-                f"{number} entries would be changed; say --yes to do it or --dry-run to count"
-            )
-        typer.confirm(f"{verb} {number} entries?", abort=True)
-    if dry_run or not number:
-        answer = {"matched": number, "changed": 0, "busy": 0, "dry_run": dry_run}
-    else:
-        answer = ask_server(config, operation, **chosen, **arguments) | {"matched": number, "dry_run": False}
+    """Count, ask, do, say what was done."""
+    path = f"/v1/queue/{operation}"
+    with control(config) as server:
+        answer = server.post(path, {"filter": chosen, "dry_run": True, **arguments})
+        matched = answer["matched"]
+        if not dry_run and matched:
+            expect = None
+            if not yes:
+                if not sys.stdin.isatty():
+                    raise typer.BadParameter(
+                        f"{matched} entries would be changed; say --yes to do it or --dry-run to count"
+                    )
+                typer.confirm(f"{verb} {matched} entries?", abort=True)
+                expect = matched
+            why = _reason(operation, reason) if needs_reason else reason
+            body = {"filter": chosen, "reason": why, "expect": expect, **arguments}
+            answer = server.post(path, body)
+    told = {name: answer[name] for name in ("matched", "changed", "busy")} | {"dry_run": dry_run}
     if as_json:
-        print_json(answer)
+        print_json(told)
     elif dry_run:
-        say(f"{number} entries match; nothing was changed.")
+        say(f"{number(matched)} entries match; nothing was changed.")
     else:
         busy = f"; {answer['busy']} are in delivery now and were left" if answer["busy"] else ""
-        say(f"{verb}: {answer['changed']} of {number} entries{busy}.")
+        kept = f" (audit row {answer['audit']})" if answer["audit"] else ""
+        say(f"{verb}: {number(answer['changed'])} of {number(answer['matched'])} entries{busy}{kept}.")
 
 
-def _command(operation: str, verb: str, text: str) -> Callable[..., None]:
+def _command(operation: str, verb: str, text: str, *, needs_reason: bool) -> Callable[..., None]:
     def command(
         domain: Domain = None,
+        site: Site = None,
+        path: PathName = None,
         tenant: Tenant = None,
         stream: Stream = None,
         binding: Binding = None,
         ids: MessageIds = None,
         older_than: OlderThan = None,
+        newer_than: NewerThan = None,
+        attempts: Attempts = None,
+        attempts_max: AttemptsMax = None,
+        state: State = None,
         held: OnlyHeld = None,
-        reason: Reason = "by hand",
+        reply: ReplyText = None,
+        reason: Reason = "",
         yes: Yes = False,
         dry_run: DryRun = False,
         config: ConfigPath = CONFIG_DEFAULT,
         as_json: AsJson = False,
     ) -> None:
-        chosen = _filter(
-            routing_domain=domain,
-            tenant=tenant,
-            stream=stream,
-            binding=binding,
-            message_ids=ids,
-            older_than_seconds=older_than,
-            held=held,
+        chosen = chosen_by(
+            domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
+            state, held, reply,
+        )  # fmt: skip
+        act(
+            operation,
+            verb,
+            chosen,
+            config,
+            yes=yes,
+            dry_run=dry_run,
+            as_json=as_json,
+            reason=reason,
+            needs_reason=needs_reason,
         )
-        _act(operation, verb, chosen, config, yes=yes, dry_run=dry_run, as_json=as_json, reason=reason)
 
     command.__doc__ = text
     return command
@@ -155,33 +402,40 @@ def _command(operation: str, verb: str, text: str) -> Callable[..., None]:
 
 app.command("hold")(
     _command(
-        "queue.hold",
+        "hold",
         "Held",
-        "Put entries on hold.\n\nExamples:\n"
+        "Put entries on hold; they wait until they are released.\n\nExamples:\n"
         "  outrider queue hold --domain example.test --reason 'blocked' --yes",
+        needs_reason=True,
     )
 )
 app.command("release")(
     _command(
-        "queue.release",
+        "release",
         "Released",
-        "Release held entries.\n\nExamples:\n  outrider queue release --domain example.test --yes",
+        "Release held entries; they keep their due time.\n\nExamples:\n"
+        "  outrider queue release --domain example.test --yes",
+        needs_reason=False,
     )
 )
 app.command("retry")(
     _command(
-        "queue.retry",
+        "retry",
         "Due now",
-        "Make entries due at once.\n\nExamples:\n  outrider queue retry --domain example.test --yes",
+        "Make entries due at once; what is on hold stays so.\n\nExamples:\n"
+        "  outrider queue retry --domain example.test --yes\n"
+        "  outrider queue retry --reply 'try again later' --attempts 3 --yes",
+        needs_reason=False,
     )
 )
 app.command("purge")(
     _command(
-        "queue.purge",
+        "purge",
         "Purged",
         "Remove entries without a report to the sender; each purge is an event with its reason.\n\n"
         "Examples:\n  outrider queue purge --tenant shop --dry-run\n"
-        "  outrider queue purge --id 01k9q4m2x7f3a8w0z1 --yes",
+        "  outrider queue purge --id 01k9q4m2x7f3a8w0z1 --reason 'sent by mistake' --yes",
+        needs_reason=True,
     )
 )
 
@@ -191,11 +445,20 @@ def move(
     to_domain: Annotated[str | None, typer.Option(help="New routing domain.")] = None,
     to_binding: Annotated[str | None, typer.Option(help="New binding.")] = None,
     domain: Domain = None,
+    site: Site = None,
+    path: PathName = None,
     tenant: Tenant = None,
     stream: Stream = None,
     binding: Binding = None,
     ids: MessageIds = None,
-    reason: Reason = "by hand",
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    attempts: Attempts = None,
+    attempts_max: AttemptsMax = None,
+    state: State = None,
+    held: OnlyHeld = None,
+    reply: ReplyText = None,
+    reason: Reason = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigPath = CONFIG_DEFAULT,
@@ -204,13 +467,16 @@ def move(
     """Give entries another routing domain or binding.
 
     Examples:
-      outrider queue move --domain old.test --to-domain relay.test --yes
+      outrider queue move --domain old.test --to-domain relay.test --reason 'old.test is away' --yes
     """
     if to_domain is None and to_binding is None:
         raise typer.BadParameter("say where to: --to-domain, --to-binding or both")
-    chosen = _filter(routing_domain=domain, tenant=tenant, stream=stream, binding=binding, message_ids=ids)
-    _act(
-        "queue.move",
+    chosen = chosen_by(
+        domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
+        state, held, reply,
+    )  # fmt: skip
+    act(
+        "move",
         "Moved",
         chosen,
         config,
@@ -218,6 +484,7 @@ def move(
         dry_run=dry_run,
         as_json=as_json,
         reason=reason,
+        needs_reason=True,
         to_domain=to_domain,
         to_binding=to_binding,
     )

@@ -1,9 +1,22 @@
-"""`outrider status`: is the server running, what is in the queue, how is each path."""
+"""`outrider status`: is the server running, what is in the queue, how is each path; one screen."""
 
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Any
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, ask_server, print_json, print_table, say
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    control,
+    duration,
+    number,
+    octets,
+    print_json,
+    print_table,
+    say,
+)
+
+RESULTS: Sequence[str] = ("delivered", "transient", "bounced", "expired")
 
 
 def status(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
@@ -13,29 +26,63 @@ def status(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None
       outrider status
       outrider status --json | jq .queue
     """
-    answer: dict[str, Any] = ask_server(config, "status")
+    with control(config) as server:
+        answer: dict[str, Any] = server.get("/v1/status")
     if as_json:
         print_json(answer)
         return
-    queue = answer["queue"]
-    say(f"Up {timedelta(seconds=int(answer['up_seconds']))}, {len(answer['workers'])} workers.")
-    say(
-        f"Queued {queue['alive']} (held {queue['held']}, in memory {queue['resident']}, "
-        f"granted {queue['granted']})."
+    for line in summary(answer):
+        say(line)
+    print_table(
+        "Processes",
+        ("process", "pid", "memory", "loop lag", "restarts"),
+        [
+            (
+                each["name"],
+                each["pid"],
+                octets(each["resident_bytes"]),
+                f"{each['lag_seconds'] * 1000:.1f} ms",
+                each["restarts"],
+            )
+            for each in answer["processes"]
+        ],
     )
     if answer["paths"]:
         print_table(
             "Busiest paths",
-            ("site", "binding", "waiting", "granted", "connections", "state"),
+            ("site", "binding", "waiting", "deferred", "in delivery", "connections", "failures", "state"),
             [
                 (
                     path["site"],
                     path["binding"],
                     path["waiting"],
+                    path["deferred"],
                     path["granted"],
                     path["connections"],
+                    path["failures"],
                     path["state"],
                 )
                 for path in answer["paths"]
             ],
         )
+
+
+def summary(answer: dict[str, Any]) -> list[str]:
+    """The node in a few lines."""
+    queue = answer["queue"]
+    results = answer["results"]
+    attempts = ", ".join(f"{number(results.get(result, 0))} {result}" for result in RESULTS)
+    lines = [
+        f"{answer['hostname']} is up for {duration(answer['up_seconds'])}, {len(answer['workers'])} workers.",
+        (
+            f"Queued {number(queue['alive'])}: {number(queue['granted'])} in delivery, "
+            f"{number(queue['held'])} held, {number(queue['resident'])} in memory; "
+            f"{answer['connections']} connections open."
+        ),
+        f"Accepted {number(answer['accepted'])}; attempts: {attempts}.",
+    ]
+    if not answer["granting"]:
+        lines.append("Nothing is sent yet: the dispatcher still reads the logs of the last run.")
+    if answer["suspensions"]:
+        lines.append(f"{answer['suspensions']} suspensions hold; see `outrider path suspensions`.")
+    return lines

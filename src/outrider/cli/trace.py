@@ -2,12 +2,16 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, control, print_json, print_table, say
+
+FOLLOW_SECONDS = 1.0
+# chosen: as a person reads; each look reads the event files that were written to since the message came
 
 
 def trace(
@@ -18,6 +22,9 @@ def trace(
             "--recipient", "-r", help="Exact address of a recipient; `-` reads it from standard input."
         ),
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on and print each new step until its end.")
+    ] = False,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -29,61 +36,141 @@ def trace(
     Examples:
       outrider trace 01k9q4m2x7f3a8w0z1
       outrider trace 01k9q4m2x7f3a8w0z1 --json
+      outrider trace 01k9q4m2x7f3a8w0z1 --follow
       outrider trace --recipient alice@example.com
       outrider trace --recipient - < address.txt
     """
     if (message_id is None) == (recipient is None):
         raise typer.BadParameter("give a message id, or --recipient with an address")
+    if follow and message_id is None:
+        raise typer.BadParameter("--follow is for one message: give its id")
     if recipient is not None:
         _trace_recipient(recipient, config, as_json=as_json)
     elif message_id is not None:
-        _trace_message(message_id, config, as_json=as_json)
+        _trace_message(message_id, config, as_json=as_json, follow=follow)
 
 
-def _trace_message(message_id: str, config: Path, *, as_json: bool) -> None:
-    from outrider.base.errors import UnavailableError
+def _trace_message(message_id: str, config: Path, *, as_json: bool, follow: bool) -> None:
     from outrider.base.ids import is_message_id
-    from outrider.cli.output import ask_server
-    from outrider.record.trace import life_of
-    from outrider.server.configuration import load
 
     if not is_message_id(message_id):
         raise typer.BadParameter(f"{message_id!r} is not a message id: 18 lower-case letters and digits")
-    settings = load(config)
-    events: list[dict[str, Any]] = life_of(settings.server.events_directory, message_id)
-    try:
-        queued: list[dict[str, Any]] | None = ask_server(
-            config, "queue.select", message_ids=[message_id], limit=1000
-        )
-    except UnavailableError:
-        queued = None
+    life = _life(config, message_id)
+    if follow:
+        _follow(life, config, as_json=as_json)
+        return
     if as_json:
-        print_json({"message_id": message_id, "events": events, "queued": queued})
-    elif not events and not queued:
+        print_json(life)
+    elif not life["events"] and not life["queued"]:
         say(f"{message_id}: nothing is known of it (events are kept as long as record.keep_seconds says).")
     else:
-        print_table(
-            f"Life of {message_id}",
-            ("time", "event", "domain", "site", "reply", "attempts"),
-            [
-                (
-                    event.get("time"),
-                    event.get("type"),
-                    event.get("domain"),
-                    event.get("site"),
-                    " ".join(
-                        str(event[key])
-                        for key in ("reply_code", "reply_enhanced", "reply_text")
-                        if event.get(key)
-                    ),
-                    event.get("attempts"),
-                )
-                for event in events
-            ],
-        )
-        _say_queued(queued)
-    if not events and not queued:
+        for line in timeline(life):
+            say(line)
+    if not life["events"] and not life["queued"]:
         raise typer.Exit(1)
+
+
+def _life(config: Path, message_id: str) -> dict[str, Any]:
+    """What the running server knows of a message; without one, what its event files say."""
+    from outrider.base.errors import UnavailableError
+    from outrider.server.control_api.client import path_of
+    from outrider.server.requests import RefusedError
+
+    try:
+        with control(config) as server:
+            found: dict[str, Any] = server.get(path_of("messages", message_id))
+    except UnavailableError:
+        return _life_on_disk(config, message_id)
+    except RefusedError as error:
+        if error.kind != "absent":
+            raise
+        return {"message_id": message_id, "events": [], "queued": [], "steps": [], "recipients": []}
+    return found
+
+
+def _life_on_disk(config: Path, message_id: str) -> dict[str, Any]:
+    import msgspec
+
+    from outrider.record.timeline import steps_of
+    from outrider.record.trace import life_of, reports_of, states_of
+    from outrider.server.configuration import load
+
+    directory = load(config, os.environ).server.events_directory
+    events = life_of(directory, message_id)
+    reports = reports_of(directory, events)
+    return {
+        "message_id": message_id,
+        "is_final": False,
+        "recipients": states_of(events),
+        "steps": msgspec.to_builtins(steps_of(events, reports)),
+        "events": events,
+        "reports": reports,
+        "queued": None,
+    }
+
+
+def timeline(life: dict[str, Any]) -> list[str]:
+    """A message's life as lines for people: its steps, then the state of each recipient."""
+    lines = [f"Message {life['message_id']}"]
+    several = len(life["recipients"]) > 1
+    lines += [_line(step, several=several) for step in life["steps"]]
+    for state in life["recipients"]:
+        reply = f": {state['reply']}" if state.get("reply") else ""
+        lines.append(
+            f"{state.get('recipient') or state.get('domain') or state['entry']} is {state['state']} after "
+            f"{state.get('attempts', 0)} attempts{reply}"
+        )
+    if life["queued"] is None:
+        lines.append("The server does not run, so its queue was not asked.")
+    elif not life["queued"]:
+        lines.append("Nothing of it is queued any more.")
+    return lines
+
+
+def _line(step: dict[str, Any], *, several: bool) -> str:
+    kind = step["kind"]
+    if step.get("attempt") and kind in ("delivered", "deferred", "bounced", "expired"):
+        kind = f"{kind} {step['attempt']}"
+    whom = f"{step['recipient']}: " if several and step.get("recipient") else ""
+    until = f", until {step['until']}" if step.get("until") else ""
+    return f"  {step['time']:28} {kind:13} {whom}{step['text']}{until}"
+
+
+def _follow(life: dict[str, Any], config: Path, *, as_json: bool) -> None:
+    """Print what is there, then each new step, until nothing more will happen or the server goes."""
+    import json
+
+    shown: set[str] = set()
+    if not as_json:
+        say(f"Message {life['message_id']}")
+    while True:
+        several = len(life["recipients"]) > 1
+        for step in life["steps"]:
+            key = json.dumps(step, sort_keys=True)
+            if key in shown or (
+                step["kind"] == "waits" and not step.get("id") and step.get("until") in shown
+            ):
+                continue
+            shown.add(key)
+            if step["kind"] == "waits":
+                shown.add(str(step.get("until")))
+            sys.stdout.write((key if as_json else _line(step, several=several)) + "\n")
+        sys.stdout.flush()
+        if life.get("is_final"):
+            return
+        if life["queued"] is None:
+            from outrider.base.errors import UnavailableError
+
+            raise UnavailableError(
+                "the server does not answer any more; its event files say no more than this"
+            )
+        _pause(FOLLOW_SECONDS)
+        life = _life(config, life["message_id"])
+
+
+def _pause(seconds: float) -> None:
+    """Sleep; a signal ends the command as usual."""
+    threading.Event().wait(seconds)
 
 
 def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
@@ -124,14 +211,3 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
             say("The life of one of them: outrider trace ID")
     if not events:
         raise typer.Exit(1)
-
-
-def _say_queued(queued: list[dict[str, Any]] | None) -> None:
-    if queued is None:
-        say("The server does not run, so its queue was not asked.")
-    elif queued:
-        for entry in queued:
-            held = f", held: {entry['held']}" if entry["held"] else ""
-            say(f"Still queued for {entry['routing_domain']}: due {entry['due_time']}{held}")
-    else:
-        say("Nothing of it is queued any more.")

@@ -17,6 +17,7 @@ import msgspec
 
 from outrider.base.ids import created_time, is_message_id
 from outrider.record.files import event_paths
+from outrider.record.redact import NULL_PATH
 
 _CHUNK: Final = 4 << 20  # chosen: octets searched at once
 _CLOCK_SLACK_SECONDS: Final = 86_400.0
@@ -88,6 +89,27 @@ def _recipient_of(event: dict[str, Any]) -> str:
     """The recipient as it is shown; of a refused command that in its angle brackets."""
     shown = str(event.get("recipient", "")).lower()
     return shown[1:].partition(">")[0] if shown.startswith("<") else shown
+
+
+def reports_of(directory: Path | str, life: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Receptions of our own reports to the sender about a message, given its life.
+
+    A report is in the frame of the change that caused it, so its event has the same place in the log.
+    """
+    places = {
+        str(event.get("id", "")).rpartition(".")[0]
+        for event in life
+        if event.get("type") in ("delivery", "transient", "bounce", "expiration")
+    } - {""}
+    if not places or all(event.get("mail_from", NULL_PATH) == NULL_PATH for event in life):
+        return []
+    own = {event.get("message_id") for event in life}
+    since = min((created_time(str(each)) for each in own if is_message_id(str(each))), default=0.0)
+    marks = tuple(f'"id":"{place}.'.encode() for place in sorted(places))
+    found = _with_any(directory, marks, (b'"protocol":"internal"',), since - _CLOCK_SLACK_SECONDS)
+    return [
+        event for event in found if event.get("type") == "reception" and event.get("message_id") not in own
+    ]
 
 
 def states_of(life: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,15 +1,18 @@
-"""The control process: answers the command line, sums the metrics, ages the events.
+"""The control process: serves the control API, sums the metrics and serves them, ages the events.
 
 What it knows of the queue it asks the dispatcher; it touches no mail itself.
+
+Theory: the API's socket listens before the process says that it is ready; the application, whose import
+takes a tenth of a second, is made meanwhile, and who connects earlier waits in the backlog.
 """
 
 import asyncio
 import os
 import socket
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-from outrider.base.clock import format_utc
+from outrider.base.log import Log
 from outrider.net.http import HttpLimits, HttpServer
 from outrider.net.listen import open_listener
 from outrider.record.exposition import metrics_app
@@ -18,23 +21,18 @@ from outrider.record.recover import expire
 from outrider.server.faults import files_of
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.measures import Measures, Summed
-from outrider.server.requests import RequestServer, ask
+from outrider.server.requests import RefusedError
 from outrider.spool.directory import SpoolDirectory
+from outrider.store.engine import open_engine
 
 EXPIRE_SECONDS = 3600.0
 # chosen: events are kept for weeks, an hour more or less does not matter
-SOCKET_MODE = 0o600
-RESTART_SECONDS = 10.0
-# chosen: a dispatcher that died is back in a second or two, more where it has much to read
-QUEUE_OPERATIONS = (
-    "queue.select",
-    "queue.count",
-    "queue.hold",
-    "queue.release",
-    "queue.retry",
-    "queue.purge",
-    "queue.move",
-)
+SOCKET = "control.sock"
+LIMITS = HttpLimits(header_seconds=10.0, body_seconds=30.0, connections=128)
+# chosen: operators and their programs, not the world
+OTHERS = 0o077
+# who else may enter the run directory: nobody
+ROOT_USER = 0
 
 
 class Control:
@@ -44,25 +42,8 @@ class Control:
         self._birth = birth
         self._life = life
         self._sockets = birth.settings.server.sockets_directory
-        self._queue_socket = self._sockets / "queue.sock"
         self._started_at = birth.clock.now()
         self._summed = Summed()
-
-    async def status(self) -> dict[str, Any]:
-        """What `outrider status` shows."""
-        dispatcher = await ask(self._queue_socket, "status", patience_seconds=RESTART_SECONDS)
-        clock = self._birth.clock
-        return {
-            "time": format_utc(clock.wall()),
-            "up_seconds": clock.now() - self._started_at,
-            "hostname": self._birth.settings.server.hostname,
-            "accepted": self._summed.accepted(),
-            "attempts": self._summed.attempts(),
-            **dispatcher,
-        }
-
-    async def _forward(self, operation: str, **arguments: Any) -> Any:
-        return await ask(self._queue_socket, operation, patience_seconds=RESTART_SECONDS, **arguments)
 
     async def _age_events(self) -> None:
         """Remove events that are older than they are kept."""
@@ -78,13 +59,38 @@ class Control:
                 self._birth.log.info("record.expired", files=removed)
             await asyncio.sleep(EXPIRE_SECONDS)
 
+    async def _serve_api(self, listening: socket.socket) -> None:
+        """Serve the control API until told to stop."""
+        birth = self._birth
+        settings = birth.settings
+        app_module, hub_module = await asyncio.to_thread(_import_api)
+        hub = hub_module.Hub(
+            settings=settings,
+            clock=birth.clock,
+            log=birth.log,
+            engine=open_engine(settings.store, settings.server.state_directory),
+            summed=self._summed,
+            reload=self._reload,
+            started_at=self._started_at,
+        )
+        users = {ROOT_USER, os.geteuid()}
+        api = HttpServer(app_module.control_app(hub), LIMITS, birth.clock, birth.log, users=users)
+        async with asyncio.TaskGroup() as tasks:
+            upgrading = tasks.create_task(hub_module.upgrade_store(hub))
+            await api.start([listening])
+            await self._life.draining.wait()
+            await api.close(1.0)
+            upgrading.cancel()
+        await hub.engine.dispose()
+
+    async def _reload(self, *, dry_run: bool) -> dict[str, Any]:
+        """Have the supervisor read the configuration again."""
+        raise RefusedError(f"reload (dry_run={dry_run}) is not wired", "conflict")
+
     async def run(self) -> None:
         """Answer until told to stop."""
         settings = self._birth.settings
-        operations = {name: partial(self._forward, name) for name in QUEUE_OPERATIONS}
-        requests = RequestServer({**operations, "status": self.status})
-        path = self._sockets / "control.sock"
-        path.unlink(missing_ok=True)
+        listening = open_control_socket(self._sockets, self._birth.log)
         http = HttpServer(
             metrics_app(self._summed.collection.render), HttpLimits(), self._birth.clock, self._birth.log
         )
@@ -94,8 +100,6 @@ class Control:
             settings.record, self._birth.name, self._birth.clock, is_restart=self._birth.is_restart
         )
         async with asyncio.TaskGroup() as tasks:
-            server = await asyncio.start_unix_server(requests.serve, str(path))
-            path.chmod(SOCKET_MODE)
             if settings.record.metrics_port:
                 await http.start([_metrics_socket(settings.record)])
             background = [
@@ -103,11 +107,27 @@ class Control:
                 tasks.create_task(measures.send_to(self._sockets)),
             ]
             self._life.ready()
-            await self._life.draining.wait()
-            server.close()
+            await self._serve_api(listening)
             await http.close(1.0)
             for task in background:
                 task.cancel()
+
+
+def _import_api() -> tuple[Any, Any]:
+    from outrider.server.control_api import app, hub
+
+    return app, hub
+
+
+def open_control_socket(directory: Path, log: Log) -> socket.socket:
+    """The API's listening socket, for the server's own user alone; so is the directory from now on."""
+    mode = directory.stat().st_mode
+    if mode & OTHERS and directory.stat().st_uid == os.geteuid():
+        log.warning("control.directory_closed", directory=str(directory), mode=f"{mode & 0o777:o}")
+        directory.chmod(mode & ~OTHERS & 0o7777)
+    path = directory / SOCKET
+    path.unlink(missing_ok=True)
+    return open_listener(f"unix:{path}", option="server.run_directory")
 
 
 def _metrics_socket(options: RecordOptions) -> socket.socket:

@@ -10,13 +10,14 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from outrider.base.clock import Clock
 from outrider.record.events import Event
 from outrider.record.exposition import Collection
-from outrider.record.metrics import Metrics, Snapshot
+from outrider.record.metrics import DEFINITIONS, Metrics, Snapshot
 from outrider.record.options import RecordOptions
 from outrider.server.pressure import resident_bytes
 
@@ -117,6 +118,35 @@ class Summed:
             snapshot = self._decoder.decode(octets)
             self._latest[snapshot.process] = snapshot
             self.collection.update(snapshot)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Name, process id, memory and lag of each living process, as it said within the last second."""
+        found = []
+        for snapshot in sorted(self._latest.values(), key=lambda each: each.process):
+            gauges = {sample.name: sample.values[0] for sample in snapshot.samples if len(sample.values) == 1}
+            found.append(
+                {
+                    "name": snapshot.process,
+                    "pid": int(snapshot.start.partition("-")[0]),
+                    "resident_bytes": int(gauges.get("outrider_resident_bytes", 0)),
+                    "lag_seconds": gauges.get("outrider_event_loop_lag_seconds", 0.0),
+                    "restarts": int(gauges.get("outrider_restarts_total", 0)),
+                }
+            )
+        return found
+
+    def totals(self) -> dict[str, float]:
+        """Each counter and gauge of the living processes as one sum, a gauge that is a maximum as that."""
+        sums: dict[str, float] = {}
+        for snapshot in self._latest.values():
+            for sample in snapshot.samples:
+                definition = DEFINITIONS.get(sample.name)
+                if definition is None or definition.kind == "histogram":
+                    continue
+                before = sums.get(sample.name, 0.0)
+                value = sample.values[0]
+                sums[sample.name] = max(before, value) if definition.merge == "max" else before + value
+        return sums
 
     def attempts(self) -> dict[str, dict[str, float]]:
         """Attempts so far by site and result, of the living processes."""

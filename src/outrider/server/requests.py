@@ -33,11 +33,26 @@ class Asked(msgspec.Struct, array_like=True):
 
 
 class Answered(msgspec.Struct, array_like=True):
-    """Its answer; `error` is empty when it went well."""
+    """Its answer; `error` is empty when it went well, `kind` is that of a `RefusedError`."""
 
     number: int
     result: Any
     error: str = ""
+    kind: str = ""
+
+
+class RefusedError(OutriderError):
+    """What was asked cannot be done, and asking again does not help.
+
+    Args:
+        message: What and why.
+        kind: `absent` (there is no such thing), `conflict` (something needs it as it is) or `invalid` (the
+            question is wrong in itself).
+    """
+
+    def __init__(self, message: str, kind: str = "invalid", **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.kind = kind
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -80,13 +95,15 @@ class RequestServer:
     async def _answer(self, asked: Asked) -> Answered:
         operation = self._operations.get(asked.operation)
         if operation is None:
-            return Answered(asked.number, None, f"there is no operation {asked.operation}")
+            return Answered(asked.number, None, f"there is no operation {asked.operation}", "invalid")
         try:
             return Answered(asked.number, await operation(**asked.arguments))
+        except RefusedError as error:
+            return Answered(asked.number, None, error.message, error.kind)
         except OutriderError as error:
             return Answered(asked.number, None, error.message)
         except (TypeError, ValueError) as error:
-            return Answered(asked.number, None, f"{asked.operation}: {error}")
+            return Answered(asked.number, None, f"{asked.operation}: {error}", "invalid")
 
 
 async def _connect(path: Path, patience_seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -100,7 +117,7 @@ async def _connect(path: Path, patience_seconds: float) -> tuple[asyncio.StreamR
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-async def ask(path: Path, operation: str, *, patience_seconds: float = 0.0, **arguments: Any) -> Any:
+async def ask(path: Path, operation: str, /, *, patience_seconds: float = 0.0, **arguments: Any) -> Any:
     """Ask once over a fresh connection.
 
     Args:
@@ -112,6 +129,7 @@ async def ask(path: Path, operation: str, *, patience_seconds: float = 0.0, **ar
 
     Raises:
         UnavailableError: Nobody answers there, or in time.
+        RefusedError: The question is wrong, or what it is about is not there.
         OutriderError: The operation failed; the message says why.
     """
     try:
@@ -126,6 +144,8 @@ async def ask(path: Path, operation: str, *, patience_seconds: float = 0.0, **ar
         raise UnavailableError(f"{operation} got no answer from {path}") from error
     finally:
         writer.close()
+    if answered.kind:
+        raise RefusedError(answered.error, answered.kind)
     if answered.error:
         raise OutriderError(answered.error)
     return answered.result

@@ -1,0 +1,207 @@
+"""What the routes share: the way to the dispatcher, the control database, and how a change is recorded.
+
+Theory: a change is first written to the audit log, with who asked, why and what for; only then it is
+made, and its result is a second row and an `admin` event. So nothing is done that nobody can be asked
+about, and a change whose result is missing shows that the server died in it. The control database changes
+itself in one transaction with its audit row (`store.editor`); for those only the event is written here.
+
+Invariant: no change is made when the audit log cannot be written.
+"""
+
+import asyncio
+import pwd
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from outrider.base.clock import Clock
+from outrider.base.errors import OutriderError, UnavailableError
+from outrider.base.log import Log
+from outrider.net.http import Peer
+from outrider.server.control_api.problems import ReasonMissingError
+from outrider.server.measures import Summed
+from outrider.server.requests import ask
+from outrider.server.settings import Settings
+from outrider.store.audit import note
+from outrider.store.editor import Author
+from outrider.store.upgrade import upgrade
+
+UPGRADE_AGAIN_SECONDS: Final = 5.0
+# chosen: a database that restarts is back in seconds
+PATIENCE_SECONDS: Final = 10.0
+# chosen: a dispatcher that died is back in a second or two, more where it has much to read
+
+
+class Reload(Protocol):
+    """Has the supervisor read the configuration again, or only compare."""
+
+    async def __call__(self, *, dry_run: bool) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """See the module.
+
+    Attributes:
+        settings: What this process runs with.
+        clock: Time.
+        log: Server log.
+        engine: The control database.
+        summed: The metrics of all processes.
+        reload: The supervisor's.
+        started_at: When this process started, monotonic seconds.
+    """
+
+    settings: Settings
+    clock: Clock
+    log: Log
+    engine: AsyncEngine
+    summed: Summed
+    reload: Reload
+    started_at: float
+
+    @property
+    def events_directory(self) -> Path:
+        """Where event files are."""
+        return self.settings.server.events_directory
+
+    async def ask(self, operation: str, /, **arguments: Any) -> Any:
+        """Ask the dispatcher."""
+        socket = self.settings.server.sockets_directory / "queue.sock"
+        return await ask(socket, operation, patience_seconds=PATIENCE_SECONDS, **arguments)
+
+    def author(self, actor: str, reason: str) -> Author:
+        """Who changes something, for the control database."""
+        return Author(f"api:{actor}", self.clock, reason)
+
+    async def change(
+        self,
+        act: "Act",
+        work: Callable[[], Awaitable[dict[str, Any]]],
+        *,
+        matched: int = 0,
+    ) -> tuple[dict[str, Any], int]:
+        """Record, do, record what came of it; returns the result and the number of the audit row.
+
+        Raises:
+            UnavailableError: The audit log cannot be written, so nothing was done; or the work failed so.
+        """
+        author = self.author(act.actor, act.reason)
+        row = await note(
+            self.engine, author, act.action, act.target, act.tenant, matched=matched, **act.details
+        )
+        try:
+            result = await work()
+        except OutriderError as error:
+            await self._conclude(act, row.number, error.message, matched, 0)
+            raise
+        await self._conclude(act, row.number, "done", matched, int(result.get("changed", 0)))
+        return result, row.number
+
+    async def _conclude(self, act: "Act", audit: int, result: str, matched: int, changed: int) -> None:
+        author = self.author(act.actor, act.reason)
+        await note(
+            self.engine,
+            author,
+            f"{act.action}.result",
+            act.target,
+            act.tenant,
+            of=audit,
+            result=result,
+            changed=changed,
+        )
+        await self.tell(act, result, matched=matched, changed=changed, audit=audit)
+
+    async def tell(
+        self, act: "Act", result: str, *, matched: int = 0, changed: int = 0, audit: int = 0
+    ) -> None:
+        """Have the event written; the audit log, which has it already, is what counts."""
+        try:
+            await self.ask(
+                "record.admin",
+                actor=act.actor,
+                action=act.action,
+                target=act.target,
+                reason=act.reason,
+                result=result,
+                matched=matched,
+                changed=changed,
+                audit=audit,
+            )
+        except UnavailableError as error:
+            self.log.error("control.event_not_written", action=act.action, audit=audit, error=error.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A change that somebody asks for.
+
+    Attributes:
+        actor: User of the machine.
+        action: Words joined by dots.
+        target: What it concerns.
+        reason: Why.
+        tenant: Whose, where it is somebody's.
+        details: Facts for the audit log; no secrets.
+    """
+
+    actor: str
+    action: str
+    target: str
+    reason: str
+    tenant: str
+    details: dict[str, Any]
+
+
+async def upgrade_store(hub: Hub) -> None:
+    """Bring the control database to this program's revision, as soon as it answers.
+
+    Everything that changes nothing works meanwhile; changes are refused until their audit rows can be
+    written.
+    """
+    while True:
+        try:
+            await upgrade(hub.engine, Author("server", hub.clock))
+        except UnavailableError as error:
+            hub.log.warning("store.unavailable", error=error.message)
+            await asyncio.sleep(UPGRADE_AGAIN_SECONDS)
+        else:
+            return
+
+
+def act(actor: str, action: str, target: str, reason: str, tenant: str = "", **details: Any) -> Act:
+    """See `Act`."""
+    return Act(actor, action, target, reason, tenant, details)
+
+
+def with_reason(reason: str, what: str) -> str:
+    """`reason`, which must be one.
+
+    Raises:
+        ReasonMissingError: It is empty.
+    """
+    if not reason:
+        raise ReasonMissingError(f"{what} needs a reason: say why, for whoever reads the audit log later")
+    return reason
+
+
+def _hub(request: Request) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+def _actor(request: Request) -> str:
+    """The user at the other end of the socket, as the kernel says."""
+    peer: Peer = request.state.peer
+    try:
+        return pwd.getpwuid(peer.user).pw_name
+    except KeyError:
+        return f"uid-{peer.user}"
+
+
+WithHub = Annotated[Hub, Depends(_hub)]
+Actor = Annotated[str, Depends(_actor)]

@@ -1,0 +1,131 @@
+"""Routes of the node itself: its state, processes, configuration and figures."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from outrider.base.clock import format_utc
+from outrider.record.trace import tail
+from outrider.server.catalogue import values
+from outrider.server.control_api.hub import Actor, WithHub, act
+from outrider.server.control_api.models import ITEMS_MAX, ReloadAsked
+
+router = APIRouter(prefix="/v1", tags=["node"])
+
+
+class Status(BaseModel):
+    """The state of the node on one screen."""
+
+    time: str
+    up_seconds: float
+    hostname: str
+    accepted: float = Field(description="Recipients accepted by the processes that live now.")
+    attempts: dict[str, dict[str, float]] = Field(description="Attempts by site and result.")
+    results: dict[str, float] = Field(description="Attempts by result.")
+    queue: dict[str, int]
+    granting: bool = Field(description="False: the dispatcher still reads logs.")
+    connections: int
+    suspensions: int
+    workers: list[dict[str, Any]]
+    processes: list[dict[str, Any]]
+    paths: list[dict[str, Any]] = Field(description="The busiest.")
+
+
+@router.get("/status", summary="The node on one screen")
+async def status(hub: WithHub) -> Status:
+    """Sizes, workers, counters and the busiest paths."""
+    dispatcher = await hub.ask("status")
+    attempts = hub.summed.attempts()
+    results: dict[str, float] = {}
+    for by_result in attempts.values():
+        for result, count in by_result.items():
+            results[result] = results.get(result, 0) + count
+    return Status(
+        time=format_utc(hub.clock.wall()),
+        up_seconds=hub.clock.now() - hub.started_at,
+        hostname=hub.settings.server.hostname,
+        accepted=hub.summed.accepted(),
+        attempts=attempts,
+        results=results,
+        processes=hub.summed.processes(),
+        **dispatcher,
+    )
+
+
+class Processes(BaseModel):
+    """The processes of the node, and the workers as the dispatcher knows them."""
+
+    items: list[dict[str, Any]]
+    workers: list[dict[str, Any]]
+
+
+@router.get("/workers", summary="Processes with memory, lag and restarts")
+async def workers(hub: WithHub) -> Processes:
+    """Figures are those that each process sent within the last second."""
+    dispatcher = await hub.ask("status")
+    return Processes(items=hub.summed.processes(), workers=dispatcher["workers"])
+
+
+@router.get("/metrics", summary="All metrics in the text format of Prometheus", response_class=Response)
+async def metrics(hub: WithHub) -> Response:
+    """The same as the metrics listener serves."""
+    text = await asyncio.to_thread(hub.summed.collection.render)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class MetricsSummary(BaseModel):
+    """Counters and gauges summed over the processes and their labels."""
+
+    metrics: dict[str, float]
+
+
+@router.get("/metrics/summary", summary="Each counter and gauge as one sum")
+async def metrics_summary(hub: WithHub) -> MetricsSummary:
+    """For scripts that want a number without a Prometheus."""
+    return MetricsSummary(metrics=hub.summed.totals())
+
+
+class Events(BaseModel):
+    """Events, oldest first."""
+
+    items: list[dict[str, Any]]
+
+
+@router.get("/events", summary="The newest events")
+async def events(hub: WithHub, limit: int = 50) -> Events:
+    """At most 1,000."""
+    count = max(1, min(limit, ITEMS_MAX))
+    return Events(items=await asyncio.to_thread(tail, hub.events_directory, count))
+
+
+class Configured(BaseModel):
+    """What this process runs with."""
+
+    values: dict[str, str] = Field(description="By option, as in TOML; secrets are not shown.")
+
+
+@router.get("/config", summary="The configuration that runs")
+async def config(hub: WithHub) -> Configured:
+    """As TOML writes it. Reload or restart changes it."""
+    return Configured(values={value.name: value.shown for value in values(hub.settings)})
+
+
+@router.get("/config/diff", summary="What a reload would change")
+async def diff(hub: WithHub) -> dict[str, Any]:
+    """The running configuration against the files; nothing is changed."""
+    return await hub.reload(dry_run=True)
+
+
+@router.post("/reload", summary="Read the configuration again: all of it, or nothing when it has a fault")
+async def reload(hub: WithHub, actor: Actor, asked: ReloadAsked) -> dict[str, Any]:
+    """Says what changed, and what waits for a restart."""
+    if asked.dry_run:
+        return await hub.reload(dry_run=True)
+
+    async def work() -> dict[str, Any]:
+        return await hub.reload(dry_run=False)
+
+    result, audit = await hub.change(act(actor, "config.reload", "configuration", asked.reason), work)
+    return {**result, "audit": audit}
