@@ -82,6 +82,6 @@ def test_one_go_and_one_by_one_are_the_same(
         for each in sorted(settled, key=lambda each: not each.finished):
             single.settled(each, NOW, WALL)
         assert together.stats(NOW) == single.stats(NOW)
-        assert together.snapshot(NOW, WALL) == single.snapshot(NOW, WALL)
+        assert together.remember(NOW, WALL, NOW) == single.remember(NOW, WALL, NOW)
         assert together.finished(settled, NOW) == rest
     assert together.plan(NOW + 31) == single.plan(NOW + 31)

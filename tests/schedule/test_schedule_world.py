@@ -10,6 +10,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from outrider.model.changes import ContentRef, Entry, entry_id
 from outrider.model.dispatch import Batch, Close, Granted, Open, Settled
 from outrider.model.flow import Host, Outcome, Path, Phase
 from outrider.model.reply import Reply
+from outrider.schedule.memory import Memory
 from outrider.schedule.options import ScheduleOptions, ShapingOptions, ShapingOverride
 from outrider.schedule.planner import Order
 from outrider.schedule.scheduler import Fate, Scheduler
@@ -29,36 +31,107 @@ SETTLE = 1.0
 FAILURE = Outcome(Reply(421, None, ("no",)), Phase.CONNECT, ours=True)
 HOSTS = (Host("mx.example", "192.0.2.1", 25),)
 
-OPTIONS = ScheduleOptions(
-    default=ShapingOptions(
-        max_connections=5, window=40, retry_interval_seconds=20, message_expiration_seconds=1e6
-    ),
-    override=(
+
+@dataclass(frozen=True)
+class Limits:
+    """Options, and what they mean for each receiver.
+
+    Attributes:
+        options: For the scheduler.
+        connections: Limit by group; the default is that of the options.
+        messages: (limit, seconds) by group.
+        openings: (limit, seconds) of new connections by group.
+        shared: End of the names of sites that share their limits.
+    """
+
+    options: ScheduleOptions
+    connections: dict[str, int]
+    messages: dict[str, tuple[int, float]]
+    openings: dict[str, tuple[int, float]]
+    shared: str
+
+    def group(self, site: str) -> str:
+        return "shared" if site.endswith(self.shared) else site
+
+
+def options(*override: ShapingOverride, most: int, total: int, rate: str = "") -> ScheduleOptions:
+    default = ShapingOptions(
+        max_connections=most,
+        max_message_rate=rate,
+        window=40,
+        retry_interval_seconds=20,
+        message_expiration_seconds=1e6,
+    )
+    return ScheduleOptions(
+        default=default, override=override, outbound_connections=total, settle_seconds=SETTLE
+    )
+
+
+LIMITS = Limits(
+    options(
         ShapingOverride(site="one.example", max_connections=1),
         ShapingOverride(site="slow.example", max_message_rate="60/minute"),
         ShapingOverride(site="burst.example", max_message_rate="20/10,burst=8", max_connections=3),
         ShapingOverride(site="quick.example", max_message_rate="300/second", max_connection_rate="5/10"),
         ShapingOverride(site="*.shared.example", max_connections=3, max_message_rate="30/15", shared=True),
+        most=5,
+        total=9,
     ),
-    outbound_connections=9,
-    settle_seconds=SETTLE,
+    {"one.example": 1, "burst.example": 3, "shared": 3},
+    {
+        "slow.example": (60, 60.0),
+        "burst.example": (20, 10.0),
+        "quick.example": (300, 1.0),
+        "shared": (30, 15.0),
+    },
+    {"quick.example": (5, 10.0)},
+    ".shared.example",
+)
+OTHERS = (
+    Limits(  # smaller, larger, gone, new, and what was shared is not
+        options(
+            ShapingOverride(site="one.example", max_connections=2),
+            ShapingOverride(site="slow.example", max_message_rate="20/minute"),
+            ShapingOverride(site="burst.example", max_connections=1),
+            ShapingOverride(site="quick.example", max_message_rate="100/second,burst=50"),
+            ShapingOverride(site="plain.example", max_message_rate="30/10", max_connection_rate="2/5"),
+            ShapingOverride(site="*.shared.example", max_connections=2, max_message_rate="20/20,burst=20"),
+            most=3,
+            total=5,
+        ),
+        {"one.example": 2, "burst.example": 1, "a.shared.example": 2, "b.shared.example": 2},
+        {
+            "slow.example": (20, 60.0),
+            "quick.example": (100, 1.0),
+            "plain.example": (30, 10.0),
+            "a.shared.example": (20, 20.0),
+            "b.shared.example": (20, 20.0),
+        },
+        {"plain.example": (2, 5.0)},
+        "-",
+    ),
+    Limits(  # everybody shares
+        options(
+            ShapingOverride(
+                site="*.example",
+                max_connections=4,
+                max_message_rate="60/20",
+                max_connection_rate="10/5",
+                shared=True,
+            ),
+            most=9,
+            total=9,
+        ),
+        {"shared": 4},
+        {"shared": (60, 20.0)},
+        {"shared": (10, 5.0)},
+        ".example",
+    ),
 )
 SITES = (
     "one.example", "slow.example", "burst.example", "quick.example", "plain.example", "other.example",
     "a.shared.example", "b.shared.example",
 )  # fmt: skip
-CONNECTIONS = {"one.example": 1, "burst.example": 3, "shared": 3}
-MESSAGES = {
-    "slow.example": (60, 60.0),
-    "burst.example": (20, 10.0),
-    "quick.example": (300, 1.0),
-    "shared": (30, 15.0),
-}
-OPENINGS = {"quick.example": (5, 10.0)}
-
-
-def group(site: str) -> str:
-    return "shared" if site.endswith(".shared.example") else site
 
 
 class Connection:
@@ -74,16 +147,18 @@ class Connection:
         self.asked = False
         self.busy = False
         self.deliveries = 0
+        self.ordered_at = now
         self.seen_from = math.inf
         self.seen_until = math.inf
         self.idle_since = now
 
 
 class World:
-    def __init__(self, seed: int, workers: int = 3, *, options: ScheduleOptions = OPTIONS) -> None:
+    def __init__(self, seed: int, workers: int = 3) -> None:
         self.rng = random.Random(seed)
         self.now = 1000.0
-        self.options = options
+        self.limits = LIMITS
+        self.swapped_at = 0.0
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.count = 0
         self.next_worker = 1
@@ -100,6 +175,8 @@ class World:
         self.unresolved: set[Path] = set()
         self.down: set[str] = set()
         self.epoch = 0
+        self.memory = Memory(0.0, 0.0, {})
+        self.grants_until = -math.inf
         self.killed_at = -math.inf
         self.up = True
         self.scheduler = self.make(None, 1)
@@ -108,7 +185,7 @@ class World:
 
     def make(self, started_at: float | None, first_slot: int) -> Scheduler:
         return Scheduler(
-            ShapingTable(self.options), self.hosts, random.Random(self.rng.random()),
+            ShapingTable(self.limits.options), self.hosts, random.Random(self.rng.random()),
             started_at=started_at, first_slot=first_slot,
         )  # fmt: skip
 
@@ -191,15 +268,16 @@ class World:
         """The dispatcher dies and comes back after a while; workers go on meanwhile."""
         self.up = False
         clean = clean and self.now - self.killed_at > SETTLE
-        buckets = self.scheduler.snapshot(self.now, self.wall) if clean else None
+        if clean:
+            self.memory = self.scheduler.remember(self.now, self.wall, self.now)
         self.run(self.rng.uniform(0.0, 3.0))
         top = max([connection.slot for connection in self.connections.values()], default=0)
         self.epoch += 1
         first = max(top, self.epoch << 20) + 1
         self.scheduler = self.make(None if clean else self.now, first)
         self.up = True
-        if buckets is not None:
-            self.scheduler.restore(buckets, self.now, self.wall)
+        self.scheduler.recall(self.memory, self.now, self.wall)
+        self.grants_until = -math.inf
         held: set[int] = set()
         for worker in self.alive:
             self.scheduler.worker_joined(worker, worker)
@@ -210,10 +288,21 @@ class World:
             if connection.usable and not connection.busy:
                 connection.asked = False
                 self.next_step(connection)
+        self.scheduler.begin(self.now)
         self.on_disk.clear()
         for entry in self.entries.values():
             if entry.entry not in held:
                 self.offer(entry)
+
+    def reshape(self, limits: Limits) -> None:
+        """Other limits; what happened before is judged by the old ones."""
+        self.check()
+        self.limits = limits
+        self.swapped_at = self.now
+        self.messages.clear()
+        for site, connections in self.intervals.items():
+            self.intervals[site] = [item for item in connections if item.seen_until > self.now]
+        self.scheduler.reshape(ShapingTable(limits.options), self.now)
 
     # workers
 
@@ -240,7 +329,7 @@ class World:
         assert order.entries
         connection = Connection(worker, order, self.now)
         self.connections[order.slot] = connection
-        self.intervals[group(order.path.site)].append(connection)
+        self.intervals[order.path.site].append(connection)
         delay = self.rng.choice((0.0, self.rng.uniform(0, 0.2), self.rng.uniform(0, 8)))
         connection.seen_from = self.now + self.rng.uniform(0, delay)
         fails = order.path.site in self.down or self.rng.random() < 0.1
@@ -308,7 +397,7 @@ class World:
     def see(self, connection: Connection, granted: Granted) -> None:
         if connection.over:
             return
-        self.messages[group(connection.path.site)].append(self.now)
+        self.messages[connection.path.site].append(self.now)
         self.delivered[granted.entry] += 1
 
     def transacted(self, connection: Connection, granted: Granted) -> None:
@@ -398,6 +487,9 @@ class World:
 
     def plan(self) -> None:
         if self.up:
+            if self.now >= self.grants_until:
+                self.grants_until = self.now + self.rng.choice((0.1, 1.0, 5.0))
+                self.memory = self.scheduler.remember(self.now, self.wall, self.grants_until)
             self.obey(self.scheduler.plan(self.now))
             self.load()
             self.obey(self.scheduler.plan(self.now))
@@ -420,16 +512,28 @@ class World:
     # the receivers' view
 
     def check(self) -> None:
-        for name, times in self.messages.items():
-            if name in MESSAGES:
-                self.check_window(name, sorted(times), *MESSAGES[name])
-        for name, connections in self.intervals.items():
-            if name in OPENINGS:
-                opened = sorted(item.seen_from for item in connections if item.seen_from <= item.seen_until)
-                self.check_window(f"{name} openings", opened, *OPENINGS[name])
-            self.check_overlap(name, connections, CONNECTIONS.get(name, 5))
-        everything = [item for connections in self.intervals.values() for item in connections]
-        self.check_overlap("the node", everything, self.options.outbound_connections)
+        limits = self.limits
+        messages: dict[str, list[float]] = defaultdict(list)
+        for site, times in self.messages.items():
+            messages[limits.group(site)] += times
+        for name, times in messages.items():
+            if name in limits.messages:
+                self.check_window(name, sorted(times), *limits.messages[name])
+        groups: dict[str, list[Connection]] = defaultdict(list)
+        for site, items in self.intervals.items():
+            groups[limits.group(site)] += items
+        for name, connections in groups.items():
+            if name in limits.openings:
+                opened = sorted(
+                    item.seen_from
+                    for item in connections
+                    if self.swapped_at < item.seen_from <= item.seen_until
+                )
+                self.check_window(f"{name} openings", opened, *limits.openings[name])
+            default = limits.options.default.max_connections
+            self.check_overlap(name, connections, limits.connections.get(name, default))
+        everything = [item for connections in groups.values() for item in connections]
+        self.check_overlap("the node", everything, limits.options.outbound_connections)
         for number, count in self.delivered.items():
             assert count <= 1 + self.in_flight_at_kill[number], f"entry {number} delivered {count} times"
 
@@ -438,17 +542,17 @@ class World:
         for first, last in zip(times, times[limit:], strict=False):
             assert last - first >= seconds, f"{name}: more than {limit} in {last - first} s from {first}"
 
-    @staticmethod
-    def check_overlap(name: str, connections: list[Connection], limit: int) -> None:
+    def check_overlap(self, name: str, connections: list[Connection], limit: int) -> None:
+        """Nothing is opened beyond the limit; what was open before it became smaller may still end."""
         steps = []
         for item in connections:
             if item.seen_from < item.seen_until:
-                steps.append((item.seen_from, 1))
-                steps.append((item.seen_until, -1))
+                steps.append((item.seen_from, 1, item.ordered_at >= self.swapped_at))
+                steps.append((item.seen_until, -1, False))
         open_now = 0
-        for at, step in sorted(steps):
+        for at, step, counts in sorted(steps):
             open_now += step
-            assert open_now <= limit, f"{name}: {open_now} connections at {at}"
+            assert not counts or open_now <= limit, f"{name}: {open_now} connections at {at}"
 
 
 class Machine(RuleBasedStateMachine):
@@ -504,6 +608,11 @@ class Machine(RuleBasedStateMachine):
         number = world.scheduler.suspend(site=site, until_at=world.now + seconds, reason="test", actor="test")
         self.suspended.append(number)
 
+    @rule(limits=st.sampled_from((LIMITS, *OTHERS)))
+    def reshape(self, limits: Limits) -> None:
+        assert self.world is not None
+        self.world.reshape(limits)
+
     @rule()
     def resume(self) -> None:
         assert self.world is not None
@@ -535,7 +644,7 @@ def test_many_worlds_end_well() -> None:
         world = World(seed, rng.randint(1, 4))
         for _ in range(25):
             site = rng.choice(SITES)
-            match rng.choice(["submit"] * 5 + ["run"] * 5 + ["kill", "crash", "down", "up"]):
+            match rng.choice(["submit"] * 5 + ["run"] * 5 + ["kill", "crash", "down", "up", "reshape"]):
                 case "submit":
                     world.submit(
                         site, rng.randint(1, 60), tenant=rng.choice("xyz"), stream=rng.choice("uv"),
@@ -548,6 +657,8 @@ def test_many_worlds_end_well() -> None:
                     world.join()
                 case "crash":
                     world.crash(clean=rng.random() < 0.5)
+                case "reshape":
+                    world.reshape(rng.choice((LIMITS, *OTHERS)))
                 case "down":
                     world.down.add(site)
                 case _:

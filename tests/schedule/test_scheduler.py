@@ -157,11 +157,11 @@ def test_a_path_is_forgotten_when_nothing_is_left() -> None:
     bench.close(opened_slot)
     bench.plan()
     assert bench.scheduler.stats(bench.now) == []
-    assert list(bench.scheduler.snapshot(bench.now, 0.0)) == ["messages smtp/b/a.test"]
+    assert list(bench.scheduler.remember(bench.now, WALL, bench.now).throttles) == ["messages smtp/b/a.test"]
     at = bench.scheduler.next_at()
     assert at is not None
     bench.plan(at - bench.now)
-    assert bench.scheduler.snapshot(bench.now, 0.0) == {}
+    assert bench.scheduler.remember(bench.now, WALL, bench.now).throttles == {}
     assert bench.scheduler._node.meters == {}
     assert bench.scheduler.next_at() is None
 
@@ -674,8 +674,8 @@ def test_a_snapshot_carries_throttles_over_a_clean_start() -> None:
     old, new = Bench(max_message_rate="1/60"), Bench(max_message_rate="1/60")
     old.add()
     old.finish(old.open_one())
-    new.scheduler.restore(old.scheduler.snapshot(old.now, WALL), new.now, WALL + 10.0)
-    assert list(new.scheduler.snapshot(new.now, WALL + 10.0)) == ["messages smtp/b/a.test"]
+    new.scheduler.recall(old.scheduler.remember(old.now, WALL, old.now), new.now, WALL + 10.0)
+    assert list(new.scheduler.remember(new.now, WALL + 10.0, new.now).throttles) == ["messages smtp/b/a.test"]
     new.add()
     assert new.opens(49.0) == []
     assert len(new.opens(1.2)) == 1
@@ -692,3 +692,56 @@ def test_a_turn_that_cannot_be_used_goes_to_the_next() -> None:
     bench.scheduler.suspend(site="a.test", reason="", actor="")
     bench.close(opened.slot)
     assert bench.open_one().path.site == "b.test"
+
+
+def test_what_nobody_knows_stays_unknown_to_the_next() -> None:
+    """A dispatcher that knew nothing of its predecessor tells its own successor so."""
+    first, second = (Bench(max_message_rate="1/60", started_at=at) for at in (1000.0, 1010.0))
+    first.scheduler.begin(1000.0)
+    second.now = 1010.0
+    second.scheduler.recall(first.scheduler.remember(1005.0, WALL, 1006.0), 1010.0, WALL + 5.0)
+    second.scheduler.begin(1010.0)
+    second.add()
+    assert second.opens(49.0) == []
+    assert len(second.opens(2.0)) == 1
+
+
+def test_a_throttle_that_nobody_needed_is_remembered_by_the_one_after_the_next() -> None:
+    first, second, third = (Bench(max_message_rate="1/60") for _ in range(3))
+    first.add()
+    first.finish(first.open_one())
+    second.now, third.now = 1010.0, 1020.0
+    second.scheduler.recall(first.scheduler.remember(1000.0, WALL, 1001.0), 1010.0, WALL + 10.0)
+    second.scheduler.begin(1010.0)
+    third.scheduler.recall(second.scheduler.remember(1015.0, WALL + 15.0, 1016.0), 1020.0, WALL + 20.0)
+    third.scheduler.begin(1020.0)
+    third.add()
+    assert third.opens(39.0) == []
+    assert len(third.opens(2.0)) == 1
+
+
+def test_a_limit_of_connections_that_shrinks_closes_those_without_work_first() -> None:
+    bench = Bench(max_connections=3)
+    bench.add(count=40)
+    opened = bench.opens()
+    for order in opened:
+        bench.finish(order)
+        bench.want(order.slot, 0)
+    bench.scheduler.reshape(
+        ShapingTable(ScheduleOptions(default=ShapingOptions(max_connections=1))), bench.now
+    )
+    closed = [order.slot for _, order in bench.plan() if isinstance(order, Close)]
+    assert len(closed) == len(opened) - 1 > 0
+    for slot in closed:
+        bench.close(slot)
+    assert bench.scheduler.connections() == 1
+
+
+def test_what_waits_goes_along_when_its_domain_gets_a_site_of_its_own() -> None:
+    bench = Bench(suspended=True)
+    waiting = bench.add(count=3)
+    deferred = bench.add(due_in=20.0)
+    moved = bench.scheduler.reroute_all(lambda _domain: "@d.test")
+    assert {entry.entry for entry in moved} == {entry.entry for entry in waiting + deferred}
+    assert not any(bench.scheduler.is_resident(entry.entry) for entry in moved)
+    assert bench.scheduler.reroute_all(lambda _domain: None) == []

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 
 from outrider.model.changes import Entry
 from outrider.model.flow import Path
-from outrider.schedule.paths import PathQueue, Suspension
+from outrider.schedule.memory import Memory
+from outrider.schedule.paths import Gate, Linger, Meter, PathQueue, Pool, Slot, Worker
 from outrider.schedule.rate import Rate
 from outrider.schedule.shaping import ShapingTable, matches
-from outrider.schedule.slots import Gate, Linger, Meter, Pool, Slot, Worker
-from outrider.schedule.throttle import SKEW_SECONDS, BucketState
+from outrider.schedule.stats import Suspension
+from outrider.schedule.throttle import SKEW_SECONDS
 
 # (due at, entry id, entry, path): one object serves as heap item and as the entry's place.
 Deferral = tuple[float, int, Entry, PathQueue]
@@ -56,7 +57,8 @@ class Node:
         self.pools: dict[str, Pool] = {}
         self.total = Pool(table.options.outbound_connections, shared=True)
         self.suspensions: dict[int, Suspension] = {}
-        self.remembered: dict[str, tuple[BucketState, float, float]] = {}
+        self.memory: Memory | None = None
+        self.memory_shift = 0.0  # monotonic seconds less Unix time, on the calendar of the memory
         self.next_slot = first_slot
         self._timers: list[tuple[float, int, PathQueue | Meter | Linger]] = []
         self._timer_count = 0
@@ -76,9 +78,9 @@ class Node:
                 pool = self.pools.setdefault(shaping.pool_key, Pool(limit, shared=True))
             state = self.paths[path] = PathQueue(path, shaping, pool)
             if shaping.message_rate is not None:
-                state.meter = self._meter(shaping.message_key, shaping.message_rate, now)
+                state.meter = self.meter_for(shaping.message_key, shaping.message_rate, now)
             if shaping.connection_rate is not None:
-                state.connection_meter = self._meter(shaping.connection_key, shaping.connection_rate, now)
+                state.connection_meter = self.meter_for(shaping.connection_key, shaping.connection_rate, now)
             if self.suspensions:
                 state.suspension = self.suspension_of(path)
         return state
@@ -120,23 +122,45 @@ class Node:
     # throttles
 
     def begin(self, now: float) -> None:
-        """What a predecessor did ends now: it used the throttles fully, as far as anybody knows."""
-        if self.started_at is None:
-            return
-        self.started_at = now
-        for meter in self.meters.values():
-            meter.assume(now)
+        """What a predecessor did ends now: what nobody knows of its throttles counts as used."""
+        if self.memory is not None and not self.memory.is_clean:
+            self.memory = self.memory.seen_until(now - self.memory_shift)
+            for meter in self.meters.values():
+                meter.settle_unknown(now)
+                if meter.waiters:
+                    self.pass_on(meter, now)
+        elif self.started_at is not None:
+            self.started_at = now
+            for meter in self.meters.values():
+                meter.assume(now)
 
-    def _meter(self, key: str, rate: Rate, now: float) -> Meter:
+    def meter_for(self, key: str, rate: Rate, now: float) -> Meter:
+        """The throttle of that name, for one path more, under this limit."""
         meter = self.meters.get(key)
         if meter is None:
+            meter = self.meters[key] = self._new_meter(key, rate, now)
+        elif meter.rate != rate:
+            meter.reshape(rate, now)
+        meter.users += 1
+        return meter
+
+    def _new_meter(self, key: str, rate: Rate, now: float) -> Meter:
+        """A throttle that knows what a predecessor's knew."""
+        memory = self.memory
+        if memory is None:
             assumed = self.started_at
             if assumed is not None and assumed + 2 * rate.seconds + SKEW_SECONDS < now:
                 assumed = None
-            meter = self.meters[key] = Meter(key, rate, assumed)
-            if key in self.remembered:
-                meter.restore(*self.remembered.pop(key))
-        meter.users += 1
+            return Meter(key, rate, assumed)
+        meter = Meter(key, rate, None)
+        wall = now - self.memory_shift
+        kept = memory.throttles.pop(key, None)
+        if kept is None:
+            meter.recall(None, memory.gaps, now, wall)
+        elif kept.gaps:
+            meter.recall(kept.state, kept.gaps, now, wall)
+        else:
+            meter.restore(kept.state, now, wall)
         return meter
 
     def retire(self, meter: Meter, now: float) -> None:

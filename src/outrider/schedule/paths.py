@@ -1,8 +1,13 @@
-"""One path: its waiting entries, its slots and the state of its receiver.
+"""One path: its waiting entries, its slots, the state of its receiver, and the counted things it waits for.
 
 A path exists while it holds entries, slots or connections that still count; what must outlive it
 (throttles) is kept by the scheduler. The scheduler alone changes it; what is here is what concerns no other
 path.
+
+A *slot* is the right to have one connection open on a path. A *gate* is something limited that paths may
+share: a `Pool` of connections or a `Meter` of events. Paths that find a gate shut queue at it and get
+through in that order, so that none of those that share it is starved. Paths, slots and gates know each other,
+so they are one module.
 
 Theory of connections: they grow while there is a backlog and connecting succeeds. `ramp` is how many may be
 connecting at once: it starts small and grows by one with each success, so a receiver that is down sees a
@@ -13,12 +18,15 @@ an attempt.
 
 import math
 import random
-from dataclasses import dataclass
+from collections import OrderedDict, deque
 
+from outrider.model.changes import Entry
 from outrider.model.flow import Path
 from outrider.schedule.fairness import FairQueue
+from outrider.schedule.rate import Rate
 from outrider.schedule.shaping import Shaping
-from outrider.schedule.slots import Gate, Meter, Pool, Slot
+from outrider.schedule.stats import Suspension
+from outrider.schedule.throttle import Throttle
 
 # Chosen: one more connection for each ten entries that wait (a batch is 10 to 20).
 _BACKLOG_PER_CONNECTION = 10
@@ -41,42 +49,153 @@ _HOLD_OFF_SECONDS = 30.0
 _SMALL_SHARE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """An order to keep the mail of some paths.
+class Worker:
+    """A worker process that can hold slots."""
+
+    __slots__ = ("log", "number", "slots")
+
+    def __init__(self, number: int, log: int) -> None:
+        self.number = number
+        self.log = log
+        self.slots: dict[int, Slot] = {}
+
+
+class Slot:
+    """One connection of one path at one worker, from `Open` to `Closed` and until its entries are settled.
 
     Attributes:
-        channel: Channel pattern.
-        binding: Binding pattern.
-        site: Site pattern.
-        until_at: Monotonic seconds; infinite until it is lifted.
-        reason: For people.
-        actor: Who gave it.
+        number: Its id.
+        worker: Where.
+        path: For what.
+        granted: Entries that are with it.
+        want: How many entries its connection asked for; 0 while it asks for none.
+        idle: It was told that there is nothing for it now.
+        connected: Its connection counts: it may be open.
+        connecting: No sign yet that the connection works.
+        closing: It was told to close.
+        carried: Entries granted to it so far.
+        opened_at: When.
+        returned: Entries came back from it unattempted.
     """
 
-    channel: str
-    binding: str
-    site: str
-    until_at: float
-    reason: str
-    actor: str
+    __slots__ = (
+        "carried",
+        "closing",
+        "connected",
+        "connecting",
+        "granted",
+        "idle",
+        "number",
+        "opened_at",
+        "path",
+        "returned",
+        "want",
+        "worker",
+    )
+
+    def __init__(self, number: int, worker: Worker, path: "PathQueue", now: float) -> None:
+        self.number = number
+        self.worker = worker
+        self.path = path
+        self.granted: dict[int, Entry] = {}
+        self.want = 0
+        self.idle = False
+        self.connected = True
+        self.connecting = True
+        self.closing = False
+        self.carried = 0
+        self.opened_at = now
+        self.returned = False
 
 
-@dataclass(frozen=True, slots=True)
-class PathStats:
-    """What a status page shows of a path; `next_at` is monotonic seconds or None."""
+class Pool:
+    """Connections that may be open at once, of one path or of all that share the pool.
 
-    path: Path
-    waiting: int
-    deferred: int
-    granted: int
-    connections: int
-    connecting: int
-    idle: int
-    failures: int
-    state: str
-    more_on_disk: bool
-    next_at: float | None
+    Attributes:
+        limit: How many.
+        used: How many may be open now.
+        closing: How many of those were told to close.
+        holders: Paths that hold at least one.
+        waiters: Paths that wait for one, in order.
+        idle: Slots that have nothing to do, longest idle first; kept for shared pools only.
+        shared: More than one path can use it.
+    """
+
+    __slots__ = ("closing", "holders", "idle", "limit", "shared", "used", "waiters")
+
+    def __init__(self, limit: int, *, shared: bool) -> None:
+        self.limit = limit
+        self.used = 0
+        self.closing = 0
+        self.holders: dict[PathQueue, int] = {}
+        self.waiters: deque[PathQueue] = deque()
+        self.idle: OrderedDict[int, Slot] = OrderedDict()
+        self.shared = shared
+
+    def take(self, path: "PathQueue") -> None:
+        self.used += 1
+        if self.shared:
+            self.holders[path] = self.holders.get(path, 0) + 1
+
+    def give(self, path: "PathQueue") -> None:
+        self.used -= 1
+        if self.shared:
+            left = self.holders[path] - 1
+            if left:
+                self.holders[path] = left
+            else:
+                del self.holders[path]
+
+    def share(self) -> int:
+        """Connections that each path may keep while others wait."""
+        return max(1, self.limit // max(1, len(self.holders) + len(self.waiters)))
+
+    def open_at(self, now: float) -> float:
+        """When a connection is free without further news."""
+        return now if self.used < self.limit else math.inf
+
+    def is_open(self, now: float) -> bool:  # noqa: ARG002 - same shape as Meter
+        return self.used < self.limit
+
+
+class Meter(Throttle):
+    """A throttle that paths may share.
+
+    Attributes:
+        key: To whom it belongs.
+        users: Paths that exist and use it.
+        waiters: Paths that wait for a permit, in order.
+        timer_at: When the scheduler looks at it again.
+    """
+
+    __slots__ = ("key", "timer_at", "users", "waiters")
+
+    def __init__(self, key: str, rate: Rate, assumed_until: float | None) -> None:
+        super().__init__(rate, assumed_until)
+        self.key = key
+        self.users = 0
+        self.waiters: deque[PathQueue] = deque()
+        self.timer_at = math.inf
+
+    def open_at(self, now: float) -> float:
+        """When a permit is there without further news."""
+        return self.next_at(now)
+
+    def is_open(self, now: float) -> bool:
+        return self.available(now) > 0
+
+
+Gate = Pool | Meter
+
+
+class Linger:
+    """A connection of a worker that died, which counts until its peer has surely seen the end."""
+
+    __slots__ = ("path", "timer_at")
+
+    def __init__(self, path: "PathQueue") -> None:
+        self.path = path
+        self.timer_at = math.inf
 
 
 class PathQueue:

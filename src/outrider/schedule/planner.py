@@ -7,14 +7,13 @@ waiting for the timer, gate or event that can make it possible.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from outrider.model.changes import Entry
 from outrider.model.dispatch import Batch, Close, Granted, Open
 from outrider.model.flow import Host, Path
 from outrider.schedule.node import Node
-from outrider.schedule.paths import PATIENCE_SECONDS, PathQueue
-from outrider.schedule.slots import Gate, Meter, Pool, Slot, Worker
+from outrider.schedule.paths import PATIENCE_SECONDS, Gate, Meter, PathQueue, Pool, Slot, Worker
 
 Order = tuple[int, Open | Batch | Close]
 HostsFor = Callable[[Path, str], tuple[Host, ...] | None]
@@ -34,6 +33,7 @@ class Planner:
         self._hosts_for = hosts_for
         self._rng = rng
         self._out: list[Order] = []
+        self._to_close: list[Slot] = []
 
     def plan(self, now: float) -> list[Order]:
         """Everything that can be granted now."""
@@ -42,6 +42,11 @@ class Planner:
         node.fire(now)
         if not node.workers:
             return []
+        while self._to_close:
+            slot = self._to_close.pop()
+            if slot.connected and not slot.closing:
+                slot.path.fresh.pop(slot.number, None)
+                self._close(slot)
         ready = node.ready
         while ready:
             state = ready.popleft()
@@ -50,6 +55,10 @@ class Planner:
         out = self._out
         self._out = []
         return out
+
+    def close(self, slots: Iterable[Slot]) -> None:
+        """Have slots closed when what they are doing is over; the orders are in the next plan."""
+        self._to_close += slots
 
     def _serve(self, state: PathQueue, now: float) -> None:
         if state.may_grant or state.may_open:

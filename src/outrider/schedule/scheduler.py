@@ -17,25 +17,23 @@ and loads it when `hungry` names its path.
 
 import math
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 
 from outrider.model.changes import Entry
 from outrider.model.dispatch import Settled
 from outrider.model.flow import Outcome, Path
+from outrider.schedule.memory import Kept, Memory, moved
 from outrider.schedule.node import Aside, Node
-from outrider.schedule.paths import PathQueue, PathStats, Suspension
+from outrider.schedule.paths import Linger, PathQueue, Slot, Worker
 from outrider.schedule.planner import HostsFor, Order, Planner
+from outrider.schedule.reshape import reshape
 from outrider.schedule.shaping import ShapingTable
-from outrider.schedule.slots import Linger, Slot, Worker
-from outrider.schedule.throttle import BucketState
+from outrider.schedule.stats import PathStats, Suspension
+from outrider.schedule.throttle import Gap
 
 # Chosen: paths looked at for expired entries in one call of `expired`.
 _EXPIRY_PATHS = 256
-# The longest period that a rate has a name for.
-_REMEMBERED_SECONDS = 86_400.0
-
-BucketStates = dict[str, BucketState]
 
 
 class Fate(IntEnum):
@@ -67,8 +65,8 @@ class Scheduler:
                 opened: the addresses to try, or None while they are unknown; call `path_ready` then.
             rng: For jitter.
             started_at: `now`, when a predecessor may have sent mail until then (anything but a first or
-                a clean start): throttles then assume that it used them fully, and no connection is
-                opened for `settle_seconds`.
+                a clean start): no connection is opened for `settle_seconds`, and throttles assume that it
+                used them fully, unless `recall` tells more.
             first_slot: Above every slot number that workers may still hold from a predecessor.
         """
         self._node = Node(table, started_at, first_slot)
@@ -81,6 +79,38 @@ class Scheduler:
     def begin(self, now: float) -> None:
         """Granting begins: what a predecessor granted may have been sent until now."""
         self._node.begin(now)
+
+    def reshape(self, table: ShapingTable, now: float) -> None:
+        """Other limits from now on; everything that is here stays, see `reshape`."""
+        self._options = table.options
+        self._planner.close(reshape(self._node, table, now))
+
+    def reroute_all(self, site_of: Callable[[str], str | None]) -> list[Entry]:
+        """Take out what waits on a path whose site is not that of its domain any more; add it again.
+
+        Args:
+            site_of: The site of a domain now; None where it is not known.
+        """
+        node = self._node
+        moved: list[Entry] = []
+        for state in list(node.paths.values()):
+            site = state.path.site
+            gone = state.queue.extract(
+                lambda entry, site=site: site_of(entry.routing_domain) not in {None, site}  # type: ignore[misc]
+            )
+            for entry in gone:
+                del node.where[entry.entry]
+            moved += gone
+            node.mark_ready(state)
+        for deferral in node.due:
+            _, number, entry, state = deferral
+            if node.where.get(number) is not deferral:
+                continue
+            if site_of(entry.routing_domain) not in {None, state.path.site}:
+                del node.where[number]
+                state.deferred -= 1
+                moved.append(entry)
+        return moved
 
     # workers
 
@@ -495,22 +525,40 @@ class Scheduler:
         """Connections of the node that may be open."""
         return self._node.total.used
 
-    def snapshot(self, now: float, wall: float) -> BucketStates:
-        """The throttles, for `restore` after a clean stop."""
-        recent = wall - _REMEMBERED_SECONDS
-        buckets = {
-            key: state
-            for key, (state, _, restored_time) in self._node.remembered.items()
-            if restored_time > recent
-        }
-        for key, meter in self._node.meters.items():
-            if meter.idle_at() > now:
-                buckets[key] = meter.snapshot(now, wall)
-        return buckets
+    def remember(self, now: float, wall: float, until: float) -> Memory:
+        """The throttles, for a successor's `recall`.
 
-    def restore(self, buckets: BucketStates, now: float, wall: float) -> None:
-        """Take over a snapshot; before anything else."""
-        self._node.remembered = {key: (state, now, wall) for key, state in buckets.items()}
+        Args:
+            now: Monotonic seconds.
+            wall: Unix time of the same moment.
+            until: Monotonic seconds until which the caller will let this scheduler grant before it remembers
+                again; `now` at a clean stop.
+        """
+        node = self._node
+        throttles: dict[str, Kept] = {}
+        gaps: tuple[Gap, ...] = ()
+        if node.memory is not None:  # what nobody needed yet, on the calendar of today
+            shift = wall - now + node.memory_shift
+            throttles = {key: kept.moved(shift) for key, kept in node.memory.throttles.items()}
+            gaps = moved(node.memory.gaps, shift)
+        elif node.started_at is not None:  # before it, anything may have been granted
+            began_time = node.started_at + wall - now
+            gaps = ((0.0, began_time, began_time),)
+        for key, meter in node.meters.items():
+            if meter.idle_at() > now:
+                throttles[key] = Kept(meter.snapshot(now, wall))
+        return Memory(wall, wall + (until - now), throttles, gaps).without_old()
+
+    def recall(self, memory: Memory, now: float, wall: float) -> None:
+        """Take over what a predecessor remembered; before anything else.
+
+        Args:
+            memory: Its last.
+            now: Monotonic seconds.
+            wall: Unix time of the same moment, on the calendar that `memory` was taken by.
+        """
+        self._node.memory = memory if memory.is_clean else memory.after_death()
+        self._node.memory_shift = now - wall
 
     # parts of the above
 

@@ -75,6 +75,18 @@ class SiteTable:
         self._is_separate = is_separate
         self._known: OrderedDict[str, tuple[float, str, Route | RouteFailure]] = OrderedDict()
 
+    def reshape(self, providers: Sequence[ProviderPattern], is_separate: Callable[[str], bool]) -> bool:
+        """Other providers and separate domains from now on; True when a known domain's site changed by it."""
+        self._providers = tuple(providers)
+        self._is_separate = is_separate
+        has_changed = False
+        for domain, (until, site, known) in self._known.items():
+            new = self.site_of(known) if isinstance(known, Route) else ""
+            if new != site:
+                self._known[domain] = (until, new, known)
+                has_changed = True
+        return has_changed
+
     def __len__(self) -> int:
         return len(self._known)
 

@@ -15,15 +15,23 @@ stream. `burst` events may come at once after a pause. Fast rates are paced in s
 Memory is bounded: over 256 events of history are kept in time buckets, each of which counts until the
 *latest* event in it has left the period.
 
-After a restart (`assumed_until`) the history is unknown. A predecessor is then assumed to have spent the
-whole limit: evenly, at worst `SKEW_SECONDS` late, where events are paced; all of it in the last moment
-where bursts are allowed. Periods up to `SKEW_SECONDS` therefore stay exact whatever happened before.
+After the death of a predecessor its last state is known, and until when it may have gone on giving permits
+(`recall`): it kept the limit itself, so what it may have given since is at most what the state leaves free,
+and what its pace allows. That much, and what was out, is taken for used at the last moment possible.
+
+Where not even that is known, as after a crash of the machine (`assumed_until`), a predecessor is assumed to
+have spent the whole limit: evenly, at worst `SKEW_SECONDS` late, where events are paced; all of it in the
+last moment where bursts are allowed. Periods up to `SKEW_SECONDS` therefore stay exact whatever happened
+before.
+
+A limit that changes (`reshape`) keeps what is known: from then on no window sees more than the new one.
 
 Invariant: see the first line.
 """
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 from outrider.schedule.rate import Rate
 
@@ -43,6 +51,10 @@ _ROUNDING = 1e-6
 # heard of, and how many were out.
 BucketState = tuple[float, tuple[tuple[float, int], ...], int]
 
+# A time in which a predecessor may have given permits of which nothing is known: from, until, and when the
+# receiver had surely seen them.
+Gap = tuple[float, float, float]
+
 
 class Throttle:
     """Permits under one rate; all times are monotonic seconds and never go back."""
@@ -57,7 +69,9 @@ class Throttle:
         "_period",
         "_skew",
         "_spacing",
+        "_unknown",
         "_width",
+        "rate",
     )
 
     def __init__(self, rate: Rate, assumed_until: float | None = None) -> None:
@@ -67,18 +81,46 @@ class Throttle:
             rate: The limit.
             assumed_until: A predecessor may have used the whole limit until then; None: there was none.
         """
+        self._outstanding = 0
+        self._unknown = 0  # of those outstanding: what a predecessor may have given and nobody told of
+        self._heard: deque[list[float]] = deque()  # [first heard, last heard, count]
+        self._heard_count = 0
+        self._paced_at = -math.inf  # when the next permit would be due if permits were exactly spaced
+        self._take_rate(rate)
+        if assumed_until is not None:
+            self.assume(assumed_until)
+
+    def _take_rate(self, rate: Rate) -> None:
+        self.rate = rate
         self._limit = rate.limit
         self._period = rate.seconds + min(_GUARD_SECONDS, rate.seconds * _GUARD_SHARE)
         self._spacing = rate.seconds / rate.limit
         self._burst = rate.burst or max(1, int(_PACE_SECONDS / self._spacing))
         self._width = 0.0 if rate.limit <= _BUCKETS else self._period / _BUCKETS
-        self._outstanding = 0
-        self._heard: deque[list[float]] = deque()  # [first heard, last heard, count]
-        self._heard_count = 0
-        self._paced_at = -math.inf  # when the next permit would be due if permits were exactly spaced
         self._skew = self._period if rate.burst else SKEW_SECONDS
-        if assumed_until is not None:
-            self.assume(assumed_until)
+
+    def reshape(self, rate: Rate, now: float) -> None:
+        """Another limit from now on; what is out and what was heard of counts against it."""
+        self._take_rate(rate)
+        if self._paced_at > now:
+            self._paced_at = now + self._spacing
+        heard, self._heard, self._heard_count = self._heard, deque(), 0
+        for _, last, count in heard:
+            self._record(int(count), last)
+        self._forget(now)
+
+    def inherit(self, others: Sequence["Throttle"], now: float) -> None:
+        """Count what others heard of too: they stand for the same receiver until now."""
+        known = [bucket for other in (self, *others) for bucket in other._heard]
+        self._heard, self._heard_count = deque(), 0
+        for _, last, count in sorted(known, key=lambda bucket: bucket[1]):
+            self._record(int(count), last)
+        self._paced_at = max(self._paced_at, *(min(other._paced_at, now) for other in others))
+        self._forget(now)
+
+    def leave(self, count: int) -> None:
+        """`count` permits that are out belong to another throttle from now on."""
+        self._outstanding -= count
 
     def assume(self, until: float) -> None:
         """A predecessor may have used the whole limit until then; what was heard before says nothing more."""
@@ -114,7 +156,9 @@ class Throttle:
 
     def adopt(self, count: int) -> None:
         """`count` permits that a predecessor gave and that were not heard of yet."""
-        self._outstanding += count
+        told = min(count, self._unknown)
+        self._unknown -= told
+        self._outstanding += count - told
 
     def heard(self, count: int, at: float) -> None:
         """`count` permits were used, the last one at `at` or before."""
@@ -150,14 +194,57 @@ class Throttle:
 
     def restore(self, state: BucketState, now: float, wall: float) -> None:
         """Take over what a predecessor's `snapshot` said; permits that were out then count as used now."""
+        outstanding = self._take_over(state, now, now - wall)
+        if outstanding:
+            self._record(outstanding, now)
+
+    def recall(self, state: BucketState | None, gaps: Sequence[Gap], now: float, wall: float) -> None:
+        """Take over from a predecessor that died.
+
+        Args:
+            state: Its last `snapshot`, taken where the first gap begins; None: nothing had happened then.
+            gaps: When it, and those after it, may have given permits, in Unix seconds. Where the receiver may
+                still see some (the last moment is infinite), these are out until `settle_unknown`.
+            now: Monotonic seconds.
+            wall: Unix time of the same moment.
+        """
         shift = now - wall
+        out = 0 if state is None else self._take_over(state, now, shift)
+        for since, until, seen in gaps:
+            out += self._given_at_most(out, since + shift, until + shift)
+            if seen == math.inf:
+                self._outstanding += out
+                self._unknown = out
+            elif out:
+                self._record(out, min(seen + shift, now))
+                self._paced_at = max(self._paced_at, min(seen + shift, now) + self._spacing)
+            out = 0
+        self._forget(now)
+
+    def settle_unknown(self, at: float) -> None:
+        """What a predecessor gave was seen until `at`, except for what was adopted."""
+        if self._unknown:
+            unknown, self._unknown = self._unknown, 0
+            self.heard(unknown, at)
+            self._paced_at = max(self._paced_at, at + self._spacing)
+
+    def _take_over(self, state: BucketState, now: float, shift: float) -> int:
+        """Know what `state` says was heard of; returns how many permits were out."""
         paced_time, heard, outstanding = state
         # A calendar that was set back must not stop the path for longer than one period.
         self._paced_at = max(self._paced_at, min(paced_time + shift, now + self._period))
         for at, count in heard:
             self._record(count, min(at + shift, now))
-        if outstanding:
-            self._record(outstanding, now)
+        return outstanding
+
+    def _given_at_most(self, out: int, since: float, until: float) -> int:
+        """What a predecessor, `out` of whose permits were out at `since`, can have given until `until`."""
+        if until <= since:
+            return 0
+        start = max(since, self._paced_at)
+        by_pace = max(0, int(self._burst + (until - start) / self._spacing) + 1)
+        kept = sum(int(count) for first, _, count in self._heard if first + self._period > until)
+        return max(0, min(by_pace, self._limit - out - kept))
 
     def _record(self, count: int, at: float) -> None:
         heard = self._heard

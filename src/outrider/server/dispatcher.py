@@ -118,6 +118,15 @@ class Dispatcher:
         self._waiting_count = 0
         self._next_settler = 0
 
+    def reshape(self, table: ShapingTable) -> None:
+        """Other limits, providers and separate domains from now on, for everything that is here."""
+        now = self._clock.now()
+        self._shaping = table
+        self.scheduler.reshape(table, now)
+        if self.sites.reshape(table.options.provider, table.is_separate):
+            self.place(self.scheduler.reroute_all(lambda domain: self.sites.site(domain, now)), now)
+        self._wake()
+
     # workers
 
     def joined(

@@ -1,11 +1,16 @@
-"""The throttles' state over a clean stop, so that a restart neither forgets nor doubles what was sent.
+"""What the dispatcher's throttles know, on disk, so that a successor neither forgets nor waits.
 
-Written only by a dispatcher that stopped in order, read and removed by the next one: a file that is missing
-means that nobody knows what was sent last, and the throttles start without tokens.
+In: the scheduler's `Memory`, written before it grants anything and about each second while it grants, and
+at a clean stop. Out: the memory and the time now on the calendar that it was written by, or None when
+nobody knows what was sent last; the throttles then assume the worst.
 
-Theory: the state is in Unix seconds. Two processes of one boot agree exactly on the monotonic clock, but on
-the calendar only as far as nobody set it between their starts; so the time that has passed is taken from the
-monotonic clock while the machine has not been restarted.
+Theory: the file is replaced as a whole and not synced: what was renamed outlives any process. Only a
+crash of the machine may lose the latest one, so a memory of an earlier start of the machine counts only
+after a clean stop. Times are Unix seconds. Two processes of one boot agree exactly on the monotonic
+clock, but on the calendar only as far as nobody set it between their starts; so the time that has passed
+is taken from the monotonic clock while the machine has not been restarted.
+
+Invariant: what `take` gives was written before anything was granted that it does not allow for.
 """
 
 from dataclasses import dataclass
@@ -14,30 +19,27 @@ from pathlib import Path
 import msgspec
 
 from outrider.base.clock import Clock
-from outrider.schedule.scheduler import BucketStates
+from outrider.schedule.memory import LONGEST_SECONDS, Memory
 
-OLD_SECONDS = 86_400.0
-# chosen: the longest period that a rate can have; what is older limits nothing
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class _Kept(msgspec.Struct, array_like=True):
-    written_time: float
+class _Written(msgspec.Struct, array_like=True):
     written_at: float
     boot: str
-    buckets: BucketStates
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a clean stop left.
+    """What a predecessor left.
 
     Attributes:
-        buckets: State of each throttle.
-        wall: What the Unix time is now on the calendar that `buckets` was written by.
+        memory: Its throttles.
+        wall: What the Unix time is now on the calendar that `memory` was written by.
     """
 
-    buckets: BucketStates
+    memory: Memory
     wall: float
 
 
@@ -50,22 +52,39 @@ class Throttles:
         self._boot = _boot_id() if boot is None else boot
 
     def take(self) -> Remembered | None:
-        """What a clean stop left, once; None when the last stop was not clean."""
+        """What a predecessor left; None when nobody knows what it did last."""
         try:
-            octets = self._path.read_bytes()
-            self._path.unlink()
-            kept = msgspec.msgpack.decode(octets, type=_Kept)
+            written = msgspec.msgpack.decode(self._path.read_bytes(), type=_Written)
         except (OSError, msgspec.DecodeError):
             return None
+        memory = written.memory
         wall = self._clock.wall()
-        if self._boot and kept.boot == self._boot:
-            wall = kept.written_time + self._clock.now() - kept.written_at
-        return Remembered(kept.buckets if wall - kept.written_time < OLD_SECONDS else {}, wall)
+        if self._boot and written.boot == self._boot:
+            wall = memory.taken_time + self._clock.now() - written.written_at
+        elif not memory.is_clean:
+            return None
+        if wall - memory.taken_time > LONGEST_SECONDS:
+            memory = Memory(wall, wall, {})
+        return Remembered(memory, wall)
 
-    def keep(self, buckets: BucketStates) -> None:
-        """Leave the state for the next start."""
-        kept = _Kept(self._clock.wall(), self._clock.now(), self._boot, buckets)
-        self._path.write_bytes(msgspec.msgpack.encode(kept))
+    def keep(self, memory: Memory) -> None:
+        """Leave it for the next start.
+
+        Raises:
+            OSError: It could not be written; the last one is still there.
+        """
+        octets = msgspec.msgpack.encode(_Written(self._clock.now(), self._boot, memory))
+        new = self._path.with_name(f"{self._path.name}.new")
+        new.write_bytes(octets)
+        new.replace(self._path)
+
+    def forget(self) -> None:
+        """Leave nothing: a successor assumes the worst.
+
+        Raises:
+            OSError: The last one is still there.
+        """
+        self._path.unlink(missing_ok=True)
 
 
 def _boot_id() -> str:
