@@ -33,8 +33,8 @@ def _exits() -> Iterator[None]:
         yield
     except (BackupError, PassphraseError) as error:
         sys.stderr.write(f"outrider: {error}\n")
-        code = {OccupiedError: EX_CANTCREAT, RunningError: EX_TEMPFAIL}.get(type(error), EX_DATAERR)
-        raise typer.Exit(code) from None
+        codes: dict[type[Exception], int] = {OccupiedError: EX_CANTCREAT, RunningError: EX_TEMPFAIL}
+        raise typer.Exit(codes.get(type(error), EX_DATAERR)) from None
 
 
 def _passphrase(file: Path | None, *, twice: bool) -> str:
