@@ -18,11 +18,14 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from outrider.sim.options import Lie
 from outrider.sim.zones import Data, Found, Zones
 
 _UDP_OCTETS = 512  # RFC 1035 §4.2.1
 _TCP_IDLE_SECONDS = 10.0  # chosen, because RFC 7766 §6.2.3 asks for a few seconds
 _LENGTH_OCTETS = 2  # RFC 1035 §4.2.2
+_HEADER_OCTETS = 12  # RFC 1035 §4.1.1
+_FLOOD = 100  # chosen, because a resolver should have lost its patience long before
 
 
 class DnsServer:
@@ -84,11 +87,11 @@ class DnsServer:
         found = self._zones.find(asked.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(asked.rdtype))
         if found.silent:
             return
-        wire = _encode(query, response, found, udp=udp)
-        if found.delay_seconds:
-            asyncio.get_running_loop().call_later(found.delay_seconds, send, wire)
-        else:
-            send(wire)
+        for wire in _lies(found.lie, _encode(query, response, found, udp=udp)):
+            if found.delay_seconds:
+                asyncio.get_running_loop().call_later(found.delay_seconds, send, wire)
+            else:
+                send(wire)
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         def send(wire: bytes) -> None:
@@ -117,6 +120,25 @@ class _Datagrams(asyncio.DatagramProtocol):
                 self._transport.sendto(wire, addr)
 
         self._server.answer(data, udp=True, send=send)
+
+
+def _lies(kind: Lie, wire: bytes) -> list[bytes]:
+    """The datagrams to send instead of the one honest answer."""
+    other_id = bytes(octet ^ 0xFF for octet in wire[:2])
+    match kind:
+        case "none":
+            return [wire]
+        case "wrong-id":
+            return [other_id + wire[2:]]
+        case "wrong-question":
+            at = _HEADER_OCTETS + 1  # the first letter of the question's name, RFC 1035 §4.1.2
+            return [wire[:at] + bytes((wire[at] ^ 0x01,)) + wire[at + 1 :]]
+        case "garbage":
+            return [wire[:2] + b"\xff" * 200]
+        case "cut":
+            return [wire[: len(wire) - 5]]
+        case "flood":
+            return [other_id + wire[2:]] * _FLOOD + [wire]
 
 
 def _encode(query: dns.message.Message, response: dns.message.Message, found: Found, *, udp: bool) -> bytes:

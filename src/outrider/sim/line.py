@@ -11,15 +11,18 @@ Standards: RFC 5321 §4.3.1 (early talk), RFC 3207 §4 (handshake). Not here: th
 import asyncio
 import ssl
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from outrider.sim.options import Phase
 from outrider.sim.provider import Provider, is_established
+from outrider.sim.spite import octets_of, pause_seconds
 from outrider.sim.temper import Answer
 from outrider.sim.tls import TlsPipe
 
 _BUFFER_OCTETS_MAX = 1_048_576  # chosen, because a client that waits for replies never fills it
+_EARLY_OCTETS = 3  # chosen: not even the header of the first record, RFC 8446 §5.1
+_DEAF_LOOK_SECONDS = 0.2  # chosen: who does not read must ask whether the other side is still there
 _IDLE = b"421 4.4.2 Idle for too long\r\n"
 
 
@@ -34,6 +37,7 @@ class Line(asyncio.Protocol):
         "_idle_timer",
         "_loop",
         "_out",
+        "_pieces",
         "_pipe",
         "_provider",
         "_reading_paused",
@@ -41,6 +45,7 @@ class Line(asyncio.Protocol):
         "_timer",
         "_tls_wait",
         "_transport",
+        "_writing_paused",
     )
 
     def __init__(self, provider: Provider, loop: asyncio.AbstractEventLoop) -> None:
@@ -55,6 +60,8 @@ class Line(asyncio.Protocol):
         self._closing = False
         self._tls_wait = False
         self._reading_paused = False
+        self._writing_paused = False
+        self._pieces: Iterator[bytes] | None = None
 
     @abstractmethod
     def _greet(self) -> None:
@@ -88,6 +95,13 @@ class Line(asyncio.Protocol):
             if timer:
                 timer.cancel()
         self._provider.closed(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._spite_on(0.0)
 
     def peer_is_there(self) -> bool:
         return is_established(self._tcp)
@@ -186,10 +200,40 @@ class Line(asyncio.Protocol):
                 self._close()
         elif action == "stall":
             self._held = True
+        elif action == "deaf":
+            self._say(answer.reply.encode() + b"\r\n")
+            self._held = True
+            self._transport.pause_reading()
+            self._timer = self._loop.call_later(_DEAF_LOOK_SECONDS, self._stay_deaf)
+        elif action == "spite":
+            self._flush()
+            self._held = True
+            self._pieces = octets_of(answer.spite)
+            self._spite_on(pause_seconds(answer.spite))
         else:
             self._out.clear()
             self._closing = True
             self._transport.abort()
+
+    def _stay_deaf(self) -> None:
+        if self.peer_is_there():
+            self._timer = self._loop.call_later(_DEAF_LOOK_SECONDS, self._stay_deaf)
+        else:
+            self._transport.abort()
+
+    def _spite_on(self, pause: float) -> None:
+        """Send the next piece, and the one after it when the client has taken this one."""
+        if self._pieces is None or self._closing or self._transport.is_closing():
+            return
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._pieces = None
+            self._held = False
+            self._work()
+            return
+        self._transport.write(self._pipe.wrap(piece) if self._pipe else piece)
+        if not self._writing_paused:
+            self._timer = self._loop.call_later(pause, self._spite_on, pause)
 
     def _close(self) -> None:
         self._closing = True
@@ -205,13 +249,20 @@ class Line(asyncio.Protocol):
 
     def _shake_hands(self, data: bytes) -> None:
         fault = self._provider.behaviour.tls.fault
-        if fault == "stall":
+        if fault == "stall" or self._pipe:
             return
         if fault == "handshake" or self._provider.tls is None:
             self._transport.write(b"\x15\x03\x03\x00\x02\x02\x28 this is no handshake\r\n")
             self._close()
             self._flush()
             return
+        pipe = TlsPipe(self._provider.tls)
+        if fault in {"stall-early", "stall-late"}:
+            pipe.receive(data)
+            flight = pipe.pending()
+            self._transport.write(flight[:_EARLY_OCTETS] if fault == "stall-early" else flight[:-1])
+            self._pipe = pipe  # and nothing is read from it any more
+            return
         self._tls_wait = False
-        self._pipe = TlsPipe(self._provider.tls)
+        self._pipe = pipe
         self.data_received(data)

@@ -12,9 +12,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from outrider.sim.spite import Spite
+
 Phase = Literal["connect", "ehlo", "starttls", "mail", "rcpt", "data", "body", "rset", "quit"]
-Action = Literal["reply", "disconnect", "drop", "stall", "lose-reply"]
+Action = Literal["reply", "disconnect", "drop", "stall", "deaf", "spite", "lose-reply"]
 Extension = Literal["PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "SIZE", "DSN", "ENHANCEDSTATUSCODES"]
+
+Lie = Literal["none", "wrong-id", "wrong-question", "garbage", "cut", "flood"]
 
 ALL_EXTENSIONS: tuple[Extension, ...] = (
     "PIPELINING",
@@ -29,7 +33,7 @@ ALL_EXTENSIONS: tuple[Extension, ...] = (
 
 def _reply(text: str) -> str:
     code, _, rest = text.partition(" ")
-    if not (len(code) == 3 and code.isdigit() and code[0] in "245" and rest):
+    if not (len(code) == 3 and code.isdigit() and code[0] in "2345" and rest):
         raise ValueError("a reply is a code from 200 to 599, a space and a text, like '451 4.7.1 Try later'")
     if not text.isprintable():
         raise ValueError("a reply is one line without control characters")
@@ -128,10 +132,13 @@ class TlsOptions(_Options):
     mode: Literal["none", "offer", "require"] = Field(
         default="none", description="Whether STARTTLS is offered or required."
     )
-    fault: Literal["none", "refused", "handshake", "stall", "expired", "wrong-name"] = Field(
+    fault: Literal[
+        "none", "refused", "handshake", "stall", "stall-early", "stall-late", "expired", "wrong-name"
+    ] = Field(
         default="none",
         description="What is wrong: STARTTLS answered 454, garbage or silence instead of a handshake, "
-        "a certificate that has expired or names another host.",
+        "silence after the first octets of our part of it or before the last, a certificate that has "
+        "expired or names another host.",
     )
     certificate: str = Field(
         default="", description="PEM file with a chain; empty makes a self-signed one at start."
@@ -168,13 +175,17 @@ class Rule(_Options):
     action: Action = Field(
         default="reply",
         description="`reply` answers; `disconnect` answers and closes; `drop` closes without a word; "
-        "`stall` never answers; `lose-reply` (at `body`) takes the message and closes before saying so.",
+        "`stall` never answers; `deaf` answers and never reads again; `spite` sends what is no honest reply; "
+        "`lose-reply` (at `body`) takes the message and closes before saying so.",
     )
+    spite: Spite = Field(default="none", description="What the action `spite` sends.")
 
     @model_validator(mode="after")
     def _fits(self) -> "Rule":
         if self.action == "lose-reply" and self.on != "body":
             raise ValueError("lose-reply is an action of the body phase only")
+        if (self.action == "spite") != (self.spite != "none"):
+            raise ValueError("the action `spite` and the kind of it go together")
         return self
 
 
@@ -253,6 +264,11 @@ class Zone(_Options):
     answer: Literal["normal", "nxdomain", "servfail", "refused", "null-mx", "silent"] = Field(
         default="normal",
         description="Answer to every question under it; `null-mx` publishes `MX 0 .` (RFC 7505 §3).",
+    )
+    lie: Lie = Field(
+        default="none",
+        description="What is wrong with the datagram: another id, another question, octets that are no "
+        "message, a message cut in its midst, or a hundred forged answers before the true one.",
     )
     delay_seconds: float = Field(default=0, ge=0, le=600, description="Before each answer.")
     truncate: bool = Field(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from outrider.sim.options import Action, Phase, ProviderOptions, Rule
+from outrider.sim.spite import Spite
 
 GREYLIST_PAIRS_MAX = 500_000  # chosen, because some 100 MiB are what a test machine can spare
 RATE_WINDOW_SECONDS = 60.0  # the option is named per minute
@@ -32,6 +33,7 @@ class Answer:
 
     reply: str
     action: Action = "reply"
+    spite: Spite = "none"
 
 
 class _ActiveRule:
@@ -39,7 +41,7 @@ class _ActiveRule:
 
     def __init__(self, rule: Rule, chance: random.Random) -> None:
         self.rule = rule
-        self.answer = Answer(rule.reply, rule.action)
+        self.answer = Answer(rule.reply, rule.action, rule.spite)
         self._chance = chance
         self._seen = 0
         self._applied = 0

@@ -10,7 +10,7 @@ Standards: RFC 1035 §4.1.1 (response codes), RFC 1034 §4.3.2 (CNAME), RFC 7505
 
 from dataclasses import dataclass
 
-from outrider.sim.options import WorldOptions, Zone, is_ipv4
+from outrider.sim.options import Lie, WorldOptions, Zone, is_ipv4
 
 CNAME_STEPS_MAX = 8  # chosen, because a resolver gives up about there; loops must end
 
@@ -35,6 +35,7 @@ class Found:
         delay_seconds: To wait before it is sent.
         truncate: Over UDP send it empty, with TC.
         silent: Do not send it.
+        lie: What is wrong with the datagram.
     """
 
     rcode: str
@@ -42,6 +43,7 @@ class Found:
     delay_seconds: float = 0.0
     truncate: bool = False
     silent: bool = False
+    lie: Lie = "none"
 
 
 class Zones:
@@ -100,6 +102,7 @@ class Zones:
 
     def _normal(self, name: str, kind: str, zone: Zone | None) -> Found:
         delay, truncate = (zone.delay_seconds, zone.truncate) if zone else (0.0, False)
+        lie: Lie = zone.lie if zone else "none"
         records: list[Data] = []
         known = name in self._records or name in self._parents
         for _ in range(CNAME_STEPS_MAX):
@@ -111,7 +114,7 @@ class Zones:
                 break
             records += alias
             name = alias[0].value.rstrip(".").lower()
-        return Found("NOERROR" if known else "NXDOMAIN", tuple(records), delay, truncate)
+        return Found("NOERROR" if known else "NXDOMAIN", tuple(records), delay, truncate, lie=lie)
 
 
 def _absolute(name: str, zone: str) -> str:
