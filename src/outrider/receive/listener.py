@@ -21,7 +21,7 @@ from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
 from outrider.receive.clients import ClientCounts
-from outrider.receive.options import ListenerOptions, StrayLineEndings, TlsMode
+from outrider.receive.options import ListenerOptions, Role, StrayLineEndings, TlsMode
 from outrider.receive.proxied import ProxiedServer
 from outrider.receive.session import SmtpSession
 from outrider.receive.session_context import SessionContext
@@ -46,7 +46,9 @@ def server_limits(options: ListenerOptions, hostname: str) -> ServerLimits:
         errors=limits.errors,
         idle_commands=limits.idle_commands,
         starttls=options.tls is TlsMode.STARTTLS,
-        auth=options.offer_auth and (options.tls is not TlsMode.NONE or options.auth_without_tls),
+        auth=options.offer_auth
+        and options.role is not Role.INBOUND
+        and (options.tls is not TlsMode.NONE or options.auth_without_tls),
         auth_without_tls=options.auth_without_tls,
     )
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
+from outrider.receive.inbound import InboundMailbox
 from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
 
 
@@ -35,6 +36,7 @@ class Role(StrEnum):
 
     SUBMISSION = "submission"
     RELAY = "relay"
+    INBOUND = "inbound"
 
 
 def _about(unit: str, source: str) -> dict[str, Any]:
@@ -202,7 +204,8 @@ class ListenerOptions(BaseModel):
     )
     role: Role = Field(
         default=Role.SUBMISSION,
-        description="`submission` completes messages (Message-ID, Date); `relay` leaves them as they are.",
+        description="`submission` completes messages (Message-ID, Date); `relay` leaves them as they "
+        "are; `inbound` takes bounces, complaints and the like for `mailbox` addresses and relays nothing.",
     )
     address: str = Field(
         default="127.0.0.1", description="Address to listen on. The default is not reachable from outside."
@@ -271,6 +274,11 @@ class ListenerOptions(BaseModel):
     )
     tenant: str = Field(default="default", min_length=1, description="Tenant of mail from trusted networks.")
     stream: str = Field(default="default", min_length=1, description="Stream of mail that names none.")
+    mailbox: tuple[InboundMailbox, ...] = Field(
+        default=(),
+        description="Addresses of a listener of role `inbound`; each is a `[[listener.mailbox]]` table. What "
+        "they accept is kept in a Maildir for each purpose below `inbound` in the state directory.",
+    )
     limits: ReceiveLimits = Field(default_factory=ReceiveLimits, description="Limits.")
     deadlines: ReceiveDeadlines = Field(default_factory=ReceiveDeadlines, description="Deadlines.")
 
@@ -278,6 +286,18 @@ class ListenerOptions(BaseModel):
     def _tls_has_files(self) -> "ListenerOptions":
         if self.tls is not TlsMode.NONE and (self.certificate is None or self.private_key is None):
             raise ValueError(f"tls = {self.tls.value!r} needs `certificate` and `private_key`")
+        return self
+
+    @model_validator(mode="after")
+    def _inbound_relays_nothing(self) -> "ListenerOptions":
+        if self.role is not Role.INBOUND:
+            if self.mailbox:
+                raise ValueError("mailbox is for a listener of role 'inbound'")
+            return self
+        if not self.mailbox:
+            raise ValueError("role = 'inbound' needs at least one [[listener.mailbox]]")
+        if self.trusted_networks or self.require_auth:
+            raise ValueError("role = 'inbound' relays for nobody: no trusted_networks, no require_auth")
         return self
 
     @model_validator(mode="after")

@@ -69,6 +69,10 @@ class SmtpSession(ClientSession):
         if refusal is None:
             self._server.accept()
             return
+        inbound = self._context.inbound
+        if inbound is not None and inbound.purpose_of(event.recipient.address) is not None:
+            self._server.accept()
+            return
         self._refused(refusal, str(event.recipient.address))
         self._server.answer(refusal)
 

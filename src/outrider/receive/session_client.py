@@ -127,6 +127,10 @@ class ClientSession(SessionTransport):
 
     def _note_grant(self) -> None:
         """What each MAIL and RCPT needs of the grant is worked out when the grant changes."""
+        if self._context.inbound is not None:  # whoever it is; RCPT then asks for the address
+            self._recipient_refusal = replies.NO_SUCH_MAILBOX
+            self._any_sender = True
+            return
         access, trusted, principal = self._context.access, self._trusted, self._principal
         self._recipient_refusal = access.refuse_recipient(trusted=trusted, principal=principal)
         domains = access.granted_domains(trusted=trusted, principal=principal)

@@ -12,6 +12,7 @@ from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
 from outrider.receive.access import Access
 from outrider.receive.clients import ClientCounts
+from outrider.receive.inbound import InboundAddresses
 from outrider.receive.options import ListenerOptions, Role
 from outrider.receive.trace import Tracer
 from outrider.wire.smtp.server_limits import ServerLimits
@@ -32,6 +33,7 @@ class SessionContext:
         "emptied",
         "hostname",
         "ids",
+        "inbound",
         "intake",
         "log",
         "now",
@@ -70,6 +72,7 @@ class SessionContext:
         self.server_limits = server_limits
         self.spawn = spawn
         self.access = Access(options)
+        self.inbound = InboundAddresses(options.mailbox) if options.role is Role.INBOUND else None
         self.tracer = Tracer(
             hostname,
             clock,

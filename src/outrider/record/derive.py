@@ -20,6 +20,7 @@ from outrider.model.address import Address
 from outrider.model.changes import Altered, Attempted, Change, ContentRef, Finished, Retried, Stored
 from outrider.model.flow import Origin, Phase
 from outrider.model.reply import Reply
+from outrider.model.route import INBOUND, INBOUND_PREFIX
 from outrider.record.events import (
     Administered,
     Alteration,
@@ -135,6 +136,9 @@ def _received(place: str, stored: Stored, redactor: Redactor, events: list[Event
                 helo=helo,
                 principal=principal,
                 tls=origin.tls or "",
+                purpose=delivery.routing_domain.removeprefix(INBOUND_PREFIX)
+                if delivery.channel == INBOUND
+                else "",
                 metadata=_metadata(delivery.recipient.metadata, redactor, address, stored.mail_from),
             )
         )

@@ -52,6 +52,7 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
         tls: Protocol and cipher.
         metadata: What the sender said of this recipient, redacted; names that begin with `secret_` are left
             out.
+        purpose: What an inbound listener took it for: `bounce`, `feedback`, `abuse` or `unsubscribe`.
     """
 
     message_id: str
@@ -64,6 +65,7 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
     stream: str
     channel: str
     binding: str
+    purpose: str = ""
     listener: str = ""
     protocol: str = ""
     client: str = ""

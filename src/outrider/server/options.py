@@ -82,6 +82,10 @@ class ServerOptions(BaseModel):
         return self.state_directory / "spool"
 
     @property
+    def inbound_directory(self) -> Path:
+        return self.state_directory / "inbound"
+
+    @property
     def events_directory(self) -> Path:
         return self.state_directory / "events"
 

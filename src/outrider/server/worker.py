@@ -17,6 +17,7 @@ from mmap import mmap
 from random import Random
 
 from outrider.base.ids import IdSource
+from outrider.deliver.maildir import MaildirDeliverer
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.guard.passthrough import PassthroughGuard
 from outrider.model.changes import Keyed, Stored
@@ -44,8 +45,9 @@ from outrider.policy.routing import RoutingPolicy
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
 from outrider.receive.http_limits import KeyRates, rates_name
+from outrider.receive.inbound import InboundAddresses
 from outrider.receive.listener import SmtpListener
-from outrider.receive.options import ListenerOptions
+from outrider.receive.options import ListenerOptions, Role
 from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
@@ -55,6 +57,7 @@ from outrider.server.credentials import authenticator_of
 from outrider.server.egress import Egress
 from outrider.server.faults import files_of
 from outrider.server.idempotency import KeyAsker
+from outrider.server.inbound import Channels, InboundPolicy
 from outrider.server.ingress import Ingress
 from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
@@ -111,7 +114,7 @@ class Worker:
             settings.classify.dsn, server.hostname, policy, self.log, ids, birth.clock, birth.log
         )
         self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
-        self.deliverer = SmtpDeliverer(
+        smtp = SmtpDeliverer(
             settings.delivery,
             hostname=server.hostname,
             source=contents,
@@ -121,6 +124,15 @@ class Worker:
             log=birth.log,
             tls=TlsContexts(settings.net.tls),
         )
+        maildir = MaildirDeliverer(
+            server.inbound_directory,
+            hostname=server.hostname,
+            files=files,
+            source=contents,
+            report=self.egress,
+            log=birth.log,
+        )
+        self.deliverer = Channels(smtp, maildir)
         self.asker = KeyAsker(self.send)
         self.ingress = Ingress(
             policy,
@@ -139,7 +151,7 @@ class Worker:
             SmtpListener(
                 options,
                 hostname=server.hostname,
-                intake=self.ingress,
+                intake=self.ingress if options.role is not Role.INBOUND else self._inbound(options, contents),
                 authenticator=authenticator,
                 ids=ids,
                 clock=birth.clock,
@@ -180,6 +192,11 @@ class Worker:
             )
             for options in settings.http
         ]
+
+    def _inbound(self, options: ListenerOptions, contents: Contents) -> Ingress:
+        """The intake of a listener that relays nothing."""
+        policy = InboundPolicy(InboundAddresses(options.mailbox))
+        return Ingress(policy, self.log, contents, self.pressure, self._refused, lambda: self.log.is_full)
 
     def _set_gauges(self, metrics: Metrics) -> None:
         inbound = sum(listener.sessions for listener in self.listeners)

@@ -185,6 +185,9 @@ AUTH_NOT_NOW = Reply(503, "5.5.1", ("AUTH is not permitted now",))
 RELAY_DENIED = Reply(550, "5.7.1", ("Relaying denied",))
 """RFC 5321 §3.6.2, RFC 3463 §3.8."""
 
+NO_SUCH_MAILBOX = Reply(550, "5.1.1", ("No such mailbox here",))
+"""RFC 3463 §3.2: a listener for bounces and complaints knows only its own addresses."""
+
 SENDER_DENIED = Reply(550, "5.7.1", ("Sender domain not allowed for you",))
 """RFC 6409 §6.1."""
 
