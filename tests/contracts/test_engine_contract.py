@@ -29,7 +29,7 @@ from outrider.model.last_reply import last_reply_of
 from outrider.spool.engine import EmbeddedEngine
 from outrider.spool.engine_port import Lease
 from outrider.spool.filters import QueueFilter
-from tests.spool.samples import SMALL, finished, retried, stored
+from tests.spool.samples import finished, retried, small_as, spool_keys, stored
 
 DOMAINS = ("one.example", "two.example", "three.example")
 EVERYTHING = QueueFilter()
@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 
 class EngineMachine(RuleBasedStateMachine):
     """Commits, leases, administration, upkeep and crashes in any order."""
+
+    codec = "plain"
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +62,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine = self.do(self.open())
 
     async def open(self) -> EmbeddedEngine:
-        return await EmbeddedEngine.open(OsFiles(), f"{self.folder}/spool", SMALL, self.clock, self.log)
+        return await EmbeddedEngine.open(
+            OsFiles(), f"{self.folder}/spool", small_as(self.codec), self.clock, self.log, keys=spool_keys()
+        )
 
     def teardown(self) -> None:
         self.do(self.engine.close())
@@ -340,6 +344,19 @@ SHORT = settings(
 
 def test_the_embedded_engine_keeps_the_contract() -> None:
     run_state_machine_as_test(EngineMachine, settings=SHORT)
+
+
+class CodedEngineMachine(EngineMachine):
+    """The same; each life stores frames in a way of its own, so that logs are mixed."""
+
+    async def open(self) -> EmbeddedEngine:
+        self.lives = getattr(self, "lives", 0) + 1
+        self.codec = ("both", "aes", "plain", "zstd")[self.lives % 4 - 1]
+        return await super().open()
+
+
+def test_an_engine_whose_frames_are_compressed_and_encrypted_keeps_the_contract() -> None:
+    run_state_machine_as_test(CodedEngineMachine, settings=settings(SHORT, max_examples=10))
 
 
 @pytest.mark.long

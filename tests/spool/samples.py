@@ -7,6 +7,9 @@ from outrider.model.address import Address
 from outrider.model.changes import Attempted, Entry, Finished, Retried, Stored
 from outrider.model.flow import Delivery, Disposition, Origin, Outcome, Phase, Recipient, Verdict
 from outrider.model.reply import Reply
+from outrider.privacy.aead import RingSpoolKeys
+from outrider.privacy.keyfile import KEY_OCTETS, Purpose, new_key
+from outrider.privacy.keyring import KeyRing, LiveRing
 from outrider.spool.options import SpoolOptions
 
 SMALL = SpoolOptions(
@@ -72,3 +75,38 @@ def retried(entry: Entry, due_time: float) -> Retried:
     """The entry was tried once more and is due later."""
     attempts = entry.attempts + 1
     return Retried(entry.entry, entry.version + 1, attempts, due_time, attempted(LATER, attempts))
+
+
+class FixedRing(LiveRing):
+    """A ring that is not on disk."""
+
+    def __init__(self, *versions: int) -> None:
+        self.keys = {version: bytes([version]) * KEY_OCTETS for version in versions}
+
+    @property
+    def ring(self) -> KeyRing:
+        return KeyRing(
+            tuple(new_key(Purpose.SPOOL, version, secret, TIME) for version, secret in self.keys.items())
+        )
+
+    def refresh(self) -> bool:
+        return False
+
+
+def spool_keys(*versions: int) -> RingSpoolKeys:
+    """Keys of these versions; the same for each call."""
+    return RingSpoolKeys(FixedRing(*(versions or (1,))))
+
+
+CODECS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "zstd": {"compression": "zstd"},
+    "aes": {"encryption": "aes-256-gcm"},
+    "both": {"compression": "zstd", "encryption": "aes-256-gcm"},
+}
+"""Options of each way in which frames are stored."""
+
+
+def small_as(codec: str) -> SpoolOptions:
+    """`SMALL`, with frames stored in one of the ways of `CODECS`."""
+    return SMALL.model_copy(update=CODECS[codec])

@@ -1,8 +1,11 @@
 """Damage of every kind: what is damaged is lost, kept for people and told; the rest goes on."""
 
 import errno
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -25,9 +28,19 @@ from outrider.spool.frames import (
 )
 from outrider.spool.reader import Damage, FrameReader
 from outrider.spool.writer import LogWriter
-from tests.spool.samples import SMALL, stored
+from tests.spool.samples import SMALL, small_as, spool_keys, stored
 
 COUNT = 40
+
+
+@pytest.fixture(params=["plain", "aes", "both"], autouse=True)
+def _codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here holds for frames that are compressed and encrypted too."""
+    here = sys.modules[__name__]
+    monkeypatch.setattr(here, "SMALL", small_as(request.param))
+    for name in ("LogWriter", "FrameReader"):
+        monkeypatch.setattr(here, name, partial(getattr(here, name), keys=spool_keys()))
+    monkeypatch.setattr(EmbeddedEngine, "open", partial(EmbeddedEngine.open, keys=spool_keys()))
 
 
 async def write(path: Path) -> tuple[SpoolDirectory, list[ContentRef]]:
@@ -37,7 +50,7 @@ async def write(path: Path) -> tuple[SpoolDirectory, list[ContentRef]]:
     writer = LogWriter(directory, SMALL, FakeClock(), ListLog())
     refs = []
     for number in range(COUNT):
-        content = b"%04d" % number * 500
+        content = b"%04d" % number + Random(number).randbytes(1_996)  # zstd cannot make it smaller
         message = stored(writer.reserve(1), content, number=number)
         refs.append(await commit_and_wait(writer, [message], [[content]]))
     await writer.close()

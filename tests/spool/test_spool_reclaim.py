@@ -14,19 +14,27 @@ from outrider.model.changes import Entry
 from outrider.spool.engine import EmbeddedEngine
 from outrider.spool.filters import QueueFilter
 from outrider.spool.options import SpoolOptions
-from tests.spool.samples import SMALL, finished, retried, stored
+from tests.spool.samples import CODECS, SMALL, finished, retried, spool_keys, stored
 
 EIO = 5
 CONTENT = b"x" * 2_000
 KEEP_ALL = SpoolOptions(**{**SMALL.model_dump(), "compact_below": 0.0})
 
 
+@pytest.fixture(params=["plain", "aes"], autouse=True)
+def _codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here holds for frames that are encrypted too."""
+    monkeypatch.setattr(House, "codec", request.param)
+
+
 class House:
     """One spool over several lives."""
 
+    codec = "plain"
+
     def __init__(self, path: Path, options: SpoolOptions) -> None:
         self.path = path / "spool"
-        self.options = options
+        self.options = options.model_copy(update=CODECS[self.codec])
         self.clock = FakeClock()
         self.log = ListLog()
         self.files = FaultyFiles(OsFiles(), [])
@@ -35,7 +43,7 @@ class House:
 
     async def start(self) -> EmbeddedEngine:
         self.engine = await EmbeddedEngine.open(
-            self.files, str(self.path), self.options, self.clock, self.log
+            self.files, str(self.path), self.options, self.clock, self.log, keys=spool_keys()
         )
         return self.engine
 

@@ -20,7 +20,7 @@ from outrider.spool.directory import SpoolDirectory
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import Damage, FrameReader
 from outrider.spool.writer import LogWriter, Synced
-from tests.spool.samples import SMALL, finished, stored
+from tests.spool.samples import CODECS, SMALL, finished, spool_keys, stored
 
 CONTENT = b"x" * 998 + b"\r\n"
 
@@ -32,7 +32,8 @@ def _note(order: list[int], number: int, _: ContentRef | None) -> None:
 class Desk:
     """A writer with everything around it."""
 
-    def __init__(self, path: Path, options: SpoolOptions = SMALL) -> None:
+    def __init__(self, path: Path, options: SpoolOptions = SMALL, codec: str = "plain") -> None:
+        options = options.model_copy(update=CODECS[codec])
         self.files = FaultyFiles(OsFiles(), [])
         self.directory = SpoolDirectory(self.files, str(path / "spool"))
         self.directory.open()
@@ -41,9 +42,15 @@ class Desk:
         self.batches: list[list[Synced]] = []
         self.positions: list[Position] = []
         self.writer = LogWriter(
-            self.directory, options, self.clock, self.log, self.synced, salts=lambda: b"salty!!!"
+            self.directory,
+            options,
+            self.clock,
+            self.log,
+            self.synced,
+            salts=lambda: b"salty!!!",
+            keys=spool_keys(),
         )
-        self.reader = FrameReader(self.directory, options)
+        self.reader = FrameReader(self.directory, options, spool_keys())
 
     def synced(self, position: Position, batch: object) -> None:
         self.positions.append(position)
@@ -67,7 +74,7 @@ class Desk:
     def found(self) -> tuple[list[Change], list[Damage]]:
         """What a scan of the log finds now."""
         damage: list[Damage] = []
-        reader = FrameReader(self.directory, SMALL)
+        reader = FrameReader(self.directory, SMALL, spool_keys())
         changes = [
             change
             for scanned in reader.scan(self.writer.number, damaged=damage.append)
@@ -77,9 +84,9 @@ class Desk:
         return changes, damage
 
 
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = Desk(tmp_path)
+@pytest.fixture(params=["plain", "aes"])
+async def desk(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path, codec=request.param)
     yield desk
     desk.files.faults.clear()
     await desk.writer.close()
