@@ -37,7 +37,7 @@ def test_a_damaged_message_is_held_seen_and_purged(tmp_path: Path) -> None:
         [row] = queue(server, "--held")
         assert row["held"] == "The message cannot be read from the spool"
         assert row["attempts"] == before["attempts"] == 1
-        assert server.command("queue", "purge", "--held", "--yes")["changed"] == 1
+        assert server.command("queue", "purge", "--held", "--reason", "unreadable", "--yes")["changed"] == 1
         assert queue(server) == []
         wait_until(lambda: any(each["type"] == "purge" for each in server.events()), "the record of it")
         assert server.stop() == 0

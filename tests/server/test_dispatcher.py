@@ -329,6 +329,7 @@ async def test_what_is_past_its_time_is_settled_as_expired(tmp_path: Path) -> No
     assert isinstance(job, Settle)
     assert (job.kind, job.outcome.reply) == ("expire", EXPIRED)
     assert [granted.entry for granted in job.entries] == [entry]
+    assert job.lasts == (None,), "it was never tried"
     world.dispatcher.expire()
     assert end.take() == [], "once"
     await world.index.close()

@@ -4,10 +4,13 @@ import asyncio
 
 import pytest
 
+from outrider.classify.text import date
 from outrider.model.address import Address
-from outrider.model.changes import Altered, Finished, Retried, Stored
+from outrider.model.changes import Altered, Finished, LastReply, Retried, Stored
+from outrider.model.dispatch import Settle
 from outrider.model.flow import Notify, Outcome, Phase, Recipient, Refusal
 from outrider.model.reply import Reply
+from outrider.server.dispatcher import EXPIRED
 from tests.server.conftest import PATH, EgressWorld, granted_entry, stored_message
 
 OK = Reply(250, "2.0.0", ("Ok",))
@@ -93,3 +96,47 @@ async def test_a_last_attempt_that_fails_ends_the_message_and_is_told_once(egres
     assert [type(change) for change in changes] == [Finished, Stored]
     assert isinstance(changes[0], Finished)
     assert (changes[0].kind, changes[0].attempted.outcome.reply) == ("expired", LATER)
+
+
+def report_in(world: EgressWorld) -> str:
+    [(changes, [[wire]])] = world.log.frames
+    assert [type(change) for change in changes] == [Finished, Stored]
+    assert isinstance(changes[0], Finished)
+    assert changes[0].kind == "expired"
+    return bytes(wire).decode()
+
+
+def expire(world: EgressWorld, last: LastReply | None) -> str:
+    stored = stored_message(recipient())
+    world.keep(stored)
+    outcome = Outcome(EXPIRED, Phase.QUEUE, ours=True)
+    world.egress.settle(Settle(PATH, outcome, (granted_entry(attempts=3),), "expire", (last,)))
+    world.egress._flush()
+    return report_in(world)
+
+
+async def test_an_expired_message_tells_the_last_reply_of_the_remote_server(
+    egress_world: EgressWorld,
+) -> None:
+    last = LastReply("450 4.2.2 Mailbox full", "mx.example.net", False, egress_world.clock.wall() - 600)
+    wire = expire(egress_world, last)
+    assert "Action: failed\r\nStatus: 4.2.2\r\nRemote-MTA: dns; mx.example.net\r\n" in wire
+    assert "Diagnostic-Code: smtp; 450 4.2.2 Mailbox full\r\n" in wire
+    assert f"Last-Attempt-Date: {date(last.attempted_time)}\r\n" in wire
+    assert "4.4.7" not in wire
+    assert "within the time allowed" in wire
+    assert "mx.example.net said: 450 4.2.2 Mailbox full" in wire
+    assert "Will-Retry-Until" not in wire
+
+
+async def test_an_expired_message_whose_last_failure_was_ours_says_so(egress_world: EgressWorld) -> None:
+    wire = expire(egress_world, LastReply("451 4.4.1 Connection refused", "", True, 5.0))
+    assert "Status: 4.4.1\r\nDiagnostic-Code: x-outrider; 451 4.4.1 Connection refused\r\n" in wire
+    assert "Remote-MTA" not in wire
+
+
+async def test_an_expired_message_that_was_never_tried_claims_no_attempt(egress_world: EgressWorld) -> None:
+    wire = expire(egress_world, None)
+    assert "Status: 4.4.7\r\nDiagnostic-Code: x-outrider; 451 4.4.7 Message expired" in wire
+    assert "Last-Attempt-Date" not in wire
+    assert "No attempt was made" in " ".join(wire.split())

@@ -11,6 +11,7 @@ RFC 2046 §5.2.1 (message/rfc822 has no transfer encoding that changes octets).
 import textwrap
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,8 +25,8 @@ from outrider.classify.text import (
     quoted_printable,
     utf8_address_ascii,
 )
-from outrider.model.changes import Stored
-from outrider.model.flow import Content, Outcome, Recipient, Traits
+from outrider.model.changes import LastReply, Stored
+from outrider.model.flow import Content, Outcome, Phase, Recipient, Traits
 from outrider.wire.smtp.content import unstuff
 
 TEXT_WIDTH = 76
@@ -53,6 +54,9 @@ class DsnKind(StrEnum):
     RELAYED = "relayed"
 
 
+EXPIRED_DIGIT = "4"
+# RFC 3463 §2: a persistent transient failure is one whose attempts were abandoned; sending later may succeed
+
 _CLASS_DIGIT = {DsnKind.FAILED: "5", DsnKind.DELAYED: "4", DsnKind.RELAYED: "2"}
 
 
@@ -65,6 +69,9 @@ class RecipientReport(msgspec.Struct, frozen=True):
         attempted_time: When that was.
         bounce_class: From the verdict; chooses the sentence for people.
         retry_until_time: For DELAYED: when we give up; 0 where unknown.
+        expired: For FAILED: nobody refused it for good, its time was over.
+        last: For an entry that expired without a last attempt: the attempt before, or None when there was
+        none.
     """
 
     recipient: Recipient
@@ -72,6 +79,31 @@ class RecipientReport(msgspec.Struct, frozen=True):
     attempted_time: float
     bounce_class: str = ""
     retry_until_time: float = 0.0
+    expired: bool = False
+    last: LastReply | None = None
+
+
+class _Said(NamedTuple):
+    """What a report repeats: who said what when; `attempted_time` 0 is never."""
+
+    text: str
+    enhanced: str
+    host: str
+    ours: bool
+    attempted_time: float
+
+
+def _last_said(report: RecipientReport) -> _Said:
+    """The answer to the last attempt; where there was none, why there was none."""
+    outcome = report.outcome
+    if report.last is not None:
+        last = report.last
+        words = last.text.split(" ", 2)
+        enhanced = words[1] if len(words) > 1 and _is_status(words[1]) else ""
+        return _Said(last.text, enhanced, last.host, last.ours, last.attempted_time)
+    never = report.expired and outcome.phase == Phase.QUEUE
+    said_at = 0.0 if never else report.attempted_time
+    return _Said(str(outcome.reply), outcome.reply.enhanced or "", outcome.host, outcome.ours, said_at)
 
 
 def text_part(
@@ -83,7 +115,7 @@ def text_part(
         lines += ["", f"<{clean(str(report.recipient.address), ADDRESS_CHARS)}>"]
         lines += _indented(_sentence(kind, report))
         if kind is not DsnKind.RELAYED:
-            lines += _indented(_said(report.outcome))
+            lines += _indented(_said(_last_said(report)))
     if len(reports) > options.max_recipients:
         lines += ["", f"... and {len(reports) - options.max_recipients} more recipients."]
     lines += ["", f"Message id: {message_id}", ""]
@@ -162,7 +194,7 @@ def _message_fields(stored: Stored, hostname: str) -> list[str]:
 
 
 def _recipient_fields(kind: DsnKind, report: RecipientReport, *, utf8: bool) -> list[str]:
-    outcome = report.outcome
+    said = _last_said(report)
     fields = []
     if report.recipient.orcpt:
         address_type, semicolon, original = report.recipient.orcpt.partition(";")
@@ -170,12 +202,14 @@ def _recipient_fields(kind: DsnKind, report: RecipientReport, *, utf8: bool) -> 
             fields.append(f"Original-Recipient: {_typed(clean_ascii(address_type, 40), original, utf8=utf8)}")
     fields.append(f"Final-Recipient: {_typed('rfc822', str(report.recipient.address), utf8=utf8)}")
     fields.append(f"Action: {kind}")
-    fields.append(f"Status: {status_code(kind, outcome)}")
-    if outcome.host and not outcome.ours:
-        fields.append(f"Remote-MTA: dns; {clean_ascii(outcome.host, HOST_CHARS)}")
-    said = clean_ascii(str(outcome.reply), DIAGNOSTIC_CHARS)
-    fields.append(_folded(f"Diagnostic-Code: {'x-outrider' if outcome.ours else 'smtp'}; {said}"))
-    fields.append(f"Last-Attempt-Date: {date(report.attempted_time)}")
+    digit = EXPIRED_DIGIT if report.expired else _CLASS_DIGIT[kind]
+    fields.append(f"Status: {_status(digit, said.enhanced)}")
+    if said.host and not said.ours:
+        fields.append(f"Remote-MTA: dns; {clean_ascii(said.host, HOST_CHARS)}")
+    text = clean_ascii(said.text, DIAGNOSTIC_CHARS)
+    fields.append(_folded(f"Diagnostic-Code: {'x-outrider' if said.ours else 'smtp'}; {text}"))
+    if said.attempted_time:
+        fields.append(f"Last-Attempt-Date: {date(said.attempted_time)}")
     if kind is DsnKind.DELAYED and report.retry_until_time:
         fields.append(f"Will-Retry-Until: {date(report.retry_until_time)}")
     return fields
@@ -195,23 +229,36 @@ def _folded(field: str) -> str:
 
 def status_code(kind: DsnKind, outcome: Outcome) -> str:
     """The Status field: the outcome's status code with the digit of the action (RFC 3464 §2.3.4)."""
-    parts = (outcome.reply.enhanced or "").split(".")
-    if len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts):
-        return f"{_CLASS_DIGIT[kind]}.{int(parts[1])}.{int(parts[2])}"
-    return f"{_CLASS_DIGIT[kind]}.0.0"
+    return _status(_CLASS_DIGIT[kind], outcome.reply.enhanced or "")
+
+
+def _status(digit: str, enhanced: str) -> str:
+    if not _is_status(enhanced):
+        return f"{digit}.0.0"
+    _, subject, detail = enhanced.split(".")
+    return f"{digit}.{int(subject)}.{int(detail)}"
+
+
+def _is_status(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts)
 
 
 def _sentence(kind: DsnKind, report: RecipientReport) -> str:
     if kind is DsnKind.RELAYED:
         return "Passed on; the next server sends no confirmation."
+    if report.expired:
+        was_tried = bool(_last_said(report).attempted_time)
+        tried = "The last attempt failed for now" if was_tried else "No attempt was made"
+        return f"It could not be delivered within the time allowed, and will not be tried again. {tried}."
     return CLASSES.get(report.bounce_class, CLASSES[UNDETERMINED]).explanation
 
 
-def _said(outcome: Outcome) -> str:
-    reply = clean(str(outcome.reply), DIAGNOSTIC_CHARS)
-    if outcome.ours:
+def _said(said: _Said) -> str:
+    reply = clean(said.text, DIAGNOSTIC_CHARS)
+    if said.ours:
         return f"This server says: {reply}"
-    return f"{clean(outcome.host, HOST_CHARS) or 'The receiving server'} said: {reply}"
+    return f"{clean(said.host, HOST_CHARS) or 'The receiving server'} said: {reply}"
 
 
 def _indented(text: str) -> list[str]:

@@ -293,7 +293,8 @@ class Dispatcher:
             return
         for entry in entries:
             self.scheduler.set_aside(entry, path)
-        worker.end.send(Settle(path, outcome, tuple(map(granted_of, entries)), kind))
+        lasts = tuple(entry.last for entry in entries) if kind == "expire" else ()
+        worker.end.send(Settle(path, outcome, tuple(map(granted_of, entries)), kind, lasts))
 
     def _settler(self, entry: Entry) -> _Worker | None:
         """The worker whose memory may have the message, else any."""

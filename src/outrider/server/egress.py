@@ -12,6 +12,7 @@ be written is written again until it can be.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from random import Random
 from typing import Protocol
 
@@ -20,7 +21,16 @@ from outrider.base.errors import SpoolError
 from outrider.base.log import Log as ServerLog
 from outrider.classify.report import DsnKind, RecipientReport
 from outrider.classify.verdict import classify
-from outrider.model.changes import Altered, Attempted, Change, ContentRef, Finished, Retried, Stored
+from outrider.model.changes import (
+    Altered,
+    Attempted,
+    Change,
+    ContentRef,
+    Finished,
+    LastReply,
+    Retried,
+    Stored,
+)
 from outrider.model.dispatch import Closed, Granted, Returned, Settle, ToDispatcher, Want
 from outrider.model.flow import Disposition, Outcome, Path, Phase, Verdict
 from outrider.model.ports import Log
@@ -46,6 +56,7 @@ class _Settling:
     change: Finished | Retried
     report: DsnKind | None
     retry_until_time: float
+    last: LastReply | None = None
 
 
 class Egress:
@@ -110,14 +121,16 @@ class Egress:
     def settle(self, job: Settle) -> None:
         """End or defer entries that never reach a connection: expired, no route, loop."""
         verdict = classify(job.outcome)
-        for granted in job.entries:
+        for granted, last in zip_longest(job.entries, job.lasts[: len(job.entries)]):
             try:
                 stored, _ = self._contents.read(granted.ref, granted.entry)
             except SpoolError as error:
                 outcome = Outcome(Reply(451, "4.3.0", (error.message,)), Phase.QUEUE, ours=True)
                 self.unreadable(job.path, 0, granted, outcome)
                 continue
-            self._take(job.path, 0, granted, stored, job.outcome, verdict, may_retry=job.kind == "attempt")
+            self._take(
+                job.path, 0, granted, stored, job.outcome, verdict, last, may_retry=job.kind == "attempt"
+            )
 
     def _take(
         self,
@@ -127,6 +140,7 @@ class Egress:
         stored: Stored,
         outcome: Outcome,
         verdict: Verdict,
+        last: LastReply | None = None,
         *,
         may_retry: bool,
     ) -> None:
@@ -178,7 +192,7 @@ class Egress:
         self.slots[granted.entry] = slot
         if not self._settling:
             self._loop.call_soon(self._flush)
-        self._settling.append(_Settling(stored, granted, change, report, until))
+        self._settling.append(_Settling(stored, granted, change, report, until, last))
 
     def _flush(self) -> None:
         settling, self._settling = self._settling, []
@@ -220,6 +234,8 @@ class Egress:
                     each.change.attempted.attempted_time,
                     each.change.attempted.verdict.bounce_class,
                     each.retry_until_time,
+                    expired=isinstance(each.change, Finished) and each.change.kind == "expired",
+                    last=each.last,
                 )
                 for each in group
             ],
