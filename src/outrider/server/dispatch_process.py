@@ -100,14 +100,14 @@ class DispatchProcess:
         self._files = files_of(os.environ)
         self._log = birth.log
         self._clock = birth.clock
-        self._ring = ServerKeys(settings, os.environ)
+        self._key_ring = ServerKeys(settings, os.environ)
         self._index = Index.open(
             self._files,
             str(settings.server.spool_directory),
             settings.spool,
             birth.clock,
             birth.log,
-            self._ring.spool,
+            self._key_ring.spool,
         )
         self._writer = LogWriter(
             self._index.directory,
@@ -115,7 +115,7 @@ class DispatchProcess:
             birth.clock,
             birth.log,
             self._own_synced,
-            keys=self._ring.spool,
+            keys=self._key_ring.spool,
         )
         self._events = EventWriter(
             self._files,
@@ -124,7 +124,7 @@ class DispatchProcess:
             settings.record,
             birth.clock,
             birth.log,
-            tokens=self._ring.tokens,
+            tokens=self._key_ring.tokens,
         )
         shaping = ShapingTable(settings.shaping)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
@@ -371,11 +371,11 @@ class DispatchProcess:
             self._files,
             settings.server.events_directory,
             log,
-            partial(_frames, FrameReader(self._index.directory, settings.spool, self._ring.spool), log),
+            partial(_frames, FrameReader(self._index.directory, settings.spool, self._key_ring.spool), log),
             settings.record,
             self._clock,
             self._log,
-            tokens=self._ring.tokens,
+            tokens=self._key_ring.tokens,
         )
         if missing:
             self._log.info("record.recovered", spool_log=log, events=missing)
