@@ -27,7 +27,9 @@ def _store(config: ConfigPath) -> tuple["Settings", "KeyStore"]:
     from outrider.server.keys import key_store
 
     settings = load(config)
-    return settings, key_store(settings, os.environ, OsFiles(), SystemClock(), NullLog())
+    store = key_store(settings, os.environ, OsFiles(), SystemClock(), NullLog())
+    store.finish_destructions()
+    return settings, store
 
 
 @app.command("generate")

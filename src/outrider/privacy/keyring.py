@@ -127,8 +127,8 @@ def _read_directory(
         )
     for path in sorted(directory.iterdir()):
         named = parse_name(path.name)
-        if named is None:
-            continue
+        if named is None or (named[2] and path.with_suffix(".destroyed").exists()):
+            continue  # a key beside its tombstone is what an interrupted destruction left
         purpose, version, is_key = named
         try:
             text = _read_file(path, forbidden)

@@ -154,6 +154,25 @@ class KeyStore:
         )
         return tombstone
 
+    def finish_destructions(self) -> None:
+        """Remove what interrupted destructions left; to be called before anything else is done to the ring.
+
+        Raises:
+            ConfigError: It cannot be removed.
+        """
+        if not self._directory.is_dir():
+            return
+        left = [
+            gone.name
+            for gone in read_ring(self._directory, self._credentials).tombstones()
+            if (self._directory / f"{gone.name}.key").exists()
+        ]
+        if left:
+            with self._locked():
+                for name in left:
+                    self._erase(self._path(f"{name}.key"))
+                    self._log.warning("privacy.key_erased", key=name)
+
     def _erase(self, path: str) -> None:
         fd = self._files.open(path, os.O_RDWR)
         try:
