@@ -184,6 +184,23 @@ async def test_a_route_that_failed_is_settled_by_the_worker_that_has_the_message
     assert other.take() == []
 
 
+async def test_a_route_that_goes_on_failing_is_asked_for_once_a_try(world: World) -> None:
+    """A failure is no route to the site without a name: it would be asked for again at once, without end."""
+    end = world.join(0)
+    (entry,) = world.arrive(0, 1, ONE)
+    for attempt in range(1, 4):
+        assert world.asked == [ONE] * attempt
+        world.dispatcher.routed(AGAIN)
+        assert world.asked == [ONE] * attempt
+        (job,) = end.take()
+        assert isinstance(job, Settle)
+        assert [granted.entry for granted in job.entries] == [entry]
+        world.settle(0, world.deferred(job.entries[0], 0, 90.0))
+        assert world.plan(end) == []
+        world.clock.advance(90.0)
+        assert world.plan(end) == []
+
+
 async def test_without_a_worker_nothing_is_settled_and_nothing_is_lost(world: World) -> None:
     end = world.join(0)
     (entry,) = world.arrive(0, 1, ONE)

@@ -261,7 +261,7 @@ class Dispatcher:
         self._waiting_count -= len(waiting)
         self.place(waiting, now)
         for path in self.paths_of.pop(answer.domain, ()):
-            if path.site == site:
+            if path.site == site and isinstance(answer, Route):
                 self.scheduler.path_ready(path)
             else:
                 self.place(self.scheduler.reroute(path, answer.domain), now)
