@@ -120,8 +120,11 @@ log_level = "warning"
 
 
 @contextlib.contextmanager
-def outrider(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
-    """Shipped defaults except listeners, routes and limits; gives its port and root process id."""
+def outrider(case: Case, workers: int, sink: int, folder: Path, spool: str = "") -> Iterator[tuple[int, int]]:
+    """Shipped defaults except listeners, routes and limits; gives its port and root process id.
+
+    `spool` is added to the configuration's section of that name.
+    """
     port = free_port()
     per_connection = 10_000 if case.reuse else SINGLE_PER_CONNECTION
     (folder / "outrider.toml").write_text(
@@ -133,8 +136,15 @@ def outrider(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tupl
             per_connection=per_connection,
             metrics=free_port(),
         )
+        + f"[spool]\n{spool}"
     )
-    command = [sys.executable, "-m", "outrider.cli.main", "serve", "-c", str(folder / "outrider.toml")]
+    program = [sys.executable, "-m", "outrider.cli.main"]
+    subprocess.run(
+        [*program, "keys", "generate", "spool", "-c", str(folder / "outrider.toml")],
+        check=True,
+        capture_output=True,
+    )
+    command = [*program, "serve", "-c", str(folder / "outrider.toml")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -189,12 +199,35 @@ def outrider_pure(case: Case, workers: int, sink: int, folder: Path) -> Iterator
         del os.environ["OUTRIDER_PURE"]
 
 
-PROGRAMS = {"outrider": outrider, "outrider-pure": outrider_pure, "bare": bare, "postfix": postfix_program}
+@contextlib.contextmanager
+def outrider_aes(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """Outrider with an encrypted spool."""
+    with outrider(case, workers, sink, folder, 'encryption = "aes-256-gcm"\n') as running:
+        yield running
+
+
+@contextlib.contextmanager
+def outrider_zstd(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """Outrider with a compressed spool."""
+    with outrider(case, workers, sink, folder, 'compression = "zstd"\n') as running:
+        yield running
+
+
+PROGRAMS = {
+    "outrider": outrider,
+    "outrider-pure": outrider_pure,
+    "outrider-aes": outrider_aes,
+    "outrider-zstd": outrider_zstd,
+    "bare": bare,
+    "postfix": postfix_program,
+}
+VARIANTS = {"2k-reused": ("outrider-aes", "outrider-zstd"), "50k-reused": ("outrider-pure",)}
+# what else of ours is measured in a case, when we are
 
 
 def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> None:
     """One round of one program in one case."""
-    count = max(int(case.counts[program.removesuffix("-pure")] * scale), 200)
+    count = max(int(case.counts[program.partition("-")[0]] * scale), 200)
     sink_port = free_port()
     with tempfile.TemporaryDirectory(prefix="outrider-bench-") as name:
         probes = 40
@@ -227,6 +260,9 @@ def ratios(rows: list[Row]) -> dict[str, float]:
     rate = {(row.program, row.case, row.workers): statistics.median(row.rate) for row in rows}
     found: dict[str, float] = {}
     for (program, case, workers), figure in cpu.items():
+        plain = cpu.get(("outrider", case, workers))
+        if program in ("outrider-aes", "outrider-zstd") and plain:
+            found[f"{case} {workers} workers: cpu {program} - outrider, µs"] = round(figure - plain, 1)
         if not program.startswith("outrider"):
             continue
         floor = cpu.get(("bare", case, workers))
@@ -311,8 +347,8 @@ def main() -> None:
     plan: list[tuple[str, Case, int, Row]] = []
     for name in options.cases.split(","):
         programs = options.only.split(",")
-        if name == "50k-reused" and "outrider" in programs:
-            programs.insert(1, "outrider-pure")
+        if "outrider" in programs:
+            programs[1:1] = VARIANTS.get(name, ())
         for program in programs:
             for workers in [1] if program == "postfix" else map(int, options.workers.split(",")):
                 row = Row(program, name, workers)

@@ -1,5 +1,6 @@
 """With the default redaction no address is written anywhere but into the spool, not even by remote texts."""
 
+import json
 import re
 import smtplib
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
+from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
 from tests.e2e.practice import Practice, await_events, practising, provider, send
 from tests.peers.processes import free_port, wait_until
 
@@ -115,3 +116,67 @@ def test_full_redaction_shows_what_the_search_finds(practice: Practice, tmp_path
         "canarybounced",
         "canary.dotted+tag",
     }
+
+
+def trace(server: OutriderProcess, address: str) -> list[dict[str, str]]:
+    """The messages to an address, as the command finds them."""
+    line = [*PROGRAM, "trace", "--recipient", "-", "-c", str(server.config), "--json"]
+    done = subprocess.run(line, input=f"{address}\n", capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == (0 if json.loads(done.stdout)["messages"] else 1), done.stderr
+    messages: list[dict[str, str]] = json.loads(done.stdout)["messages"]
+    return messages
+
+
+def test_one_recipient_is_found_over_a_rotation_in_a_server_that_writes_no_address(
+    practice: Practice, tmp_path: Path
+) -> None:
+    """All defaults but an encrypted spool: then not even the spool holds a local part."""
+    configuration = practice.configuration(redaction="token") + (
+        '[spool]\nencryption = "aes-256-gcm"\ncompression = "zstd"\n'
+    )
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "outrider.toml").write_text(configuration)
+    output_of_keys(folder, "generate", "spool")
+    with serving(folder, configuration) as server:
+        port = server.ports["smtp"]
+        first = send(port, "canarydelivered@echo.test", mail_from="canarysender@sender.test")
+        send(port, "canarydeferred@echo.test", mail_from="canarysender@sender.test")
+        await_events(server, 1, "delivery")
+        await_events(server, 1, "transient")
+        output_of_keys(folder, "rotate", "log")
+        output_of_keys(folder, "rotate", "spool")
+        wait_until(lambda: found_second_token(server, port), "events have tokens of the new version")
+        server.kill()
+        again = start_server(folder)  # what is queued is read by the keys of then
+        try:
+            assert again.command("queue", "list")
+            found = trace(again, "CanaryDelivered@ECHO.test")
+            assert len(found) >= 2
+            assert {found[0]["message_id"], found[0]["state"]} == {first, "delivered"}
+            assert [each["state"] for each in trace(again, "canarydeferred@echo.test")] == ["queued"]
+            assert trace(again, "canarydelivere@echo.test") == []
+            assert again.stop() == 0
+        finally:
+            again.kill()
+            assert again.process.stdout is not None
+            again.process.stdout.close()
+        events = again.events()
+        files = [path for path in (folder / "state").rglob("*") if path.is_file()]
+        text = {str(path): path.read_bytes().decode("latin-1") for path in (*files, folder / "server.log")}
+    assert {path: found_in(each) for path, each in text.items() if found_in(each)} == {}
+    shown = {str(event["recipient"]).partition(".")[0] for event in events if event["type"] == "delivery"}
+    assert shown == {"t1", "t2"}
+    assert any("00000000.log" in path for path in text)
+    assert "privacy.key_made" in again.log()
+
+
+def found_second_token(server: OutriderProcess, port: int) -> bool:
+    """True once an event has a token of the second version; sends what may have it."""
+    send(port, "canarydelivered@echo.test", mail_from="canarysender@sender.test")
+    return any(str(event.get("recipient", "")).startswith("t2.") for event in server.events())
+
+
+def output_of_keys(folder: Path, *arguments: str) -> None:
+    line = [*PROGRAM, "keys", *arguments, "-c", str(folder / "outrider.toml")]
+    subprocess.run(line, capture_output=True, check=True, timeout=60)

@@ -172,6 +172,8 @@ class Redactor:
         return shown
 
     def _shown(self, address: Address, profile: Profile) -> str:
+        if profile is Profile.DOMAIN:
+            return "*@" + address.domain
         match profile:
             case Profile.FULL:
                 return clean(f"{address.local_part}@{address.domain}")
@@ -181,7 +183,7 @@ class Redactor:
                 return f"{_masked(address.local_part)}@{address.domain}"
             case Profile.TOKEN:
                 return self._token_of(address)
-            case Profile.DOMAIN | Profile.CUSTOMER_ID:
+            case Profile.CUSTOMER_ID:
                 return "*@" + address.domain
             case _:
                 assert_never(profile)
