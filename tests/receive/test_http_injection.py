@@ -66,7 +66,7 @@ class FakeIntake:
         self.submitted: asyncio.Queue[tuple[Submission, Callable[[Reply], None]]] = asyncio.Queue()
         self.refusals: list[tuple[Origin, str, str, Reply]] = []
         self.failure: Exception | None = None
-        self.keyed: list[Keyed | None] = []
+        self.keys: list[Sequence[Sequence[Keyed]]] = []
 
     def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
         if self.failure is not None:
@@ -76,11 +76,14 @@ class FakeIntake:
             done(self.reply)
 
     def submit_all(
-        self, submissions: Sequence[Submission], keyed: Keyed | None, done: Callable[[Reply], None]
+        self,
+        submissions: Sequence[Submission],
+        keys: Sequence[Sequence[Keyed]],
+        done: Callable[[Reply], None],
     ) -> None:
         if self.failure is not None:
             raise self.failure
-        self.keyed.append(keyed)
+        self.keys.append(keys)
         for submission in submissions:
             self.submitted.put_nowait((submission, done))
         if self.reply is not None:
@@ -270,7 +273,8 @@ async def test_the_answer_waits_until_the_message_is_safe(site: Site) -> None:
 
 
 async def test_a_raw_message_keeps_its_octets(site: Site) -> None:
-    octets = b"Subject: raw\r\nFrom: shop@sender.example\r\nMessage-ID: <1@x>\r\nDate: x\r\n\r\n.dot\r\n..two\r\n\xff\r\n"
+    octets = b"Subject: raw\r\nFrom: shop@sender.example\r\n"
+    octets += b"Message-ID: <1@x>\r\nDate: x\r\n\r\n.dot\r\n..two\r\n\xff\r\n"
     answer = await site.post_raw(octets, "?from=shop@sender.example&to=a@example.com&to=b@example.org")
     submission = site.intake.only()
     assert answer.status == 202

@@ -260,7 +260,7 @@ class World:
                         self.desk.register.ask(node.number, node, message)
                     case Released(key=key):
                         self.desk.register.released(node.number, key)
-                    case Keyed():
+                    case _:
                         self.desk.known[message.key] = message
                         self.desk.register.kept(message.key)
             if self.incoming:
@@ -324,8 +324,8 @@ async def _live(steps: list[tuple[Any, ...]]) -> None:
                 await world.pump()
             case ("kill_worker", number, reached_disk):
                 world.kill_worker(number, reached_disk=reached_disk)
-            case (name, *arguments):
-                getattr(world, name)(*arguments)
+            case _:
+                getattr(world, step[0])(*step[1:])
         await asyncio.sleep(0)
     keys = [frame.key for frame in world.stored]
     assert len(keys) == len(set(keys)), keys

@@ -213,7 +213,7 @@ class Carried(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
 
 
 class Keyed(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
-    """An idempotency key was used, by the request whose messages are in the same frame; or copied forward.
+    """An idempotency key was used, by the message in the same frame; or copied forward.
 
     Attributes:
         key: Digest of tenant and key; the key itself is not kept.

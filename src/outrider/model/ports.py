@@ -124,11 +124,18 @@ class InjectionIntake(Intake, Protocol):
     """What HTTP injection asks of the rest of the server."""
 
     def submit_all(
-        self, submissions: Sequence[Submission], keyed: Keyed | None, done: Callable[[Reply], None]
+        self,
+        submissions: Sequence[Submission],
+        keys: Sequence[Sequence[Keyed]],
+        done: Callable[[Reply], None],
     ) -> None:
-        """As `submit`, for the messages of one request; with `keyed` all of them or none, in one frame.
+        """As `submit`, for the messages of one request.
 
-        A key that was reserved is given back when the reply is not a 250.
+        Args:
+            submissions: At least one.
+            keys: For each of them the idempotency keys that become durable in its frame; empty without any.
+                The last one's become durable only after all other messages. Those that do not are given back.
+            done: Called once, with a 250 only when all are durable.
         """
         ...
 

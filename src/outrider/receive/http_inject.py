@@ -14,6 +14,7 @@ every way out, cancellation included.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ from outrider.model.ports import InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
 from outrider.receive.access import domain_allowed
 from outrider.receive.http_answers import encode
-from outrider.receive.http_keys import key_digest, parse_key, request_digest
+from outrider.receive.http_keys import DIGEST_OCTETS, key_digest, parse_key, request_digest
 from outrider.receive.http_limits import KeyLimits
 from outrider.receive.http_models import Accepted
 from outrider.receive.http_options import HttpOptions
@@ -51,6 +52,9 @@ SLICE: Final = 50
 
 PAST_SECONDS: Final = 86_400.0
 """Chosen: a `send_at` up to a day ago is at once (a request may be repeated so long); before it is a slip."""
+
+DURABLE: Final = "durable"
+"""What is synced before the answer; see `record`'s events and the reply to SMTP."""
 
 IN_FLIGHT_SECONDS: Final = 1
 """Chosen: a message is stored in milliseconds; Retry-After has whole seconds."""
@@ -146,7 +150,8 @@ class Injector:
         key = field_key if parsed.key is None else parse_key(parsed.key, "/idempotency_key")
         make = partial(self._make, parsed, len(body), origin, sender)
         if key is None:
-            return await self._stored(await make(), None)
+            submissions = await make()
+            return await self._stored(submissions, encode(_accepted(submissions)))
         digest = request_digest("json", (), body)
         return await self._once(key_digest(origin.tenant, key), digest, make)
 
@@ -163,7 +168,7 @@ class Injector:
         message_id, now = self._ids.next(), self._clock.wall()
         content = self._written(draft, parsed, message_id, now)
         submission = self._submission(parsed, sender, transaction, content, message_id, now)
-        self.intake.submit_all((submission,), None, done)
+        self.intake.submit_all((submission,), (), done)
         return encode(_accepted((submission,)))
 
     def _draft(self, parsed: Parsed) -> Draft:
@@ -345,7 +350,8 @@ class Injector:
             return (self.complete(transaction, content, sender, self._ids.next(), self._clock.wall()),)
 
         if key is None:
-            return await self._stored(await make(), None)
+            submissions = await make()
+            return await self._stored(submissions, encode(_accepted(submissions)))
         return await self._once(key_digest(transaction.origin.tenant, key), digest, make)
 
     async def _once(
@@ -364,21 +370,61 @@ class Injector:
                 pass
             case _:
                 raise Problem("unavailable", "It cannot be told now whether the key was used.")
+        held = [key]
         try:
             submissions = await make()
+            if len(submissions) == 1:
+                answer = encode(_accepted(submissions))
+                keys = [[self._keyed(key, digest, answer)]]
+            else:
+                answer, submissions, keys = await self._resume(key, digest, submissions, held)
         except BaseException:
-            self._reservations.release(key)
+            for each in held:
+                self._reservations.release(each)
             raise
-        return await self._stored(submissions, (key, digest))
+        return await self._stored(submissions, answer, keys)
 
-    async def _stored(self, submissions: Sequence[Submission], key: tuple[bytes, bytes] | None) -> Taken:
-        answer = encode(_accepted(submissions))
-        keyed = None
-        if key is not None:
-            expires_time = self._clock.wall() + self.options.idempotency_seconds
-            keyed = Keyed(*key, answer, expires_time)
+    async def _resume(
+        self, key: bytes, digest: bytes, submissions: Sequence[Submission], held: list[bytes]
+    ) -> tuple[bytes, Sequence[Submission], list[list[Keyed]]]:
+        """The answer to a request of several messages, and those of them that are not stored yet.
+
+        Each message has a frame, and so a key of its own, made of the request's; a process that dies in the
+        middle leaves the first of them stored. The key of the request becomes durable with the last one.
+        """
+        ids = [str(each.message_id) for each in submissions]
+        own = [blake2b(b"%b%d" % (key, at), digest_size=DIGEST_OCTETS).digest() for at in range(len(ids))]
+        left = list(range(len(ids)))
+        if not await self._is_free(own[0], digest, ids, 0, held):
+            left = [at for at in left[1:] if await self._is_free(own[at], digest, ids, at, held)]
+        first = submissions[0].message_id
+        answer = encode(Accepted(ids[0], len(ids), DURABLE, ids))
+        if ids[0] != first:
+            self._log.info("http.resumed", message_id=ids[0], stored=len(ids) - len(left), of=len(ids))
+        keys = [[self._keyed(own[at], digest, ids[at].encode())] for at in left]
+        keys[-1].append(self._keyed(key, digest, answer))
+        return answer, [submissions[at] for at in left], keys
+
+    async def _is_free(self, key: bytes, digest: bytes, ids: list[str], at: int, held: list[bytes]) -> bool:
+        """False when message `at` is stored; `ids` then knows its id."""
+        found = await self._reservations.reserve(key, digest)
+        if found.state == KeyState.FREE:
+            held.append(key)
+            return True
+        if found.state != KeyState.DONE:
+            raise Problem("unavailable", "It cannot be told now which of the messages were stored.")
+        ids[at] = found.answer.decode()
+        return False
+
+    def _keyed(self, key: bytes, digest: bytes, answer: bytes) -> Keyed:
+        return Keyed(key, digest, answer, self._clock.wall() + self.options.idempotency_seconds)
+
+    async def _stored(
+        self, submissions: Sequence[Submission], answer: bytes, keys: Sequence[Sequence[Keyed]] = ()
+    ) -> Taken:
+        """`answer`, once all is durable; from here on the keys are the intake's."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.intake.submit_all(submissions, keyed, partial(_settle, future))
+        self.intake.submit_all(submissions, keys, partial(_settle, future))
         if not future.done():
             try:
                 async with asyncio.timeout(self.options.answer_seconds):
@@ -396,7 +442,7 @@ def _accepted(submissions: Sequence[Submission]) -> Accepted:
     first = submissions[0]
     count = sum(len(each.envelope.recipients) for each in submissions)
     ids: list[str] = [each.message_id for each in submissions] if len(submissions) > 1 else []
-    return Accepted(first.message_id, count, "durable", ids)
+    return Accepted(first.message_id, count, DURABLE, ids)
 
 
 def _render(template: Template, variables: dict[str, str], number: int | None) -> Draft:

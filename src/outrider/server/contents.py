@@ -6,9 +6,6 @@ through a `Reader`. Bounded by octets: when full, the oldest is dropped, and cos
 Invariant: what `read` gives is what the log holds, or `SpoolError`.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
-
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.ports import Reader
 
@@ -24,14 +21,19 @@ class Contents:
         limit_bytes: Bound on the sum of contents kept, each with its overhead.
     """
 
-    __slots__ = ("_frames", "_kept", "_limit", "_octets", "_reader")
+    __slots__ = ("_kept", "_limit", "_octets", "_reader")
 
     def __init__(self, reader: Reader, limit_bytes: int) -> None:
         self._reader = reader
         self._limit = limit_bytes
         self._octets = 0
         self._kept: dict[ContentRef, tuple[Stored, bytes, int]] = {}
-        self._frames: dict[ContentRef, list[tuple[Stored, bytes]]] = {}
+
+    def reshape(self, limit_bytes: int) -> None:
+        """Another bound; a smaller one is kept to at once."""
+        self._limit = limit_bytes
+        while self._octets > self._limit and self._kept:
+            self._forget(next(iter(self._kept)))
 
     def keep(self, ref: ContentRef, stored: Stored, wire: bytes) -> None:
         """Keep a message that was just committed until all its deliveries are `done`."""
@@ -41,25 +43,10 @@ class Contents:
             oldest = next(iter(self._kept))
             self._forget(oldest)
 
-    def keep_all(self, ref: ContentRef, messages: Sequence[tuple[Stored, bytes]]) -> None:
-        """As `keep`, for a frame of several messages; they are kept, and forgotten, together."""
-        octets = sum(len(wire) + OVERHEAD_OCTETS for _, wire in messages)
-        if octets > self._limit:
-            return
-        self._frames[ref] = list(messages)
-        last, wire = messages[-1]
-        self._kept[ref] = (last, wire, sum(len(stored.deliveries) for stored, _ in messages))
-        self._octets += octets
-        while self._octets > self._limit and self._kept:
-            self._forget(next(iter(self._kept)))
-
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         """The message of `entry`. Raises SpoolError when the log cannot give it."""
         kept = self._kept.get(ref)
         if kept is not None:
-            if ref in self._frames:
-                messages = self._frames[ref]
-                return messages[bisect_right(messages, entry, key=_first_entry) - 1]
             return kept[0], kept[1]
         return self._reader.read(ref, entry)
 
@@ -75,12 +62,4 @@ class Contents:
 
     def _forget(self, ref: ContentRef) -> None:
         kept = self._kept.pop(ref)
-        messages = self._frames.pop(ref, None)
-        if messages is None:
-            self._octets -= len(kept[1]) + OVERHEAD_OCTETS
-        else:
-            self._octets -= sum(len(wire) + OVERHEAD_OCTETS for _, wire in messages)
-
-
-def _first_entry(message: tuple[Stored, bytes]) -> int:
-    return message[0].first_entry
+        self._octets -= len(kept[1]) + OVERHEAD_OCTETS

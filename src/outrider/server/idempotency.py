@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from outrider.base.errors import SpoolError
 from outrider.model.changes import Keyed
-from outrider.model.dispatch import KeyState, Released, Reserve, Reserved, ToDispatcher, ToWorker
+from outrider.model.dispatch import KeyState, Released, Reserve, Reserved, ToDispatcher
 
 ANSWER_SECONDS: Final = 5.0
 # chosen: a dispatcher's restart takes about a second; a client that waits longer is better told to come back
@@ -27,7 +27,7 @@ QUESTIONS_MAX: Final = 10_000
 class WorkerEnd(Protocol):
     """Where answers for one worker go."""
 
-    def send(self, message: ToWorker) -> None: ...
+    def send(self, message: Reserved) -> None: ...
 
 
 class KeyRegister:

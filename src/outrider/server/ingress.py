@@ -7,6 +7,7 @@ refuses is told to the record here, whatever the listener.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -45,15 +46,24 @@ def stored_of(message: Message, first_entry: int) -> Stored:
     )
 
 
+class _Frame(NamedTuple):
+    """One message as it is written."""
+
+    stored: Stored
+    wire: bytes
+    keys: Sequence[Keyed]
+
+
 class _Request:
-    """What one request still waits for."""
+    """What one request still waits for; `last` is written when the others are durable."""
 
-    __slots__ = ("done", "frames", "has_failed", "keyed")
+    __slots__ = ("done", "frames", "has_failed", "last", "waiting")
 
-    def __init__(self, frames: int, keyed: Keyed | None, done: Callable[[Reply], None]) -> None:
-        self.frames = frames
-        self.keyed = keyed
+    def __init__(self, done: Callable[[Reply], None]) -> None:
         self.done = done
+        self.frames: list[_Frame] = []
+        self.last: _Frame | None = None
+        self.waiting = 0
         self.has_failed = False
 
 
@@ -135,12 +145,15 @@ class Ingress:
         done(replies.queued(stored.message_id))
 
     def submit_all(
-        self, submissions: Sequence[Submission], keyed: Keyed | None, done: Callable[[Reply], None]
+        self,
+        submissions: Sequence[Submission],
+        keys: Sequence[Sequence[Keyed]],
+        done: Callable[[Reply], None],
     ) -> None:
-        """The messages of one request: with a key in one frame, else each in a frame of its own.
+        """The messages of one request, each in a frame of its own with its keys.
 
-        A frame is read whole whenever a worker other than this one delivers from it, so frames of one message
-        are cheaper; only what must not be torn apart shares one.
+        With keys the last one is written after all others are durable, so that what its keys say of the whole
+        request is true.
         """
         first = submissions[0]
         reply = self._pressure.refusal
@@ -153,47 +166,51 @@ class Ingress:
                     break
                 messages.append(_as_asked(message))
         if reply is not None:
-            self._give_back(keyed)
+            self._give_back(keys)
             self._refuse(first.origin, first.envelope.mail_from, reply, done)
             return
-        pairs = [
-            (stored_of(message, self._log.reserve(len(message.deliveries))), message.submission.content.wire)
-            for message in messages
-        ]
-        request = _Request(len(pairs) if keyed is None else 1, keyed, done)
-        self.waiting += request.frames
-        if keyed is None:
-            for pair in pairs:
-                self._log.commit((pair[0],), ((pair[1],),), partial(self._frame_committed, request, [pair]))
-        else:
-            changes: list[Change] = [*(stored for stored, _ in pairs), keyed]
-            contents = [(wire,) for _, wire in pairs]
-            self._log.commit(changes, contents, partial(self._frame_committed, request, pairs))
+        request = _Request(done)
+        for number, message in enumerate(messages):
+            stored = stored_of(message, self._log.reserve(len(message.deliveries)))
+            own = keys[number] if keys else ()
+            request.frames.append(_Frame(stored, message.submission.content.wire, own))
+        if keys and len(messages) > 1:
+            request.last = request.frames.pop()
+        request.waiting = len(request.frames)
+        for frame in request.frames:
+            self._commit(request, frame)
 
-    def _frame_committed(
-        self, request: "_Request", pairs: list[tuple[Stored, bytes]], ref: ContentRef | None
-    ) -> None:
+    def _commit(self, request: "_Request", frame: "_Frame") -> None:
+        self.waiting += 1
+        changes: list[Change] = [frame.stored, *frame.keys]
+        self._log.commit(changes, ((frame.wire,),), partial(self._frame_committed, request, frame))
+
+    def _frame_committed(self, request: "_Request", frame: "_Frame", ref: ContentRef | None) -> None:
         self.waiting -= 1
-        request.frames -= 1
-        stored = pairs[0][0]
+        request.waiting -= 1
         if ref is None:
             request.has_failed = True
-        elif len(pairs) == 1:
-            self._contents.keep(ref, stored, pairs[0][1])
+            self._give_back((frame.keys,))
         else:
-            self._contents.keep_all(ref, pairs)
-        if request.frames:
+            self._contents.keep(ref, frame.stored, frame.wire)
+        if request.waiting:
             return
+        last, request.last = request.last, None
+        stored = request.frames[0].stored
         if request.has_failed:
-            self._give_back(request.keyed)
+            self._give_back(() if last is None else (last.keys,))
             reply = replies.DISK_LOW if self._is_full() else replies.SPOOL_FAILED
             self._refuse(stored.origin, stored.mail_from, reply, request.done)
+        elif last is not None:
+            request.waiting = 1
+            self._commit(request, last)
         else:
             request.done(replies.queued(stored.message_id))
 
-    def _give_back(self, keyed: Keyed | None) -> None:
-        if keyed is not None:
-            self._release(keyed.key)
+    def _give_back(self, keys: Sequence[Sequence[Keyed]]) -> None:
+        for each in keys:
+            for keyed in each:
+                self._release(keyed.key)
 
     def _refuse(
         self, origin: Origin, mail_from: Address | None, reply: Reply, done: Callable[[Reply], None]
