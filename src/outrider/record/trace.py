@@ -81,8 +81,11 @@ def events_about(directory: Path | str, shown: Sequence[str]) -> list[dict[str, 
 
 def count_tokens(directory: Path | str, version: int) -> int:
     """How many events show tokens under a version of the `log` key."""
-    mark = f'":"t{version}.'.encode()
-    return sum(1 for _ in _with_any(directory, (mark,)))
+    marks = (
+        f'"t{version}.'.encode(),
+        f"<t{version}.".encode(),
+    )  # a field, or an address of a command or a text
+    return sum(1 for _ in _with_any(directory, marks))
 
 
 def _recipient_of(event: dict[str, Any]) -> str:
