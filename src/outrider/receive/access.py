@@ -20,6 +20,8 @@ from outrider.model.reply import Reply
 from outrider.receive.options import ListenerOptions
 from outrider.wire.smtp import replies
 
+ANY = frozenset("*")
+
 
 def domain_allowed(domain: str, allowed: Iterable[str]) -> bool:
     """True when `domain` (A-labels) is in `allowed`: exact, `*`, or below a name with a leading dot."""
@@ -79,7 +81,10 @@ class Access:
             return replies.AUTH_REQUIRED if can_auth and principal is None else None
         if mail_from is None or domain_allowed(mail_from.domain, domains):
             return None
-        return replies.SENDER_DENIED
+        pending = principal.pending_domains if principal is not None else frozenset()
+        if domain_allowed(mail_from.domain, pending):
+            return replies.domain_unverified(mail_from.domain)
+        return replies.sender_denied(mail_from.domain)
 
     def refuse_recipient(self, *, trusted: bool, principal: Principal | None) -> Reply | None:
         """The refusal of RCPT, or None."""

@@ -139,12 +139,86 @@ class ReceiveLimits(BaseModel):
         description="Most connections of the listener in one process.",
         json_schema_extra=_about("connections", "chosen, because one costs about 20 KiB"),
     )
+    connections_per_minute_per_client: int = Field(
+        default=0,
+        ge=0,
+        description="Most new connections a minute from one address (IPv6: one /64) to one process; "
+        "0 is no limit. Trusted networks have none.",
+        json_schema_extra=_about(
+            "connections", "Postfix's smtpd_client_connection_rate_limit, which is off too"
+        ),
+    )
+    messages_per_minute_per_client: int = Field(
+        default=0,
+        ge=0,
+        description="Most MAIL commands a minute from one address (IPv6: one /64) to one process; "
+        "0 is no limit. Trusted networks have none.",
+        json_schema_extra=_about("messages", "Postfix's smtpd_client_message_rate_limit, which is off too"),
+    )
     connections_per_client: int = Field(
         default=50,
         ge=1,
         description="Most connections from one address (IPv6: one /64) to all processes; "
         "trusted networks have no such limit.",
         json_schema_extra=_about("connections", "Postfix's smtpd_client_connection_count_limit"),
+    )
+
+
+class StressOptions(BaseModel):
+    """When limits tighten by themselves, and to what, for clients neither trusted nor authenticated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(default=True, description="Tighten limits under stress.")
+    connections_share: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Stress begins when this share of `limits.connections` is open; it also begins with "
+        "`lag_seconds`, and when memory or disk are nearly short. It ends below three quarters of that, after "
+        "`calm_seconds`.",
+        json_schema_extra=_about("share", "chosen: before the listener has to turn away everybody"),
+    )
+    lag_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        description="Stress begins when the event loop was so late.",
+        json_schema_extra=_about("seconds", "chosen: fifty times what a callback may take"),
+    )
+    calm_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="How long it must be calm before stress ends.",
+        json_schema_extra=_about("seconds", "chosen, so that it does not flap"),
+    )
+    command_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Wait for a command; who is idle for longer hears 421.",
+        json_schema_extra=_about("seconds", "Postfix's smtpd_timeout under stress"),
+    )
+    errors: int = Field(
+        default=1,
+        ge=1,
+        description="Refused commands that end the session.",
+        json_schema_extra=_about("errors", "Postfix's smtpd_hard_error_limit under stress"),
+    )
+    idle_commands: int = Field(
+        default=10,
+        ge=5,
+        description="Commands other than MAIL and RCPT since the last accepted message that end the session.",
+        json_schema_extra=_about("commands", "chosen: EHLO, STARTTLS, EHLO, AUTH, DATA and some more"),
+    )
+    connections_per_client: int = Field(
+        default=10,
+        ge=1,
+        description="Most connections from one address.",
+        json_schema_extra=_about("connections", "chosen: a fifth of the usual limit"),
+    )
+    refuse_strangers: bool = Field(
+        default=True,
+        description="Answer new clients with 421 unless they authenticated within the last hour. A listener "
+        "of role `inbound` goes on serving them, because it has no others.",
     )
 
 
@@ -274,11 +348,23 @@ class ListenerOptions(BaseModel):
     )
     tenant: str = Field(default="default", min_length=1, description="Tenant of mail from trusted networks.")
     stream: str = Field(default="default", min_length=1, description="Stream of mail that names none.")
+    streams: tuple[str, ...] = Field(
+        default=("*",),
+        description="Streams that clients in trusted networks may name in X-Outrider-Stream; `*` is any. "
+        "Authenticated users have their own list.",
+    )
     mailbox: tuple[InboundMailbox, ...] = Field(
         default=(),
         description="Addresses of a listener of role `inbound`; each is a `[[listener.mailbox]]` table. What "
         "they accept is kept in a Maildir for each purpose below `inbound` in the state directory.",
     )
+    banner: str = Field(
+        default="Outrider",
+        pattern=r"^[ -~]{0,200}$",
+        description="What the greeting says after the host name and `ESMTP`.",
+        json_schema_extra=_about("", "RFC 5321 §4.3.1"),
+    )
+    stress: StressOptions = Field(default_factory=StressOptions, description="Limits under load.")
     limits: ReceiveLimits = Field(default_factory=ReceiveLimits, description="Limits.")
     deadlines: ReceiveDeadlines = Field(default_factory=ReceiveDeadlines, description="Deadlines.")
 

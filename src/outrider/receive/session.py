@@ -12,11 +12,14 @@ Its bases: `session_transport` (octets and time), `session_client` (who it is an
 
 import asyncio
 
-from outrider.model.flow import Content, Envelope, Submission
+from msgspec.structs import replace
+
+from outrider.model.flow import Content, Envelope, Origin, Submission
 from outrider.model.reply import Reply
 from outrider.receive.nesting import is_nested_deeper, must_be_walked
 from outrider.receive.session_client import ClientSession
 from outrider.receive.session_context import where
+from outrider.receive.submitter import STREAM_FIELD, Named
 from outrider.receive.trace import refuse_header
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.server_events import (
@@ -48,7 +51,13 @@ class SmtpSession(ClientSession):
 
     def _on_mail(self, event: MailFrom) -> None:
         context = self._context
+        if self._principal is not None and not self._principal.is_valid:
+            self._revoked()
+            return
         refusal = context.intake.refusal()
+        rates = context.message_rates
+        if rates is not None and self._counted and not rates.take(self._client_key, context.now()):
+            refusal = refusal or replies.TOO_MANY_MESSAGES
         if refusal is None and not self._any_sender:
             refusal = context.access.refuse_sender(
                 event.mail_from,
@@ -128,6 +137,11 @@ class SmtpSession(ClientSession):
             self._server.answer(refusal)
             return
         origin = self._origin or self._current_origin()
+        if self._principal is not None or STREAM_FIELD in lower:
+            submitted = self._submitted(content, header, lower, origin)
+            if submitted is None:
+                return
+            content, lower, origin = submitted
         message_id = context.ids.next()
         parameters = mail.parameters
         content = context.tracer.add(
@@ -143,6 +157,33 @@ class SmtpSession(ClientSession):
         context.intake.submit(
             Submission(message_id, context.clock.wall(), origin, envelope, content), self._stored
         )
+
+    def _submitted(
+        self, content: Content, header: bytes, lower: bytes, origin: Origin
+    ) -> tuple[Content, bytes, Origin] | None:
+        """What the header says of author and stream is allowed: what goes on. None: it was answered."""
+        if self._principal is not None and not self._principal.is_valid:
+            self._revoked()
+            return None
+        submitter = self._submitter
+        refusal = submitter.refuse_author(header, lower) if submitter.is_bound else None
+        if refusal is None:
+            if STREAM_FIELD not in lower:
+                return content, lower, origin
+            named = submitter.take_stream(content, header, lower)
+            if isinstance(named, Named):
+                content = named.content
+                lower = content.wire[: content.header_octets].lower()
+                return content, lower, replace(origin, stream=named.stream)
+            refusal = named
+        self._refused(refusal)
+        self._server.answer(refusal)
+        return None
+
+    def _revoked(self) -> None:
+        """The credentials of the session are not what they were: its end."""
+        self._refused(replies.CREDENTIALS_CHANGED)
+        self._server.abort(replies.CREDENTIALS_CHANGED)
 
     def _stored(self, reply: Reply) -> None:
         """The intake's answer; the client may be gone by now."""

@@ -20,6 +20,7 @@ from outrider.model.reply import Reply
 from outrider.receive.clients import client_key
 from outrider.receive.session_context import SessionContext, where
 from outrider.receive.session_transport import SessionTransport
+from outrider.receive.submitter import Submitter
 from outrider.receive.trace import format_peer
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.server_events import AuthRequest, StartTls
@@ -39,6 +40,7 @@ class ClientSession(SessionTransport):
         "_peer_text",
         "_principal",
         "_recipient_refusal",
+        "_submitter",
         "_tls_text",
         "_trusted",
     )
@@ -53,6 +55,7 @@ class ClientSession(SessionTransport):
         self._recipient_refusal: Reply | None = replies.RELAY_DENIED
         self._any_sender = False
         self._principal: Principal | None = None
+        self._submitter = context.anyone
         self._tls_text: str | None = None
         self._origin: Origin | None = None
         self._peer_text = ""
@@ -80,6 +83,8 @@ class ClientSession(SessionTransport):
         self._trusted = not self._is_unknown and context.access.is_trusted(self._client)
         self._note_grant()
         context.sessions.add(self)
+        if context.stress.is_on:
+            self.tighten()
         self._renewed_at = context.now()
         refusal = self._refuse_connection()
         if refusal is not None:
@@ -105,12 +110,31 @@ class ClientSession(SessionTransport):
         refusal = context.intake.refusal()
         if refusal is not None and refusal.code == 421:
             return refusal
-        if not self._trusted:
-            self._client_key = client_key(self._client)
-            if not context.clients.enter(self._client_key, limits.connections_per_client):
-                return replies.TOO_MANY_CONNECTIONS
-            self._counted = True
+        return None if self._trusted else self._refuse_stranger()
+
+    def _refuse_stranger(self) -> Reply | None:
+        context = self._context
+        options = context.options
+        key = self._client_key = client_key(self._client)
+        most = options.limits.connections_per_client
+        if context.stress.is_on:
+            most = min(most, options.stress.connections_per_client)
+            if (
+                options.stress.refuse_strangers
+                and context.inbound is None
+                and not context.known.has(key, context.now())
+            ):
+                return replies.UNDER_STRESS
+        rates = context.connection_rates
+        if rates is not None and not rates.take(key, context.now()):
+            return replies.TOO_FREQUENT
+        if not context.clients.enter(key, most):
+            return replies.TOO_MANY_CONNECTIONS
+        self._counted = True
         return None
+
+    def _has_grant(self) -> bool:
+        return self._trusted or self._principal is not None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
         """The connection is gone; a message under way in the intake stays there."""
@@ -135,6 +159,8 @@ class ClientSession(SessionTransport):
         self._recipient_refusal = access.refuse_recipient(trusted=trusted, principal=principal)
         domains = access.granted_domains(trusted=trusted, principal=principal)
         self._any_sender = domains is not None and "*" in domains
+        options = self._context.options
+        self._submitter = self._context.anyone if principal is None else Submitter(principal, options.stream)
 
     def _current_origin(self) -> Origin:
         origin = self._origin
@@ -149,7 +175,8 @@ class ClientSession(SessionTransport):
                 principal=None if principal is None else principal.name,
                 tls=self._tls_text,
                 tenant=options.tenant if principal is None else principal.tenant,
-                stream=options.stream,
+                stream=self._submitter.stream,
+                sandbox=principal is not None and principal.is_sandbox,
             )
             self._peer_text = format_peer(origin.helo, origin.client, origin.tls)
         return origin
@@ -170,7 +197,9 @@ class ClientSession(SessionTransport):
         reply = replies.AUTH_UNAVAILABLE
         try:
             credentials = event.credentials
-            principal = await self._context.authenticator.password(credentials.user, credentials.password)
+            principal = await self._context.authenticator.password(
+                credentials.user, credentials.password, self._client
+            )
             if principal is None:
                 self._auth_failures += 1
                 reply = replies.AUTH_FAILED
@@ -178,6 +207,8 @@ class ClientSession(SessionTransport):
             else:
                 self._principal = principal
                 self._note_grant()
+                self.tighten()
+                self._context.known.note(self._client_key, self._context.now())
                 reply = replies.AUTHENTICATED
         except Exception as error:
             self._context.log.error("receive.auth_failed", **where(error))
@@ -224,6 +255,7 @@ class ClientSession(SessionTransport):
         self._reading_paused = False
         self._principal = None
         self._note_grant()
+        self.tighten()
         self._server.tls_started()
         self._note_tls()
         self._renewed_at = self._context.now()

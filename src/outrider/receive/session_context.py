@@ -6,14 +6,19 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from outrider.base.clock import Clock
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
 from outrider.receive.access import Access
-from outrider.receive.clients import ClientCounts
+from outrider.receive.client_rates import ClientRates
+from outrider.receive.clients import ClientCounts, KnownClients
 from outrider.receive.inbound import InboundAddresses
 from outrider.receive.options import ListenerOptions, Role
+from outrider.receive.stress import Stress
+from outrider.receive.submitter import Submitter
 from outrider.receive.trace import Tracer
 from outrider.wire.smtp.server_limits import ServerLimits
 
@@ -21,26 +26,36 @@ if TYPE_CHECKING:
     from outrider.receive.session_transport import SessionTransport
 
 
+def _rates(limit: int) -> ClientRates | None:
+    return ClientRates(limit) if limit else None
+
+
 class SessionContext:
     """See the module."""
 
     __slots__ = (
         "access",
+        "anyone",
         "authenticator",
         "clients",
         "clock",
+        "connection_rates",
         "draining",
         "emptied",
         "hostname",
         "ids",
         "inbound",
         "intake",
+        "known",
         "log",
+        "message_rates",
         "now",
         "options",
         "server_limits",
         "sessions",
         "spawn",
+        "stress",
+        "strict_limits",
         "tls",
         "tracer",
     )
@@ -72,6 +87,7 @@ class SessionContext:
         self.server_limits = server_limits
         self.spawn = spawn
         self.access = Access(options)
+        self.anyone = Submitter(None, options.stream, frozenset(options.streams))
         self.inbound = InboundAddresses(options.mailbox) if options.role is Role.INBOUND else None
         self.tracer = Tracer(
             hostname,
@@ -80,6 +96,15 @@ class SessionContext:
             add_date=options.add_date and options.role is Role.SUBMISSION,
         )
         self.sessions: set[SessionTransport] = set()
+        self.stress = Stress(options.stress)
+        self.strict_limits = replace(
+            server_limits,
+            errors=min(server_limits.errors, options.stress.errors),
+            idle_commands=min(server_limits.idle_commands, options.stress.idle_commands),
+        )
+        self.known = KnownClients()
+        self.connection_rates = _rates(options.limits.connections_per_minute_per_client)
+        self.message_rates = _rates(options.limits.messages_per_minute_per_client)
         self.clients = clients
         self.draining = False
         self.emptied = asyncio.Event()

@@ -52,6 +52,15 @@ TIMED_OUT = Reply(421, "4.4.2", ("Idle too long, closing",))
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", ("Too many connections from your address",))
 """RFC 5321 §7.8: a server may limit what it serves."""
 
+UNDER_STRESS = Reply(421, "4.3.2", ("Busy, serving known clients only; try again later",))
+"""RFC 5321 §7.8: a stranger comes second."""
+
+TOO_FREQUENT = Reply(421, "4.7.0", ("Too many connections in a minute from your address",))
+"""RFC 5321 §7.8."""
+
+TOO_MANY_MESSAGES = Reply(450, "4.7.1", ("Too many messages in a minute from your address",))
+"""RFC 5321 §7.8; the code of Postfix's rate limits."""
+
 LISTENER_FULL = Reply(421, "4.3.2", ("Too many connections, try again later",))
 """RFC 5321 §7.8."""
 
@@ -77,6 +86,9 @@ DISK_LOW = Reply(452, "4.3.1", ("Insufficient storage, try again later",))
 
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients, send the rest in another transaction",))
 """RFC 5321 §4.5.3.1.10."""
+
+CREDENTIALS_CHANGED = Reply(421, "4.7.0", ("Your credentials were changed; closing, authenticate again",))
+"""RFC 5321 §3.8: what was revoked while the session was open ends it."""
 
 POLICY_FAILED = Reply(451, "4.3.0", ("Local policy failed, try again later",))
 """A hook that raises loses nothing: RFC 5321 §4.2.2."""
@@ -191,6 +203,12 @@ NO_SUCH_MAILBOX = Reply(550, "5.1.1", ("No such mailbox here",))
 SENDER_DENIED = Reply(550, "5.7.1", ("Sender domain not allowed for you",))
 """RFC 6409 §6.1."""
 
+AUTHOR_UNREADABLE = Reply(550, "5.7.1", ("The From field does not say for certain who the author is",))
+"""RFC 5322 §3.6.2: one From, with mailboxes and nothing else."""
+
+STREAM_UNREADABLE = Reply(550, "5.7.1", ("X-Outrider-Stream holds no name of a stream, or is there twice",))
+"""RFC 5321 §7.9: what this server was told to take."""
+
 NEEDS_SMTPUTF8 = Reply(553, "5.6.7", ("The address needs SMTPUTF8",))
 """RFC 6531 §3.5."""
 
@@ -219,11 +237,31 @@ TOO_MANY_HOPS = Reply(554, "5.4.6", ("Too many hops, the message is in a loop",)
 """RFC 5321 §6.3, RFC 3463 §3.5."""
 
 
-def greeting(hostname: str) -> Reply:
+def greeting(hostname: str, banner: str = "Outrider") -> Reply:
     """220 at connection: RFC 5321 §4.3.1."""
-    return Reply(220, None, (f"{hostname} ESMTP Outrider",))
+    return Reply(220, None, (f"{hostname} ESMTP {banner}".rstrip(),))
 
 
 def queued(message_id: str, durability: str = "durable") -> Reply:
     """250 after end of data: responsibility is taken (RFC 5321 §4.2.5); the text says how surely."""
     return Reply(250, "2.0.0", (f"Ok: queued as {message_id}, {durability}",))
+
+
+def sender_denied(domain: str) -> Reply:
+    """550 to MAIL: the domain is not one of the principal's (RFC 6409 §6.1)."""
+    return Reply(550, "5.7.1", (f"Sender domain {domain} is not allowed for you",))
+
+
+def author_denied(domain: str) -> Reply:
+    """550 after the message: the domain of From is not one of the principal's (RFC 6409 §6.1)."""
+    return Reply(550, "5.7.1", (f"Domain {domain} in From is not allowed for you",))
+
+
+def domain_unverified(domain: str) -> Reply:
+    """550: the domain is the principal's, but nobody has shown that it is (RFC 6409 §6.1)."""
+    return Reply(550, "5.7.1", (f"Sender domain {domain} is not verified yet",))
+
+
+def stream_denied(stream: str) -> Reply:
+    """550: the stream is not one of the principal's (RFC 5321 §7.9)."""
+    return Reply(550, "5.7.1", (f"Stream {stream} is not allowed for you",))
