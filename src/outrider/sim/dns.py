@@ -87,7 +87,8 @@ class DnsServer:
         found = self._zones.find(asked.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(asked.rdtype))
         if found.silent:
             return
-        for wire in _lies(found.lie, _encode(query, response, found, udp=udp)):
+        lie = "none" if found.lie == "flood" and not udp else found.lie  # TCP cannot be forged blindly
+        for wire in _lies(lie, _encode(query, response, found, udp=udp)):
             if found.delay_seconds:
                 asyncio.get_running_loop().call_later(found.delay_seconds, send, wire)
             else:

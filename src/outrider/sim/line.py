@@ -103,6 +103,9 @@ class Line(asyncio.Protocol):
         self._writing_paused = False
         self._spite_on(0.0)
 
+    def abort(self) -> None:
+        self._transport.abort()
+
     def peer_is_there(self) -> bool:
         return is_established(self._tcp)
 

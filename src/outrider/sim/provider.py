@@ -31,6 +31,10 @@ class Connection(Protocol):
         """False once the peer has closed its end."""
         ...
 
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
+
 
 class Provider:
     """The shared state of one provider.
