@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
-from outrider.net.http import HttpLimits, HttpServer
+from outrider.net.http import HttpLimits, HttpServer, Peer
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\n"
 
@@ -270,4 +271,35 @@ async def test_a_unix_socket_is_served(tmp_path: Path) -> None:
     assert (await reader.read()).endswith(b"/x 0")
     writer.close()
     await writer.wait_closed()
+    await server.close(1)
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_a_unix_socket_can_be_for_some_users_only(tmp_path: Path, is_allowed: bool) -> None:
+    path = str(tmp_path / "control.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    listener.setblocking(False)
+    seen: list[Peer] = []
+    app = Echo()
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["state"]["peer"])
+        await app(scope, receive, send)
+
+    log = ListLog()
+    users = {os.geteuid() if is_allowed else os.geteuid() + 1}
+    server = HttpServer(noting, HttpLimits(), FakeClock(), log, users=users)
+    await server.start([listener])
+    reader, writer = await asyncio.open_unix_connection(path)
+    if is_allowed:  # who is not hears it before he has asked
+        writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200" if is_allowed else b"HTTP/1.1 403")
+    assert seen == ([Peer(os.getpid(), os.geteuid(), os.getegid())] if is_allowed else [])
+    assert [line[1] for line in log.lines] == ([] if is_allowed else ["http.user_denied"])
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
     await server.close(1)

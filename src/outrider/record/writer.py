@@ -92,6 +92,10 @@ class EventWriter:
         self._last = resume(files, directory, log)
         self._open()
 
+    def reshape(self, options: RecordOptions) -> None:
+        """Other sizes and times from now on; redaction stays as it began."""
+        self._options = options
+
     @property
     def redactor(self) -> Redactor:
         """The one to derive this log's events with."""
@@ -160,8 +164,10 @@ class EventWriter:
         self.write_outside(noticed(self.next_id(), self._clock.wall(), name, fields, self._redactor))
 
     def administered(self, act: Act) -> None:
-        """Write what an administrator did."""
+        """Write at once what an administrator did: it is rare, and no log could tell it again."""
         self.write_outside(administered(self.next_id(), self._clock.wall(), act, self._redactor))
+        if not self._frozen:
+            self._write()
 
     async def run(self) -> None:
         """Sync and rotate until cancelled, or until the writer is frozen.

@@ -1,0 +1,304 @@
+"""The control API: who may ask, what is recorded, what is refused and in which form."""
+
+import json
+import os
+import pwd
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outrider.base.errors import OutriderError, PermissionDeniedError, UnavailableError
+from outrider.server.control_api.app import BODY_OCTETS, openapi
+from outrider.server.requests import RefusedError
+from outrider.store.audit import verify
+from tests.server.control_site import PATH, Site, control_site
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with control_site(tmp_path) as site:
+        yield site
+
+
+# who may ask
+
+
+async def test_the_socket_and_its_folder_are_for_one_user(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o755)
+    async with control_site(folder) as site:
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "control.sock")]
+        assert modes == [0o700, 0o600]
+        assert "control.directory_closed" in [line[1] for line in site.log.lines]
+
+
+async def test_another_user_is_refused_and_told_in_the_log(tmp_path: Path) -> None:
+    async with control_site(tmp_path, users={os.geteuid() + 1}) as site:
+        with pytest.raises(PermissionDeniedError, match="Only root"):
+            await site.call("get", "/v1/status")
+        with pytest.raises(PermissionDeniedError):
+            await site.call("post", "/v1/queue/purge", {"reason": "because"})
+        assert site.dispatcher.asked == []
+        assert "http.user_denied" in [line[1] for line in site.log.lines]
+
+
+# what is recorded
+
+CHANGES: list[tuple[str, str, dict[str, Any], str]] = [
+    ("post", "/v1/queue/hold", {"reason": "why"}, "queue.hold"),
+    ("post", "/v1/queue/release", {}, "queue.release"),
+    ("post", "/v1/queue/retry", {}, "queue.retry"),
+    ("post", "/v1/queue/purge", {"reason": "why"}, "queue.purge"),
+    ("post", "/v1/queue/move", {"reason": "why", "to_domain": "two.test"}, "queue.move"),
+    ("post", "/v1/suspensions", {"reason": "why", "site": "*"}, "path.suspend"),
+    ("delete", "/v1/suspensions/4", {"reason": "why"}, "path.resume"),
+    ("post", "/v1/reload", {"reason": "why"}, "config.reload"),
+    ("post", "/v1/tenants", {"name": "shop"}, "tenant.added"),
+    ("patch", "/v1/tenants/default", {"is_enabled": False, "reason": "why"}, "tenant.disabled"),
+    ("post", "/v1/tenants/default/streams", {"name": "news"}, "stream.added"),
+    ("post", "/v1/tenants/default/domains", {"name": "shop.test"}, "domain.added"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "asked", "action"), CHANGES, ids=[each[3] for each in CHANGES])
+async def test_every_change_is_audited_and_becomes_an_event(
+    site: Site, method: str, path: str, asked: dict[str, Any], action: str
+) -> None:
+    if method == "delete":
+        await site.call(method, path, **asked)
+    else:
+        await site.call(method, path, asked)
+    rows = await site.audit()
+    assert action in [row.action for row in rows]
+    assert {row.actor for row in rows} == {f"api:{ME}"}
+    assert {row.reason for row in rows} == {asked.get("reason", "")}
+    assert (await verify(site.engine)).fault == ""
+    [event] = [arguments for name, arguments in site.dispatcher.asked if name == "record.admin"]
+    assert (event["actor"], event["result"]) == (ME, "done")
+
+
+def test_the_list_above_holds_every_route_that_changes_something() -> None:
+    known = {(method.upper(), path) for method, path, _, _ in CHANGES}
+    removals = {
+        ("DELETE", "/v1/tenants/{name}"),
+        ("DELETE", "/v1/tenants/{name}/streams/{stream}"),
+        ("DELETE", "/v1/tenants/{name}/domains/{domain}"),
+        ("PATCH", "/v1/{of}/{name}"),
+        ("DELETE", "/v1/{of}/{name}"),
+    }
+    found = set()
+    for path, operations in openapi()["paths"].items():
+        for method in operations:
+            if method != "get" and (method.upper(), path) not in removals:
+                found.add((method.upper(), path.replace("{number}", "4").replace("{name}", "default")))
+    assert found == known
+
+
+async def test_what_was_removed_is_audited(site: Site) -> None:
+    await site.call("post", "/v1/tenants", {"name": "shop"})
+    await site.call("post", "/v1/tenants/shop/streams", {"name": "news", "kind": "marketing"})
+    made = await site.call("post", "/v1/tenants/shop/domains", {"name": "shop.test"})
+    assert "shop.test" in made["record"]
+    kinds = {
+        each["name"]: each["kind"] for each in (await site.call("get", "/v1/tenants/shop/streams"))["items"]
+    }
+    assert kinds == {"default": "transactional", "news": "marketing"}
+    for path in ("/v1/tenants/shop/streams/news", "/v1/tenants/shop/domains/shop.test", "/v1/tenants/shop"):
+        with pytest.raises(RefusedError, match="reason"):
+            await site.call("delete", path)
+        await site.call("delete", path, reason="closed")
+    names = [each["name"] for each in (await site.call("get", "/v1/tenants"))["items"]]
+    assert names == ["default"]
+    removed = [row.action for row in await site.audit() if row.reason == "closed"]
+    assert removed == ["stream.removed", "domain.removed", "tenant.removed"]
+    for of in ("users", "keys"):
+        assert (await site.call("get", f"/v1/{of}"))["items"] == []
+        with pytest.raises(RefusedError, match="nobody"):
+            await site.call("patch", f"/v1/{of}/nobody", {"is_enabled": True})
+
+
+async def test_the_row_is_written_before_the_change_and_another_tells_its_result(site: Site) -> None:
+    changed = await site.call(
+        "post", "/v1/queue/purge", {"filter": {"domain": "one.test"}, "reason": "a spam run"}
+    )
+    asked, result = await site.audit()
+    assert (asked.action, asked.subject, asked.reason) == ("queue.purge", "domain=one.test", "a spam run")
+    assert json.loads(asked.details) == {"matched": 3}
+    assert asked.number == changed["audit"]
+    assert result.action == "queue.purge.result"
+    assert json.loads(result.details) == {"of": asked.number, "result": "done", "changed": 3}
+
+
+async def test_a_change_that_fails_has_its_result_too(site: Site) -> None:
+    site.dispatcher.fault = "the spool is full"
+    with pytest.raises(RefusedError, match="the spool is full"):
+        await site.call("post", "/v1/queue/purge", {"reason": "why"})
+    assert json.loads((await site.audit())[-1].details)["result"] == "the spool is full"
+
+
+async def test_nothing_is_changed_that_cannot_be_recorded(site: Site) -> None:
+    async with site.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE audit_head RENAME TO away")
+    with pytest.raises(OutriderError):
+        await site.call("post", "/v1/queue/purge", {"reason": "why"})
+    assert site.dispatcher.changes() == []
+    assert (await site.call("get", "/v1/queue/count"))["count"] == 3, "who only looks is answered"
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("verb", ["hold", "purge", "move"])
+async def test_what_stops_or_removes_mail_needs_a_reason(site: Site, verb: str) -> None:
+    asked = {"to_domain": "two.test"} if verb == "move" else {}
+    with pytest.raises(RefusedError, match="reason"):
+        await site.call("post", f"/v1/queue/{verb}", asked)
+    with pytest.raises(RefusedError, match="reason"):
+        await site.call("post", f"/v1/queue/{verb}", {**asked, "reason": "   "})
+    assert (site.dispatcher.changes(), await site.audit()) == ([], [])
+    assert (await site.call("post", f"/v1/queue/{verb}", {**asked, "dry_run": True}))["matched"] == 3
+
+
+async def test_a_dry_run_changes_and_records_nothing(site: Site) -> None:
+    for path, asked in (
+        ("/v1/queue/purge", {"reason": "why", "dry_run": True}),
+        ("/v1/suspensions", {"site": "*", "dry_run": True}),
+        ("/v1/reload", {"dry_run": True}),
+    ):
+        await site.call("post", path, asked)
+    assert (site.dispatcher.changes(), await site.audit(), site.reloads) == ([], [], [True])
+
+
+async def test_a_count_that_has_changed_since_is_a_conflict(site: Site) -> None:
+    with pytest.raises(RefusedError, match="3 entries match now, not 5") as told:
+        await site.call("post", "/v1/queue/purge", {"reason": "why", "expect": 5})
+    assert told.value.kind == "conflict"
+    assert site.dispatcher.changes() == []
+    assert (await site.call("post", "/v1/queue/purge", {"reason": "why", "expect": 3}))["changed"] == 3
+
+
+async def test_release_counts_only_what_is_held(site: Site) -> None:
+    await site.call("post", "/v1/queue/release", {"filter": {"tenant": "shop"}})
+    assert site.dispatcher.asked[0] == ("queue.count", {"tenant": "shop", "held": True})
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "status", "code"),
+    [
+        ("GET /v1/queue?limit=0", "", 422, "invalid"),
+        ("GET /v1/queue?domian=x", "", 422, "invalid"),
+        ("GET /v1/queue?state=lost", "", 422, "invalid"),
+        ("POST /v1/queue/purge", "{", 422, "invalid"),
+        ("POST /v1/queue/purge", '{"filter": {"domian": "x"}, "reason": "y"}', 422, "invalid"),
+        ("POST /v1/queue/move", '{"reason": "y"}', 422, "invalid"),
+        ("POST /v1/suspensions", '{"site": "*", "reason": "y", "seconds": 0}', 422, "invalid"),
+        ("GET /v1/messages/short", "", 422, "invalid"),
+        ("GET /v1/messages/000000000000000000", "", 404, "absent"),
+        ("GET /v1/nothing", "", 404, "not_found"),
+        ("DELETE /v1/queue", "", 405, "method_not_allowed"),
+        ("POST /v1/queue/purge", json.dumps({"reason": "x" * BODY_OCTETS}), 413, "too_big"),
+    ],
+)
+async def test_whatever_is_wrong_is_a_problem(
+    site: Site, request_line: str, body: str, status: int, code: str
+) -> None:
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    found, answer = await site.raw(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    problem = json.loads(answer)
+    assert (found, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["title"]
+    assert problem["detail"]
+    assert site.dispatcher.changes() == []
+
+
+async def test_a_problem_names_what_is_wrong_where(site: Site) -> None:
+    with pytest.raises(RefusedError, match="/body/filter/attempts"):
+        await site.call("post", "/v1/queue/hold", {"reason": "y", "filter": {"attempts": -1}})
+
+
+async def test_nobody_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    async with control_site(tmp_path) as site:
+        pass
+    with pytest.raises(UnavailableError, match="is the server running"):
+        await site.call("get", "/v1/status")
+
+
+# what is answered
+
+
+async def test_pages_go_through_the_whole_queue(site: Site) -> None:
+    site.dispatcher.entries = 7
+    cursor, seen = None, []
+    while True:
+        page = await site.call("get", "/v1/queue", limit=3, cursor=cursor)
+        seen.append([row["entry"] for row in page["items"]])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+async def test_filters_arrive_as_the_dispatcher_names_them(site: Site) -> None:
+    chosen = {
+        "domain": "*.test",
+        "id": ["a", "b"],
+        "older_than": 60,
+        "attempts": 2,
+        "held": False,
+        "reply": "4*",
+    }
+    await site.call("get", "/v1/queue/count", **chosen)
+    assert site.dispatcher.asked == [
+        (
+            "queue.count",
+            {
+                "routing_domain": "*.test",
+                "message_ids": ["a", "b"],
+                "older_than_seconds": 60.0,
+                "min_attempts": 2,
+                "held": False,
+                "reply": "4*",
+            },
+        )
+    ]
+
+
+async def test_every_question_is_answered(site: Site) -> None:
+    for path in (
+        "/v1/status",
+        "/v1/workers",
+        "/v1/metrics/summary",
+        "/v1/events",
+        "/v1/config",
+        "/v1/config/diff",
+        "/v1/queue/summary",
+        "/v1/paths",
+        "/v1/paths/smtp/default/mx.one.test",
+        "/v1/suspensions",
+        "/v1/domains",
+        "/v1/audit",
+        "/v1/audit/check",
+        "/v1/openapi.json",
+    ):
+        assert await site.call("get", path), path
+    listed = await site.call("get", "/v1/paths")
+    assert [row["site"] for row in listed["items"]] == [PATH["site"]]
+    configured = (await site.call("get", "/v1/config"))["values"]
+    assert configured["server.workers"].isdigit()
+    assert (await site.call("get", "/v1/audit/check"))["ok"] is True
+
+
+def test_openapi_describes_every_route() -> None:
+    described = openapi()
+    assert described["openapi"].startswith("3.1")
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert operation["tags"], (method, path)
+            assert any(code.startswith("2") for code in operation["responses"]), (method, path)
