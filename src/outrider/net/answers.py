@@ -13,6 +13,7 @@ class Kind(IntEnum):
     """Types of records that mail needs; the values are those of the protocol."""
 
     A = 1
+    PTR = 12
     MX = 15
     TXT = 16
     AAAA = 28
@@ -35,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
         ttl_seconds: How long it may be used from now on.
         addresses: For A and AAAA, in the order of the answer.
         exchangers: For MX: (preference, host name without final dot, lower case); the root is `""`.
+        names: For PTR: host names as for MX.
         texts: For TXT: each record's strings as one text, octets over 127 as Latin-1.
         trouble: For FAILED: what went wrong, for the log.
         stale: True for an expired answer served while the nameservers do not answer (RFC 8767 §4).
@@ -46,6 +48,7 @@ class Answer(msgspec.Struct, frozen=True):
     exchangers: tuple[tuple[int, str], ...] = ()
     trouble: str = ""
     stale: bool = False
+    names: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
 
 

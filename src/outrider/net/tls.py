@@ -8,6 +8,7 @@ Standards: RFC 3207 §4 (STARTTLS), RFC 8314 §4.1 and RFC 8996 §2 (TLS 1.2 at 
 """
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -106,3 +107,45 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return getattr(error, "strerror", None) or str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What a certificate says of itself.
+
+    Attributes:
+        not_before_time: Unix seconds from which on it is valid.
+        not_after_time: Unix seconds after which it is not.
+        names: DNS names that it is for, lower case; `*.example.com` stands for one label.
+    """
+
+    not_before_time: float
+    not_after_time: float
+    names: tuple[str, ...]
+
+    def is_for(self, host: str) -> bool:
+        """True when the certificate covers `host` (RFC 9525 §6.3)."""
+        host = host.lower()
+        return host in self.names or f"*.{host.partition('.')[2]}" in self.names
+
+
+def certificate_facts(certificate: Path) -> CertificateFacts:
+    """Facts of the first certificate of a PEM file.
+
+    Raises:
+        ConfigError: The file cannot be read or holds none.
+    """
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{certificate} is no certificate that can be read: {error}") from error
+    try:
+        extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+    except x509.ExtensionNotFound:
+        names = ()
+    return CertificateFacts(
+        found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp(), names
+    )

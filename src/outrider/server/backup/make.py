@@ -107,6 +107,8 @@ def secret_files(settings: Settings) -> list[Path]:
     found += [one.private_key for one in settings.listener if one.private_key is not None]
     if settings.store.password_file is not None:
         found.append(settings.store.password_file)
+    delivery = settings.delivery
+    found += [Path(one.password_file) for one in (delivery.default, *delivery.override) if one.password_file]
     return _distinct(found)
 
 
