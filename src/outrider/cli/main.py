@@ -22,6 +22,8 @@ from outrider.cli import (
     backup,
     config,
     demo,
+    doctor,
+    init,
     inject,
     keys,
     path,
@@ -68,11 +70,12 @@ def outrider(
     """An outbound messaging server. `outrider init` writes a configuration, `outrider serve` runs it."""
 
 
-app.command("init")(serve.init)
+app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("check-config")(serve.check_config)
 app.add_typer(config.app, name="config")
 app.command("reload")(config.reload)
+app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("status")(status.status)
