@@ -39,13 +39,19 @@ from outrider.record.events import (
     Refused,
     Released,
     Rerouted,
+    Simulated,
 )
 from outrider.record.redact import Redactor
 
 SECRET_PREFIX: Final = "secret_"
 # metadata with such names goes with the message and into no sink; chosen, because it says what it is
 _PHASES: Final = {int(phase): phase.name.lower() for phase in Phase}
-_FINISHED: Final[dict[str, type[Attempt]]] = {"delivered": Delivered, "bounced": Bounced, "expired": Expired}
+_FINISHED: Final[dict[str, type[Attempt]]] = {
+    "delivered": Delivered,
+    "bounced": Bounced,
+    "expired": Expired,
+    "simulated": Simulated,
+}
 _ALTERED: Final[dict[str, type[Alteration]]] = {
     "hold": Held,
     "release": Released,

@@ -158,6 +158,10 @@ class Expired(Attempt, tag="expiration", frozen=True, omit_defaults=True, gc=Fal
     """It was not delivered in the time it had."""
 
 
+class Simulated(Attempt, tag="simulated", frozen=True, omit_defaults=True, gc=False, kw_only=True):
+    """A sandbox's message would have been sent now; no connection was opened for it."""
+
+
 class Purged(Attempt, tag="purge", frozen=True, omit_defaults=True, gc=False, kw_only=True):
     """An administrator removed it from the queue.
 
@@ -306,6 +310,7 @@ AnyEvent = (
     | Expired
     | Purged
     | Discarded
+    | Simulated
     | Held
     | Released
     | Hastened

@@ -30,6 +30,7 @@ from outrider.record.events import (
     Expired,
     Purged,
     Received,
+    Simulated,
 )
 
 S = TypeVar("S")
@@ -108,6 +109,7 @@ DEFINITIONS: Final[dict[str, Definition]] = {
     ),
     "outrider_queue_messages": Definition("gauge", "Recipients in the queue.", ("state",)),
     "outrider_connections": Definition("gauge", "Open connections.", ("direction",)),
+    "outrider_listener_stressed": Definition("gauge", "Processes whose limits are tight.", ("listener",)),
     "outrider_spool_sync_seconds": Definition(
         "histogram", "Duration of a group commit's sync.", (), _SHORT_SECONDS
     ),
@@ -174,6 +176,7 @@ _RESULTS: Final[dict[type[Event], str]] = {
     Expired: "expired",
     Purged: "purged",
     Discarded: "discarded",
+    Simulated: "simulated",
 }
 
 

@@ -25,6 +25,7 @@ ENDS: Final = {
     "expiration": "expired",
     "purge": "purged",
     "discard": "discarded",
+    "simulated": "simulated",
 }
 _ALTERATIONS: Final = ("hold", "release", "retry", "alteration")
 

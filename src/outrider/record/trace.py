@@ -29,6 +29,7 @@ _FINAL: Final = {
     "expiration": "expired",
     "purge": "purged",
     "discard": "discarded",
+    "simulated": "simulated",
 }
 _ALTERATIONS: Final = (
     b'"type":"hold"',

@@ -1,36 +1,46 @@
-"""The authenticator of a worker: the users file where there is one, else nobody."""
+"""The authenticator of a worker: the control database, and the users file where one is configured."""
 
 import os
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
-from outrider.model.ports import Authenticator, Principal
 from outrider.privacy.authenticator import FileAuthenticator
 from outrider.privacy.passwords import Passwords
-from outrider.server.options import ServerOptions
+from outrider.privacy.store_authenticator import StoreAuthenticator
+from outrider.server.settings import Settings
+from outrider.store.editor import Author
+from outrider.store.engine import Database, open_engine
+from outrider.store.upgrade import upgrade
 
 SECRET_OCTETS = 32
 # RFC 2104 §3: as long as the hash
 
 
-class Nobody:
-    """Knows no user and no key: without `server.users_file` nobody can authenticate."""
+def authenticator_of(settings: Settings, clock: Clock, log: Log) -> StoreAuthenticator:
+    """The authenticator that `settings` ask for; its `run` must be awaited for as long as it is used.
 
-    async def password(self, user: str, password: str, client: str = "") -> Principal | None:  # noqa: ARG002 - port
-        return None
-
-    async def api_key(self, key: str, client: str = "") -> Principal | None:  # noqa: ARG002 - port
-        return None
-
-
-def authenticator_of(options: ServerOptions, clock: Clock, log: Log) -> Authenticator:
-    """The authenticator that `options` ask for.
+    A name that is in the control database is decided there; only the others are looked for in the file.
 
     Raises:
-        ConfigError: The users file has faults.
+        ConfigError: The users file has faults, or the database's file cannot be made.
     """
-    if options.users_file is None:
-        return Nobody()
-    return FileAuthenticator(
-        options.users_file, passwords=Passwords(), clock=clock, log=log, secret=os.urandom(SECRET_OCTETS)
+    server = settings.server
+    passwords = Passwords()
+    file = None
+    if server.users_file is not None:
+        secret = os.urandom(SECRET_OCTETS)
+        file = FileAuthenticator(server.users_file, passwords=passwords, clock=clock, log=log, secret=secret)
+
+    async def prepare(database: Database) -> None:
+        await upgrade(database, Author("server", clock, "start"))
+
+    return StoreAuthenticator(
+        open_engine(settings.store, server.state_directory),
+        prepare,
+        stale_seconds=settings.store.stale_seconds,
+        fallback=file,
+        passwords=passwords,
+        clock=clock,
+        log=log,
+        secret=os.urandom(SECRET_OCTETS),
     )

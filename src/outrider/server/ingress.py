@@ -16,6 +16,7 @@ from outrider.model.changes import Change, ContentRef, Keyed, Stored
 from outrider.model.flow import Message, Origin, Refusal, Submission
 from outrider.model.ports import Log, Policy
 from outrider.model.reply import Reply
+from outrider.server import sandbox
 from outrider.server.contents import Contents
 from outrider.server.pressure import Pressure
 from outrider.wire.smtp import replies
@@ -131,7 +132,8 @@ class Ingress:
         stored = stored_of(message, self._log.reserve(len(message.deliveries)))
         wire = submission.content.wire
         self.waiting += 1
-        self._log.commit((stored,), ((wire,),), partial(self._committed, stored, wire, done))
+        changes = sandbox.changes_of(stored) if stored.origin.sandbox else (stored,)
+        self._log.commit(changes, ((wire,),), partial(self._committed, stored, wire, done))
 
     def _committed(
         self, stored: Stored, wire: bytes, done: Callable[[Reply], None], ref: ContentRef | None
@@ -140,6 +142,9 @@ class Ingress:
         if ref is None:
             reply = replies.DISK_LOW if self._is_full() else replies.SPOOL_FAILED
             self._refuse(stored.origin, stored.mail_from, reply, done)
+            return
+        if stored.origin.sandbox:
+            done(replies.queued(stored.message_id, sandbox.SIMULATED))
             return
         self._contents.keep(ref, stored, wire)
         done(replies.queued(stored.message_id))
@@ -182,7 +187,9 @@ class Ingress:
 
     def _commit(self, request: "_Request", frame: "_Frame") -> None:
         self.waiting += 1
-        changes: list[Change] = [frame.stored, *frame.keys]
+        stored = frame.stored
+        ends = sandbox.changes_of(stored) if stored.origin.sandbox else (stored,)
+        changes: list[Change] = [*ends, *frame.keys]
         self._log.commit(changes, ((frame.wire,),), partial(self._frame_committed, request, frame))
 
     def _frame_committed(self, request: "_Request", frame: "_Frame", ref: ContentRef | None) -> None:
@@ -191,7 +198,7 @@ class Ingress:
         if ref is None:
             request.has_failed = True
             self._give_back((frame.keys,))
-        else:
+        elif not frame.stored.origin.sandbox:
             self._contents.keep(ref, frame.stored, frame.wire)
         if request.waiting:
             return

@@ -10,11 +10,11 @@ up to the position in `Hello`.
 
 import asyncio
 import os
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from mmap import mmap
 from random import Random
+from typing import Any
 
 from outrider.base.ids import IdSource
 from outrider.deliver.maildir import MaildirDeliverer
@@ -37,14 +37,16 @@ from outrider.model.dispatch import (
     Welcome,
 )
 from outrider.model.flow import Origin
+from outrider.model.ports import Intake
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
-from outrider.net.tls import TlsContexts, server_context
+from outrider.net.tls import TlsContexts
 from outrider.policy.routing import RoutingPolicy
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
 from outrider.receive.http_limits import KeyRates, rates_name
+from outrider.receive.http_options import HttpOptions
 from outrider.receive.inbound import InboundAddresses
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions, Role
@@ -54,8 +56,10 @@ from outrider.record.writer import EventWriter
 from outrider.schedule.shaping import ShapingTable
 from outrider.server.contents import Contents
 from outrider.server.credentials import authenticator_of
+from outrider.server.doors import server_tls
 from outrider.server.egress import Egress
 from outrider.server.faults import files_of
+from outrider.server.follow import Snapshot, Swap
 from outrider.server.idempotency import KeyAsker
 from outrider.server.inbound import Channels, InboundPolicy
 from outrider.server.ingress import Ingress
@@ -65,6 +69,8 @@ from outrider.server.link import Link
 from outrider.server.measures import Measures
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
+from outrider.server.sandbox import is_simulated
+from outrider.server.settings import Settings
 from outrider.server.states import States
 from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.directory import SpoolDirectory
@@ -82,7 +88,14 @@ NO_POSITION = Position(0, 0)
 class Worker:
     """See the module."""
 
-    def __init__(self, birth: Birth, life: Lifecycle, counts: Mapping[str, mmap]) -> None:
+    def __init__(
+        self,
+        birth: Birth,
+        life: Lifecycle,
+        counts: Mapping[str, mmap],
+        prepare: "Callable[[Worker, Snapshot], Swap]",
+    ) -> None:
+        self._prepare = prepare
         settings = birth.settings
         server = settings.server
         self._birth = birth
@@ -108,9 +121,14 @@ class Worker:
         ids = IdSource(birth.clock, rng.getrandbits(25))
         shaping = ShapingTable(settings.shaping)
         self.pressure = Pressure(server, server.state_directory, birth.log, stores=self._stores_refusal)
-        contents = Contents(FrameReader(directory, settings.spool, keys.spool), server.content_cache_bytes)
+        self._counts = dict(counts)
+        self._clients: dict[str, ClientCounts] = {}
+        self._rates: dict[str, KeyRates] = {}
+        self.contents = contents = Contents(
+            FrameReader(directory, settings.spool, keys.spool), server.content_cache_bytes
+        )
         policy = RoutingPolicy()
-        reports = Reports(
+        self.reports = reports = Reports(
             settings.classify.dsn, server.hostname, policy, self.log, ids, birth.clock, birth.log
         )
         self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
@@ -146,60 +164,98 @@ class Worker:
         self.measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
         )
-        authenticator = authenticator_of(server, birth.clock, birth.log)
-        self.listeners = [
-            SmtpListener(
+        self._authenticator = authenticator_of(settings, birth.clock, birth.log)
+        self._ids = ids
+        self.listeners = [self.smtp_door(options) for options in settings.listener]
+        self.http = [(options.name, self.http_door(options)) for options in settings.http]
+        self.sockets = dict(birth.sockets)
+        self.servers: dict[str, Any] = {}
+        self.tasks: asyncio.TaskGroup
+        self.retiring: set[asyncio.Task[None]] = set()
+
+    # doors
+
+    def smtp_door(self, options: ListenerOptions) -> SmtpListener:
+        """A listener for SMTP, that does not listen yet."""
+        return SmtpListener(
+            options,
+            hostname=self._birth.settings.server.hostname,
+            intake=self.intake_of(options),
+            authenticator=self._authenticator,
+            ids=self._ids,
+            clock=self._birth.clock,
+            log=self._birth.log,
+            tls=server_tls(options),
+            clients=self._clients_of(options.name),
+            shortage=lambda: self.pressure.shortage,
+            notice=self.events.noticed,
+        )
+
+    def http_door(self, options: HttpOptions) -> HttpServer:
+        """A listener for HTTP, that does not listen yet."""
+        server = self._birth.settings.server
+        return HttpServer(
+            build_app(
                 options,
                 hostname=server.hostname,
-                intake=self.ingress if options.role is not Role.INBOUND else self._inbound(options, contents),
-                authenticator=authenticator,
-                ids=ids,
-                clock=birth.clock,
-                log=birth.log,
-                tls=_server_tls(options),
-                clients=ClientCounts(counts[options.name], birth.number),
-            )
-            for options in settings.listener
-        ]
-
-        self.http = [
-            (
-                options.name,
-                HttpServer(
-                    build_app(
-                        options,
-                        hostname=server.hostname,
-                        intake=self.ingress,
-                        authenticator=authenticator,
-                        lookup=States(server.events_directory, server.sockets_directory / "queue.sock"),
-                        shared=Shared(
-                            self.asker,
-                            ClientCounts(counts[options.name], birth.number),
-                            KeyRates(
-                                options.key_recipients_per_second,
-                                counts[rates_name(options.name)],
-                                birth.number,
-                            ),
-                        ),
-                        ids=ids,
-                        clock=birth.clock,
-                        log=birth.log,
-                    ),
-                    options.http_limits,
-                    birth.clock,
-                    birth.log,
+                intake=self.ingress,
+                authenticator=self._authenticator,
+                lookup=States(server.events_directory, server.sockets_directory / "queue.sock"),
+                shared=Shared(
+                    self.asker,
+                    self._clients_of(options.name),
+                    self.rates_of(options),
                 ),
-            )
-            for options in settings.http
-        ]
+                ids=self._ids,
+                clock=self._birth.clock,
+                log=self._birth.log,
+            ),
+            options.http_limits,
+            self._birth.clock,
+            self._birth.log,
+        )
 
-    def _inbound(self, options: ListenerOptions, contents: Contents) -> Ingress:
+    def intake_of(self, options: ListenerOptions) -> Intake:
+        """Who takes what a listener accepts."""
+        return self._inbound(options) if options.role is Role.INBOUND else self.ingress
+
+    @property
+    def settings(self) -> Settings:
+        """What this worker runs with now."""
+        return self._life.settings
+
+    def add_counts(self, counts: Mapping[str, mmap]) -> None:
+        """What all workers share for listeners that are new."""
+        self._counts |= counts
+
+    def _clients_of(self, name: str) -> ClientCounts:
+        """The counts of a listener, for as long as it has its name."""
+        clients = self._clients.get(name)
+        if clients is None:
+            clients = self._clients[name] = ClientCounts(self._counts[name], self._birth.number)
+        return clients
+
+    def rates_of(self, options: HttpOptions) -> KeyRates:
+        """The rates of a listener, as above."""
+        rates = self._rates.get(options.name)
+        if rates is None:
+            rates = self._rates[options.name] = KeyRates(
+                options.key_recipients_per_second, self._counts[rates_name(options.name)], self._birth.number
+            )
+        return rates
+
+    def _inbound(self, options: ListenerOptions) -> Ingress:
         """The intake of a listener that relays nothing."""
         policy = InboundPolicy(InboundAddresses(options.mailbox))
-        return Ingress(policy, self.log, contents, self.pressure, self._refused, lambda: self.log.is_full)
+        return Ingress(
+            policy, self.log, self.contents, self.pressure, self._refused, lambda: self.log.is_full
+        )
 
     def _set_gauges(self, metrics: Metrics) -> None:
         inbound = sum(listener.sessions for listener in self.listeners)
+        for listener in self.listeners:
+            cell = metrics.cell("outrider_listener_stressed", listener.options.name)
+            cell.value = int(listener.is_stressed)
         metrics.cell("outrider_connections", "inbound").value = inbound + sum(
             http.connections for _, http in self.http
         )
@@ -224,11 +280,12 @@ class Worker:
         for changes, ref in batch:
             for change in changes:
                 if isinstance(change, Stored):
-                    arrived.append(arrived_of(change, ref))
+                    if not change.origin.sandbox:  # it is finished in this frame
+                        arrived.append(arrived_of(change, ref))
                 elif isinstance(change, Keyed):
                     self.asker.kept(change.key)
                     kept.append((change, ref.segment))
-                else:
+                elif not is_simulated(change):
                     slot = slots.pop(change.entry, 0)  # type: ignore[union-attr]  # workers write no others
                     settled.append(settled_of(change, slot))
         durable_events = self.events.synced_position or NO_POSITION
@@ -307,24 +364,25 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until told to drain, then finish what is in flight."""
-        servers = []
         async with asyncio.TaskGroup() as tasks:
+            self.tasks = tasks
             background = [
                 tasks.create_task(self._keep_linked()),
                 tasks.create_task(self._life.drain_after(self.events.run(), "record.frozen")),
                 tasks.create_task(self.pressure.watch()),
+                tasks.create_task(self._authenticator.run()),
                 tasks.create_task(self.deliverer.run()),
                 *(tasks.create_task(listener.run()) for listener in self.listeners),
                 tasks.create_task(self.measures.send_to(self._birth.settings.server.sockets_directory)),
             ]
             for listener in self.listeners:
-                socket = self._birth.sockets[listener.options.name]
-                servers.append(await listener.serve(socket, backlog=BACKLOG))
+                await self.listen(listener)
             for name, http in self.http:
-                await http.start([self._birth.sockets[name]])
+                await http.start([self.sockets[name].dup()])
+            self._life.follow(partial(self._prepare, self), tasks)
             await self._life.draining.wait()
             self._birth.log.info("worker.draining")
-            for server in servers:
+            for server in self.servers.values():
                 server.close()
             self.pressure.drain()
             await self._drain()
@@ -333,14 +391,26 @@ class Worker:
         await self.log.close()
         self.events.close()
 
+    async def listen(self, listener: SmtpListener) -> None:
+        """Take connections from the listener's socket, instead of whoever did before."""
+        name = listener.options.name
+        before = self.servers.get(name)
+        self.servers[name] = await listener.serve(self.sockets[name].dup(), backlog=BACKLOG)
+        if before is not None:
+            before.close()
+
     async def _drain(self) -> None:
-        seconds = self._birth.settings.server.drain_seconds
+        seconds = self._life.settings.server.drain_seconds
         async with asyncio.TaskGroup() as tasks:
             for listener in self.listeners:
                 tasks.create_task(listener.drain(self._birth.clock.now() + seconds / 2))
             for _, http in self.http:
                 tasks.create_task(http.close(seconds / 2))
             tasks.create_task(self.deliverer.shutdown(seconds / 2))
+        if self.retiring:
+            await asyncio.wait(self.retiring, timeout=seconds / 2)
+        for task in self.retiring:
+            task.cancel()
         await self.log.drain()
         await asyncio.sleep(0)  # the last batch's reports leave in the next turn
 
@@ -349,12 +419,19 @@ def _setter(lost: asyncio.Event) -> Callable[[Link[ToWorker]], None]:
     return lambda _link: lost.set()
 
 
-def _server_tls(options: ListenerOptions) -> ssl.SSLContext | None:
-    if options.certificate is None:
-        return None
-    return server_context(options.certificate, options.private_key, where=f"listener {options.name}")
+async def run_worker(
+    birth: Birth,
+    life: Lifecycle,
+    *,
+    counts: Mapping[str, mmap],
+    prepare: Callable[[Worker, Snapshot], Swap],
+) -> None:
+    """Main of a worker process.
 
-
-async def run_worker(birth: Birth, life: Lifecycle, counts: Mapping[str, mmap]) -> None:
-    """Main of a worker process; `counts` is what all workers share for each SMTP listener."""
-    await Worker(birth, life, counts).run()
+    Args:
+        birth: What the supervisor gives.
+        life: The process's end, and its reloads.
+        counts: What all workers share for each listener.
+        prepare: How a worker takes other settings (`worker_reload.prepare`).
+    """
+    await Worker(birth, life, counts, prepare).run()
