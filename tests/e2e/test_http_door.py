@@ -161,7 +161,7 @@ def test_send_at_waits_over_a_crash_and_is_seen_in_the_queue(door: Door) -> None
     (state,) = door.state(answer["id"])["recipients"]
     assert state["state"] == "queued"
     assert datetime.fromisoformat(state["due_time"]) == later
-    door.server.command("queue", "retry", "--id", answer["id"], "--yes")
+    assert door.server.command("queue", "retry", "--id", answer["id"], "--yes")["changed"] == 1
     wait_until(lambda: len(door.receiver.taken) == 2, "an operator may send it now")
 
 
