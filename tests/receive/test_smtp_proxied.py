@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from outrider.receive.listener import SmtpListener
+from outrider.receive.options import ReceiveDeadlines
 from outrider.wire.proxy import SIGNATURE
 from tests.receive.conftest import World, build
 
@@ -128,19 +129,14 @@ async def test_a_connection_without_a_valid_header_is_closed_with_a_line_in_the_
     assert [event for _, event, _ in made.log.lines] == ["receive.proxy_refused"]
 
 
-async def test_a_header_that_does_not_come_in_time_ends_the_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def at_once(_seconds: float) -> asyncio.Timeout:
-        return asyncio.timeout_at(asyncio.get_running_loop().time())
-
-    async with proxied() as (made, port):
-        monkeypatch.setattr("outrider.receive.proxied.asyncio.timeout", at_once)
+async def test_a_header_that_does_not_come_in_time_ends_the_connection() -> None:
+    deadlines = ReceiveDeadlines.model_construct(**ReceiveDeadlines().model_dump() | {"proxy_seconds": 0.01})
+    async with proxied(deadlines=deadlines) as (made, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await reader.read() == b""
         writer.close()
     (line,) = made.log.lines
-    assert line[2]["why"] == "no PROXY header within 5 s"
+    assert line[2]["why"] == "no PROXY header within 0.01 s"
 
 
 async def test_a_peer_outside_the_balancers_networks_is_closed() -> None:

@@ -11,7 +11,7 @@ Standards: RFC 5321 §4.5.4.2 (receiving), RFC 8314 §3.3 (implicit TLS).
 import asyncio
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from outrider.receive.options import ListenerOptions, Role, StrayLineEndings, Tl
 from outrider.receive.proxied import ProxiedServer
 from outrider.receive.session import SmtpSession
 from outrider.receive.session_context import SessionContext
+from outrider.receive.stress import Load
 from outrider.wire.smtp.content_limits import ContentLimits
 from outrider.wire.smtp.server_limits import ServerLimits
 
@@ -50,6 +51,7 @@ def server_limits(options: ListenerOptions, hostname: str) -> ServerLimits:
         and options.role is not Role.INBOUND
         and (options.tls is not TlsMode.NONE or options.auth_without_tls),
         auth_without_tls=options.auth_without_tls,
+        banner=options.banner,
     )
 
 
@@ -66,6 +68,8 @@ class SmtpListener:
         log: Server log.
         tls: Server context; needed unless `options.tls` is `none`.
         clients: Counts connections by client; needed where several processes serve the listener.
+        shortage: What the process is nearly short of: `memory`, `disk` or nothing.
+        notice: Hears when stress begins and ends: a name and facts for an event.
 
     Raises:
         ConfigError: TLS is asked for and there is no context.
@@ -83,11 +87,15 @@ class SmtpListener:
         log: Log,
         tls: ssl.SSLContext | None,
         clients: ClientCounts | None = None,
+        shortage: Callable[[], str] = str,
+        notice: Callable[..., None] = lambda _name, **_facts: None,
     ) -> None:
         if options.tls is not TlsMode.NONE and tls is None:
             raise ConfigError(f"listener {options.name}: tls = {options.tls.value} needs a certificate")
         self.options = options
         self._clock = clock
+        self._shortage = shortage
+        self._notice = notice
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._context = SessionContext(
@@ -155,15 +163,40 @@ class SmtpListener:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 while not self._stopping.is_set():
+                    before = self._clock.now()
                     try:
                         async with asyncio.timeout(SWEEP_SECONDS):
                             await self._stopping.wait()
                     except TimeoutError:
+                        self.look(self._clock.now() - before - SWEEP_SECONDS)
                         self.sweep()
         finally:
             self._group = None
             for session in tuple(self._context.sessions):
                 session.abort()
+
+    @property
+    def is_stressed(self) -> bool:
+        """Limits are tight."""
+        return self._context.stress.is_on
+
+    def look(self, lag_seconds: float) -> None:
+        """Decide whether the listener is under stress, and tighten or loosen its sessions' limits."""
+        context = self._context
+        share = len(context.sessions) / self.options.limits.connections
+        change = context.stress.look(self._clock.now(), Load(share, lag_seconds, self._shortage()))
+        if change is None:
+            return
+        for session in context.sessions:
+            session.tighten()
+        name = "listener.stressed" if change.is_on else "listener.calm"
+        facts = {
+            "reason": change.reason,
+            "sessions": len(context.sessions),
+            "seconds": round(change.seconds, 1),
+        }
+        context.log.warning(name, **facts)
+        self._notice(name, listener=self.options.name, **facts)
 
     def sweep(self) -> None:
         """End the sessions whose deadline has passed."""

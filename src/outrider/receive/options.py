@@ -175,8 +175,8 @@ class StressOptions(BaseModel):
         gt=0,
         le=1,
         description="Stress begins when this share of `limits.connections` is open; it also begins with "
-        "`lag_seconds`, and when memory or disk are nearly short. It ends below three quarters of that, after "
-        "`calm_seconds`.",
+        "`lag_seconds`, and when memory or disk are nearly short. It ends below three quarters of that, "
+        "after `calm_seconds`.",
         json_schema_extra=_about("share", "chosen: before the listener has to turn away everybody"),
     )
     lag_seconds: float = Field(

@@ -50,6 +50,7 @@ class SessionTransport(asyncio.Protocol):
         "_renewed_at",
         "_running",
         "_server",
+        "_tight",
         "_transport",
         "_writing_paused",
     )
@@ -66,6 +67,7 @@ class SessionTransport(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
         self._lingers = False
+        self._tight = False
         self._message_started_at = 0.0
         self._renewed_at = 0.0
 
@@ -209,4 +211,17 @@ class SessionTransport(asyncio.Protocol):
                 self._renewed_at + deadlines.data_seconds,
                 self._message_started_at + deadlines.message_seconds,
             )
-        return self._renewed_at + deadlines.command_seconds
+        seconds = deadlines.command_seconds
+        if self._tight:
+            seconds = min(seconds, self._context.options.stress.command_seconds)
+        return self._renewed_at + seconds
+
+    def tighten(self) -> None:
+        """Stress began or ended: the limits of a client without a grant change with it."""
+        context = self._context
+        self._tight = context.stress.is_on and not self._has_grant()
+        self._server.change_limits(context.strict_limits if self._tight else context.server_limits)
+
+    def _has_grant(self) -> bool:
+        """The client is one that stress must not touch."""
+        return False

@@ -26,6 +26,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
         starttls: Offer STARTTLS while TLS is not active.
         auth: Offer AUTH.
         auth_without_tls: Offer it also in the clear.
+        banner: What the greeting says after the host name.
         greeting: Made from the others: the octets of the greeting.
         helo: Made from the others: the octets of the reply to HELO.
         ehlo: Made from the others: the octets of the reply to EHLO in the clear.
@@ -40,13 +41,14 @@ class ServerLimits(msgspec.Struct, frozen=True):
     starttls: bool = False
     auth: bool = False
     auth_without_tls: bool = False
+    banner: str = "Outrider"
     greeting: bytes = b""
     helo: bytes = b""
     ehlo: bytes = b""
     ehlo_tls: bytes = b""
 
     def __post_init__(self) -> None:
-        force_setattr(self, "greeting", format_reply(replies.greeting(self.hostname)))
+        force_setattr(self, "greeting", format_reply(replies.greeting(self.hostname, self.banner)))
         force_setattr(self, "helo", format_reply(Reply(250, None, (self.hostname,))))
         force_setattr(self, "ehlo", format_reply(self._offer(tls=False)))
         force_setattr(self, "ehlo_tls", format_reply(self._offer(tls=True)))

@@ -108,6 +108,10 @@ class ServerState(LineInput):
             return "SMTP"
         return f"ESMTP{'S' if self.tls else ''}{'A' if self.authenticated else ''}"
 
+    def change_limits(self, limits: ServerLimits) -> None:
+        """From now on these count."""
+        self._limits = limits
+
     def tls_started(self) -> None:
         """The handshake is done: everything the client said before is forgotten (RFC 3207 §4.2)."""
         if self._mode != TLS:
