@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from outrider.base.ids import MessageId
 from outrider.model.address import Address
@@ -33,9 +34,7 @@ class Make:
         message_id: str = MESSAGE,
         helo: str = "app.sender.example",
     ) -> Stored:
-        origin = Origin(
-            *(getattr(ORIGIN, name) if name != "helo" else helo for name in ORIGIN.__struct_fields__)
-        )
+        origin = replace(ORIGIN, helo=helo)
         deliveries = tuple(Delivery(Recipient(each), each.domain) for each in recipients)
         return Stored(
             MessageId(message_id),

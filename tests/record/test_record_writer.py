@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from outrider.base.clock import FakeClock
+from outrider.base.errors import ConfigError
 from outrider.base.faults import Fault, FaultyFiles
 from outrider.base.files import Files, OsFiles
 from outrider.base.log import ListLog
@@ -23,6 +24,7 @@ from outrider.record.options import RecordOptions
 from outrider.record.recover import expire
 from outrider.record.redact import Profile, Redactor
 from outrider.record.writer import PENDING_LIMIT, EventWriter
+from tests.record.tokens import FixedTokens
 
 ALICE = Address("alice", "example.com")
 ORIGIN = Origin("smtp", "ESMTP", "203.0.113.5", "client.example", None, None)
@@ -279,3 +281,25 @@ def test_files_live_as_long_as_they_are_kept(tmp_path: Path) -> None:
     ]
     assert expire(OsFiles(), tmp_path, RecordOptions(keep_seconds=3_600), clock, frozenset({2})) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2.jsonl", "3-1.jsonl", "other.txt"]
+
+
+async def test_a_rotated_key_is_taken_up_with_the_next_sync(
+    tmp_path: Path, clock: FakeClock, log: ListLog
+) -> None:
+    class Rotating(FixedTokens):
+        looks = 0
+
+        def refresh(self) -> bool:
+            self.looks += 1
+            return False
+
+    tokens = Rotating()
+    writer = EventWriter(OsFiles(), tmp_path, 3, RecordOptions(), clock, log, tokens=tokens)
+    await writer.sync()
+    writer.close()
+    assert tokens.looks == 1
+
+
+def test_tokens_need_a_key(tmp_path: Path, clock: FakeClock, log: ListLog) -> None:
+    with pytest.raises(ConfigError, match="no key"):
+        EventWriter(OsFiles(), tmp_path, 3, RecordOptions(), clock, log)
