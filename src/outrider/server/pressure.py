@@ -20,6 +20,9 @@ CHECK_SECONDS = 1.0
 RECOVERY = 0.9
 # chosen, so that a worker at its limit does not flap
 
+NEARLY_FREE = 1.5
+# chosen: half as much again as the reserve is a minute's warning at 2,000 large messages
+
 
 def resident_bytes() -> int:
     """Resident memory of this process (Linux: statm)."""
@@ -39,9 +42,13 @@ class Pressure:
 
     Attributes:
         refusal: What new mail hears, or None while it is welcome.
+        shortage: What is nearly short, `disk` or `memory`, or empty; a sign for listeners to tighten limits.
     """
 
-    __slots__ = ("_directory", "_is_draining", "_log", "_memory", "_options", "_over", "_stores", "refusal")
+    __slots__ = (
+        *("_directory", "_is_draining", "_log", "_memory", "_options", "_over", "_stores"),
+        *("refusal", "shortage"),
+    )
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class Pressure:
         self._is_draining = False
         self._over = False
         self.refusal: Reply | None = None
+        self.shortage = ""
 
     def drain(self) -> None:
         """From now on refuse everything."""
@@ -76,10 +84,16 @@ class Pressure:
         if self._is_draining:
             return replies.SHUTTING_DOWN
         status = os.statvfs(self._directory)
-        if status.f_bavail * status.f_frsize < self._options.min_free_bytes:
-            return replies.DISK_LOW
+        free = status.f_bavail * status.f_frsize
         limit = self._options.memory_limit_bytes
         used = self._memory()
+        self.shortage = ""
+        if free < self._options.min_free_bytes * NEARLY_FREE:
+            self.shortage = "disk"
+        elif used > limit * RECOVERY:
+            self.shortage = "memory"
+        if free < self._options.min_free_bytes:
+            return replies.DISK_LOW
         self._over = used > (limit * RECOVERY if self._over else limit)
         return replies.MEMORY_HIGH if self._over else self._stores()
 
