@@ -11,9 +11,6 @@ from outrider.cli.serve import Set, overrides_of
 
 app = typer.Typer(no_args_is_help=True, help="Explain, show and compare the configuration.")
 
-EX_CONFIG = 78
-# sysexits.h
-
 
 def _read(config: Path, override: list[str] | None) -> Any:
     from outrider.server.configuration import read
@@ -132,7 +129,7 @@ def _show_answer(answer: dict[str, Any], *, as_json: bool) -> None:
     else:
         _say_changes(answer)
     if not answer["ok"]:
-        raise typer.Exit(EX_CONFIG if answer["is_configuration"] else answer["code"])
+        raise typer.Exit(answer["code"])
 
 
 def _say_changes(answer: dict[str, Any]) -> None:

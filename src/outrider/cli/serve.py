@@ -43,10 +43,11 @@ def serve(
       outrider serve
       outrider serve -c /etc/outrider/outrider.toml --set server.workers=4
     """
-    from outrider.server.configuration import load
+    from outrider.server.configuration import read
     from outrider.server.node import run
 
-    settings = load(config, os.environ, overrides_of(override))
+    overrides = overrides_of(override)
+    settings = read(config, os.environ, overrides).settings
 
     def ready(endpoints: dict[str, str]) -> None:
         if as_json:
@@ -55,7 +56,14 @@ def serve(
             say("Ready. " + ", ".join(f"{name} on {endpoint}" for name, endpoint in endpoints.items()))
         sys.stdout.flush()
 
-    sys.exit(run(settings, ready, input_fd=sys.stdin.fileno() if until_eof else None))
+    sys.exit(
+        run(
+            settings,
+            ready,
+            input_fd=sys.stdin.fileno() if until_eof else None,
+            read=lambda: read(config, os.environ, overrides),
+        )
+    )
 
 
 def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: AsJson = False) -> None:

@@ -56,6 +56,10 @@ class KeyRates:
         self._cells = memoryview(shared).cast("Q")
         self._levels: dict[str, tuple[float, float, int]] = {}  # key: level, when, sum of all columns
 
+    def reshape(self, rate: int) -> None:
+        """Another rate from now on; what was counted stays."""
+        self._rate = rate
+
     def take(self, key: str, recipients: int, now: float) -> int:
         """Count `recipients` of `key`; 0, or the seconds after which to come back, and nothing counted.
 

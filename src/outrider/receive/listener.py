@@ -98,6 +98,7 @@ class SmtpListener:
         self._notice = notice
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
+        self._earlier: list[SessionContext] = []  # of open sessions that began with other options
         self._context = SessionContext(
             options,
             hostname=hostname,
@@ -112,6 +113,33 @@ class SmtpListener:
             clients=ClientCounts() if clients is None else clients,
         )
         self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
+
+    def reconfigure(self, options: ListenerOptions, *, intake: Intake, tls: ssl.SSLContext | None) -> None:
+        """Other options for the sessions that begin from now on; those that are open keep theirs.
+
+        All of them count against the new limits. Where `implicit_tls` or PROXY is new, `serve` again.
+        """
+        old = self._context
+        new = SessionContext(
+            options,
+            hostname=old.hostname,
+            intake=intake,
+            authenticator=old.authenticator,
+            ids=old.ids,
+            clock=old.clock,
+            log=old.log,
+            tls=tls if options.tls is TlsMode.STARTTLS else None,
+            server_limits=server_limits(options, old.hostname),
+            spawn=old.spawn,
+            clients=old.clients,
+        )
+        new.sessions, new.emptied, new.draining = old.sessions, old.emptied, old.draining
+        self._earlier = [context for context in (*self._earlier, old) if context.sessions]
+        for context in self._earlier:
+            context.stress = new.stress
+        self.options = options
+        self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
+        self._context = new
 
     @property
     def sessions(self) -> int:
@@ -208,7 +236,8 @@ class SmtpListener:
     async def drain(self, deadline_at: float) -> None:
         """Take nothing new, let open transactions end until `deadline_at` (monotonic), then `stop`."""
         context = self._context
-        context.draining = True
+        for each in (context, *self._earlier):
+            each.draining = True
         for session in tuple(context.sessions):
             session.drain()
         if context.sessions:

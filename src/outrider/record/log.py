@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from outrider.base.clock import Clock, format_utc
+from outrider.base.log import Log
 from outrider.record.options import RecordOptions
 from outrider.record.redact import Redactor, TokenSource
 from outrider.record.sinks import log_redactor
@@ -30,33 +31,52 @@ _EventDict = MutableMapping[str, Any]
 _DEPTH: Final = 4  # chosen: facts are flat; what is nested deeper is shown as its type
 
 
+class Threshold:
+    """The least level that is shown; one for all logs that are bound from one."""
+
+    __slots__ = ("level",)
+
+    def __init__(self, name: str) -> None:
+        self.level = LEVELS[name]
+
+
 class ServerLog:
     """A `base.log.Log` on a structlog logger; `make_log` and `open_log` build one."""
 
-    __slots__ = ("_file", "_logger")
+    __slots__ = ("_file", "_logger", "threshold")
 
-    def __init__(self, logger: Any, file: BinaryIO) -> None:
+    def __init__(self, logger: Any, file: BinaryIO, threshold: Threshold) -> None:
         self._logger = logger
         self._file = file
+        self.threshold = threshold
 
     def debug(self, event: str, **fields: Any) -> None:
-        self._logger.debug(event, **fields)
+        if self.threshold.level <= LEVELS["debug"]:
+            self._logger.debug(event, **fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        self._logger.info(event, **fields)
+        if self.threshold.level <= LEVELS["info"]:
+            self._logger.info(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        self._logger.warning(event, **fields)
+        if self.threshold.level <= LEVELS["warning"]:
+            self._logger.warning(event, **fields)
 
     def error(self, event: str, **fields: Any) -> None:
         self._logger.error(event, **fields)
 
     def bind(self, **fields: Any) -> "ServerLog":
-        return ServerLog(self._logger.bind(**fields), self._file)
+        return ServerLog(self._logger.bind(**fields), self._file, self.threshold)
 
     def close(self) -> None:
         """Close the file, for whoever opened the log on one; every log bound from it ends too."""
         self._file.close()
+
+
+def set_level(log: Log, name: str) -> None:
+    """Show `name` and what is worse from now on, in every log of this process; another kind of log stays."""
+    if isinstance(log, ServerLog):
+        log.threshold.level = LEVELS[name]
 
 
 def open_log(
@@ -92,11 +112,11 @@ def make_log(
     logger = structlog.wrap_logger(
         structlog.BytesLogger(file),
         processors=[structlog.processors.add_log_level, stamp, redact, render],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[options.log_level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
         context_class=dict,
         cache_logger_on_first_use=True,
     )
-    return ServerLog(logger, file)
+    return ServerLog(logger, file, Threshold(options.log_level))
 
 
 def _shown(value: Any, redactor: Redactor, depth: int) -> Any:

@@ -127,6 +127,10 @@ class SiteTable:
         known = self._known.get(domain)
         return known[1:] if known is not None and known[0] > now else None
 
+    def forget_all(self) -> None:
+        """Ask the resolver for every domain again."""
+        self._known.clear()
+
     def forget(self, domain: str) -> None:
         """Ask the resolver again next time."""
         self._known.pop(domain, None)

@@ -9,6 +9,7 @@ takes a tenth of a second, is made meanwhile, and who connects earlier waits in 
 import asyncio
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from outrider.record.exposition import metrics_app
 from outrider.record.options import RecordOptions
 from outrider.record.recover import expire
 from outrider.server.faults import files_of
+from outrider.server.follow import Snapshot, Swap
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.measures import Measures, Summed
-from outrider.server.requests import RefusedError
 from outrider.spool.directory import SpoolDirectory
 from outrider.store.engine import open_engine
 
@@ -70,22 +71,19 @@ class Control:
             log=birth.log,
             engine=open_engine(settings.store, settings.server.state_directory),
             summed=self._summed,
-            reload=self._reload,
+            reload=self._life.reload,
             started_at=self._started_at,
         )
         users = {ROOT_USER, os.geteuid()}
         api = HttpServer(app_module.control_app(hub), LIMITS, birth.clock, birth.log, users=users)
         async with asyncio.TaskGroup() as tasks:
+            self._life.follow(partial(_prepare, hub), tasks)
             upgrading = tasks.create_task(hub_module.upgrade_store(hub))
             await api.start([listening])
             await self._life.draining.wait()
             await api.close(1.0)
             upgrading.cancel()
         await hub.engine.dispose()
-
-    async def _reload(self, *, dry_run: bool) -> dict[str, Any]:
-        """Have the supervisor read the configuration again."""
-        raise RefusedError(f"reload (dry_run={dry_run}) is not wired", "conflict")
 
     async def run(self) -> None:
         """Answer until told to stop."""
@@ -111,6 +109,15 @@ class Control:
             await http.close(1.0)
             for task in background:
                 task.cancel()
+
+
+def _prepare(hub: Any, snapshot: Snapshot) -> Swap:
+    """Show other settings; nothing else here depends on what a reload may change."""
+
+    async def swap() -> None:
+        hub.settings = snapshot.settings
+
+    return swap
 
 
 def _import_api() -> tuple[Any, Any]:

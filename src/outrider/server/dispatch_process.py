@@ -41,6 +41,7 @@ from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.faults import files_of
+from outrider.server.follow import Snapshot, Swap
 from outrider.server.idempotency import KeyRegister
 from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
@@ -49,6 +50,7 @@ from outrider.server.measures import Measures
 from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
 from outrider.server.requests import RequestServer
+from outrider.server.settings import Settings
 from outrider.server.suspensions import Suspensions
 from outrider.server.throttles import Throttles
 from outrider.spool.admin import QueueAdmin
@@ -128,16 +130,12 @@ class DispatchProcess:
         )
         shaping = ShapingTable(settings.shaping)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
-        resolver = DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits)
-        self._mx = MxResolver(
-            resolver,
-            settings.net,
-            log=birth.log,
-            listeners=[
+        self._mx = self._resolver_of(
+            settings,
+            [
                 (listener.address, birth.sockets[listener.name].getsockname()[1])
                 for listener in settings.listener
             ],
-            smtp_port=settings.shaping.default.smtp_port,
         )
         self._measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
@@ -180,6 +178,34 @@ class DispatchProcess:
             self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
         )
         self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
+
+    def _resolver_of(self, settings: Settings, places: Sequence[tuple[str, int]]) -> MxResolver:
+        """Who finds routes; `places` are our own SMTP listeners."""
+        clock, log = self._clock, self._log
+        resolver = DnsResolver(settings.net, clock=clock, log=log, random_bits=secrets.randbits)
+        port = settings.shaping.default.smtp_port
+        return MxResolver(resolver, settings.net, log=log, listeners=places, smtp_port=port)
+
+    def _prepare(self, snapshot: Snapshot) -> Swap:
+        """Other limits and routes; see `Follower.follow`."""
+        old, new = self._life.settings, snapshot.settings
+        shaping = ShapingTable(new.shaping)
+        mx = self._resolver_of(new, snapshot.places)
+
+        async def swap() -> None:
+            self._mx = mx
+            self._events.reshape(new.record)
+            if old.net != new.net:
+                self.dispatcher.sites.forget_all()
+            self.dispatcher.reshape(shaping)
+            self._events.noticed(
+                "config.reloaded",
+                epoch=snapshot.epoch,
+                changed=" ".join(snapshot.changed),
+                needs_restart=" ".join(snapshot.waiting),
+            )
+
+        return swap
 
     def _set_gauges(self, metrics: Metrics) -> None:
         counts = self._index.counts()
@@ -412,8 +438,8 @@ class DispatchProcess:
         self._begin_if_complete()
 
     async def _fill(self) -> None:
-        horizon = self._birth.settings.shaping.horizon_seconds
         while True:
+            horizon = self._life.settings.shaping.horizon_seconds
             try:
                 # before every log was read, what the checkpoint calls due may be finished
                 loaded = await self.dispatcher.fill(horizon) if self.dispatcher.is_granting else 0
@@ -463,6 +489,7 @@ class DispatchProcess:
                 tasks.create_task(self._measures.send_to(sockets)),
             ]
             self._life.ready()
+            self._life.follow(self._prepare, tasks)
             await self._life.draining.wait()
             link_server.close()
             admin_server.close()

@@ -85,6 +85,10 @@ class Egress:
         self._settling: list[_Settling] = []
         self.slots: dict[int, int] = {}
 
+    def reshape(self, shaping: ShapingTable) -> None:
+        """Other retries and expirations for outcomes from now on."""
+        self._shaping = shaping
+
     # deliver's report port
 
     def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:

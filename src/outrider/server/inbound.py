@@ -8,6 +8,8 @@ another door.
 import asyncio
 
 from outrider.deliver.maildir import MaildirDeliverer
+from outrider.deliver.options import DeliveryTable
+from outrider.deliver.ports import TlsContexts
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.model.dispatch import Batch, Close, Held, Open
 from outrider.model.flow import Delivery, Message, Refusal, Submission
@@ -43,6 +45,10 @@ class Channels:
     def __init__(self, smtp: SmtpDeliverer, maildir: MaildirDeliverer) -> None:
         self._smtp = smtp
         self._maildir = maildir
+
+    def reconfigure(self, options: DeliveryTable, tls: TlsContexts) -> None:
+        """Other options and TLS for connections from now on."""
+        self._smtp.reconfigure(options, tls)
 
     def open(self, message: Open) -> None:
         (self._maildir if message.path.channel == INBOUND else self._smtp).open(message)

@@ -14,9 +14,15 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from outrider.base.clock import Clock
+from outrider.base.errors import UnavailableError
 from outrider.base.log import Log
+from outrider.record.log import set_level
+from outrider.server.channel import Channel
+from outrider.server.follow import Follower, Prepare, Snapshot, Swap
 from outrider.server.settings import Settings
 
 READY = b"r"
@@ -41,6 +47,7 @@ class Birth:
         clock: Time.
         log: The server log, bound to the process.
         is_restart: This process succeeds one that died.
+        channel: To the supervisor, for reloads; None where there are none.
     """
 
     name: str
@@ -52,6 +59,7 @@ class Birth:
     clock: Clock
     log: Log
     is_restart: bool = False
+    channel: Channel | None = None
 
 
 class Lifecycle:
@@ -60,6 +68,7 @@ class Lifecycle:
     Attributes:
         draining: Set when the process was told to finish.
         is_ready: `ready` was called.
+        settings: What the process runs with; a reload exchanges it.
     """
 
     def __init__(self, birth: Birth) -> None:
@@ -67,6 +76,8 @@ class Lifecycle:
         self.draining = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.is_ready = False
+        self.settings = birth.settings
+        self._follower = Follower(birth.channel, birth.log, self._orphaned) if birth.channel else None
 
     def install(self) -> None:
         """Watch the supervisor's pipe and take signals."""
@@ -74,9 +85,31 @@ class Lifecycle:
         self._loop.add_signal_handler(signal.SIGTERM, self.drain)
         # A terminal sends Ctrl-C to every process at once; the order of the end is the supervisor's.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def drain(self) -> None:
         self.draining.set()
+
+    def follow(self, prepare: Prepare, tasks: asyncio.TaskGroup) -> None:
+        """Take part in reloads from now on; see `Follower.follow`."""
+        if self._follower is not None:
+            self._follower.follow(partial(self._prepared, prepare), tasks)
+
+    def _prepared(self, prepare: Prepare, snapshot: Snapshot) -> Swap:
+        swap = prepare(snapshot)
+
+        async def swap_all() -> None:
+            self.settings = snapshot.settings
+            set_level(self.birth.log, snapshot.settings.record.log_level)
+            await swap()
+
+        return swap_all
+
+    async def reload(self, *, dry_run: bool) -> dict[str, Any]:
+        """Have the supervisor reload; see `Follower.ask`."""
+        if self._follower is None:
+            raise UnavailableError("this process has no supervisor to ask")
+        return await self._follower.ask(dry_run=dry_run)
 
     async def drain_after(self, work: Awaitable[None], event: str) -> None:
         """When `work` returns, this process can only go on by starting anew: say `event` and drain."""

@@ -13,21 +13,22 @@ from pathlib import Path
 from outrider.base.clock import Clock, SystemClock
 from outrider.base.errors import ConfigError
 from outrider.base.log import Log
-from outrider.net.listen import open_listeners
 from outrider.net.loop import run as run_loop
-from outrider.receive.clients import shared_counts
-from outrider.receive.http_limits import rates_name, shared_rates
-from outrider.record.log import open_log
+from outrider.record.log import open_log, set_level
 from outrider.server.activation import activated_sockets
+from outrider.server.configuration import Configuration
 from outrider.server.control import run_control
 from outrider.server.dispatch_process import run_dispatcher
+from outrider.server.doors import Doors, endpoint
 from outrider.server.faults import VARIABLE, files_of
 from outrider.server.keys import prepare_keys
 from outrider.server.lifecycle import Birth, Lifecycle, live
 from outrider.server.notify import Notifier
+from outrider.server.reload import Reloads
 from outrider.server.settings import Settings
 from outrider.server.supervisor import Supervisor
 from outrider.server.worker import run_worker
+from outrider.server.worker_reload import prepare as prepare_worker
 from outrider.spool.directory import SpoolDirectory
 
 DIRECTORY_MODE = 0o700
@@ -87,35 +88,9 @@ def lock_spool(directory: Path, log: Log) -> int:
     return descriptor
 
 
-def open_sockets(
-    settings: Settings, activated: Mapping[str, socket.socket] | None = None
-) -> list[dict[str, socket.socket]]:
-    """For each worker its listening sockets by name; an activated one is shared by all workers.
-
-    Raises:
-        ConfigError: An address cannot be had.
-    """
-    count = settings.server.workers
-    places = [
-        (listener.name, _endpoint(listener.address, listener.port), f"listener.{listener.name}")
-        for listener in settings.listeners
-    ]
-    sockets: list[dict[str, socket.socket]] = [{} for _ in range(count)]
-    for name, endpoint, option in places:
-        given = (activated or {}).get(name)
-        opened = (given,) * count if given is not None else open_listeners(endpoint, count, option=option)
-        for number, each in enumerate(opened):
-            sockets[number][name] = each
-    return sockets
-
-
-def _endpoint(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def endpoints(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
     """The addresses that listeners really have, by name; ports that were 0 are known now."""
-    return {name: _endpoint(*opened.getsockname()[:2]) for name, opened in sockets.items()}
+    return {name: endpoint(*opened.getsockname()[:2]) for name, opened in sockets.items()}
 
 
 def run(
@@ -124,6 +99,7 @@ def run(
     clock: Clock | None = None,
     *,
     input_fd: int | None = None,
+    read: Callable[[], Configuration] | None = None,
 ) -> int:
     """Run a node until it is told to stop.
 
@@ -132,6 +108,7 @@ def run(
         on_ready: Called once every process works, with the listeners' endpoints.
         clock: Time; the default is the machine's.
         input_fd: Stop when this descriptor reads end-of-file, as its starter is gone; None is never.
+        read: Reads the configuration again, for a reload; None where there is none.
 
     Raises:
         ConfigError: The surroundings do not allow it.
@@ -145,27 +122,40 @@ def run(
     notifier = Notifier.from_environment(os.environ, clock)
     activated = activated_sockets(os.environ, {listener.name for listener in settings.listeners})
     lock = lock_spool(settings.server.state_directory, log)
-    sockets = open_sockets(settings, activated)
+    doors = Doors(settings, activated)
     if os.environ.get(VARIABLE):
         log.warning("server.injected_faults", faults=os.environ[VARIABLE])
 
     def ready() -> None:
-        places = endpoints(sockets[0])
+        places = endpoints(doors.sockets[0])
         listening = ", ".join(f"{name} on {place}" for name, place in places.items())
         notifier.ready(f"Ready: {settings.server.workers} workers; {listening}")
         on_ready(places)
 
     supervisor = Supervisor(settings, clock, log, ready, input_fd, notifier)
     supervisor.add("control", _main_of(run_control), {})
-    supervisor.add("dispatcher", _main_of(run_dispatcher), sockets[0])
-    counts = {listener.name: shared_counts(settings.server.workers) for listener in settings.listener}
-    for door in settings.http:
-        counts[door.name] = shared_counts(settings.server.workers)
-        counts[rates_name(door.name)] = shared_rates(settings.server.workers)
-    worker = _main_of(partial(run_worker, counts=counts))
+    supervisor.add("dispatcher", _main_of(run_dispatcher), doors.sockets[0])
+    worker = _main_of(partial(run_worker, counts=doors.counts, prepare=prepare_worker))
     for number in range(settings.server.workers):
-        supervisor.add(f"worker-{number}", worker, sockets[number], number)
+        supervisor.add(f"worker-{number}", worker, doors.sockets[number], number)
+    if read is not None:
+        supervisor.reloads = Reloads(
+            settings,
+            read,
+            doors,
+            supervisor.children,
+            clock,
+            log,
+            partial(_adopt, supervisor),
+            lambda: notifier.ready(f"Ready: {settings.server.workers} workers"),
+        )
     try:
         return supervisor.run()
     finally:
         os.close(lock)
+
+
+def _adopt(supervisor: Supervisor, settings: Settings) -> None:
+    """What the supervisor itself and whoever it starts from now on take from other settings."""
+    supervisor.settings = settings
+    set_level(supervisor.log, settings.record.log_level)

@@ -73,6 +73,10 @@ class Pressure:
         self._is_draining = True
         self.check()
 
+    def reshape(self, options: ServerOptions) -> None:
+        """Other limits from the next look on."""
+        self._options = options
+
     def check(self) -> None:
         """Look at disk and memory and set `refusal`."""
         before = self.refusal

@@ -41,6 +41,12 @@ class Reports:
         self._server_log = server_log
         self._rate = DsnRate(options.rate)
 
+    def reshape(self, options: DsnOptions) -> None:
+        """Other options from now on; the rate that is counted starts anew only where it changed."""
+        if options.rate != self._options.rate:
+            self._rate = DsnRate(options.rate)
+        self._options = options
+
     def is_due(self, kind: DsnKind, stored: Stored, index: int) -> bool:
         """Whether the sender asked for, or by default gets, a report of `kind` about delivery `index`."""
         return is_due(kind, stored.mail_from, stored.deliveries[index].recipient.notify, self._options)

@@ -25,8 +25,10 @@ from types import FrameType
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.log import Log
+from outrider.server.channel import Channel, channel_pair
 from outrider.server.lifecycle import BEAT, READY, Birth
 from outrider.server.notify import Notifier
+from outrider.server.reload import Reloads
 from outrider.server.settings import Settings
 
 EX_CONFIG = 78
@@ -60,6 +62,7 @@ class Child:
     pause_seconds: float = RESTART_PAUSE_SECONDS
     start_at: float = 0.0
     restarts: int = 0
+    channel: Channel | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class Supervisor:
         on_ready: Called once, when every child has said that it is ready.
         input_fd: Stop when this descriptor reads end-of-file; None is never.
         notifier: Tells the service manager, where there is one.
+        reloads: Reads the configuration again at SIGHUP or when a child asks; None ignores both.
     """
 
     settings: Settings
@@ -81,10 +85,12 @@ class Supervisor:
     on_ready: Callable[[], None]
     input_fd: int | None = None
     notifier: Notifier | None = None
+    reloads: Reloads | None = None
     children: list[Child] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _parent_pipe: tuple[int, int] = field(default_factory=os.pipe)
     _stop_asked: bool = False
+    _reload_asked: bool = False
     _stopping: bool = False
     _told_ready: bool = False
     _exit_code: int = 0
@@ -105,7 +111,7 @@ class Supervisor:
         for number in STOP_SIGNALS:
             signal.signal(number, self._ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, self._ask_to_reload)
         self._selector.register(wake_read, selectors.EVENT_READ, wake_read)
         if self.input_fd is not None:
             self._selector.register(self.input_fd, selectors.EVENT_READ, self.input_fd)
@@ -115,13 +121,17 @@ class Supervisor:
             self._start_due()
             for key, _ in self._selector.select(TICK_SECONDS):
                 if isinstance(key.data, Child):
-                    self._hear(key.data)
+                    if key.fd == key.data.status:
+                        self._hear(key.data)
+                    else:
+                        self._hear_channel(key.data)
                 elif not os.read(key.data, 4096):
                     self._selector.unregister(key.data)
                     self._stop_asked = True
             self._reap()
             if self._stop_asked:
                 self._stop()
+            self._reload()
             self._watch()
         return self._exit_code
 
@@ -129,11 +139,40 @@ class Supervisor:
         """Signal handler: no more than a note, as it may come in the middle of a fork."""
         self._stop_asked = True
 
+    def _ask_to_reload(self, _number: int, _frame: FrameType | None) -> None:
+        """As above."""
+        self._reload_asked = True
+
+    def _reload(self) -> None:
+        if self.reloads is None:
+            return
+        if self._reload_asked:
+            self._reload_asked = False
+            if self.notifier is not None:
+                self.notifier.reloading()
+            self.reloads.ask()
+        self.reloads.tick()
+
+    def _hear_channel(self, child: Child) -> None:
+        channel = child.channel
+        try:
+            while channel is not None and (message := channel.receive()) is not None:
+                if self.reloads is not None:
+                    self.reloads.hear(child, message)
+        except EOFError:
+            self._forget_channel(child)
+
+    def _forget_channel(self, child: Child) -> None:
+        if child.channel is not None:
+            self._selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
+
     def _is_over(self) -> bool:
         return self._stopping and not any(child.pid for child in self.children)
 
     def _start_due(self) -> None:
-        if self._stopping:
+        if self._stopping or (self.reloads is not None and self.reloads.is_pending):
             return
         now = self.clock.now()
         for child in self.children:
@@ -142,6 +181,7 @@ class Supervisor:
 
     def _fork(self, child: Child) -> None:
         status_read, status_write = os.pipe()
+        own_end, its_end = channel_pair()
         os.set_blocking(status_read, False)
         os.set_blocking(status_write, False)
         now = self.clock.now()
@@ -149,15 +189,19 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
-            self._become(child, status_read, status_write)
+            own_end.close()
+            self._become(child, status_read, status_write, its_end)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         os.close(status_write)
+        its_end.close()
+        child.channel = own_end
+        self._selector.register(own_end, selectors.EVENT_READ, child)
         child.pid, child.status, child.ready = pid, status_read, False
         child.started_at = child.beat_at = child.heard_at = now
         self._selector.register(status_read, selectors.EVENT_READ, child)
         self.log.info("process.started", name=child.name, pid=pid)
 
-    def _become(self, child: Child, status_read: int, status_write: int) -> None:
+    def _become(self, child: Child, status_read: int, status_write: int, its_end: Channel) -> None:
         """In the child: drop what is the supervisor's and run; never returns."""
         code = 70  # sysexits EX_SOFTWARE
         try:
@@ -170,6 +214,8 @@ class Supervisor:
             for other in self.children:
                 if other.pid:
                     os.close(other.status)
+                if other.channel is not None:
+                    other.channel.close()
             self._selector.close()
             child.main(
                 Birth(
@@ -182,6 +228,7 @@ class Supervisor:
                     self.clock,
                     self.log.bind(process=child.name),
                     is_restart=child.restarts > 0,
+                    channel=its_end,
                 )
             )
             code = 0
@@ -228,10 +275,13 @@ class Supervisor:
         if child.status in self._selector.get_map():
             self._selector.unregister(child.status)
         os.close(child.status)
+        self._forget_channel(child)
         child.pid, child.status, child.ready = 0, -1, False
         if code == EX_CONFIG:
             self._exit_code = code
             self._stop()
+        if self.reloads is not None:
+            self.reloads.died(child)
         if self._stopping:
             self.log.info("process.ended", name=child.name, code=code)
             self._tell_next()

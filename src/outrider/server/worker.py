@@ -170,6 +170,7 @@ class Worker:
         self.http = [(options.name, self.http_door(options)) for options in settings.http]
         self.sockets = dict(birth.sockets)
         self.servers: dict[str, Any] = {}
+        self.removed: list[SmtpListener] = []  # by a reload; their sessions come to an end
         self.tasks: asyncio.TaskGroup
         self.retiring: set[asyncio.Task[None]] = set()
 
@@ -252,7 +253,7 @@ class Worker:
         )
 
     def _set_gauges(self, metrics: Metrics) -> None:
-        inbound = sum(listener.sessions for listener in self.listeners)
+        inbound = sum(listener.sessions for listener in (*self.listeners, *self.removed))
         for listener in self.listeners:
             cell = metrics.cell("outrider_listener_stressed", listener.options.name)
             cell.value = int(listener.is_stressed)
@@ -402,7 +403,7 @@ class Worker:
     async def _drain(self) -> None:
         seconds = self._life.settings.server.drain_seconds
         async with asyncio.TaskGroup() as tasks:
-            for listener in self.listeners:
+            for listener in (*self.listeners, *self.removed):
                 tasks.create_task(listener.drain(self._birth.clock.now() + seconds / 2))
             for _, http in self.http:
                 tasks.create_task(http.close(seconds / 2))

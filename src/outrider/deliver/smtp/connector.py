@@ -63,7 +63,7 @@ class Connector:
         register: All open connections.
     """
 
-    __slots__ = ("_clock", "_hostname", "_log", "_memo", "_memory", "_register", "_tls")
+    __slots__ = ("_clock", "_hostname", "_log", "_memo", "_memory", "_register", "tls")
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Connector:
     ) -> None:
         self._hostname = hostname
         self._memory = memory
-        self._tls = tls
+        self.tls = tls
         self._clock = clock
         self._log = log
         self._register = register
@@ -193,7 +193,7 @@ class Connector:
                     host.address,
                     host.port,
                     local_addr=local,
-                    ssl=self._tls.client("required") if is_implicit else None,
+                    ssl=self.tls.client("required") if is_implicit else None,
                     server_hostname=_tls_name(host) if is_implicit else None,
                     ssl_handshake_timeout=options.starttls_seconds if is_implicit else None,
                 )
@@ -231,7 +231,7 @@ class Connector:
                 secured = await asyncio.get_running_loop().start_tls(
                     transport,
                     connection,
-                    self._tls.client(mode),
+                    self.tls.client(mode),
                     server_hostname=_tls_name(host),
                     ssl_handshake_timeout=options.starttls_seconds,
                 )

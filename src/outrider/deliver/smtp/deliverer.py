@@ -82,6 +82,11 @@ class SmtpDeliverer:
         self._stopped = asyncio.Event()
         self._empty = asyncio.Event()
 
+    def reconfigure(self, options: DeliveryTable, tls: TlsContexts) -> None:
+        """Other options and TLS for slots that are opened from now on; those that are open keep theirs."""
+        self._options = options
+        self._connector.tls = tls
+
     # the dispatcher's messages
 
     def open(self, message: Open) -> None:

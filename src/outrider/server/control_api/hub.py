@@ -42,12 +42,12 @@ class Reload(Protocol):
     async def __call__(self, *, dry_run: bool) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hub:
     """See the module.
 
     Attributes:
-        settings: What this process runs with.
+        settings: What this process runs with; a reload exchanges it.
         clock: Time.
         log: Server log.
         engine: The control database.

@@ -1,0 +1,161 @@
+"""What the supervisor opens for its workers: sockets for each listener, and counts that they share.
+
+In: settings. Out: sockets and memory that workers inherit when they are forked; at a reload the new ones,
+which are handed to workers that run already.
+
+Invariant: until a reload is adopted, what was open stays open and what it opened can be closed again.
+"""
+
+import mmap
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from outrider.base.errors import ConfigError
+from outrider.net.listen import local_endpoint, open_listeners
+from outrider.net.tls import server_context
+from outrider.receive.clients import shared_counts
+from outrider.receive.http_limits import rates_name, shared_rates
+from outrider.receive.options import ListenerOptions
+from outrider.server.settings import Settings
+
+
+@dataclass(slots=True)
+class Opened:
+    """What a reload opened.
+
+    Attributes:
+        sockets: By listener, for each worker.
+        memory: Shared counts of listeners that are new, by name.
+        files: Their descriptors.
+    """
+
+    sockets: dict[str, tuple[socket.socket, ...]] = field(default_factory=dict)
+    memory: dict[str, mmap.mmap] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """The reload does not take place."""
+        for group in self.sockets.values():
+            for each in group:
+                each.close()
+        self.forget_files()
+
+    def forget_files(self) -> None:
+        """The workers have their own descriptors."""
+        for descriptor in self.files.values():
+            os.close(descriptor)
+        self.files.clear()
+
+
+class Doors:
+    """See the module.
+
+    Attributes:
+        sockets: For each worker, by listener; what is forked later takes them from here.
+        counts: Shared memory by name; see `receive.clients`.
+    """
+
+    def __init__(self, settings: Settings, activated: Mapping[str, socket.socket] | None = None) -> None:
+        """Open everything.
+
+        Args:
+            settings: Validated.
+            activated: Sockets that were opened for us, by listener; all workers share them.
+
+        Raises:
+            ConfigError: An address cannot be had.
+        """
+        self.workers = settings.server.workers
+        self.sockets: list[dict[str, socket.socket]] = [{} for _ in range(self.workers)]
+        self.counts: dict[str, mmap.mmap] = {}
+        for listener in settings.listeners:
+            given = (activated or {}).get(listener.name)
+            self._put(
+                listener.name,
+                (given,) * self.workers
+                if given is not None
+                else self._open(listener.name, listener.address, listener.port),
+            )
+        for name in _counts_of(settings):
+            self.counts[name] = _memory(name, self.workers)
+
+    def _open(self, name: str, address: str, port: int) -> tuple[socket.socket, ...]:
+        return open_listeners(endpoint(address, port), self.workers, option=f"listener.{name}")
+
+    def _put(self, name: str, group: tuple[socket.socket, ...]) -> None:
+        for own, each in zip(self.sockets, group, strict=True):
+            old = own.get(name)
+            own[name] = each
+            if old is not None:
+                old.close()
+
+    def open_for(self, old: Settings, new: Settings) -> Opened:
+        """What `new` needs and `old` had not.
+
+        Raises:
+            ConfigError: An address cannot be had; nothing is left open.
+        """
+        opened = Opened()
+        known = {listener.name: (listener.address, listener.port) for listener in old.listeners}
+        try:
+            for listener in new.listeners:
+                if known.get(listener.name) != (listener.address, listener.port):
+                    opened.sockets[listener.name] = self._open(listener.name, listener.address, listener.port)
+            for name in _counts_of(new):
+                if name not in self.counts:
+                    size = len(_memory(name, self.workers))
+                    descriptor = opened.files[name] = os.memfd_create("outrider-counts")
+                    os.ftruncate(descriptor, size)
+                    opened.memory[name] = mmap.mmap(descriptor, size)
+        except (ConfigError, OSError):
+            opened.close()
+            raise
+        return opened
+
+    def adopt(self, opened: Opened, settings: Settings) -> None:
+        """The reload took place: have what it opened, and close what is not needed any more."""
+        for name, group in opened.sockets.items():
+            self._put(name, group)
+        self.counts.update(opened.memory)
+        opened.forget_files()
+        names = {listener.name for listener in settings.listeners}
+        for own in self.sockets:
+            for name in set(own) - names:
+                own.pop(name).close()
+
+    def places(self, settings: Settings, opened: Opened) -> list[tuple[str, int]]:
+        """Where the SMTP listeners of `settings` really listen; ports that were 0 are known now."""
+        return [
+            local_endpoint(opened.sockets.get(listener.name, (self.sockets[0].get(listener.name),))[0])  # type: ignore[arg-type]  # one of the two has it
+            for listener in settings.listener
+        ]
+
+
+def endpoint(address: str, port: int) -> str:
+    """As `net.listen` reads it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def server_tls(options: ListenerOptions) -> ssl.SSLContext | None:
+    """The TLS context of a listener, its certificate read now; None where it has none.
+
+    Raises:
+        ConfigError: The certificate cannot be used.
+    """
+    if options.certificate is None:
+        return None
+    return server_context(options.certificate, options.private_key, where=f"listener {options.name}")
+
+
+def _counts_of(settings: Settings) -> list[str]:
+    return [
+        *(listener.name for listener in settings.listeners),
+        *(rates_name(door.name) for door in settings.http),
+    ]
+
+
+def _memory(name: str, workers: int) -> mmap.mmap:
+    return shared_rates(workers) if name.endswith(rates_name("")) else shared_counts(workers)
