@@ -16,6 +16,7 @@ from outrider.base.files import OsFiles, read_file, write_atomic
 from outrider.base.log import ListLog
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.ports import Cipher, SpoolKeys
+from outrider.privacy.aead import AesGcm, RingSpoolKeys
 from outrider.spool.await_commit import begin_commit, commit_and_wait
 from outrider.spool.census import sealed_by_version
 from outrider.spool.codec import FrameDecoder, FrameEncoder, KeyGoneError, Place
@@ -36,7 +37,7 @@ from outrider.spool.frames import (
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import Damage, FrameReader
 from outrider.spool.writer import LogWriter
-from tests.spool.samples import CODECS, SMALL, small_as, spool_keys, stored
+from tests.spool.samples import CODECS, SMALL, FixedRing, small_as, spool_keys, stored
 
 PLACE = Place(3, 5, b"salty!!!", 4_096)
 SECRET = b"canary-local-part"
@@ -307,3 +308,58 @@ async def test_no_file_of_an_encrypted_spool_holds_an_address_or_a_content(
         assert SECRET not in octets, name
         assert b"user" not in octets, name  # the local part of samples
         assert b"sender" not in octets, name
+
+
+async def open_with(path: Path, *versions: int, log: ListLog | None = None) -> EmbeddedEngine:
+    return await EmbeddedEngine.open(
+        OsFiles(),
+        str(path / "spool"),
+        small_as("aes"),
+        FakeClock(),
+        log or ListLog(),
+        keys=spool_keys(*versions),
+    )
+
+
+async def test_mail_whose_key_was_mislaid_comes_back_with_it(tmp_path: Path) -> None:
+    """Its segment is kept, whatever becomes of the rest."""
+    await write_log(tmp_path, "aes", spool_keys(1))
+    for _ in range(2):  # the second start knows of it from the quarantine alone
+        engine = await open_with(tmp_path, 2)
+        await engine.commit([stored(engine.reserve(1), CONTENT, number=9)], [[CONTENT]])
+        await engine.purge(QueueFilter(), "me", "all that can be read")
+        await engine.maintain()
+        await engine.maintain()
+        await engine.close()
+    directory = SpoolDirectory(OsFiles(), str(tmp_path / "spool"))
+    assert directory.segments(1) == [0]
+    for name in OsFiles().listdir(f"{directory.path}/quarantine"):
+        OsFiles().unlink(f"{directory.path}/quarantine/{name}")
+    for name in OsFiles().listdir(directory.path):
+        if name.startswith("checkpoint.sqlite"):
+            OsFiles().unlink(f"{directory.path}/{name}")
+    engine = await open_with(tmp_path, 1, 2)
+    assert await engine.count(QueueFilter()) == 5
+    await engine.close()
+
+
+async def test_what_was_destroyed_on_purpose_keeps_no_segment(tmp_path: Path) -> None:
+    class Destroyed(RingSpoolKeys):
+        def cipher(self, version: int, salt: bytes, context: bytes) -> AesGcm:
+            if version == 1:
+                raise KeyAbsentError("key spool-1 was destroyed", destroyed=True)
+            return super().cipher(version, salt, context)
+
+    await write_log(tmp_path, "aes", spool_keys(1))
+    engine = await EmbeddedEngine.open(
+        OsFiles(),
+        str(tmp_path / "spool"),
+        small_as("aes"),
+        FakeClock(),
+        ListLog(),
+        keys=Destroyed(FixedRing(1, 2)),
+    )
+    await engine.maintain()
+    await engine.maintain()
+    assert engine.index.directory.segments(1) == []
+    await engine.close()

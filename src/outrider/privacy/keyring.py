@@ -90,7 +90,9 @@ class KeyRing:
             return key
         gone = self._tombstones.get((purpose, version))
         if gone is not None:
-            raise KeyAbsentError(f"key {gone.name} was destroyed at {gone.destroyed} ({gone.reason})")
+            raise KeyAbsentError(
+                f"key {gone.name} was destroyed at {gone.destroyed} ({gone.reason})", destroyed=True
+            )
         raise KeyAbsentError(
             f"key {purpose}-{version} is not in the key ring: put {purpose}-{version}.key back where it was"
         )

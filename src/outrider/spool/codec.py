@@ -45,7 +45,7 @@ CIPHERS_MAX: Final = 128
 
 
 class KeyGoneError(FrameDamagedError):
-    """The frame is whole, but its key is not there."""
+    """The frame is whole, but its key is not there; the field `destroyed` says whether that is on purpose."""
 
 
 class Packed(NamedTuple):
@@ -201,7 +201,8 @@ class FrameDecoder:
             try:
                 body = self._cipher(version, place).open(_NONCE.pack(0, place.offset), body, associated)
             except KeyAbsentError as error:
-                raise KeyGoneError(error.message) from error
+                destroyed = bool(error.fields.get("destroyed"))
+                raise KeyGoneError(error.message, destroyed=destroyed) from error
             except NotAuthenticError as error:
                 raise FrameDamagedError(f"its seal is broken: {error.message}") from error
         if flags & FLAG_ZSTD:

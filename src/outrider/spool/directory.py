@@ -29,6 +29,9 @@ from outrider.spool.frames import FORMAT, FormatError
 LOST_COUNTER_GAP = 1000  # chosen: more starts than anybody makes between two logs that stay on disk
 FORMAT_MIN = 1  # the first that there was
 _LOCK_PATIENCE = 200  # chosen: 200 times 5 ms; a log number is drawn in less than a millisecond
+LOCKED_SUFFIX = "locked"
+"""What the name of a frame in quarantine ends in when only its key is missing."""
+_LOCKED_NAME = re.compile(rf"([0-9]+)-([0-9]{{8}})-[0-9]+\.{LOCKED_SUFFIX}")
 _SEGMENT_NAME = re.compile(r"([0-9]{8})\.log")
 
 
@@ -226,6 +229,11 @@ class SpoolDirectory:
         if name not in self.files.listdir(self._join("quarantine")):
             write_atomic(self.files, path, data)
         return path
+
+    def locked_segments(self) -> set[tuple[int, int]]:
+        """(log, segment) of which frames are in quarantine whose key is mislaid; people remove them there."""
+        names = self.files.listdir(self._join("quarantine"))
+        return {(int(found[1]), int(found[2])) for name in names if (found := _LOCKED_NAME.fullmatch(name))}
 
     def checkpoint_path(self) -> str:
         return self._join("checkpoint.sqlite")

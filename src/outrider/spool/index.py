@@ -30,7 +30,7 @@ from outrider.model.changes import Entry, Keyed
 from outrider.model.dispatch import Arrived, Position, Settled
 from outrider.model.ports import SpoolKeys
 from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, Group, LogRow, Write
-from outrider.spool.directory import SpoolDirectory
+from outrider.spool.directory import LOCKED_SUFFIX, SpoolDirectory
 from outrider.spool.filters import QueueFilter
 from outrider.spool.keys import KeyTable
 from outrider.spool.options import SpoolOptions
@@ -88,6 +88,7 @@ class Index:
         self.damaged = 0
         self.on_damage: OnDamage | None = None
         self.reader = FrameReader(directory, options, spool_keys)
+        self._locked = directory.locked_segments()
         self._checkpoint = checkpoint
         self._clock = clock
         self._log = log
@@ -311,6 +312,8 @@ class Index:
         for log, covered in self._covered.items():
             now = self._logs[log]
             for segment in self.directory.segments(log):
+                if (log, segment) in self._locked:
+                    continue  # somebody may find the key
                 if segment >= covered.position.segment and not (
                     covered.dead and now.events >= covered.position
                 ):
@@ -606,7 +609,10 @@ class Index:
         tally.damaged += 1
         kept = ""
         try:
-            name = f"{damage.log}-{damage.segment:08d}-{damage.offset}.frame"
+            suffix = LOCKED_SUFFIX if damage.is_locked else "frame"
+            name = f"{damage.log}-{damage.segment:08d}-{damage.offset}.{suffix}"
+            if damage.is_locked:
+                self._locked.add((damage.log, damage.segment))
             kept = self.directory.quarantine(name, damage.octets)
         except OSError as error:
             self._log.error("spool.quarantine_failed", error=str(error))

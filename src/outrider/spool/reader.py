@@ -17,7 +17,7 @@ from typing import NamedTuple
 from outrider.model.changes import Change, ContentRef, Stored
 from outrider.model.dispatch import Position
 from outrider.model.ports import SpoolKeys
-from outrider.spool.codec import FrameDecoder, Place
+from outrider.spool.codec import FrameDecoder, KeyGoneError, Place
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.frames import (
     FRAME_HEADER,
@@ -50,6 +50,7 @@ class Damage(NamedTuple):
         offset: Where the damage begins.
         octets: What was found there.
         reason: In words.
+        is_locked: It is no damage: the frame is whole, and its key is mislaid.
     """
 
     log: int
@@ -57,6 +58,7 @@ class Damage(NamedTuple):
     offset: int
     octets: bytes
     reason: str
+    is_locked: bool = False
 
 
 class Scanned(NamedTuple):
@@ -330,7 +332,8 @@ class _SegmentScan:
                     payload = self._decoded(header, payload, offset)
                 except FrameDamagedError as error:  # each such frame is told by itself, with its own reason
                     self._note(offset, error.message)
-                    self._report(self._offset)
+                    is_mislaid = isinstance(error, KeyGoneError) and not error.fields["destroyed"]
+                    self._report(self._offset, is_locked=is_mislaid)
                     continue
             yield self._scanned(header, payload, offset)
         if self._sealed is not None and (self._bad_from is not None or self._offset < self._sealed):
@@ -392,7 +395,7 @@ class _SegmentScan:
                 return True
         return False
 
-    def _report(self, end: int) -> None:
+    def _report(self, end: int, *, is_locked: bool = False) -> None:
         """Tell what lies between the start of the damage and `end`."""
         start = self._bad_from if self._bad_from is not None else end
         octets = bytearray()
@@ -405,6 +408,6 @@ class _SegmentScan:
                 break
             octets += more[: end - place]
             place += len(more) or CHUNK_OCTETS
-        self._damaged(Damage(self._log, self._number, start, bytes(octets), self._reason))
+        self._damaged(Damage(self._log, self._number, start, bytes(octets), self._reason, is_locked))
         self._bad_from = None
         self._reason = ""
