@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from tools.project_files import ROOT
 from tools.reference_code import Constant, reply_constants
 from tools.reference_commands import command_pages
+from tools.reference_control import control_lines
 from tools.reference_options import option_sections
 from tools.reference_standards import standards_rows
 
@@ -134,8 +135,16 @@ def metrics_page() -> str:
 
 
 def commands_page() -> str:
-    """`--help` of every command."""
-    return page("Commands", *command_pages())
+    """The exit codes, and `--help` of every command."""
+    from outrider.base.exits import Exit
+
+    rows: list[tuple[object, ...]] = [(int(code), code.about) for code in Exit]
+    return page("Commands", "## Exit codes", "", *table(("code", "meaning"), rows), "", *command_pages())
+
+
+def control_page() -> str:
+    """Every operation of the control API."""
+    return page("Control API", *control_lines())
 
 
 def standards_page() -> str:
@@ -150,6 +159,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "metrics.md": metrics_page,
     "commands.md": commands_page,
+    "control-api.md": control_page,
     "standards.md": standards_page,
 }
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.net.http import HttpLimits, HttpServer
@@ -23,7 +21,7 @@ from outrider.server.requests import RefusedError, RequestServer
 from outrider.server.settings import Settings
 from outrider.store.audit import list_audit
 from outrider.store.editor import Author
-from outrider.store.engine import open_engine
+from outrider.store.engine import Database, open_engine
 from outrider.store.records import AuditRow
 from outrider.store.upgrade import upgrade
 
@@ -140,7 +138,7 @@ class Site:
 
     folder: Path
     dispatcher: Dispatcher
-    engine: AsyncEngine
+    engine: Database
     log: ListLog
     reloads: list[bool]
 

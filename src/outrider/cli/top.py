@@ -51,7 +51,7 @@ KEYS: Final = {
     b"\x7f": "backspace",
     b"\x08": "backspace",
 }
-# ECMA-48 §8.3 and xterm's application mode: what terminals send
+# ECMA-48 (cursor keys) and xterm's application mode: what terminals send
 
 Lines = Annotated[int | None, typer.Option(min=1, help="Without a terminal: end after so many lines.")]
 
@@ -178,7 +178,7 @@ def parse_keys(octets: bytes) -> list[str]:
 
 
 def _skip_or_take(octets: bytes, position: int, keys: list[str]) -> int:
-    if octets[position] == 0x1B:  # a sequence ends with a letter or ~ (ECMA-48 §5.4)
+    if octets[position] == 0x1B:  # a sequence ends with a letter or ~ (ECMA-48)
         end = position + 2
         while end < len(octets) and not 0x40 <= octets[end] <= 0x7E:
             end += 1

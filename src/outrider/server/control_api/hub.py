@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Request
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outrider.base.clock import Clock
 from outrider.base.errors import OutriderError, UnavailableError
@@ -28,6 +27,7 @@ from outrider.server.requests import ask
 from outrider.server.settings import Settings
 from outrider.store.audit import note
 from outrider.store.editor import Author
+from outrider.store.engine import Database
 from outrider.store.upgrade import upgrade
 
 UPGRADE_AGAIN_SECONDS: Final = 5.0
@@ -59,7 +59,7 @@ class Hub:
     settings: Settings
     clock: Clock
     log: Log
-    engine: AsyncEngine
+    engine: Database
     summed: Summed
     reload: Reload
     started_at: float
