@@ -153,6 +153,13 @@ def standards_page() -> str:
     return page("Standards", text, "", *table(("document", "title", "here", "cited in"), standards_rows()))
 
 
+def openapi_document() -> str:
+    """The interface of HTTP injection, for programs."""
+    from outrider.receive.http_openapi import openapi
+
+    return json.dumps(openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "options.md": options_page,
     "replies.md": replies_page,
@@ -161,6 +168,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "control-api.md": control_page,
     "standards.md": standards_page,
+    "openapi.json": openapi_document,
 }
 
 

@@ -151,6 +151,15 @@ class Answer(NamedTuple):
         return [fault["pointer"] for fault in self.document.get("errors", [])]
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until `condition` holds; nothing here waits for more than a few turns."""
+    for _ in range(1_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not happen")
+
+
 class HttpSite:
     """A listener and its client, in one loop and without sockets."""
 

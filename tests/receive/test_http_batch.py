@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ async def test_each_line_has_its_own_result() -> None:
 def test_how_the_body_is_cut_changes_nothing(lines: list[bytes], cuts: list[int], *, ends: bool) -> None:
     body = b"\n".join(lines) + (b"\n" if ends else b"")
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
-    chunks = [body[start:end] for start, end in zip(places, places[1:], strict=False)]
+    chunks = [body[start:end] for start, end in pairwise(places)]
     answer = asyncio.run(HttpSite().ask("POST", "/v1/batches", chunks, kind="application/x-ndjson"))
     expected = [(n, KINDS[line]) for n, line in enumerate(lines, 1) if KINDS[line]]
     assert [(each["line"], each["status"]) for each in answer.lines] == expected

@@ -1,4 +1,4 @@
-"""The same request under the same key is done once and answered alike; see also tests/server/test_idempotency."""
+"""The same request under the same key is done once; that workers agree is tests/server/test_idempotency."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from outrider.receive.http_keys import key_digest, request_digest
 from outrider.wire.smtp import replies
-from tests.receive.http_site import HttpSite
+from tests.receive.http_site import HttpSite, until
 
 MESSAGE = {"from": "shop@sender.example", "to": ["a@example.com"], "subject": "Hi", "text": "Hello\n"}
 RAW = [b"From: shop@sender.example\r\nSubject: x\r\n\r\nHello\r\n"]
@@ -59,8 +59,7 @@ async def test_while_the_first_is_under_way_the_second_is_told_to_wait() -> None
     site = HttpSite()
     site.intake.reply = None
     first = asyncio.get_running_loop().create_task(site.post(MESSAGE, idempotency_key="k"))
-    while not site.intake.waiting:
-        await asyncio.sleep(0)
+    await until(lambda: site.intake.waiting)
     second = await site.post(MESSAGE, idempotency_key="k")
     assert (second.status, second.document["code"], second.fields["retry-after"]) == (409, "in_flight", "1")
     assert (await site.post(MESSAGE | {"subject": "x"}, idempotency_key="k")).status == 422
@@ -99,8 +98,7 @@ async def test_a_request_given_up_in_the_middle_leaves_the_key_free() -> None:
     task = asyncio.get_running_loop().create_task(
         site.post(PERSONAL | {"recipients": PERSONAL["recipients"] * 100}, idempotency_key="k")  # type: ignore[operator]
     )
-    while not site.reservations.held:
-        await asyncio.sleep(0)
+    await until(lambda: site.reservations.held)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -31,7 +31,7 @@ def read(submission: Submission) -> EmailMessage:
     return message
 
 
-def shape(message: EmailMessage) -> Any:
+def shape(message: Any) -> Any:
     if not message.is_multipart():
         return message.get_content_type()
     return message.get_content_subtype(), *(shape(part) for part in message.iter_parts())

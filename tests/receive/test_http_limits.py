@@ -6,7 +6,7 @@ import pytest
 
 from outrider.receive.clients import ClientCounts, shared_counts
 from outrider.receive.http_limits import KeyLimits, KeyRates, shared_rates
-from tests.receive.http_site import HttpSite
+from tests.receive.http_site import HttpSite, until
 
 MESSAGE = {"from": "shop@sender.example", "to": ["a@example.com"], "subject": "Hi", "text": "Hello\n"}
 
@@ -16,8 +16,7 @@ async def test_a_key_has_so_many_requests_under_way() -> None:
     site.intake.reply = None
     loop = asyncio.get_running_loop()
     under_way = [loop.create_task(site.post(MESSAGE)) for _ in range(2)]
-    while len(site.intake.waiting) < 2:
-        await asyncio.sleep(0)
+    await until(lambda: len(site.intake.waiting) == 2)
     for answer in (await site.post(MESSAGE), await site.batch(MESSAGE)):
         assert (answer.status, answer.document["code"], answer.fields["retry-after"]) == (
             429,
@@ -25,15 +24,13 @@ async def test_a_key_has_so_many_requests_under_way() -> None:
             "1",
         )
     other = loop.create_task(site.post(MESSAGE | {"from": "x@y.example"}, key="other"))
-    while len(site.intake.waiting) < 3:
-        await asyncio.sleep(0)
+    await until(lambda: len(site.intake.waiting) == 3)
     for store in site.intake.waiting:
         store()
     assert [(await task).status for task in (*under_way, other)] == [202] * 3
-    site.intake.reply = site.intake.waiting.clear()
+    site.intake.waiting.clear()
     task = loop.create_task(site.post(MESSAGE))
-    while not site.intake.waiting:
-        await asyncio.sleep(0)
+    await until(lambda: site.intake.waiting)
     site.intake.waiting[0]()
     assert (await task).status == 202  # what is done is not counted
 
