@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from outrider.base.exits import Exit
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, configuration_for
+from tests.e2e.practice import log_lines
 from tests.peers.processes import free_port, running, wait_until
 
 FAULTS = "fdatasync:*/events/1.jsonl:3:EIO,fdatasync:*/events/2.jsonl:3:EIO"
@@ -39,6 +41,7 @@ def test_processes_whose_events_freeze_start_anew(
         # the first logs are the dispatcher's and the worker's, in whichever order they started
         wait_until(lambda: server.log().count("record.frozen") == 2, "both processes to give up")
         wait_until(lambda: server.log().count("process.died") == 2, "both processes to end")
+        assert [line["code"] for line in log_lines(server, "process.died")] == [Exit.IO, Exit.IO]
         wait_until(lambda: server.command("status")["granting"], "the successors to work")
         wait_until(lambda: send(server.ports["smtp"], 20), "a message to be taken again")
         taken.append(20)

@@ -19,6 +19,7 @@ from typing import Any
 
 from outrider.base.clock import Clock
 from outrider.base.errors import UnavailableError
+from outrider.base.exits import Exit
 from outrider.base.log import Log
 from outrider.record.log import set_level
 from outrider.server.channel import Channel
@@ -29,8 +30,6 @@ READY = b"r"
 BEAT = b"b"
 BEAT_SECONDS = 1.0
 # chosen, because the supervisor's patience (server.watchdog_seconds) is a multiple of it
-EX_ORPHANED = 75
-# sysexits EX_TEMPFAIL: the supervisor is gone, a new one will start us again
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,7 @@ class Lifecycle:
     Attributes:
         draining: Set when the process was told to finish.
         is_ready: `ready` was called.
+        exit_code: What the process ends with when its main returns.
         settings: What the process runs with; a reload exchanges it.
     """
 
@@ -76,6 +76,7 @@ class Lifecycle:
         self.draining = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.is_ready = False
+        self.exit_code = Exit.OK
         self.settings = birth.settings
         self._follower = Follower(birth.channel, birth.log, self._orphaned) if birth.channel else None
 
@@ -112,9 +113,10 @@ class Lifecycle:
         return await self._follower.ask(dry_run=dry_run)
 
     async def drain_after(self, work: Awaitable[None], event: str) -> None:
-        """When `work` returns, this process can only go on by starting anew: say `event` and drain."""
+        """When `work` returns, this process can only go on by starting anew: say `event`, drain, exit 74."""
         await work
         self.birth.log.error(event, name=self.birth.name)
+        self.exit_code = Exit.IO
         self.drain()
 
     def ready(self) -> None:
@@ -135,11 +137,11 @@ class Lifecycle:
 
     def _orphaned(self) -> None:
         self.birth.log.error("process.orphaned", name=self.birth.name)
-        os._exit(EX_ORPHANED)
+        os._exit(Exit.TEMPORARY)  # a new supervisor will start us again
 
 
-async def live(birth: Birth, main: Callable[[Lifecycle], Awaitable[None]]) -> None:
-    """Run `main` as a child process: returns when it returns, raises what it raises."""
+async def live(birth: Birth, main: Callable[[Lifecycle], Awaitable[None]]) -> Exit:
+    """Run `main` as a child process: returns the exit code when it returns, raises what it raises."""
     life = Lifecycle(birth)
     life.install()
     async with asyncio.TaskGroup() as tasks:
@@ -148,3 +150,4 @@ async def live(birth: Birth, main: Callable[[Lifecycle], Awaitable[None]]) -> No
             await main(life)
         finally:
             beating.cancel()
+    return life.exit_code

@@ -6,6 +6,7 @@ Takes validated settings; returns the exit code when the server has ended.
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ def _main_of(main: Main) -> Callable[[Birth], None]:
     """`main` as the body of a forked process, on the loop that the settings choose."""
 
     def body(birth: Birth) -> None:
-        run_loop(live(birth, lambda life: main(birth, life)), loop=birth.settings.server.loop)
+        sys.exit(run_loop(live(birth, lambda life: main(birth, life)), loop=birth.settings.server.loop))
 
     return body
 

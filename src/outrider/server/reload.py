@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
+from outrider.base.exits import Exit
 from outrider.base.log import Log
 from outrider.server.channel import FILES_MAX, Channel, Message
 from outrider.server.configuration import Configuration
@@ -28,9 +29,6 @@ from outrider.server.settings import Settings
 
 PATIENCE_SECONDS = 15.0
 # chosen: a process builds its part within milliseconds; one that replays a long log listens only then
-EX_TEMPFAIL = 75
-EX_CONFIG = 78
-# sysexits.h
 
 
 class Process(Protocol):
@@ -119,7 +117,7 @@ class Reloads:
             self.ask(process, message.body["number"], dry_run=message.body["dry_run"])
         elif pending is not None and message.body["epoch"] == pending.epoch:
             if message.kind == "refused":
-                self._abort(f"{process.name} cannot: {message.body['why']}", EX_CONFIG)
+                self._abort(f"{process.name} cannot: {message.body['why']}", Exit.CONFIG)
             else:
                 self._done(pending, process)
 
@@ -131,7 +129,7 @@ class Reloads:
         if pending.is_committed:
             self._done(pending, process)
         else:
-            self._abort(f"{process.name} died meanwhile; ask again", EX_TEMPFAIL)
+            self._abort(f"{process.name} died meanwhile; ask again", Exit.TEMPORARY)
 
     def tick(self) -> None:
         """Look at the time."""
@@ -143,7 +141,7 @@ class Reloads:
             self._log.error("config.swap_unconfirmed", epoch=pending.epoch, processes=silent)
             self._finish(pending)
         else:
-            self._abort(f"{silent} did not answer in {PATIENCE_SECONDS:g} s; ask again", EX_TEMPFAIL)
+            self._abort(f"{silent} did not answer in {PATIENCE_SECONDS:g} s; ask again", Exit.TEMPORARY)
 
     def _next(self) -> None:
         while self._queue and self._pending is None:
@@ -152,9 +150,9 @@ class Reloads:
                 self._begin(asked)
             except ConfigError as error:
                 faults = list(error.faults) or [error.message]
-                self._refuse(asked, error.message, faults, EX_CONFIG)
+                self._refuse(asked, error.message, faults, Exit.CONFIG)
             except OSError as error:
-                self._refuse(asked, f"the system refuses: {error}", [], EX_TEMPFAIL)
+                self._refuse(asked, f"the system refuses: {error}", [], Exit.TEMPORARY)
 
     def _begin(self, asked: _Asked) -> None:
         read = self._read()
@@ -173,7 +171,7 @@ class Reloads:
         self._pending = pending
         for process in list(pending.waiting):
             if not self._prepare(pending, process):
-                self._abort(f"{process.name} does not listen; ask again", EX_TEMPFAIL)
+                self._abort(f"{process.name} does not listen; ask again", Exit.TEMPORARY)
                 return
         if not pending.waiting:
             self._commit(pending)

@@ -24,6 +24,7 @@ from types import FrameType
 
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
+from outrider.base.exits import Exit
 from outrider.base.log import Log
 from outrider.server.channel import Channel, channel_pair
 from outrider.server.lifecycle import BEAT, READY, Birth
@@ -31,8 +32,6 @@ from outrider.server.notify import Notifier
 from outrider.server.reload import Reloads
 from outrider.server.settings import Settings
 
-EX_CONFIG = 78
-# sysexits.h
 RESTART_PAUSE_SECONDS = 0.1
 RESTART_PAUSE_MAX_SECONDS = 5.0
 HEALTHY_SECONDS = 10.0
@@ -203,7 +202,7 @@ class Supervisor:
 
     def _become(self, child: Child, status_read: int, status_write: int, its_end: Channel) -> None:
         """In the child: drop what is the supervisor's and run; never returns."""
-        code = 70  # sysexits EX_SOFTWARE
+        code: int = Exit.SOFTWARE
         try:
             signal.set_wakeup_fd(-1)
             for number in (*STOP_SIGNALS, signal.SIGCHLD):
@@ -233,10 +232,10 @@ class Supervisor:
             )
             code = 0
         except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else 70
+            code = exit_.code if isinstance(exit_.code, int) else Exit.SOFTWARE
         except ConfigError as error:
             self.log.error("process.misconfigured", name=child.name, error=str(error))
-            code = EX_CONFIG
+            code = Exit.CONFIG
         except BaseException as error:
             self.log.error("process.failed", name=child.name, error=told(error), trace=trace_of(error))
         finally:
@@ -277,7 +276,7 @@ class Supervisor:
         os.close(child.status)
         self._forget_channel(child)
         child.pid, child.status, child.ready = 0, -1, False
-        if code == EX_CONFIG:
+        if code == Exit.CONFIG:
             self._exit_code = code
             self._stop()
         if self.reloads is not None:

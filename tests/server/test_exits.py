@@ -1,0 +1,61 @@
+"""Each failure has the exit code that sysexits.h gives it; bad usage too."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from outrider.base.errors import (
+    ConfigError,
+    OutriderError,
+    PermissionDeniedError,
+    SpoolError,
+    UnavailableError,
+)
+from outrider.base.exits import Exit
+from outrider.cli.main import exit_code
+
+PROGRAM = (sys.executable, "-m", "outrider.cli.main")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), 78),
+        (UnavailableError("x"), 69),
+        (SpoolError("x"), 74),
+        (PermissionDeniedError("x"), 77),
+        (OutriderError("x"), 70),
+    ],
+)
+def test_each_error_has_its_code(error: OutriderError, code: int) -> None:
+    assert exit_code(error) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("config", "show"), Exit.OK),
+        (("no-such-command",), Exit.USAGE),
+        (("config", "explain"), Exit.USAGE),
+        (("config", "show", "--set", "nonsense"), Exit.USAGE),
+        (("config", "explain", "server.wrkers"), Exit.CONFIG),
+        (("check-config", "-c", "none.toml"), Exit.CONFIG),
+        (("status", "-c", "good.toml"), Exit.UNAVAILABLE),
+        (("reload", "-c", "good.toml"), Exit.UNAVAILABLE),
+        (("config", "diff", "-c", "good.toml"), Exit.UNAVAILABLE),
+        (("serve", "-c", "bad.toml"), Exit.CONFIG),
+    ],
+)
+def test_each_command_ends_with_its_code(tmp_path: Path, arguments: tuple[str, ...], code: Exit) -> None:
+    (tmp_path / "good.toml").write_text("[server]\nworkers = 1\n", encoding="utf-8")
+    (tmp_path / "bad.toml").write_text("[server]\nworkers = 0\n", encoding="utf-8")
+    line = [*PROGRAM, *arguments]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+
+
+def test_codes_are_told_apart_and_explained() -> None:
+    assert len({int(code) for code in Exit}) == len(Exit)
+    assert all(code.about.endswith(".") for code in Exit)
