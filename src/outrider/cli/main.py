@@ -1,7 +1,6 @@
 """The `outrider` command: registers the commands and turns our errors into exit codes.
 
-Exit codes (sysexits.h): 0 done, 1 a check failed, 2 usage, 65 the server refuses what was asked, 69 nobody
-answers, 70 a bug of ours, 74 spool, 77 no permission, 78 configuration.
+The codes are `base.exits`.
 """
 
 import sys
@@ -16,15 +15,20 @@ from outrider.base.errors import (
     OutriderError,
     PermissionDeniedError,
     SpoolError,
+    StoreError,
     UnavailableError,
 )
+from outrider.base.exits import Exit
 from outrider.cli import (
+    audit,
     backup,
     config,
     demo,
     doctor,
+    domain,
     init,
     inject,
+    key,
     keys,
     path,
     queue,
@@ -32,19 +36,14 @@ from outrider.cli import (
     sim,
     sink,
     status,
+    tenant,
     top,
     trace,
     user,
 )
 from outrider.server.requests import RefusedError
 
-EX_DATAERR = 65
-EX_UNAVAILABLE = 69
-EX_SOFTWARE = 70
-EX_IOERR = 74
-EX_NOPERM = 77
-EX_CONFIG = 78
-# sysexits.h
+PARSER_USAGE = 2
 
 app = typer.Typer(
     name="outrider",
@@ -83,7 +82,11 @@ app.command("top")(top.top)
 app.add_typer(queue.app, name="queue")
 app.add_typer(path.app, name="path")
 app.command("trace")(trace.trace)
+app.add_typer(tenant.app, name="tenant")
 app.add_typer(user.app, name="user")
+app.add_typer(key.app, name="key")
+app.add_typer(domain.app, name="domain")
+app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.command("inject")(inject.inject)
 app.command("sink")(sink.sink)
@@ -95,24 +98,30 @@ def main() -> None:
     """Entry point of the installed command."""
     try:
         app()
+    except SystemExit as end:
+        # what the parser of the command line ends with is the shell's own code for bad usage
+        sys.exit(Exit.USAGE if end.code == PARSER_USAGE else end.code)
     except OutriderError as error:
         sys.stderr.write(f"outrider: {error}\n")
         sys.exit(exit_code(error))
+    except OSError as error:
+        sys.stderr.write(f"outrider: {error}\n")
+        sys.exit(Exit.NO_PERMISSION if isinstance(error, PermissionError) else Exit.IO)
 
 
 def exit_code(error: OutriderError) -> int:
     """The sysexits code of one of our errors."""
     if isinstance(error, ConfigError | KeyAbsentError):
-        return EX_CONFIG
+        return Exit.CONFIG
     if isinstance(error, UnavailableError):
-        return EX_UNAVAILABLE
+        return Exit.UNAVAILABLE
     if isinstance(error, SpoolError):
-        return EX_IOERR
+        return Exit.IO
     if isinstance(error, PermissionDeniedError):
-        return EX_NOPERM
-    if isinstance(error, RefusedError):
-        return EX_DATAERR
-    return EX_SOFTWARE
+        return Exit.NO_PERMISSION
+    if isinstance(error, RefusedError | StoreError):
+        return Exit.DATA
+    return Exit.SOFTWARE
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`outrider user`: logins and keys in the credentials file, changed atomically while the server runs."""
+"""`outrider user`: logins in the control database, or with `--file` those of a users file."""
 
 import getpass
 import sys
@@ -8,21 +8,40 @@ from typing import Annotated
 import typer
 
 from outrider.base.errors import AddressError, ConfigError
+from outrider.cli.control_store import (
+    DefaultStream,
+    Description,
+    Expires,
+    Networks,
+    OfTenant,
+    Reason,
+    Sandbox,
+    Streams,
+    rights_row,
+    unix_time,
+    with_store,
+)
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table
-from outrider.privacy import credentials
-from outrider.privacy.passwords import Passwords
+from outrider.privacy import credentials, importing, issuing
+from outrider.privacy.passwords import CHARACTERS, Passwords
+from outrider.store import credentials as stored
+from outrider.store.checks import check_sender_domain
+from outrider.store.credentials import USERS
+from outrider.store.records import Rights, shown
 
-PASSWORD_CHARACTERS = 8
-# NIST SP 800-63B's least length of a chosen password.
-
-app = typer.Typer(no_args_is_help=True, help="Logins and keys of those who may send.")
-key_app = typer.Typer(no_args_is_help=True, help="Bearer keys for HTTP injection.")
+app = typer.Typer(no_args_is_help=True, help="Logins of those who may send.")
+key_app = typer.Typer(
+    no_args_is_help=True, help="Bearer keys in a users file; `outrider key` has the others."
+)
 app.add_typer(key_app, name="key")
 
 UsersFile = Annotated[
     Path | None,
     typer.Option(
-        "--file", "-f", envvar="OUTRIDER_USERS", help="Credentials file; default: `server.users_file`."
+        "--file",
+        "-f",
+        envvar="OUTRIDER_USERS",
+        help="Work on this users file instead of the control database.",
     ),
 ]
 Tenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose mail it is, for fairness and limits.")]
@@ -32,7 +51,7 @@ Domains = Annotated[
         "--domain",
         "-d",
         help="Domain allowed in MAIL FROM; repeat it. `.example.com` allows subdomains, `*` any. "
-        "Without one only the null sender may be used.",
+        "Without one, those of the tenant; in a users file, only the null sender.",
     ),
 ]
 FromStdin = Annotated[bool, typer.Option("--stdin", help="Read the password from standard input, one line.")]
@@ -56,8 +75,8 @@ def _password(*, from_stdin: bool) -> str:
         password = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != password:
             raise ConfigError("the two passwords differ; nothing was changed")
-    if len(password) < PASSWORD_CHARACTERS:
-        raise ConfigError(f"a password has at least {PASSWORD_CHARACTERS} characters; nothing was changed")
+    if len(password) < CHARACTERS:
+        raise ConfigError(f"a password has at least {CHARACTERS} characters; nothing was changed")
     return password
 
 
@@ -71,7 +90,7 @@ def _hash(password: str) -> str:
 
 def _domains(texts: list[str]) -> frozenset[str]:
     try:
-        return frozenset(map(credentials.check_sender_domain, texts))
+        return frozenset(map(check_sender_domain, texts))
     except AddressError as error:
         raise ConfigError(f"--domain: {error.message}") from error
 
@@ -83,12 +102,22 @@ def _done(*, as_json: bool, text: str, **facts: object) -> None:
         typer.echo(text)  # not wrapped: a key must survive copying
 
 
+Name = Annotated[str, typer.Argument(help="Login name, as clients give it in AUTH.")]
+
+
 @app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="Login name, as clients give it in AUTH.")],
+    name: Name,
     *,
     domain: Domains = [],  # noqa: B006 - typer copies it
     tenant: Tenant = "default",
+    stream: Streams = None,
+    default_stream: DefaultStream = None,
+    network: Networks = None,
+    expires: Expires = None,
+    sandbox: Sandbox = False,
+    description: Description = None,
+    reason: Reason = "",
     from_stdin: FromStdin = False,
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
@@ -97,21 +126,45 @@ def add(
     """Add a login; asks for the password twice, or reads it with --stdin.
 
     Examples:
-      outrider user add shop --domain shop.example --domain .shop.example
-      echo "$PASSWORD" | outrider user add crm --domain crm.example --tenant crm --stdin
+      outrider user add shop -t acme --domain shop.example
+      echo "$PASSWORD" | outrider user add crm -t acme --stream crm --network 192.0.2.0/24 --stdin
     """
-    path = _path(file, config)
     domains = _domains(domain)
-    password_hash = _hash(_password(from_stdin=from_stdin))
-    credentials.add_user(path, credentials.User(name, password_hash, tenant, domains))
-    _done(as_json=as_json, text=f"Added {name}; it works at once.", user=name, file=str(path))
+    rights = Rights(
+        tenant,
+        description or "",
+        tuple(domains),
+        tuple(stream or ()),
+        default_stream or "",
+        tuple(network or ()),
+        sandbox,
+        expires_time=unix_time(expires),
+    )
+    if file is not None:
+        _refuse_finer(rights)
+    password = _password(from_stdin=from_stdin)
+    if file is None:
+        with_store(config, lambda db, author: issuing.issue_user(db, author, name, password, rights), reason)
+        _done(as_json=as_json, text=f"Added {name}; it works within two seconds.", user=name)
+    else:
+        credentials.add_user(file, credentials.User(name, _hash(password), tenant, domains))
+        _done(as_json=as_json, text=f"Added {name}; it works at once.", user=name, file=str(file))
+
+
+def _refuse_finer(rights: Rights) -> None:
+    if rights != Rights(rights.tenant, domains=rights.domains):
+        raise ConfigError(
+            "a users file knows only tenant and domains; leave out --file for streams, networks, expiry and "
+            "sandbox"
+        )
 
 
 @app.command("passwd")
 def passwd(
-    name: Annotated[str, typer.Argument(help="Login name.")],
+    name: Name,
     *,
     from_stdin: FromStdin = False,
+    reason: Reason = "",
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -121,38 +174,138 @@ def passwd(
     Examples:
       outrider user passwd shop
     """
-    path = _path(file, config)
-    credentials.set_password(path, name, _hash(_password(from_stdin=from_stdin)))
-    _done(as_json=as_json, text=f"Changed the password of {name}.", user=name, file=str(path))
+    password = _password(from_stdin=from_stdin)
+    if file is None:
+        with_store(config, lambda db, author: issuing.change_password(db, author, name, password), reason)
+    else:
+        credentials.set_password(file, name, _hash(password))
+    _done(as_json=as_json, text=f"Changed the password of {name}.", user=name)
 
 
 @app.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="Login name.")],
+    name: Name,
     *,
+    reason: Reason = "",
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a login; sessions that are open keep what they have.
+    """Remove a login; its sessions end within seconds (those of a users file keep what they have).
 
     Examples:
-      outrider user remove shop
+      outrider user remove shop --reason "replaced by shop2"
     """
-    path = _path(file, config)
-    credentials.remove_user(path, name)
-    _done(as_json=as_json, text=f"Removed {name}.", user=name, file=str(path))
+    if file is None:
+        with_store(config, lambda db, author: stored.remove(db, author, USERS, name), reason)
+    else:
+        credentials.remove_user(file, name)
+    _done(as_json=as_json, text=f"Removed {name}.", user=name)
+
+
+def _set(name: str, config: Path, reason: str, *, is_enabled: bool, as_json: bool) -> None:
+    with_store(
+        config,
+        lambda db, author: stored.set_rights(db, author, USERS, name, is_enabled=is_enabled),
+        reason,
+    )
+    word = "Enabled" if is_enabled else "Disabled"
+    _done(as_json=as_json, text=f"{word} {name}; workers know within two seconds.", user=name)
+
+
+@app.command("disable")
+def disable(
+    name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
+) -> None:
+    """Refuse a login until it is enabled again; its sessions end within seconds.
+
+    Examples:
+      outrider user disable shop --reason "unusual volume"
+    """
+    _set(name, config, reason, is_enabled=False, as_json=as_json)
+
+
+@app.command("enable")
+def enable(
+    name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
+) -> None:
+    """Let a login work again.
+
+    Examples:
+      outrider user enable shop
+    """
+    _set(name, config, reason, is_enabled=True, as_json=as_json)
+
+
+@app.command("show")
+def show(name: Name, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+    """Show what a login may do.
+
+    Examples:
+      outrider user show shop
+    """
+    facts = shown(with_store(config, lambda db, _author: stored.find(db, USERS, name)))
+    if as_json:
+        print_json(facts)
+    else:
+        print_table(f"User {name}", ("what", "value"), [(key, str(facts[key])) for key in facts])
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A users file, as `server.users_file` names it.")],
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Take the logins and keys of a users file into the control database, all or none.
+
+    Passwords and keys stay what they are. Tenants that are new trust their domains, as the file did.
+
+    Examples:
+      outrider user import users.toml
+    """
+    taken = with_store(
+        config,
+        lambda db, author: importing.import_credentials(db, author, credentials.read_credentials(file)),
+        reason,
+    )
+    _done(
+        as_json=as_json,
+        text=f"Took {taken.users} logins, {taken.keys} keys and {taken.tenants} new tenants; "
+        "server.users_file can go.",
+        users=taken.users,
+        keys=taken.keys,
+        tenants=taken.tenants,
+    )
 
 
 @app.command("list")
-def list_all(file: UsersFile = None, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
-    """Show logins and keys; no hashes.
+def list_all(
+    tenant: OfTenant = None,
+    file: UsersFile = None,
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show logins, or with --file all that is in a users file; no hashes.
 
     Examples:
       outrider user list
       outrider user list --json | jq '.users[].name'
     """
-    found = credentials.read_credentials(_path(file, config))
+    if file is not None:
+        _list_file(file, as_json=as_json)
+        return
+    found = with_store(config, lambda db, _author: stored.list_all(db, USERS, tenant))
+    if as_json:
+        print_json({"users": [shown(user) for user in found]})
+        return
+    columns = ("name", "tenant", "domains", "streams", "networks", "state")
+    print_table("Logins", columns, [(user.name, *rights_row(user.rights)) for user in found])
+
+
+def _list_file(file: Path, *, as_json: bool) -> None:
+    found = credentials.read_credentials(file)
     users = [
         {"name": user.name, "tenant": user.tenant, "sender_domains": sorted(user.sender_domains)}
         for user in found.users.values()

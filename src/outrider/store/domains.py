@@ -129,8 +129,12 @@ async def trust_domain(engine: AsyncEngine, author: Author, tenant: str, name: s
         StoreError: The tenant has no such domain.
     """
     async with changing(engine, author) as change:
-        domain = await read_domain(change.connection, tenant, check_domain(name))
-        return await _set(change, domain, verified_time=change.now, verified_by=BY_OPERATOR)
+        return await take_on_word(change, await read_domain(change.connection, tenant, check_domain(name)))
+
+
+async def take_on_word(change: Change, domain: Domain) -> Domain:
+    """See `trust_domain`, inside a change."""
+    return await _set(change, domain, verified_time=change.now, verified_by=BY_OPERATOR)
 
 
 async def remove_domain(engine: AsyncEngine, author: Author, tenant: str, name: str) -> None:

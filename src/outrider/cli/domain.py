@@ -1,0 +1,145 @@
+"""`outrider domain`: sender domains of tenants, and the DNS records that prove them."""
+
+import secrets
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from outrider.cli.control_store import OfTenant, Reason, TenantName, shown_time, with_store
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.store import domains
+from outrider.store.records import Domain
+
+app = typer.Typer(no_args_is_help=True, help="Sender domains, and the DNS records that prove them.")
+
+Name = Annotated[str, typer.Argument(help="The domain.")]
+
+
+def _facts(domain: Domain) -> dict[str, Any]:
+    expected = domains.expected_record(domain)
+    return {
+        **msgspec.to_builtins(domain),
+        "record": {"name": expected.name, "type": "TXT", "value": expected.value},
+    }
+
+
+@app.command("add")
+def add(
+    name: Name,
+    tenant: TenantName = "default",
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Add a domain and print the DNS record that proves it.
+
+    Examples:
+      outrider domain add shop.example -t acme
+    """
+    domain = with_store(config, lambda db, author: domains.add_domain(db, author, tenant, name), reason)
+    if as_json:
+        print_json(_facts(domain))
+        return
+    say(f"Added {domain.name}. Publish this record, then: outrider domain verify {domain.name} -t {tenant}")
+    typer.echo(str(domains.expected_record(domain)))
+
+
+@app.command("verify")
+def verify(
+    name: Name,
+    tenant: TenantName = "default",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take it for verified on your word, without a look-up.")
+    ] = False,
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Look for the record in the DNS; exit code 1 when it is not there.
+
+    Examples:
+      outrider domain verify shop.example -t acme
+    """
+    from outrider.base.clock import SystemClock
+    from outrider.base.log import NullLog
+    from outrider.net.resolver import DnsResolver
+    from outrider.server.configuration import load
+
+    if trust:
+        domain = with_store(config, lambda db, author: domains.trust_domain(db, author, tenant, name), reason)
+        proof = domains.Proof(domain, "")
+    else:
+        options = load(config).net
+        resolver = DnsResolver(options, clock=SystemClock(), log=NullLog(), random_bits=secrets.randbits)
+        proof = with_store(
+            config, lambda db, author: domains.verify_domain(db, author, resolver, tenant, name), reason
+        )
+    if as_json:
+        print_json({**_facts(proof.domain), "trouble": proof.trouble})
+    elif proof.trouble:
+        say(f"{name} is not proved: {proof.trouble}.")
+        typer.echo(str(domains.expected_record(proof.domain)))
+    else:
+        say(f"{name} is verified; credentials of {tenant} may use it.")
+    if proof.trouble:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+    """List domains.
+
+    Examples:
+      outrider domain list -t acme
+    """
+    found = with_store(config, lambda db, _author: domains.list_domains(db, tenant))
+    if as_json:
+        print_json([_facts(domain) for domain in found])
+        return
+    rows = [
+        (
+            domain.tenant,
+            domain.name,
+            f"{shown_time(domain.verified_time)} ({domain.verified_by})" if domain.verified_by else "no",
+        )
+        for domain in found
+    ]
+    print_table("Domains", ("tenant", "domain", "verified"), rows)
+
+
+@app.command("show")
+def show(
+    name: Name, tenant: TenantName = "default", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
+) -> None:
+    """Show a domain and its record.
+
+    Examples:
+      outrider domain show shop.example -t acme
+    """
+    domain = with_store(config, lambda db, _author: domains.find_domain(db, tenant, name))
+    if as_json:
+        print_json(_facts(domain))
+        return
+    say(f"{domain.name} of {tenant}: {'verified' if domain.verified_time else 'not verified'}")
+    typer.echo(str(domains.expected_record(domain)))
+
+
+@app.command("remove")
+def remove(
+    name: Name,
+    tenant: TenantName = "default",
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a domain; nobody of the tenant may use it any more.
+
+    Examples:
+      outrider domain remove shop.example -t acme
+    """
+    with_store(config, lambda db, author: domains.remove_domain(db, author, tenant, name), reason)
+    if as_json:
+        print_json({"tenant": tenant, "domain": name})
+    else:
+        say(f"Removed {name} of {tenant}.")
