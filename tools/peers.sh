@@ -119,12 +119,13 @@ elif [ "$present" != postfix ] || [ -n "${PEERS_UNPACK:-}" ]; then
   getent group postdrop >/dev/null || groupadd --system postdrop
 fi
 
-for package in libidn12 libgnutls-dane0 libnsl2 libpcre2-8-0 libdb5.3; do
+for package in libidn12 libgnutls-dane0 libnsl2 libpcre2-8-0 libdb5.3 liblua5.3-0 libopentracing-c-wrapper0; do
   installed "$package" || missing+=("$package")
 done
 [ "${#missing[@]}" -eq 0 ] || add "${missing[@]}"
 
 unpack exim exim4-base exim4-daemon-light
+unpack haproxy haproxy
 system_user Debian-exim
 
 find_program() { # the first of these that is executable
@@ -141,4 +142,5 @@ find_program() { # the first of these that is executable
 say "postfix: $(find_program /usr/sbin/postfix .peers/postfix/usr/sbin/postfix)"
 say "smtp-source: $(find_program /usr/sbin/smtp-source .peers/postfix/usr/sbin/smtp-source)"
 say "exim: $(find_program .peers/exim/usr/sbin/exim4) ($(.peers/exim/usr/sbin/exim4 -C /dev/null -bV 2>/dev/null | sed -n 1p))"
+say "haproxy: $(.peers/haproxy/usr/sbin/haproxy -v | sed -n 1p)"
 say "swaks: $(command -v swaks), strace: $(command -v strace), curl: $(command -v curl)"

@@ -5,8 +5,6 @@ import mailbox
 import smtplib
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
 from tests.peers.processes import wait_until
 
@@ -35,7 +33,7 @@ TEXT = b"From: <>\r\nSubject: report\r\n\r\n.a dotted line\r\nlast\r\n"
 
 def kept(server: OutriderProcess, purpose: str) -> list[mailbox.MaildirMessage]:
     path = server.folder / "state" / "inbound" / purpose
-    return list(mailbox.Maildir(path, create=False)) if (path / "new").exists() else []
+    return list(mailbox.Maildir(path, create=False)) if (path / "cur").exists() else []
 
 
 def receptions(server: OutriderProcess) -> list[dict[str, object]]:
@@ -86,8 +84,7 @@ def test_a_folder_that_cannot_be_written_defers_and_loses_nothing(tmp_path: Path
         wait_until(lambda: len(kept(server, "feedback")) == 1, "it is kept")
 
 
-@pytest.mark.parametrize("recipient", ["b@example.test", "b@elsewhere.test", "postmaster"])
-def test_it_relays_for_nobody(tmp_path: Path, recipient: str) -> None:
+def test_it_relays_for_nobody(tmp_path: Path) -> None:
     with (
         serving(tmp_path / "outrider", configuration_for({"elsewhere.test": 9}, more=INBOUND)) as server,
         smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=30) as client,
@@ -95,5 +92,20 @@ def test_it_relays_for_nobody(tmp_path: Path, recipient: str) -> None:
         client.ehlo("client.test")
         assert not client.has_extn("auth")
         assert client.mail("a@sender.test")[0] == 250
-        assert client.docmd(f"RCPT TO:<{recipient}>")[0] == 550
+        for recipient in ("b@example.test", "b@elsewhere.test", "postmaster"):
+            assert client.docmd(f"RCPT TO:<{recipient}>")[0] == 550
         assert client.docmd("AUTH PLAIN AGEAYg==")[0] >= 500
+
+
+def test_mail_goes_from_an_ipv6_client_to_an_ipv6_host(tmp_path: Path) -> None:
+    inbound = INBOUND.replace('address = "127.0.0.1"', 'address = "::1"')
+    with serving(tmp_path / "to", configuration_for({}, more=inbound, workers=1)) as store:
+        route = f'[[net.routes]]\ndomain = "b.example.test"\nhosts = ["[::1]:{store.ports["inbound"]}"]\n'
+        text = configuration_for({}, more=route, workers=1)
+        text = text.replace('address = "127.0.0.1"', 'address = "::1"', 1).replace("127.0.0.0/8", "::1/128")
+        with serving(tmp_path / "from", text) as server:
+            with smtplib.SMTP("::1", server.ports["smtp"], timeout=30) as client:
+                client.sendmail("a@sender.test", ["bounce-6@b.example.test"], TEXT)
+            wait_until(lambda: len(kept(store, "bounce")) == 1, "it arrives")
+        (found,) = kept(store, "bounce")
+    assert "IPv6:::1" in str(found["Received"])
