@@ -8,8 +8,9 @@ from pathlib import Path
 
 from outrider.base.errors import OutriderError, SpoolError
 from outrider.base.files import Files
+from outrider.privacy.keyfile import Purpose
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
-from outrider.server.keys import ServerKeys
+from outrider.server.keys import ServerKeys, live_ring
 from outrider.server.settings import Settings
 from outrider.spool import frames
 from outrider.spool.directory import SpoolDirectory
@@ -88,6 +89,9 @@ def check_spool(files: Files, settings: Settings) -> list[Finding]:
 def check_keys(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
     """The key ring has no faults, and holds what the configuration needs."""
     try:
+        ring = live_ring(settings, environment).ring
+        if ring.maybe_newest(Purpose.LOG) is None and settings.spool.encryption == "none":
+            return [note("keys", "there is no key for tokens in events yet; the first start makes it")]
         ServerKeys(settings, environment)
     except OutriderError as error:
         return [
