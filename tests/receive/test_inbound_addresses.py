@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from outrider.model.address import Address
-from outrider.receive.inbound import InboundAddresses, InboundMailbox, Purpose
+from outrider.receive.inbound import InboundAddresses
+from outrider.receive.inbound_options import InboundMailbox, Purpose
 from outrider.receive.options import ListenerOptions
 from tests.receive.conftest import build
 
@@ -107,3 +108,11 @@ async def test_auth_is_neither_offered_nor_taken_even_where_the_options_say_so()
     client = made.connect("203.0.113.1")
     assert b"AUTH" not in client.send(b"EHLO c.test\r\n")
     assert client.lines("AUTH PLAIN AGpvZQBzZWNyZXQ=") == ["502 5.5.1 Command not implemented"]
+
+
+async def test_a_stranger_names_no_stream() -> None:
+    made = build(role="inbound", mailbox=MAILBOXES, streams=("none",))
+    client = made.connect("203.0.113.1")
+    client.lines("HELO c.test", "MAIL FROM:<>", "RCPT TO:<bounce-1@b.example>", "DATA")
+    assert client.send(b"X-Outrider-Stream: urgent\r\n\r\nhello\r\n.\r\n").startswith(b"250 ")
+    assert made.intake.submissions[0].origin.stream == "default"

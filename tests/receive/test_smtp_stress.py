@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.receive.client_rates import WINDOW_SECONDS, ClientRates
-from outrider.receive.inbound import InboundMailbox, Purpose
+from outrider.receive.inbound_options import InboundMailbox, Purpose
 from outrider.receive.options import StressOptions
 from outrider.receive.stress import Change, Load, Stress
 from tests.receive.conftest import World, build

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
-from outrider.receive.inbound import InboundMailbox
+from outrider.receive.inbound_options import InboundMailbox
 from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
 
 

@@ -137,7 +137,7 @@ class SmtpSession(ClientSession):
             self._server.answer(refusal)
             return
         origin = self._origin or self._current_origin()
-        if self._principal is not None or STREAM_FIELD in lower:
+        if self._principal is not None or (STREAM_FIELD in lower and context.inbound is None):
             submitted = self._submitted(content, header, lower, origin)
             if submitted is None:
                 return
