@@ -295,7 +295,8 @@ async def test_a_unix_socket_can_be_for_some_users_only(tmp_path: Path, is_allow
     reader, writer = await asyncio.open_unix_connection(path)
     if is_allowed:  # who is not hears it before he has asked
         writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
-    answer = await reader.read()
+    async with asyncio.timeout(10):
+        answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 200" if is_allowed else b"HTTP/1.1 403")
     assert seen == ([Peer(os.getpid(), os.geteuid(), os.getegid())] if is_allowed else [])
     assert [line[1] for line in log.lines] == ([] if is_allowed else ["http.user_denied"])

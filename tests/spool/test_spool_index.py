@@ -17,6 +17,7 @@ from outrider.model.changes import (
     ContentRef,
     Entry,
     Forgotten,
+    LastReply,
     Moved,
     Stored,
     entry_id,
@@ -374,7 +375,8 @@ async def test_selection_and_counts_by_every_part_of_a_filter(tmp_path: Path) ->
     index = open_index(tmp_path)
     one = arrive(index, 3)
     two = arrive(index, 2, "two.example", first=3)
-    index.settle(Settled(1, one[0], False, 1, 1, LATER))
+    last = LastReply("450 4.2.0 Greylisted", "mx.one.example", False, TIME)
+    index.settle(Settled(1, one[0], False, 1, 1, LATER, last=last))
     filters = {
         QueueFilter(): 5,
         QueueFilter(tenant="t"): 5,
@@ -386,6 +388,13 @@ async def test_selection_and_counts_by_every_part_of_a_filter(tmp_path: Path) ->
         QueueFilter(routing_domains=("two.example", "three.example")): 2,
         QueueFilter(received_before_time=TIME): 0,
         QueueFilter(received_before_time=TIME + 1): 5,
+        QueueFilter(received_after_time=TIME - 1): 5,
+        QueueFilter(received_after_time=TIME): 0,
+        QueueFilter(due_before_time=TIME + 1): 4,
+        QueueFilter(due_after_time=LATER): 1,
+        QueueFilter(reply="grey"): 1,
+        QueueFilter(reply="450*LISTED"): 1,
+        QueueFilter(reply="listed*450"): 0,
         QueueFilter(attempts_min=1): 1,
         QueueFilter(attempts_max=0): 4,
         QueueFilter(held=False): 5,
