@@ -449,12 +449,12 @@ class Scheduler:
     def suspend(
         self,
         *,
+        reason: str,
+        actor: str,
         channel: str = "*",
         binding: str = "*",
         site: str = "*",
         until_at: float = math.inf,
-        reason: str,
-        actor: str,
     ) -> int:
         """Stop granting on the paths that match until a time or `resume`; gives the suspension's number."""
         self._suspension_count += 1
@@ -493,7 +493,7 @@ class Scheduler:
 
     def next_at(self) -> float | None:
         """When to call `plan` if nothing happens before; None: only news helps; minus infinity: at once."""
-        at = self._node.next_at()
+        at: float | None = self._node.next_at()
         if self._node.suspensions:
             lifts = min(item.until_at for item in self._node.suspensions.values())
             if lifts < math.inf:

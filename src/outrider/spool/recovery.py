@@ -10,6 +10,7 @@ read.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -116,12 +117,12 @@ def state_of(change: Retried | Altered) -> State:
     )
 
 
-def full_state(state: Sequence[object], last: LastReply | None) -> tuple[int, State]:
+def full_state(state: Sequence[Any], last: LastReply | None) -> tuple[int, State]:
     """(entry, state) of one item of `Moved.states` or `Carried.states` and its item of `lasts`."""
     entry, version, attempts, due_time, held, binding, routing_domain, delay_notified = state
     return entry, State(
         version, due_time, attempts, delay_notified, held, binding, routing_domain, True, last
-    )  # type: ignore[arg-type, return-value]
+    )
 
 
 def state_tuple(entry: Entry) -> tuple[int, int, int, float, str, str, str, bool]:
