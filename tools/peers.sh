@@ -102,7 +102,7 @@ system_user() {
 }
 
 missing=()
-for package in swaks libnet-ssleay-perl strace curl; do
+for package in swaks libnet-ssleay-perl strace curl systemd; do
   installed "$package" || missing+=("$package")
 done
 
