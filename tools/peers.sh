@@ -122,6 +122,14 @@ fi
 for package in libidn12 libgnutls-dane0 libnsl2 libpcre2-8-0 libdb5.3 liblua5.3-0 libopentracing-c-wrapper0; do
   installed "$package" || missing+=("$package")
 done
+# Tests make clusters of their own; the package would make one too and is told not to.
+if [ -z "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ]; then
+  mkdir -p /etc/postgresql-common
+  [ -e /etc/postgresql-common/createcluster.conf ] ||
+    printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
+  missing+=(postgresql)
+fi
+
 [ "${#missing[@]}" -eq 0 ] || add "${missing[@]}"
 
 unpack exim exim4-base exim4-daemon-light
@@ -143,4 +151,5 @@ say "postfix: $(find_program /usr/sbin/postfix .peers/postfix/usr/sbin/postfix)"
 say "smtp-source: $(find_program /usr/sbin/smtp-source .peers/postfix/usr/sbin/smtp-source)"
 say "exim: $(find_program .peers/exim/usr/sbin/exim4) ($(.peers/exim/usr/sbin/exim4 -C /dev/null -bV 2>/dev/null | sed -n 1p))"
 say "haproxy: $(.peers/haproxy/usr/sbin/haproxy -v | sed -n 1p)"
+say "postgres: $(find_program /usr/lib/postgresql/*/bin/postgres)"
 say "swaks: $(command -v swaks), strace: $(command -v strace), curl: $(command -v curl)"

@@ -15,7 +15,6 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outrider.base.clock import Clock
@@ -54,15 +53,12 @@ def _upgrade(connection: sa.Connection) -> tuple[str, str]:
     before, newest = current_revision(connection), newest_revision()
     if before == newest:
         return before, newest
-    try:
-        if before:
-            scripts.get_revision(before)
-    except RevisionError as error:
+    if before and before not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreError(
             f"the control database has revision {before}, this program knows revisions up to {newest}: a "
             "newer program made it; run that one, or restore a backup from before",
             "newer",
-        ) from error
+        )
     with EnvironmentContext(
         config, scripts, fn=lambda revision, _context: scripts._upgrade_revs("head", revision)
     ) as environment:
