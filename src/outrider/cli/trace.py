@@ -187,7 +187,7 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
         raise typer.BadParameter(f"--recipient: {error.message}") from error
     settings = load(config)
     events = events_about(settings.server.events_directory, forms_of(settings, os.environ, address))
-    states = states_of(events)
+    states = sorted(states_of(events), key=lambda state: str(state["updated_time"]))
     refusals = [event for event in events if event.get("type") == "refusal"]
     if as_json:
         print_json({"messages": states, "refusals": refusals})

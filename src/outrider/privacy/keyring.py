@@ -195,11 +195,13 @@ class LiveRing:
         self._stamp = self._look()
         self._ring = read_ring(directory, credentials)
 
-    def _look(self) -> int:
+    def _look(self) -> tuple[int, tuple[str, ...]]:
+        """What changes with every key made or destroyed, however coarse the clock of the file system is."""
         try:
-            return self._directory.stat().st_mtime_ns
+            names = tuple(sorted(path.name for path in self._directory.iterdir()))
+            return self._directory.stat().st_mtime_ns, names
         except OSError:
-            return 0
+            return 0, ()
 
     @property
     def ring(self) -> KeyRing:
