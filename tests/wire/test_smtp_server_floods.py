@@ -83,3 +83,13 @@ def test_blocks_of_a_usual_size_are_not_copied() -> None:
     for _ in range(10):
         reader.feed_chunk(block)
     assert all(each is block for each in reader._blocks)
+
+
+def test_what_follows_the_end_of_data_is_no_line_of_the_message() -> None:
+    """A long chunk pipelined behind a DATA: its octets are not the message's."""
+    whole = ContentReader()
+    octets = b"Subject: x\r\n\r\nHello\r\n.\r\n" + b"x" * 100_000
+    assert whole.feed_data(octets) == octets.index(b"x" * 100)
+    content = whole.finish()
+    assert isinstance(content, Content)
+    assert content.wire.endswith(b"Hello\r\n")

@@ -87,7 +87,7 @@ class Sources:
             self.faults.append(f"{path} does not exist; `outrider init` writes one")
         except (OSError, UnicodeDecodeError) as error:
             self.faults.append(f"{path} cannot be read: {error}")
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:  # the library recurses into nested arrays
             self.faults.append(f"{path} is not TOML: {error}")
         else:
             places = places_of(text)
@@ -203,7 +203,7 @@ def value_of(text: str) -> Any:
     """The value that `text` is in TOML, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

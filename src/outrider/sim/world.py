@@ -31,7 +31,7 @@ def parse_world(text: str, name: str) -> WorldOptions:
     """The world described by the TOML `text`; `name` stands for the file in faults."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the library recurses into nested arrays
         raise ConfigError(f"{name}: not TOML: {error}") from error
     try:
         return WorldOptions.model_validate(tables)

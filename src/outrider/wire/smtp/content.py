@@ -141,11 +141,13 @@ class ContentReader:
         carried = len(self._tail)
         block = self._whole_lines(octets)
         if not block:
+            self._judge_tail()
             return -1
         end, found = scan(block, self._after_crlf, False)
         if end < 0:
             self._take(block, found)
             self._after_crlf = block[-2:] == b"\r\n"
+            self._judge_tail()
             return -1
         self._tail = b""
         if end:
@@ -159,6 +161,7 @@ class ContentReader:
             _, found = scan(block, self._after_crlf, True)
             self._after_crlf = True
             self._take_plain(block, found)
+        self._judge_tail()
 
     def finish_chunks(self) -> None:
         """The last chunk is complete; a missing last CRLF is added."""
@@ -187,10 +190,13 @@ class ContentReader:
         if self.fault is not None and len(tail) > 8:
             # Only "does it begin with .CR" and "does it end in CR" matter for a line that is thrown away.
             tail = b"...." + tail[-1:]
-        elif len(tail) > self._limits.line_octets + 1:
-            self._refuse(replies.LINE_TOO_LONG)
         self._tail = tail
         return block[:cut]
+
+    def _judge_tail(self) -> None:
+        """Refuse a line that is too long before it ends; only once it is known that it is not a command."""
+        if self.fault is None and len(self._tail) > self._limits.line_octets + 1:
+            self._refuse(replies.LINE_TOO_LONG)
 
     def _refuse(self, fault: Reply) -> None:
         if self.fault is None:
