@@ -9,6 +9,9 @@ PIP := $(BIN)/pip --disable-pip-version-check --no-input -q
 SECONDS ?=
 # Rounds of `make kill`.
 ROUNDS ?= 20
+# What `make fuzz` fuzzes (empty is everything), and how long it and `make soak` run.
+TARGET ?=
+MINUTES ?= 5
 # Anything makes `make bench` short.
 QUICK ?=
 # Processes that share the tests.
@@ -65,6 +68,10 @@ bench: $(VENV)/.ready ## Speed and size beside Postfix and a bare relay; QUICK=1
 .PHONY: kill
 kill: $(VENV)/.ready ## Kill processes at random under load, ROUNDS times, and account for every message
 	@$(BIN)/python -m tests.crash.kill --rounds $(ROUNDS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.ready ## Fuzz the parsers, TARGET=name for one, for MINUTES; what breaks becomes a test
+	@$(BIN)/python -m tools.fuzz --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET))
 
 .PHONY: docs
 docs: $(VENV)/.ready ## Write the generated reference pages
