@@ -2,9 +2,9 @@
 
 Theory: the index can always be rebuilt from the logs alone. So before a segment goes, what it says about
 entries that another segment creates is copied into the dispatcher's own log: finishes as `Forgotten`, states
-as `Carried`, idempotency keys that have not expired as they are. Most segments say nothing about others, which the ranges in `spans` tell without reading. A
-segment with little live content is first emptied: the content is repeated as `Moved`, synced, and then the
-index points there.
+as `Carried`, idempotency keys that have not expired as they are. Most segments say nothing about others,
+which the ranges in `spans` tell without reading. A segment with little live content is first emptied: the
+content is repeated as `Moved`, synced, and then the index points there.
 
 A segment is dead when no live entry is in it now *and* none was in the last durable checkpoint, and this
 covers it: a start from that checkpoint does not need it.
