@@ -7,7 +7,7 @@ alone, so two tenants prove the same domain each for itself, and a record seen i
 Until then a domain is *unverified* and no credential of the tenant may use it, unless the tenant does not
 verify domains, which is the operator's word for all of them.
 
-Standards: RFC 1035 §3.3.14 (TXT), RFC 8552 §2 (underscored names).
+Standards: RFC 1035 §3.3.14 (TXT).
 """
 
 import secrets
@@ -27,7 +27,7 @@ from outrider.store.records import Domain
 from outrider.store.tenants import read_tenant
 
 LABEL: Final = "_outrider"
-"""Where the record stands: below the domain, under a name that no host has (RFC 8552 §2)."""
+"""Chosen: the record stands below the domain, under a name that no host has."""
 
 PREFIX: Final = "outrider-verification="
 """Chosen: whoever finds the record sees what it is for."""
