@@ -29,7 +29,6 @@ hostname = {hostname}
 workers = {workers}
 # Spool, control database, keys and events; closed to everybody else.
 state_directory = {state}
-users_file = "users.toml"  # made by `outrider user add`
 {run}
 # SMTP for programs and people that submit mail.
 [[listener]]
