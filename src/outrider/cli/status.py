@@ -83,6 +83,8 @@ def summary(answer: dict[str, Any]) -> list[str]:
     ]
     if not answer["granting"]:
         lines.append("Nothing is sent yet: the dispatcher still reads the logs of the last run.")
+    if answer["stressed"]:
+        lines.append(f"Under stress, limits for strangers are tight: {', '.join(answer['stressed'])}.")
     if answer["suspensions"]:
         lines.append(f"{answer['suspensions']} suspensions hold; see `outrider path suspensions`.")
     return lines

@@ -159,6 +159,17 @@ class Summed:
                     results[result] = results.get(result, 0) + sample.values[0]
         return sites
 
+    def stressed(self) -> list[str]:
+        """Listeners whose limits are tight in at least one living process."""
+        return sorted(
+            {
+                sample.labels[0]
+                for snapshot in self._latest.values()
+                for sample in snapshot.samples
+                if sample.name == "outrider_listener_stressed" and sample.values[0]
+            }
+        )
+
     def accepted(self) -> float:
         """Recipients of accepted messages so far, of the living processes."""
         return sum(

@@ -27,6 +27,7 @@ class Status(BaseModel):
     queue: dict[str, int]
     granting: bool = Field(description="False: the dispatcher still reads logs.")
     connections: int
+    stressed: list[str] = Field(description="Listeners whose limits are tight under stress.")
     suspensions: int
     workers: list[dict[str, Any]]
     processes: list[dict[str, Any]]
@@ -49,6 +50,7 @@ async def status(hub: WithHub) -> Status:
         accepted=hub.summed.accepted(),
         attempts=attempts,
         results=results,
+        stressed=hub.summed.stressed(),
         processes=hub.summed.processes(),
         **dispatcher,
     )
