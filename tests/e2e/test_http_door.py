@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from outrider.base.clock import SystemClock
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, configuration_for, serving, start_server
 from tests.hostility.raw_receiver import RawReceiver, raw_receiver
 from tests.peers.processes import wait_until
@@ -24,6 +25,10 @@ MESSAGE: dict[str, Any] = {
     "subject": "Your order",
     "text": "It is on its way.\n",
 }
+
+
+def now() -> datetime:
+    return datetime.fromtimestamp(SystemClock().wall(), UTC)
 
 
 class Door(NamedTuple):
@@ -147,14 +152,14 @@ def test_a_batch_is_answered_line_by_line(door: Door) -> None:
 
 
 def test_send_at_waits_over_a_crash_and_is_seen_in_the_queue(door: Door) -> None:
-    at = datetime.now(UTC) + timedelta(seconds=2)
+    at = now() + timedelta(seconds=2)
     assert door.post(MESSAGE | {"subject": "soon", "send_at": at.isoformat()})[0] == 202
-    later = (datetime.now(UTC) + timedelta(days=2)).replace(microsecond=0)
+    later = (now() + timedelta(days=2)).replace(microsecond=0)
     status, answer, _ = door.post(MESSAGE | {"subject": "later", "send_at": later.isoformat()})
     assert status == 202
     assert door.post(MESSAGE | {"send_at": (later + timedelta(days=9)).isoformat()})[0] == 422
     wait_until(lambda: len(door.receiver.taken) == 1, "the first one")
-    assert datetime.now(UTC) >= at
+    assert now() >= at
     assert b"Subject: soon\r\n" in door.receiver.taken[0].wire
     again(door, crash=True)
     wait_until(lambda: door.server.command("queue", "count")["count"] == 1, "the second one waits")
@@ -182,7 +187,7 @@ def test_keys_are_exact_while_processes_are_killed(door: Door) -> None:
     keys = [f"order-{number}" for number in range(60)]
     answers: dict[str, set[str]] = {key: set() for key in keys}
     statuses: set[int] = set()
-    rng = random.Random(4)  # noqa: S311 - which process dies
+    rng = random.Random(4)
     done = threading.Event()
 
     def client(own: list[str]) -> None:

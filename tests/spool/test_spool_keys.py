@@ -7,7 +7,7 @@ import pytest
 from outrider.base.clock import FakeClock
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
-from outrider.model.changes import Finished, Keyed
+from outrider.model.changes import Change, Finished, Keyed
 from outrider.spool.engine import EmbeddedEngine
 from outrider.spool.keys import KeyTable
 from tests.spool.samples import SMALL, attempted, spool_keys, stored
@@ -42,7 +42,7 @@ class Spool:
     async def store(self, keyed: Keyed | None = None, *, finish: bool = True) -> None:
         """A message of a third of a segment, perhaps with a key, and its end."""
         entry = self.engine.reserve(1)
-        changes = [stored(entry, CONTENT), *([keyed] if keyed else [])]
+        changes: list[Change] = [stored(entry, CONTENT), *([keyed] if keyed else [])]
         await self.engine.commit(changes, [[CONTENT]])
         if finish:
             await self.engine.commit([Finished(entry, "delivered", attempted())])

@@ -6,7 +6,7 @@ Theory: what is remembered is a digest of tenant and key, and a digest of the re
 and envelope. So a key may hold what it likes, and a client that repeats a request must repeat it octet for
 octet.
 
-Standards: RFC 8941 §3.3.3 (strings in quotes), draft-ietf-httpapi-idempotency-key-header (the field).
+Standards: RFC 9651 §3.3.3 (strings in quotes), draft-ietf-httpapi-idempotency-key-header (the field).
 """
 
 import re

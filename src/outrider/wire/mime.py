@@ -13,7 +13,7 @@ Invariant: a reader finds exactly the fields and bodies of the draft and none be
 line ends changed to CRLF and one added at its end.
 
 Standards: RFC 5322 §3.6 (fields), RFC 2045 §6 (encodings), RFC 2046 §5.1 (multipart), RFC 2046 §5.1.4
-(alternative), RFC 2387 §3 (related).
+(alternative).
 """
 
 import re
