@@ -13,12 +13,12 @@ from outrider.model.flow import Content, Traits
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies, scan
 from outrider.wire.smtp.content import (
-    ContentLimits,
     ContentReader,
     normalise_plain,
     stuff_plain,
     unstuff,
 )
+from outrider.wire.smtp.content_limits import ContentLimits
 from tools import build_scan
 
 PIECES = [b"\r\n", b".", b"\n", b"\r", b"\0", b"a", b"..", b"\r\n.\r\n", b"\xff", b"b: c", b"\r\n\r\n"]

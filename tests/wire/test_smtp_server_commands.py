@@ -14,13 +14,13 @@ from outrider.model.reply import Reply
 from outrider.wire.smtp import replies, sasl
 from outrider.wire.smtp.commands import (
     CommandError,
-    MailParameters,
     decode_xtext,
     parse_bdat,
     parse_helo,
     parse_mail,
     parse_rcpt,
 )
+from outrider.wire.smtp.mail_parameters import MailParameters
 
 
 def rcpt(text: str, *, smtputf8: bool = True) -> Recipient:
