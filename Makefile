@@ -73,6 +73,10 @@ kill: $(VENV)/.ready ## Kill processes at random under load, ROUNDS times, and a
 fuzz: $(VENV)/.ready ## Fuzz the parsers, TARGET=name for one, for MINUTES; what breaks becomes a test
 	@$(BIN)/python -m tools.fuzz --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET))
 
+.PHONY: soak
+soak: $(VENV)/.ready ## Mixed load with failures for MINUTES; says whether anything goes on growing, and draws it
+	@$(BIN)/python -m tools.soak --minutes $(MINUTES)
+
 .PHONY: docs
 docs: $(VENV)/.ready ## Write the generated reference pages
 	$(BIN)/python -m tools.check_promises --write

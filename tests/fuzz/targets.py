@@ -476,8 +476,10 @@ TARGETS = {
             "simulator",
             "A world is read or refused with every fault named.",
             (
-                b'seed = 1\n[[provider]]\nname = "a"\n'
-                b'domains = ["a.test"]\nmx = [{ name = "mx.a.test", address = "127.0.0.1" }]\n',
+                (
+                    b'seed = 1\n[[provider]]\nname = "a"\n'
+                    b'domains = ["a.test"]\nmx = [{ name = "mx.a.test", address = "127.0.0.1" }]\n'
+                ),
                 b'[[zone]]\nname = "x.test"\nlie = "cut"\n',
             ),
             simulator,

@@ -1,0 +1,21 @@
+"""The soak in its short form: every measure is taken, mail moves, and a verdict comes out."""
+
+from pathlib import Path
+
+from tests.e2e.outrider_process import serving
+from tests.e2e.practice import practising
+from tools.soak import SLACK, SMALL, WORLD, soak
+from tools.soak_verdict import judge
+
+SECONDS = 8
+
+
+def test_a_short_soak_measures_everything(tmp_path: Path) -> None:
+    with practising(WORLD) as practice:
+        with serving(tmp_path / "server", practice.configuration(more=SMALL)) as server:
+            series = soak(practice, server, SECONDS)
+        assert practice.seen("plain").messages > SECONDS
+    assert {name: len(samples) for name, samples in series.items()} == dict.fromkeys(SLACK, SECONDS)
+    for name in ("memory", "descriptors", "threads", "state"):
+        assert min(series[name]) > 0, name
+        assert judge(name, series[name], SLACK[name]).level > 0
