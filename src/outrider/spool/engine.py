@@ -20,7 +20,8 @@ from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.engine_port import Lease, Member, QuotaGrant
 from outrider.spool.filters import QueueFilter
-from outrider.spool.index import KEYS_PER_CALL, Index
+from outrider.spool.index import Index
+from outrider.spool.index_due import KEYS_PER_CALL
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import FrameReader
 from outrider.spool.reclaim import Reclaimed, Reclaimer

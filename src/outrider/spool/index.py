@@ -29,19 +29,19 @@ from outrider.base.log import Log
 from outrider.model.changes import Entry, Keyed
 from outrider.model.dispatch import Arrived, Position, Settled
 from outrider.model.ports import SpoolKeys
-from outrider.spool.checkpoint import Ask, Checkpoint, CheckpointDamagedError, Group, LogRow, Write
+from outrider.spool.checkpoint import Checkpoint, CheckpointDamagedError, Group, LogRow, Write
 from outrider.spool.directory import LOCKED_SUFFIX, SpoolDirectory
 from outrider.spool.filters import QueueFilter
+from outrider.spool.index_due import DueReader
 from outrider.spool.keys import KeyTable
 from outrider.spool.options import SpoolOptions
+from outrider.spool.quarantine import put_aside
 from outrider.spool.reader import Damage, FrameReader, OnDamage, Scanned
 from outrider.spool.recovery import Recovery
 from outrider.spool.replay import Applier, Replayed, Tally, entries_of, settled_state
 from outrider.spool.spans import CHANGES, CREATES, Place, Spans
-from outrider.spool.table import INFINITE, EntryTable, KeyState, QueueKey
+from outrider.spool.table import EntryTable, QueueKey
 
-KEYS_PER_CALL = 1000  # chosen: 1,000 questions to the scheduler take some 0.5 ms
-ASKS_PER_CALL = 200  # chosen: 200 queries take some 5 ms of the checkpoint's thread
 PASSES_PER_CALL = 8  # chosen: a summary is too early only where an entry changed on disk
 FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 _UNKNOWN = LogRow(Position(0, 0), Position(0, 0), dead=False)
@@ -100,6 +100,7 @@ class Index:
         self._dropped: list[tuple[int, int]] = []
         self.recovery: Recovery | None = Recovery()
         self._strays: list[Settled] = []
+        self._due = DueReader(self.table, lambda asks: self._run(lambda: self._checkpoint.due(asks)))
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
 
@@ -127,7 +128,7 @@ class Index:
             index = cls(spool, checkpoint, options, clock, log, spool_keys)
             index._load()
         except (CheckpointDamagedError, sqlite3.Error) as error:
-            kept = _put_aside(spool, clock)
+            kept = put_aside(spool, clock)
             log.error("spool.checkpoint_damaged", error=str(error), kept=kept)
             checkpoint = Checkpoint(path, options.checkpoint_cache_octets)
             index = cls(spool, checkpoint, options, clock, log, spool_keys)
@@ -441,71 +442,10 @@ class Index:
             await self._settle_strays()
             self.table.wake(before_time)
             for _ in range(PASSES_PER_CALL):
-                loaded, asked = await self._due_once(before_time, limit, rooms)
+                loaded, asked = await self._due.once(before_time, limit, rooms)
                 if loaded or not asked:
                     break
             return loaded
-
-    async def _due_once(
-        self, before_time: float, limit: int, rooms: Callable[[QueueKey], int]
-    ) -> tuple[list[Entry], int]:
-        """(loaded, keys asked): a key whose summary was too early answers nothing, but then knows better."""
-        table = self.table
-        loaded: list[Entry] = []
-        asked: list[tuple[KeyState, Ask]] = []
-        for _ in range(min(table.ready, KEYS_PER_CALL)):
-            if limit <= 0 or len(asked) >= ASKS_PER_CALL or (key := table.next_ready()) is None:
-                break
-            room = min(rooms(key.key), limit)
-            if room <= 0:
-                table.put_back(key)
-                continue
-            taken = self._take_parked(key, before_time, room)
-            loaded += taken
-            room -= len(taken)
-            limit -= len(taken)
-            if room > 0 and key.disk and key.next_due <= before_time:
-                asked.append((key, Ask(key.key, key.marker, room)))
-                limit -= room
-            else:
-                table.settle_key(key, before_time)
-        if asked:
-            asks = [ask for _, ask in asked]
-            try:
-                answers = await self._run(lambda: self._checkpoint.due(asks))
-            except BaseException:  # nobody will hear of what was loaded: give it all up again
-                for key, _ in asked:
-                    table.put_back(key)
-                for entry in loaded:
-                    table.evict(entry.entry)
-                raise
-            for (key, ask), rows in zip(asked, answers, strict=True):
-                loaded += self._take_rows(key, ask, rows, before_time)
-                table.settle_key(key, before_time)
-        return loaded, len(asked)
-
-    def _take_parked(self, key: KeyState, before_time: float, room: int) -> list[Entry]:
-        if not key.parked:
-            return []
-        due = [entry for entry in key.parked.values() if entry.due_time <= before_time]
-        due.sort(key=_due_order)
-        return [entry for entry in due[:room] if self.table.load(entry)]
-
-    def _take_rows(self, key: KeyState, ask: Ask, rows: list[Entry], before_time: float) -> list[Entry]:
-        loaded = []
-        marker = ask.marker
-        next_due = INFINITE
-        for number, row in enumerate(rows):
-            if number == ask.limit or row.due_time > before_time:
-                next_due = row.due_time
-                break
-            marker = (row.due_time, row.entry)
-            if self.table.load(row):
-                loaded.append(row)
-        if key.marker == ask.marker:  # else something was given up meanwhile, behind which we may not go
-            key.marker = marker
-            key.next_due = next_due
-        return loaded
 
     async def load(self, numbers: Iterable[int]) -> list[Entry]:
         """Make entries resident, as far as they are alive and free: what workers hold after our restart."""
@@ -645,23 +585,3 @@ class Index:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.close)
             self.reader.close()
             self._thread.shutdown()
-
-
-def _due_order(entry: Entry) -> tuple[float, int]:
-    return entry.due_time, entry.entry
-
-
-def _put_aside(spool: SpoolDirectory, clock: Clock) -> list[str]:
-    """Move the checkpoint's files into quarantine."""
-    kept = []
-    path = spool.checkpoint_path()
-    for suffix in ("", "-wal", "-shm"):
-        target = f"{spool.path}/quarantine/checkpoint-{int(clock.wall())}.sqlite{suffix}"
-        try:
-            spool.files.rename(path + suffix, target)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise SpoolError(f"damaged checkpoint {path} cannot be put aside: {error}", path=path) from error
-        kept.append(target)
-    return kept
