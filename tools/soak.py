@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from time import perf_counter
 
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import Practice, kill_child, pids, practising, provider
@@ -77,13 +78,16 @@ def soak(practice: Practice, server: OutriderProcess, seconds: int) -> dict[str,
     series: dict[str, list[float]] = {name: [] for name in SLACK}
     tick = threading.Event()
     victims = ("worker-0", "dispatcher", "worker-1")
-    for second in range(seconds):
-        tick.wait(1.0)
-        if second % KILL_EVERY_SECONDS == KILL_EVERY_SECONDS - 1:
-            kill_child(server, victims[second // KILL_EVERY_SECONDS % len(victims)], signal.SIGKILL)
-            continue  # what is being started again has nothing to measure
+    kills = 0
+    started_at = perf_counter()
+    while (at := perf_counter() - started_at) < seconds:
+        if at > (kills + 1) * KILL_EVERY_SECONDS:
+            kill_child(server, victims[kills % len(victims)], signal.SIGKILL)
+            kills += 1
+            tick.wait(3.0)  # what is being started again has nothing to measure
         for name, value in sample(server).items():
             series[name].append(value)
+        tick.wait(1.0)
     load.result(60)
     return series
 
