@@ -24,6 +24,7 @@ RATE = 60
 SLACK = {"memory": 16e6, "descriptors": 16, "threads": 4, "state": 192e6, "queue": RATE * 10}
 # chosen: what collectors, reconnections, preallocated segments and providers' moods move these by
 KILL_EVERY_SECONDS = 45
+SAMPLE_SECONDS = 1.0
 WORLD = (
     provider("plain", "plain.test", "127.0.40.1")
     + provider("slow", "slow.test", "127.0.40.2", "[provider.behaviour]\ndelay = { body = 0.1 }\n")
@@ -65,8 +66,10 @@ def sample(server: OutriderProcess) -> dict[str, float]:
     return found
 
 
-def soak(practice: Practice, server: OutriderProcess, seconds: int) -> dict[str, list[float]]:
-    """The series of each measure over so many seconds of load."""
+def soak(
+    practice: Practice, server: OutriderProcess, seconds: int, samples_min: int = 0
+) -> dict[str, list[float]]:
+    """The series of each measure over so many seconds of load, and at least so many samples."""
     load = practice.load(
         server.ports["smtp"],
         seconds=seconds,
@@ -80,14 +83,14 @@ def soak(practice: Practice, server: OutriderProcess, seconds: int) -> dict[str,
     victims = ("worker-0", "dispatcher", "worker-1")
     kills = 0
     started_at = perf_counter()
-    while (at := perf_counter() - started_at) < seconds:
+    while (at := perf_counter() - started_at) < seconds or len(series["queue"]) < samples_min:
         if at > (kills + 1) * KILL_EVERY_SECONDS:
             kill_child(server, victims[kills % len(victims)], signal.SIGKILL)
             kills += 1
             tick.wait(3.0)  # what is being started again has nothing to measure
         for name, value in sample(server).items():
             series[name].append(value)
-        tick.wait(1.0)
+        tick.wait(SAMPLE_SECONDS if at < seconds else 0.0)
     load.result(60)
     return series
 

@@ -7,13 +7,14 @@ from tests.e2e.practice import practising
 from tools.soak import SLACK, SMALL, WORLD, soak
 from tools.soak_verdict import judge
 
-SECONDS = 10
+SECONDS = 6
+SAMPLES = 10
 
 
 def test_a_short_soak_measures_everything(tmp_path: Path) -> None:
     with practising(WORLD) as practice:
         with serving(tmp_path / "server", practice.configuration(more=SMALL)) as server:
-            series = soak(practice, server, SECONDS)
+            series = soak(practice, server, SECONDS, SAMPLES)
         assert practice.seen("plain").messages > SECONDS
     assert series.keys() == SLACK.keys()
     assert len({len(samples) for samples in series.values()}) == 1
