@@ -110,7 +110,7 @@ async def test_the_set_up_has_its_time(stage: _Stage, heard: tuple[str, ...], ph
     stage.hear(*heard)
     assert not stage.wait(300)
     assert stage.wait(1)
-    step = stage.connection.steps.get_nowait()
+    step = stage.connection.steps.popleft()
     assert isinstance(step, SetupFailed)
     assert (step.phase, step.reply.enhanced, step.ours) == (phase, "4.4.2", True)
 
@@ -178,7 +178,7 @@ async def test_after_quit_is_answered_the_host_has_the_time_to_close(stage: _Sta
 
 async def test_the_set_up_ends_with_ready(stage: _Stage) -> None:
     stage.hear("220 hi", "250 hi")
-    assert isinstance(stage.connection.steps.get_nowait(), Ready)
+    assert isinstance(stage.connection.steps.popleft(), Ready)
 
 
 async def test_an_error_in_the_owner_ends_its_connection(stage: _Stage) -> None:

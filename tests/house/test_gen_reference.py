@@ -2,10 +2,11 @@
 
 from pydantic import BaseModel, Field
 
+from outrider.server.catalogue import toml_value
 from tools.gen_reference import PAGES, REFERENCE, field_texts, type_name
 from tools.reference_code import reply_constants
 from tools.reference_commands import help_lines
-from tools.reference_options import option_sections, sections_of, toml_value
+from tools.reference_options import option_sections, sections_of
 
 
 class Inner(BaseModel):

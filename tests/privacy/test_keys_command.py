@@ -53,6 +53,7 @@ def test_keys_are_generated_rotated_listed_and_exported(config: Path) -> None:
     assert listed[0]["fingerprint"] == made["fingerprint"]
     exported = run(config, "keys", "export", "spool", "1")
     assert exported == (config.parent / "state" / "keys" / "spool-1.key").read_text()
+    assert json.loads(run(config, "keys", "export", "spool", "1", "--json"))["file"] == exported
     secret = exported.splitlines()[-1].split('"')[1]
     for shown in ("list", "list --json", "destroy spool 1", "destroy spool 1 --json"):
         assert secret not in run(config, "keys", *shown.split()), shown

@@ -86,7 +86,9 @@ def test_resident_memory_is_that_of_a_python_process() -> None:
     assert 5 * MIB < resident_bytes() < 1 << 40
 
 
-def test_what_is_nearly_short_is_told_before_anything_is_refused(around: Surroundings, tmp_path: Path) -> None:
+def test_what_is_nearly_short_is_told_before_anything_is_refused(
+    around: Surroundings, tmp_path: Path
+) -> None:
     around.used = LIMIT * 91 // 100
     assert around.refusal() is None
     assert around.pressure.shortage == "memory"

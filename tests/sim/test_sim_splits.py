@@ -101,6 +101,9 @@ class FakeConnection:
     def peer_is_there(self) -> bool:
         return self.there
 
+    def abort(self) -> None:
+        self.there = False
+
 
 def test_a_connection_whose_peer_has_closed_is_not_one_more() -> None:
     of = provider()

@@ -123,18 +123,24 @@ def list_all(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> No
 
 
 @app.command("export")
-def export(purpose: PurposeName, version: Version, config: ConfigPath = CONFIG_DEFAULT) -> None:
+def export(
+    purpose: PurposeName, version: Version, *, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
+) -> None:
     """Print a key file with its secret, to keep a copy in a safe place. Mind where the output goes.
 
     Examples:
       outrider keys export spool 1 | age -r age1… > spool-1.key.age
+      outrider keys export spool 1 --json
     """
     from outrider.privacy.keyfile import format_key
     from outrider.server.configuration import load
     from outrider.server.keys import live_ring
 
     key = live_ring(load(config), os.environ).ring.get(purpose, version)
-    sys.stdout.write(format_key(key))
+    if as_json:
+        print_json({"key": key.name, "fingerprint": key.fingerprint, "file": format_key(key)})
+    else:
+        sys.stdout.write(format_key(key))
 
 
 @app.command("destroy")

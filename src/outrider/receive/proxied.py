@@ -10,8 +10,8 @@ does not complete the header is taken at once, so waiting for the rest never spi
 Invariant: no session begins on this listener without a valid header from a permitted peer; a connection
 whose header is missing, malformed, late or over-long is closed without a word, with a line in the log.
 
-Standards: "The PROXY protocol, versions 1 & 2", section 2 (the receiver must not guess; a header is waited for at
-least 3 s). Not here: its format (wire.proxy).
+Standards: "The PROXY protocol, versions 1 & 2", section 2 (the receiver must not guess; a header is waited
+for at least 3 s). Not here: its format (wire.proxy).
 """
 
 import asyncio

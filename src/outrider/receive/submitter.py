@@ -5,8 +5,8 @@ with `X-Outrider-Stream`, which is removed.
 
 Theory: a principal that is bound to domains is bound in what the reader sees too, so there may be only one
 From, and every domain in it must be one of its own. What cannot be read with certainty is refused,
-because two readers of an odd field may see two authors. The same author is read once: a session's messages mostly
-have one.
+because two readers of an odd field may see two authors. The same author is read once: a session's messages
+mostly have one.
 
 Invariant: a content that passes for a bound principal shows no author outside its domains, whatever comments,
 quotes, folds or routes the field holds; nothing in a header is ever decoded to find an address.

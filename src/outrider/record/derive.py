@@ -43,7 +43,7 @@ from outrider.record.events import (
 )
 from outrider.record.redact import Redactor
 
-SECRET_PREFIX: Final = "secret_"
+SECRET_PREFIX: Final = "secret_"  # noqa: S105 - the beginning of a name
 # metadata with such names goes with the message and into no sink; chosen, because it says what it is
 _PHASES: Final = {int(phase): phase.name.lower() for phase in Phase}
 _FINISHED: Final[dict[str, type[Attempt]]] = {

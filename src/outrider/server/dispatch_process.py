@@ -173,7 +173,7 @@ class DispatchProcess:
         )
         if remembered is not None:
             self.dispatcher.scheduler.recall(remembered.memory, birth.clock.now(), remembered.wall)
-        self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))
+        self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))  # noqa: PLW0108 - not there yet
         self._suspensions = Suspensions(
             self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
         )

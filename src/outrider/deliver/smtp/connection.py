@@ -70,8 +70,8 @@ class Connection(asyncio.Protocol):
         register: All open connections; this one adds and removes itself.
 
     Attributes:
-        steps: Events of the set-up.
-        gone: Set when the transport is closed.
+        steps: Events of the set-up that nobody has taken.
+        gone: The transport is closed.
         tls: Protocol and cipher, or None.
         source: Our address.
     """
@@ -89,6 +89,7 @@ class Connection(asyncio.Protocol):
         "_register",
         "_transport",
         "_unsent",
+        "_waiter",
         "client",
         "gone",
         "handshaking",
@@ -112,8 +113,9 @@ class Connection(asyncio.Protocol):
         self.host = host
         self.peer = failures.format_peer(host)
         self.client = client
-        self.steps: asyncio.Queue[Ready | TlsWanted | SetupFailed] = asyncio.Queue()
-        self.gone = asyncio.Event()
+        self.steps: deque[Ready | TlsWanted | SetupFailed] = deque()
+        self.gone = False
+        self._waiter: asyncio.Future[None] | None = None
         self.handshaking = False
         self.tls: str | None = None
         self.source = ""
@@ -171,9 +173,21 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             self._log.error("deliver.connection_end_failed", host=self.host.name, error=repr(error))
         finally:
-            self.gone.set()
+            self.gone = True
+            self._wake()
 
     # the attempt and the owner call these
+
+    async def next_step(self) -> Ready | TlsWanted | SetupFailed:
+        """The next event of the set-up; only one may wait."""
+        while not self.steps:
+            await self._news()
+        return self.steps.popleft()
+
+    async def closed(self) -> None:
+        """Return when the transport is closed."""
+        while not self.gone:
+            await self._news()
 
     def secured(self, transport: asyncio.Transport) -> None:
         """The TLS handshake is done; `transport` is the encrypted one."""
@@ -297,7 +311,8 @@ class Connection(asyncio.Protocol):
                 if event.reply.code == 421:
                     self._end_answer = Answer(event.reply, Phase.MAIL)
             else:
-                self.steps.put_nowait(event)
+                self.steps.append(event)
+                self._wake()
         if owner is not None:
             owner.pump()
         self.flush()
@@ -320,7 +335,21 @@ class Connection(asyncio.Protocol):
             if self._owner is not None:
                 self._owner.transaction_done(done)
         if self._owner is None:
-            self.steps.put_nowait(SetupFailed(phase or Phase.CONNECT, reply, ours=True))
+            self.steps.append(SetupFailed(phase or Phase.CONNECT, reply, ours=True))
+            self._wake()
+
+    async def _news(self) -> None:
+        """Wait for a step or the end; a future costs a third of what a queue and its future cost."""
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _write_blocks(self) -> None:
         transport = self._transport

@@ -24,6 +24,7 @@ from outrider.deliver.ports import TlsContexts
 from outrider.deliver.smtp import failures
 from outrider.deliver.smtp.connection import Connection
 from outrider.deliver.smtp.hosts import HostMemory
+from outrider.deliver.smtp.limit import TimeLimit
 from outrider.deliver.smtp.slot import Slot
 from outrider.model.flow import Host, Outcome, Phase
 from outrider.model.reply import Reply
@@ -159,7 +160,7 @@ class Connector:
         ready = False
         try:
             while True:
-                step = await connection.steps.get()
+                step = await connection.next_step()
                 if isinstance(step, Ready):
                     ready = True
                     return connection
@@ -168,7 +169,7 @@ class Connector:
                     continue
                 # RFC 5321 §3.1: QUIT was said where it makes sense; the host has the time to close first, so
                 # that the slot is counted until its end
-                await connection.gone.wait()
+                await connection.closed()
                 raise _HostFailed(Answer(step.reply, step.phase, step.ours), connection)
         finally:
             if not ready:
@@ -187,7 +188,7 @@ class Connector:
         local = (source, 0) if source is not None else None
         is_implicit = options.tls == "implicit"
         try:
-            async with asyncio.timeout(options.connect_seconds) as limit:
+            with TimeLimit(options.connect_seconds) as limit:
                 await loop.create_connection(
                     lambda: connection,
                     host.address,
@@ -200,7 +201,7 @@ class Connector:
         except (ssl.SSLError, OutriderError) as error:
             raise _HostFailed(_ours(Phase.STARTTLS, failures.tls_failed(host, error))) from error
         except OSError as error:
-            if limit.expired():
+            if limit.is_over:
                 reply = failures.connect_timed_out(host, options.connect_seconds)
             else:
                 reply = failures.not_connected(host, error)
@@ -210,10 +211,10 @@ class Connector:
         host = connection.host
         path = host.address.removeprefix(UNIX_PREFIX)
         try:
-            async with asyncio.timeout(options.connect_seconds) as limit:
+            with TimeLimit(options.connect_seconds) as limit:
                 await asyncio.get_running_loop().create_unix_connection(lambda: connection, path)
         except OSError as error:
-            if limit.expired():
+            if limit.is_over:
                 reply = failures.connect_timed_out(host, options.connect_seconds)
             else:
                 reply = failures.not_connected(host, error)
