@@ -48,9 +48,9 @@ class Case:
 
 
 CASES = {
-    "2k-reused": Case("2k-reused", 2048, True, {"outrider": 20000, "bare": 20000, "postfix": 1500}),
-    "2k-single": Case("2k-single", 2048, False, {"outrider": 6000, "bare": 6000, "postfix": 1000}),
-    "50k-reused": Case("50k-reused", 51200, True, {"outrider": 5000, "bare": 5000, "postfix": 800}),
+    "2k-reused": Case("2k-reused", 2048, True, {"outrider": 60000, "bare": 60000, "postfix": 3000}),
+    "2k-single": Case("2k-single", 2048, False, {"outrider": 8000, "bare": 8000, "postfix": 1500}),
+    "50k-reused": Case("50k-reused", 51200, True, {"outrider": 8000, "bare": 8000, "postfix": 1500}),
 }
 SINGLE_PER_CONNECTION = 1
 

@@ -128,15 +128,19 @@ class Practice:
         """(number, recipient) → failure reports about it."""
         return {(number, whom): times for number, whom, _, times in self.numbered() if times}
 
-    def owes_nothing(self, *tallies: Tally) -> bool:
-        """True when all that was acknowledged was taken."""
+    def owed(self, *tallies: Tally) -> list[tuple[str, str]]:
+        """(number, recipient) of what was acknowledged and not taken yet."""
         taken = self.taken()
-        return all(
-            key in taken
+        return [
+            key
             for tally in tallies
             for key, fate in (tally.remembered or {}).items()
-            if fate == "acknowledged"
-        )
+            if fate == "acknowledged" and key not in taken
+        ]
+
+    def owes_nothing(self, *tallies: Tally) -> bool:
+        """True when all that was acknowledged was taken."""
+        return not self.owed(*tallies)
 
     def configuration(
         self,

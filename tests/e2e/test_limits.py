@@ -1,5 +1,6 @@
 """Limits of a path are exact over all workers, kills and restarts, and hold nobody else up."""
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,7 +12,7 @@ from outrider.sim.counts import SlidingMax
 from outrider.sim.tally import Tally
 from tests.e2e.outrider_process import OutriderProcess, serving, start_server
 from tests.e2e.practice import Practice, await_restart, kill_child, practising, provider
-from tests.peers.processes import wait_until
+from tests.peers.processes import PeerError, wait_until
 
 WORLD = (
     provider("single", "single.test", "127.30.2.1", "behaviour = { delay = { body = 0.02 } }")
@@ -126,9 +127,13 @@ def run_scenario(
         try:
             going = loads(practice, again.ports["smtp"], "d", {"single": 40, "free": 100})
             tallies += await_all(practice, going, 60)
-            wait_until(
-                lambda: practice.owes_nothing(*tallies), "all that was acknowledged was taken", seconds
-            )
+            try:
+                wait_until(lambda: practice.owes_nothing(*tallies), "nothing is owed", seconds)
+            except PeerError as error:
+                owed = Counter(recipient.rpartition("@")[2] for _, recipient in practice.owed(*tallies))
+                paths = again.command("path", "list")
+                error.add_note(f"owed {owed}, {marks}, now {clock.now()}, paths {paths}")
+                raise
             assert again.stop() == 0
         finally:
             again.kill()

@@ -745,3 +745,19 @@ def test_what_waits_goes_along_when_its_domain_gets_a_site_of_its_own() -> None:
     assert {entry.entry for entry in moved} == {entry.entry for entry in waiting + deferred}
     assert not any(bench.scheduler.is_resident(entry.entry) for entry in moved)
     assert bench.scheduler.reroute_all(lambda _domain: None) == []
+
+
+def test_a_stop_before_granting_began_leaves_no_permit_out_for_ever() -> None:
+    """A dispatcher dies, its successor is stopped in order before it has heard of all workers."""
+    first = Bench(max_message_rate="1/3")
+    first.add()
+    first.open_one()
+    second = Bench(max_message_rate="1/3")
+    second.scheduler.recall(first.scheduler.remember(1000.0, WALL, 1001.0), 1002.0, WALL + 2.0)
+    third = Bench(max_message_rate="1/3")
+    third.scheduler.recall(second.scheduler.remember(1002.5, WALL + 2.5, 1002.5), 1003.0, WALL + 3.0)
+    third.now = 1003.0
+    third.add()
+    third.scheduler.begin(third.now)
+    assert third.opens() == []
+    assert len(third.opens(after=3.1)) == 1

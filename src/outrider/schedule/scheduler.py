@@ -547,7 +547,9 @@ class Scheduler:
         for key, meter in node.meters.items():
             if meter.idle_at() > now:
                 throttles[key] = Kept(meter.snapshot(now, wall))
-        return Memory(wall, wall + (until - now), throttles, gaps).without_old()
+        memory = Memory(wall, wall + (until - now), throttles, gaps).without_old()
+        # a stop in order ends what a predecessor granted too, even if granting had not begun here
+        return memory.seen_until(wall) if memory.is_clean else memory
 
     def recall(self, memory: Memory, now: float, wall: float) -> None:
         """Take over what a predecessor remembered; before anything else.
