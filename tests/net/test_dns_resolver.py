@@ -225,6 +225,7 @@ async def test_huge_answer_is_cut_and_the_cut_is_logged(dns_server: ScriptedDns)
     log = ListLog()
     answer = await make_resolver(dns_server, log=log).lookup("huge.example", Kind.MX)
     assert len(answer.exchangers) == ANSWER_RECORDS_MAX
+    assert answer.is_cut
     fields = {"domain": "huge.example", "kind": "MX", "kept": ANSWER_RECORDS_MAX}
     assert ("warning", "dns.answer_cut", fields) in log.lines
 

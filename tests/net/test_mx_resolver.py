@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from outrider.base.log import ListLog
 from outrider.model.route import Exchanger, Route, RouteFailure
@@ -187,6 +188,15 @@ async def test_ten_thousand_exchangers_cost_twenty_look_ups() -> None:
     assert [line[1:] for line in log.lines if line[0] == "warning"] == [
         ("dns.exchangers_cut", {"domain": "d.example", "found": 10_000, "kept": 20})
     ]
+
+
+@pytest.mark.parametrize(("count", "is_cut"), [(20, False), (21, False), (20, True)])
+async def test_exchangers_that_were_left_out_may_work(count: int, is_cut: bool) -> None:
+    """So the message waits, unless all of them were looked at."""
+    answer = replace(mx(*((n, f"m{n}.example") for n in range(count))), is_cut=is_cut)
+    found = await resolver({("d.example", Kind.MX): answer}).route("d.example")
+    assert isinstance(found, RouteFailure)
+    assert found.reply.is_transient is (count > 20 or is_cut)
 
 
 async def test_addresses_of_an_exchanger_are_bounded() -> None:

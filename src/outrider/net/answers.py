@@ -39,6 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
         names: For PTR: host names as for MX.
         texts: For TXT: each record's strings as one text, octets over 127 as Latin-1.
         trouble: For FAILED: what went wrong, for the log.
+        is_cut: There were more records than are read.
         stale: True for an expired answer served while the nameservers do not answer (RFC 8767 §4).
     """
 
@@ -50,6 +51,7 @@ class Answer(msgspec.Struct, frozen=True):
     stale: bool = False
     names: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    is_cut: bool = False
 
 
 class Lookup(Protocol):

@@ -106,7 +106,12 @@ class MxResolver:
             reply = replies.NULL_MX if is_null else replies.EXCHANGERS_WITHOUT_ADDRESS
             return self._no(domain, reply, answer.ttl_seconds)
         candidates = await self._resolved([(preference, name, 0) for preference, name in hosts])
-        return self._chosen(domain, candidates, answer.ttl_seconds, implicit=False)
+        route = self._chosen(domain, candidates, answer.ttl_seconds, implicit=False)
+        is_cut = answer.is_cut or len(answer.exchangers) > self._options.max_exchangers
+        if is_cut and isinstance(route, RouteFailure):
+            # what was left out may be the one that works: no reason to give a message up
+            return self._no(domain, replies.EXCHANGERS_TOO_MANY, route.valid_seconds)
+        return route
 
     def _configured(self, domain: str) -> RouteOptions | None:
         """The most specific configured route: the domain, then `*.` its parents from long to short, `*`."""

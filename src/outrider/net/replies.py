@@ -28,6 +28,11 @@ LITERAL_INVALID = Reply(550, "5.1.2", ("The address literal is not an IP address
 LOOP = Reply(554, "5.4.6", ("Mail for this domain would come back to this server",))
 # RFC 5321 §5.1: our own name or address is the best exchanger and nothing is left; RFC 3463 §3.5 X.4.6.
 
+EXCHANGERS_TOO_MANY = Reply(
+    451, "4.4.4", ("None of the first of the domain's many mail exchangers can be used",)
+)
+# RFC 3463 §3.5 X.4.4: those that were left out may work, so the message waits.
+
 DNS_UNAVAILABLE = Reply(451, "4.4.3", ("The domain's mail exchangers could not be looked up",))
 # RFC 3463 §3.5 X.4.3: SERVFAIL, no answer, or an answer that makes no sense.
 

@@ -25,6 +25,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 import dns.rrset
+from msgspec.structs import replace
 
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
@@ -103,9 +104,11 @@ class DnsResolver:
             except _ChainError as error:
                 return self._failed(name, kind, str(error))
             if found is not None:
+                answer = _positive(found, kind, chain.ttl)
                 if len(found) >= ANSWER_RECORDS_MAX:
                     self._log.warning("dns.answer_cut", domain=name, kind=kind.name, kept=len(found))
-                return _positive(found, kind, chain.ttl)
+                    answer = replace(answer, is_cut=True)
+                return answer
             if not chain.moved:
                 status = Status.NO_NAME if response.rcode() == dns.rcode.NXDOMAIN else Status.NO_DATA
                 return Answer(status, min(chain.ttl, _negative_ttl(response)))
