@@ -43,6 +43,7 @@ from outrider.model.dispatch import (
 )
 from outrider.model.route import Exchanger, Route
 from outrider.net.loop import run
+from outrider.record.options import RecordOptions
 from outrider.schedule.options import ScheduleOptions, ShapingOptions
 from outrider.server.dispatch_process import DispatchProcess
 from outrider.server.lifecycle import Birth, Lifecycle
@@ -222,6 +223,7 @@ async def measure(paths: int, batch: int, messages: int, repeats: int, folder: P
         shaping=ScheduleOptions(
             default=ShapingOptions(max_connections=CONNECTIONS), outbound_connections=100_000
         ),
+        record=RecordOptions(redaction="domain"),  # the dispatcher writes no event of a message here
     )
     for place in (settings.server.sockets_directory, settings.server.events_directory):
         place.mkdir(parents=True)
