@@ -120,7 +120,8 @@ def test_the_installed_server_delivers_a_message(installed: Path, tmp_path: Path
         command: list[str | Path] = [program, "serve"]
         tracer = shutil.which("strace")
         if tracer is not None:
-            command = [tracer, "-f", "-qq", "-o", tmp_path / "calls", *command]
+            # chrt: as the unit's CPUSchedulingPolicy
+            command = ["chrt", "--batch", "0", tracer, "-f", "-qq", "-o", tmp_path / "calls", *command]
         process = subprocess.Popen(
             command,
             cwd=tmp_path,

@@ -26,6 +26,7 @@ from outrider.server.keys import prepare_keys
 from outrider.server.lifecycle import Birth, Lifecycle, live
 from outrider.server.notify import Notifier
 from outrider.server.reload import Reloads
+from outrider.server.scheduling import take_batch
 from outrider.server.settings import Settings
 from outrider.server.supervisor import Supervisor
 from outrider.server.worker import run_worker
@@ -120,6 +121,8 @@ def run(
     log = open_log(settings.record, clock, tokens=keys.tokens)
     if made is not None:
         log.info("privacy.key_made", key=made.name, fingerprint=made.fingerprint, file=made.source)
+    if settings.server.scheduling == "batch":
+        take_batch(log)
     notifier = Notifier.from_environment(os.environ, clock)
     activated = activated_sockets(os.environ, {listener.name for listener in settings.listeners})
     lock = lock_spool(settings.server.state_directory, log)
