@@ -8,8 +8,8 @@ receiver's 250 and the sync of its own mark. So of all the times that the simula
 message, one is the recorded delivery: the last before its event. Any other is *explained* only if
 
 1. it was before the recorded one: nothing is sent again once its end was recorded;
-2. the process that sent it was killed (whose a connection is, is looked up when it is opened; one whose owner
-   is gone by then belonged to a victim where all were killed);
+2. the process that sent it was killed (whose a connection is, is looked up when it is opened, among the
+   living and in what the last victims held when they died);
 3. that was at most `IN_FLIGHT_SECONDS` after it, or the receiver was slower than the kill;
 4. the log of the killed process holds no end of the recipient: its only final event comes from another log.
 
@@ -30,8 +30,6 @@ Key = tuple[str, str]
 """A message and one of its recipients."""
 
 FINAL = frozenset(("delivery", "bounce", "expiration", "purge", "discard"))
-ALL = "all"
-# the kind of kill that leaves no process of the server
 IN_FLIGHT_SECONDS = 1.0
 # a finish is written in the turn that reads the reply and synced within 20 ms; the rest is for a busy machine
 LATE_SECONDS = 2.0
@@ -174,19 +172,10 @@ def explain(sightings: Sequence[Sighting], ending: Ending | None, kills: Sequenc
     return reasons
 
 
-def _killed_sender(one: Sighting, kill: Kill) -> bool:
-    """Whether the kill ended the process that sent it.
-
-    A connection opened just before its process died is looked up too late and has no owner then. Where
-    all processes were killed at once, that was one of them, whichever it was.
-    """
-    return one.sender in kill.pids or (one.sender == 0 and kill.victims == (ALL,))
-
-
 def _reason(one: Sighting, ending: Ending | None, kills: Sequence[Kill]) -> str:
     for kill in kills:
         after = kill.at - one.at
-        if not _killed_sender(one, kill) or not -LATE_SECONDS <= after <= IN_FLIGHT_SECONDS:
+        if one.sender not in kill.pids or not -LATE_SECONDS <= after <= IN_FLIGHT_SECONDS:
             continue
         if ending is not None and ending.log in kill.logs:
             continue

@@ -46,6 +46,16 @@ def children_of(supervisor: int, log: str) -> dict[str, int]:
     }
 
 
+def pause(pids: Iterable[int]) -> None:
+    """SIGSTOP, and wait until each of them stands still or is gone."""
+    waiting = list(pids)
+    for pid in waiting:
+        send(pid, signal.SIGSTOP)
+    while waiting:
+        states = {pid: _stat(pid) for pid in waiting}
+        waiting = [pid for pid, fields in states.items() if fields and fields[_STATE] not in "TtZX"]
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """A signal to a process that may be gone."""
     with suppress(ProcessLookupError):
@@ -65,6 +75,17 @@ def _held_by(pid: int) -> list[str]:
 def logs_of(pid: int) -> frozenset[int]:
     """Numbers of the logs that a process writes."""
     return frozenset(int(lock[1]) for held in _held_by(pid) if (lock := _LOCK.search(held)))
+
+
+def ports_of(pid: int) -> frozenset[int]:
+    """Local ports of the TCP sockets that a process has connected or is connecting."""
+    held = set(_held_by(pid))
+    rows = (row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
+    return frozenset(
+        int(fields[1].rpartition(":")[2], 16)
+        for fields in rows
+        if len(fields) > 9 and not fields[2].endswith(":0000") and f"socket:[{fields[9]}]" in held
+    )
 
 
 def owner_of(port: int, pids: Iterable[int]) -> int:

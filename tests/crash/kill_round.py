@@ -36,7 +36,7 @@ from outrider.sim.stopping import first_failure
 from outrider.sim.tally import Journal, read_journal
 from outrider.sim.temper import Answer
 from tests.crash.kill_account import Account, Key, Kill, Queue, Sighting, draw_up, read_record
-from tests.crash.kill_processes import children_of, logs_of, owner_of, send
+from tests.crash.kill_processes import children_of, logs_of, owner_of, pause, ports_of, send
 from tests.crash.kill_queue import is_in_use, read_queue
 from tests.crash.kill_world import befriend, kill_world, loads, server_toml
 from tests.e2e.outrider_process import OutriderProcess, start_server
@@ -91,6 +91,7 @@ class Siege:
         self._log_start = 0
         self._workers: list[int] = []
         self._senders: dict[str, int] = {}
+        self._held_at_death: dict[int, int] = {}
         self._loads: list[Load] = []
 
     @property
@@ -165,13 +166,13 @@ class Siege:
     # what happens outside
 
     def _opened(self, opened: Callable[[Connection], Answer | None], connection: Connection) -> Answer | None:
-        """Who is at the other end: nothing can be taken from a sender that died before this."""
+        """Who is at the other end: a process that lives, or one that died with this connection."""
         client = str(cast("Any", connection)._client)
         port = int(client.rpartition(":")[2])
         sender = owner_of(port, self._workers)
         if not sender:
             self._workers = [pid for name, pid in self._children().items() if name.startswith("worker")]
-            sender = owner_of(port, self._workers)
+            sender = owner_of(port, self._workers) or self._held_at_death.get(port, 0)
         self._senders[client] = sender
         return opened(connection)
 
@@ -275,6 +276,9 @@ class Siege:
         dying = workers if kind in ("supervisor", "all") else [name for name in chosen if name in workers]
         pids = [children[name] for name in dying]
         logs = frozenset(log for pid in pids for log in logs_of(pid))
+        if kind != "supervisor":  # whose orphans must end by themselves
+            pause(pids)
+        self._held_at_death = {port: pid for pid in pids for port in ports_of(pid)}
         at = self._clock.wall()
         if kind == "all":
             os.killpg(self._server.process.pid, signal.SIGKILL)

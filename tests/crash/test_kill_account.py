@@ -2,12 +2,13 @@
 
 import os
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.crash.kill_account import (
-    ALL,
     Account,
     Ending,
     Kill,
@@ -18,7 +19,15 @@ from tests.crash.kill_account import (
     explain,
     read_record,
 )
-from tests.crash.kill_processes import children_of, is_running, logs_of, owner_of, parse_inode
+from tests.crash.kill_processes import (
+    children_of,
+    is_running,
+    logs_of,
+    owner_of,
+    parse_inode,
+    pause,
+    ports_of,
+)
 
 TO = "user@plain.test"
 OTHER = "other@plain.test"
@@ -193,8 +202,27 @@ def test_processes_that_are_gone_are_no_children() -> None:
     assert not is_running(4_194_305)
 
 
-def test_a_sender_found_too_late_was_killed_only_where_all_were() -> None:
+def test_a_sender_that_nobody_knows_is_no_victim() -> None:
     unknown = sighting(100.0, sender=0)
-    everybody = Kill(100.02, (ALL,), frozenset((7, 8)), frozenset((3,)))
-    assert not explain([unknown], None, [everybody])[0].startswith("unexplained")
+    everybody = Kill(100.02, ("all",), frozenset((7, 8)), frozenset((3,)))
+    assert explain([unknown], None, [everybody])[0].startswith("unexplained")
     assert explain([unknown], None, [kill(100.02)])[0].startswith("unexplained")
+
+
+def test_what_a_process_held_is_seen_while_it_stands_still() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = (
+            "import socket, sys\n"
+            "held = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+            "print(held.getsockname()[1], flush=True)\n"
+            "while True: pass\n"
+        )
+        command = [sys.executable, "-c", script, str(server.getsockname()[1])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            pause([process.pid, 4_194_305])
+            assert ports_of(process.pid) == {port}
+            assert is_running(process.pid)
+            process.kill()
+    assert ports_of(process.pid) == frozenset()

@@ -1,6 +1,7 @@
 """A disk without room, a disk that fails, memory that is short: new mail waits outside, old mail goes on."""
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -52,10 +53,24 @@ def fill(folder: Path, leave_bytes: int) -> Path:
     """Take all room of the disk but so much."""
     ballast = folder / "state" / "ballast"
     with ballast.open("wb") as file:
-        status = os.statvfs(folder / "state")
-        octets = status.f_bavail * status.f_frsize - leave_bytes
-        os.posix_fallocate(file.fileno(), 0, octets)
+        while not _take_all(file.fileno(), leave_bytes):
+            pass  # the server took some of it between the look and the taking
     return ballast
+
+
+def _take_all(descriptor: int, leave_bytes: int) -> bool:
+    """Take what is free; False when there was less by then."""
+    status = os.fstatvfs(descriptor)
+    octets = status.f_bavail * status.f_frsize - leave_bytes
+    if octets <= 0:
+        return True
+    try:
+        os.posix_fallocate(descriptor, 0, octets)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True
 
 
 def answer(port: int, recipient: str) -> tuple[int, str]:

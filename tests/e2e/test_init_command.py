@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import PROGRAM
 from tests.e2e.practice import practising, provider
+from tests.peers.processes import free_port
 
 WORLD = (
     provider("open", "open.test", "127.30.12.1")
@@ -28,6 +29,8 @@ def outrider(folder: Path, *arguments: str, code: int = 0) -> str:
         check=False,
         timeout=60,
         stdin=subprocess.DEVNULL,
+        # the one port that no flag of init chooses
+        env={**os.environ, "OUTRIDER_RECORD__METRICS_PORT": str(free_port())},
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code in {0, 1} else done.stderr
