@@ -119,40 +119,45 @@ log_level = "warning"
 """
 
 
-@contextlib.contextmanager
-def outrider(case: Case, workers: int, sink: int, folder: Path, spool: str = "") -> Iterator[tuple[int, int]]:
-    """Shipped defaults except listeners, routes and limits; gives its port and root process id.
+OUTRIDER = [sys.executable, "-m", "outrider.cli.main"]
 
-    `spool` is added to the configuration's section of that name.
-    """
+
+def configure(case: Case, workers: int, sink: int, folder: Path, spool: str = "") -> int:
+    """Writes the configuration, with `spool` in the section of that name; gives the listener's port."""
     port = free_port()
     per_connection = 10_000 if case.reuse else SINGLE_PER_CONNECTION
-    (folder / "outrider.toml").write_text(
-        OUTRIDER_TOML.format(
-            workers=workers,
-            port=port,
-            sink=sink,
-            outbound=OUTBOUND,
-            per_connection=per_connection,
-            metrics=free_port(),
-        )
-        + f"[spool]\n{spool}"
+    text = OUTRIDER_TOML.format(
+        workers=workers,
+        port=port,
+        sink=sink,
+        outbound=OUTBOUND,
+        per_connection=per_connection,
+        metrics=free_port(),
     )
-    program = [sys.executable, "-m", "outrider.cli.main"]
-    subprocess.run(
-        [*program, "keys", "generate", "spool", "-c", str(folder / "outrider.toml")],
-        check=True,
-        capture_output=True,
-    )
-    command = [*program, "serve", "-c", str(folder / "outrider.toml")]
+    (folder / "outrider.toml").write_text(f"{text}[spool]\n{spool}")
+    return port
+
+
+@contextlib.contextmanager
+def serve(folder: Path, port: int) -> Iterator[tuple[int, int]]:
+    """The server as it is configured; gives its port and root process id."""
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*OUTRIDER, "serve", "-c", str(folder / "outrider.toml")], stdout=log, stderr=log
+        )
     try:
         wait_for_port(port)
         yield port, process.pid
     finally:
         stop(process)
         sys.stderr.write((folder / "log").read_text()[-2000:] if process.returncode else "")
+
+
+@contextlib.contextmanager
+def outrider(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """Shipped defaults except listeners, routes and limits."""
+    with serve(folder, configure(case, workers, sink, folder)) as running:
+        yield running
 
 
 @contextlib.contextmanager
@@ -202,14 +207,18 @@ def outrider_pure(case: Case, workers: int, sink: int, folder: Path) -> Iterator
 @contextlib.contextmanager
 def outrider_aes(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
     """Outrider with an encrypted spool."""
-    with outrider(case, workers, sink, folder, 'encryption = "aes-256-gcm"\n') as running:
+    port = configure(case, workers, sink, folder, 'encryption = "aes-256-gcm"\n')
+    generate = [*OUTRIDER, "keys", "generate", "spool", "-c", str(folder / "outrider.toml")]
+    subprocess.run(generate, check=True, capture_output=True)
+    with serve(folder, port) as running:
         yield running
 
 
 @contextlib.contextmanager
 def outrider_zstd(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
     """Outrider with a compressed spool."""
-    with outrider(case, workers, sink, folder, 'compression = "zstd"\n') as running:
+    port = configure(case, workers, sink, folder, 'compression = "zstd"\n')
+    with serve(folder, port) as running:
         yield running
 
 

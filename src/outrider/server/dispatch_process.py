@@ -146,6 +146,7 @@ class DispatchProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._tasks: asyncio.TaskGroup
+        self._owing = asyncio.Lock()  # one thread at a time takes turns with the loop
         self._links: dict[Link[ToDispatcher], _Worker] = {}
         self._burying: dict[int, int] = {}  # log → worker number
         self._expected: set[int] = set()
@@ -386,10 +387,14 @@ class DispatchProcess:
 
     async def _replay_dead(self, log: int) -> Replayed:
         replayed = await self._index.replay(log, None)
-        await asyncio.to_thread(self._recover_events, log)
-        position = self._index.positions()[log]
-        self._index.advance(log, position, position)
+        self._tasks.create_task(self._write_owed(log, self._index.positions()[log]))
         return replayed
+
+    async def _write_owed(self, log: int, position: Position) -> None:
+        """The events that a dead writer owed up to `position`; mail does not wait for them, segments do."""
+        async with self._owing:
+            await asyncio.to_thread(self._recover_events, log)
+        self._index.advance(log, position, position)
 
     def _recover_events(self, log: int) -> None:
         settings = self._birth.settings
