@@ -1,13 +1,17 @@
 """Deadlines of a connection, with time held in the hand."""
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+import uvloop
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.deliver.options import DeliveryOptions
+from outrider.deliver.smtp import failures
 from outrider.deliver.smtp.connection import Connection
 from outrider.model.address import Address
 from outrider.model.flow import Content, Host, Phase, Recipient, Traits
@@ -200,3 +204,23 @@ async def test_a_connection_lost_before_its_owner_came_is_told_to_it(stage: _Sta
     [answer] = stage.owner.ended
     assert answer is not None
     assert answer.reply.enhanced == "4.4.2"
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_failed_is_reset_so_that_the_system_forgets_what_it_holds(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def fail_towards_the_deaf() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            connection = _Stage().connection
+            await asyncio.get_running_loop().create_connection(lambda: connection, *listening.getsockname())
+            peer, _ = listening.accept()
+        with peer:
+            connection.fail(failures.INTERNAL)
+            await connection.closed()
+            peer.settimeout(10)
+            with pytest.raises(ConnectionResetError):
+                await asyncio.to_thread(peer.recv, 1)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(fail_towards_the_deaf())

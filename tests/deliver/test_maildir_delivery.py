@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,6 +110,37 @@ async def test_a_stop_gives_back_what_was_not_begun(world: World, tmp_path: Path
     assert len(world.report.back) + len(world.report.outcomes) == len(entries) + 1
     assert len(world.report.back) >= len(entries) - 1
     assert all(len(ends) == 1 for ends in world.report.ends.values())
+
+
+class SlowDisk(OsFiles):
+    """From the second file on a sync takes until `released`."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.released = threading.Event()
+
+    def fdatasync(self, fd: int) -> None:
+        self.syncs += 1
+        if self.syncs > 1:
+            self.released.wait(30)
+        super().fdatasync(fd)
+
+
+async def test_a_stop_waits_for_the_file_that_is_being_written(world: World, tmp_path: Path) -> None:
+    disk = SlowDisk()
+    async with running(world, tmp_path, disk) as deliverer:
+        deliverer.open(Open(1, BOUNCES, (), world.message("b")))
+        deliverer.close(Close(1))
+        await world.report.until(lambda: 1 in world.report.ends)  # it was idle once
+        deliverer.open(Open(2, BOUNCES, (), world.message("c")))
+        await asyncio.sleep(0)
+        async with asyncio.TaskGroup() as group:
+            stop = group.create_task(deliverer.shutdown(30.0))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not stop.done()
+            disk.released.set()
+    assert len(kept(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("site", ["inbound:", "inbound"])

@@ -1,11 +1,11 @@
 """Bounces and complaints come in at a listener of their own, are recorded with their purpose, not relayed."""
 
-import json
 import mailbox
 import smtplib
 from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
+from tests.e2e.practice import await_events
 from tests.peers.processes import wait_until
 
 INBOUND = """
@@ -36,15 +36,6 @@ def kept(server: OutriderProcess, purpose: str) -> list[mailbox.MaildirMessage]:
     return list(mailbox.Maildir(path, create=False)) if (path / "cur").exists() else []
 
 
-def receptions(server: OutriderProcess) -> list[dict[str, object]]:
-    lines = [
-        json.loads(line)
-        for path in sorted((server.folder / "state" / "events").glob("*.jsonl*"))
-        for line in path.read_bytes().splitlines()
-    ]
-    return [line for line in lines if line["type"] == "reception"]
-
-
 def test_what_is_accepted_is_kept_by_purpose_and_recorded(tmp_path: Path) -> None:
     with serving(tmp_path / "outrider", configuration_for({}, more=INBOUND)) as server:
         with smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=30) as client:
@@ -60,8 +51,7 @@ def test_what_is_accepted_is_kept_by_purpose_and_recorded(tmp_path: Path) -> Non
         assert bounce["X-Outrider-Purpose"] == "bounce"
         assert str(bounce.get_payload()) == ".a dotted line\nlast\n"
         assert not list((tmp_path / "outrider/state/inbound/bounce/tmp").iterdir())
-        wait_until(lambda: len(receptions(server)) == 2, "both are recorded")
-        found = receptions(server)
+        found = await_events(server, 2, "reception")
     assert [(one["purpose"], one["channel"], one["tenant"]) for one in found] == [
         ("bounce", "inbound", "acme"),
         ("feedback", "inbound", "acme"),
@@ -76,10 +66,7 @@ def test_a_folder_that_cannot_be_written_defers_and_loses_nothing(tmp_path: Path
     with serving(folder, configuration_for({}, more=INBOUND + retry)) as server:
         with smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=30) as client:
             client.sendmail("", ["fbl@example.test"], TEXT)
-        events = folder / "state" / "events"
-        wait_until(
-            lambda: any(b'"transient"' in path.read_bytes() for path in events.glob("*.jsonl*")), "a deferral"
-        )
+        await_events(server, 1, "transient")
         (folder / "state" / "inbound").unlink()
         wait_until(lambda: len(kept(server, "feedback")) == 1, "it is kept")
 

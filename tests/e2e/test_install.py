@@ -148,8 +148,9 @@ def test_the_installed_server_delivers_a_message(installed: Path, tmp_path: Path
         )
         os.kill(supervisor if tracer else process.pid, signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-    if tracer is not None:
-        check_calls((tmp_path / "calls").read_text("utf-8", "replace"))
+    if tracer is None:
+        pytest.skip("it works; what it calls needs strace, which `make peers` installs")
+    check_calls((tmp_path / "calls").read_text("utf-8", "replace"))
 
 
 def check_calls(trace: str) -> None:

@@ -11,7 +11,7 @@ from outrider.base.clock import SystemClock
 from outrider.sim.counts import SlidingMax
 from outrider.sim.tally import Tally
 from tests.e2e.outrider_process import OutriderProcess, serving, start_server
-from tests.e2e.practice import Practice, await_restart, kill_child, practising, provider
+from tests.e2e.practice import Practice, await_events, await_restart, kill_child, practising, provider
 from tests.peers.processes import PeerError, wait_until
 
 WORLD = (
@@ -165,7 +165,7 @@ def test_one_connection_serves_mail_that_any_worker_accepted(practice: Practice,
             connection_messages=1,
         )
         tally = await_all(practice, [load], 60)[0]
-        accepted_by = {event["id"].split(".")[0] for event in server.events() if event["type"] == "reception"}
+        accepted_by = {event["id"].split(".")[0] for event in await_events(server, 120, "reception")}
     assert tally.messages["acknowledged"] == 120
     assert len(accepted_by) == 4
     assert practice.seen("single").connections_most == 1

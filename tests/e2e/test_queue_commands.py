@@ -174,10 +174,10 @@ def test_trace_tells_the_life_and_status_the_state(
     assert sorted(worker["number"] for worker in status["workers"]) == [0, 1]
     server.command("queue", "retry", "--id", message_id, "--yes")
     await_events(server, 1, "delivery", message_id=message_id)
+    wait_until(queue_is(server, 0), "the queue is empty")
     whole = server.command("trace", message_id)
     assert [event["type"] for event in whole["events"]][-1] == "delivery"
     assert whole["queued"] == []
-    wait_until(queue_is(server, 0), "the queue is empty")
     assert not events_of(server, "bounce")
 
 

@@ -101,14 +101,17 @@ def test_limits_change_under_load_and_nothing_is_dropped_or_lost(practice: Pract
         wait_until(lambda: practice.owes_nothing(tally), "all that was acknowledged was taken", 60)
         assert practice.seen("narrow").report()["duplicates"] == 0
         assert practice.seen("paced").report()["duplicates"] == 0
-        notices = await_events(server, 2, "notice")
-        assert [event["fields"]["epoch"] for event in notices if event["name"] == "config.reloaded"] == [
-            2,
-            3,
-        ]
+        # on a busy machine there are other notices, of stress
+        wait_until(lambda: epochs(server) == [2, 3], "both reloads are told")
         assert server.stop() == 0
         assert not log_lines(server, "process.failed")
         assert not log_lines(server, "process.died")
+
+
+def epochs(server: OutriderProcess) -> list[int]:
+    """The reloads that events tell of."""
+    notices = [event for event in events_of(server, "notice") if event["name"] == "config.reloaded"]
+    return [event["fields"]["epoch"] for event in notices]
 
 
 def greeting(port: int) -> bytes:
@@ -211,7 +214,7 @@ def test_the_number_of_workers_changes_at_a_restart(
         assert tally.messages["acknowledged"] == 60
         logs = {event["id"].split(".")[0] for event in await_events(server, 60, "reception")}
         assert len(logs) == before, "every worker's log holds mail"
-        assert queue_is(server, 60)()
+        wait_until(queue_is(server, 60), "all of it is queued")
         assert server.stop() == 0
         rewrite(server, f"workers = {before}\n", f"workers = {after}\n")
         assert server.process.stdout is not None

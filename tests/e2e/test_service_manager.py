@@ -118,7 +118,7 @@ def test_the_server_serves_on_sockets_that_it_was_given(tmp_path: Path) -> None:
         assert early.recv(100).startswith(b"220 outrider.example.test")
         for _ in range(8):
             send(port, "someone@receiver.test")
-        assert queue_is(server, 8)()
+        wait_until(queue_is(server, 8), "all are queued")
         assert server.stop() == 0
         # The manager's socket is still there: the next client waits for the next server.
         with socket.create_connection(("127.0.0.1", port), timeout=30):
@@ -167,5 +167,5 @@ def test_systemd_s_own_activation_works(tmp_path: Path) -> None:
         wait_until(lambda: f"127.0.0.1:{port}" in server.log(), "systemd-socket-activate listens")
         send(port, "someone@receiver.test")
         assert f"smtp on 127.0.0.1:{port}" in process.stdout.readline()
-        assert queue_is(server, 1)()
+        wait_until(queue_is(server, 1), "it is queued")
         assert server.stop() == 0

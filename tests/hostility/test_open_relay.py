@@ -237,7 +237,8 @@ def test_http_takes_nothing_without_a_key(
     request = {"from": f"probe@{OURS}", "to": ["victim@victim.example"], "text": "probe"}
     body = HEADER if media_type == "message/rfc822" else json.dumps(request).encode()
     try:
-        client.request("POST", "/v1/messages", body, headers)
+        path = "/v1/batches" if media_type == "application/x-ndjson" else "/v1/messages"
+        client.request("POST", path, body, headers)
         assert client.getresponse().status == 401
     finally:
         client.close()

@@ -1,6 +1,5 @@
 """Doors other than the plain one, with real programs: HAProxy before a listener, swaks over TLS, CHUNKING."""
 
-import json
 import shutil
 import smtplib
 import subprocess
@@ -11,10 +10,10 @@ import trustme
 
 from outrider.privacy.credentials import User, add_user
 from outrider.privacy.passwords import Passwords
-from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
+from tests.e2e.outrider_process import configuration_for, serving
+from tests.e2e.practice import await_events
 from tests.peers import haproxy as haproxy_peer
 from tests.peers.exim import Exim
-from tests.peers.processes import wait_until
 
 pytestmark = pytest.mark.peer
 
@@ -27,14 +26,6 @@ trusted_networks = ["127.5.5.0/24"]
 proxy_protocol = true
 proxy_networks = ["127.0.0.1/32"]
 """
-
-
-def events(server: OutriderProcess) -> list[dict[str, object]]:
-    return [
-        json.loads(line)
-        for path in sorted((server.folder / "state" / "events").glob("*.jsonl*"))
-        for line in path.read_bytes().splitlines()
-    ]
 
 
 def test_the_client_behind_a_real_haproxy_counts(exim: Exim, tmp_path: Path) -> None:
@@ -57,11 +48,8 @@ def test_the_client_behind_a_real_haproxy_counts(exim: Exim, tmp_path: Path) -> 
             ):
                 client.sendmail("a@sender.test", ["b@example.test"], text)
         exim.wait_for(2)
-        kinds = ("reception", "refusal")
-        wait_until(lambda: len([1 for event in events(server) if event["type"] in kinds]) == 4, "all events")
-        told = sorted(
-            (str(event["type"]), event["client"]) for event in events(server) if event["type"] in kinds
-        )
+        events = await_events(server, 4, "reception", "refusal")
+        told = sorted((str(event["type"]), event["client"]) for event in events)
     assert told == [
         ("reception", "127.5.5.1"),
         ("reception", "127.5.5.2"),

@@ -1,5 +1,6 @@
 """`outrider keys` and `outrider trace --recipient` as a person or a script uses them."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from outrider.base.clock import FakeClock
-from outrider.base.errors import ConfigError, KeyAbsentError
+from outrider.base.errors import ConfigError, KeyAbsentError, UnavailableError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
 from outrider.cli.main import app
@@ -75,6 +76,47 @@ def test_destroying_says_first_what_is_lost_and_then_needs_a_reason_and_a_yes(co
         run(config, "keys", "destroy", "log", "1")
 
 
+def test_every_change_of_the_ring_is_in_the_audit_log_before_and_after(config: Path) -> None:
+    run(config, "keys", "generate", "log")
+    run(config, "keys", "rotate", "log", "--reason", "yearly")
+    run(config, "keys", "destroy", "log", "1")
+    run(config, "keys", "destroy", "log", "1", "--yes", "--reason", "over")
+    with pytest.raises(ConfigError, match="keys rotate log"):
+        run(config, "keys", "generate", "log")
+    rows = json.loads(run(config, "audit", "list", "--action", "keyring", "--json"))
+    told = [(row["action"], row["subject"], row["reason"], json.loads(row["details"])) for row in rows[::-1]]
+    keys = [each.get("key", "") for *_, each in told]
+    assert [each[:3] for each in told[::2]] == [
+        ("keyring.generate", "log", ""),
+        ("keyring.rotate", "log", "yearly"),
+        ("keyring.destroy", "log-1", "over"),
+        ("keyring.generate", "log", ""),
+    ]
+    assert keys[1::2] == ["log-1", "log-2", "log-1", ""]
+    assert [each["result"] for *_, each in told[1::2]][:3] == ["done"] * 3
+    assert "there is a log key already" in told[-1][3]["result"]
+    ring = (config.parent / "state" / "keys").glob("*.key")
+    secrets = [path.read_text().splitlines()[-1].split('"')[1] for path in ring]
+    assert len(secrets) == 1
+    assert not any(secret in str(rows) for secret in secrets)
+
+
+def test_no_key_is_made_that_cannot_be_recorded(config: Path) -> None:
+    (config.parent / "state").mkdir()
+    (config.parent / "state" / "control.db").write_text("no database")
+    with pytest.raises(UnavailableError):
+        run(config, "keys", "generate", "spool")
+    assert not list((config.parent / "state").glob("keys/*.key"))
+
+
+def test_the_ring_is_where_the_environment_says(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTRIDER_SERVER__STATE_DIRECTORY", "elsewhere")
+    run(config, "keys", "generate", "spool")
+    made = config.parent / "elsewhere" / "keys" / "spool-1.key"
+    assert made.exists()
+    assert run(config, "keys", "export", "spool", "1") == made.read_text()
+
+
 async def fill_spool(config: Path) -> None:
     """Three messages under the newest spool key."""
     settings = load(config)
@@ -92,11 +134,11 @@ async def fill_spool(config: Path) -> None:
     await engine.close()
 
 
-async def test_the_count_before_a_destruction_is_that_of_the_frames(config: Path) -> None:
+def test_the_count_before_a_destruction_is_that_of_the_frames(config: Path) -> None:
     for _ in range(2):
         run(config, "keys", "rotate", "log")
         run(config, "keys", "rotate", "spool")
-        await fill_spool(config)
+        asyncio.run(fill_spool(config))
     shown = run(config, "keys", "destroy", "spool", "1")
     assert "3 frames of the spool" in shown.replace("\n", " ")
     assert "LOST" in shown

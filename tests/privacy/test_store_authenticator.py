@@ -127,6 +127,20 @@ async def test_disabling_a_tenant_ends_all_of_it(house: House) -> None:
     ) in house.log.lines
 
 
+async def test_a_disabled_tenant_is_shut_for_the_users_file_and_listeners_too(house: House) -> None:
+    assert await house.authenticator.password("old", "from a file") is not None
+    await tenants.set_tenant(house.database, house.author, "acme", is_enabled=False)
+    await house.authenticator.refresh()
+    assert house.authenticator.is_shut("acme")
+    assert not house.authenticator.is_shut("default")
+    assert not house.authenticator.is_shut("only in the configuration")
+    assert await house.authenticator.password("old", "from a file") is None
+    await tenants.set_tenant(house.database, house.author, "acme", is_enabled=True)
+    await house.authenticator.refresh()
+    assert not house.authenticator.is_shut("acme")
+    assert await house.authenticator.password("old", "from a file") is not None
+
+
 async def test_a_new_password_ends_the_old_one(house: House) -> None:
     assert await house.authenticator.password("joe", "right one") is not None
     stored = house.passwords.hash("another one")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from outrider.base.errors import ConfigError
+from outrider.base.errors import ConfigError, OutriderError, StoreError
 from outrider.cli.user import app
 from outrider.privacy import credentials
 from outrider.privacy.passwords import Passwords
@@ -67,16 +67,19 @@ def test_a_key_is_made_and_revoked(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "stdin", "told"),
+    ("words", "stdin", "kind", "told"),
     [
-        (("add", "joe", "--stdin"), "short\n", "at least 8"),
-        (("add", "joe", "--stdin", "-d", "no domain"), "long enough\n", "--domain"),
-        (("remove", "joe"), "", "no user"),
-        (("key", "revoke", "web"), "", "no key"),
+        (("add", "joe", "--stdin"), "short\n", StoreError, "at least 8"),
+        (("passwd", "joe", "--stdin"), "x" * 256 + "\n", StoreError, "at most 255"),
+        (("add", "joe", "--stdin", "-d", "no domain"), "long enough\n", ConfigError, "--domain"),
+        (("remove", "joe"), "", ConfigError, "no user"),
+        (("key", "revoke", "web"), "", ConfigError, "no key"),
     ],
 )
-def test_mistakes_are_explained(file: Path, words: tuple[str, ...], stdin: str, told: str) -> None:
+def test_mistakes_are_explained(
+    file: Path, words: tuple[str, ...], stdin: str, kind: type[OutriderError], told: str
+) -> None:
     result = CliRunner().invoke(app, [*words, "--file", str(file)], input=stdin)
-    assert isinstance(result.exception, ConfigError)
+    assert isinstance(result.exception, kind)
     assert told in str(result.exception)
     assert not file.exists()

@@ -67,6 +67,7 @@ class FakeAuthenticator:
     """Knows `joe` with `secret`; `broken` makes it raise."""
 
     broken: bool = False
+    shut: frozenset[str] = frozenset()
 
     async def password(self, user: str, password: str, client: str = "") -> FakePrincipal | None:
         await asyncio.sleep(0)
@@ -76,6 +77,9 @@ class FakeAuthenticator:
 
     async def api_key(self, key: str, client: str = "") -> FakePrincipal | None:
         return None
+
+    def is_shut(self, tenant: str) -> bool:
+        return tenant in self.shut
 
 
 class MemoryTransport(asyncio.Transport):

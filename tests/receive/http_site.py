@@ -54,6 +54,9 @@ class Keys:
     async def api_key(self, key: str, client: str = "") -> Principal | None:
         return KEYS.get(key)
 
+    def is_shut(self, tenant: str) -> bool:
+        return False
+
 
 class Reservations:
     """All keys in one dictionary."""
@@ -188,9 +191,15 @@ class HttpSite:
         *,
         key: str = "k",
         kind: str = "application/json",
+        paced: bool = False,
+        leaves: bool = False,
         **fields: str,
     ) -> Answer:
-        """One request; its body comes in `chunks`."""
+        """One request; its body comes in `chunks`.
+
+        With `paced` each chunk but the first comes only when there is a line of answer to each before it; with
+        `leaves` the client is gone after the last one.
+        """
         path, _, query = path.partition("?")
         headers = {"authorization": f"Bearer {key}", "content-type": kind}
         headers |= {name.replace("_", "-"): value for name, value in fields.items()}
@@ -210,10 +219,17 @@ class HttpSite:
         }
         rest = iter([*chunks])
         sent: list[Any] = []
+        given = 0
 
         async def receive() -> dict[str, Any]:
+            nonlocal given
             await asyncio.sleep(0)
+            if paced:
+                await until(lambda: sum(each.get("body", b"").count(b"\n") for each in sent) >= given)
+            given += 1
             chunk = next(rest, None)
+            if chunk is None and leaves:
+                return {"type": "http.disconnect"}
             return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
         async def send(message: Any) -> None:

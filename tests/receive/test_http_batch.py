@@ -58,6 +58,24 @@ def test_how_the_body_is_cut_changes_nothing(lines: list[bytes], cuts: list[int]
     assert [(each["line"], each["status"]) for each in answer.lines] == expected
 
 
+async def test_who_waits_for_each_result_before_the_next_line_gets_them_all() -> None:
+    site = HttpSite()
+    answer = await site.ask(
+        "POST", "/v1/batches", [GOOD + b"\n"] * 3, kind="application/x-ndjson", paced=True
+    )
+    assert [each["status"] for each in answer.lines] == [202, 202, 202]
+
+
+async def test_when_the_client_goes_its_last_line_is_none() -> None:
+    site = HttpSite()
+    chunks = [GOOD + b"\n" + GOOD[:20], GOOD[20:]]
+    answer = await site.ask("POST", "/v1/batches", chunks, kind="application/x-ndjson", leaves=True)
+    assert [each["line"] for each in answer.lines] == [1]
+    assert len(site.intake.submitted) == 1
+    assert (await site.ask("POST", "/v1/messages", [GOOD[:20]], leaves=True)).status == 400  # and no error
+    assert site.log.lines == []
+
+
 async def test_a_line_that_is_too_long_costs_only_itself() -> None:
     site = HttpSite(message_octets=65_536)
     long = b'{"text": "' + b"x" * 200_000

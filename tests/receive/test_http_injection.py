@@ -56,6 +56,9 @@ class Keys:
     async def api_key(self, key: str, client: str = "") -> Principal | None:
         return {KEY: Key(), "other": Key("other-key", "other")}.get(key)
 
+    def is_shut(self, tenant: str) -> bool:
+        return False
+
 
 class FakeIntake:
     """Answers at once with `reply`, or when the test says so."""

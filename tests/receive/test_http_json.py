@@ -217,6 +217,25 @@ async def test_a_stream_is_one_of_the_keys() -> None:
     assert (answer.status, answer.document["code"], answer.pointers) == (403, "stream_denied", ["/stream"])
 
 
+async def test_the_field_that_names_a_stream_in_mail_has_no_place_in_json() -> None:
+    site = HttpSite()
+    answer = await site.post(MESSAGE | {"headers": {"X-Outrider-Stream": "news"}})
+    assert (answer.status, answer.pointers) == (422, ["/headers/X-Outrider-Stream"])
+    assert site.intake.submitted == []
+
+
+async def test_without_a_key_a_refusal_is_recorded_for_the_tenant_of_the_listener(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = HttpSite(tenant="house")
+    tenants: list[str] = []
+    monkeypatch.setattr(site.intake, "refused", lambda origin, *_: tenants.append(origin.tenant))
+    assert (await site.post(MESSAGE, key="nobody")).status == 401
+    assert tenants == ["house"]
+    assert (await site.post(MESSAGE)).status == 202
+    assert site.intake.only().origin.tenant == "acme"
+
+
 async def test_the_tenant_is_that_of_the_key_and_of_nothing_else() -> None:
     site = HttpSite()
     assert (await site.post(MESSAGE | {"tenant": "other"})).status == 422

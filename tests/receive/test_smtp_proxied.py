@@ -13,7 +13,8 @@ import trustme
 
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ReceiveDeadlines
-from outrider.wire.proxy import SIGNATURE
+from outrider.receive.proxied import ProxiedServer
+from outrider.wire.proxy import SIGNATURE, ProxyHeader
 from tests.receive.conftest import World, build
 
 TRUSTED = "PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n"
@@ -145,15 +146,44 @@ async def test_a_peer_outside_the_balancers_networks_is_closed() -> None:
     assert made.log.lines[0][2]["why"] == "is not in proxy_networks"
 
 
-async def test_implicit_tls_begins_after_the_header() -> None:
+IMPLICIT = {"certificate": "c.pem", "private_key": "k.pem", "tls_mode": "implicit"}
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of a server, and of a client that trusts it."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("mx.outrider.test").configure_cert(context)
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    options = {"certificate": "c.pem", "private_key": "k.pem", "tls_mode": "implicit"}
-    async with proxied(tls=context, **options) as (_, port):
+    return context, client
+
+
+async def test_implicit_tls_begins_after_the_header() -> None:
+    context, client = contexts()
+    async with proxied(tls=context, **IMPLICIT) as (_, port):
         said = await talk(port, TRUSTED.encode(), tls=client)
+    assert b"250 2.1.5 Recipient ok" in said
+
+
+async def test_handshakes_that_stall_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outrider.receive.proxied.PENDING_MAX", 1)
+    has_header = asyncio.Event()
+    hand_over = ProxiedServer._hand_over
+
+    async def noted(self: ProxiedServer, connection: socket.socket, header: ProxyHeader) -> None:
+        has_header.set()
+        await hand_over(self, connection, header)
+
+    monkeypatch.setattr(ProxiedServer, "_hand_over", noted)
+    context, client = contexts()
+    async with proxied(tls=context, **IMPLICIT) as (_, port):
+        _, stalls = await asyncio.open_connection("127.0.0.1", port)
+        stalls.write(STRANGER.encode())
+        async with asyncio.timeout(10):
+            await has_header.wait()
+        said = await talk(port, TRUSTED.encode(), tls=client)
+        stalls.close()
     assert b"250 2.1.5 Recipient ok" in said
 
 

@@ -185,3 +185,26 @@ def test_the_matrix(
 )
 def test_domain_allowed(domain: str, allowed: tuple[str, ...], expected: bool) -> None:
     assert domain_allowed(domain, allowed) is expected
+
+
+async def test_a_disabled_tenant_sends_nothing_from_its_trusted_network(world: Callable[..., Any]) -> None:
+    made = world(tenant="acme")
+    client = made.connect()
+    client.lines("EHLO client.example")
+    assert client.lines("MAIL FROM:<a@acme.example>")[-1].startswith("250")
+    client.lines("RSET")
+    made.authenticator.shut = frozenset({"acme"})
+    assert client.lines("MAIL FROM:<a@acme.example>") == [
+        "450 4.7.1 Sending is disabled for you now, ask your postmaster"
+    ]
+    made.authenticator.shut = frozenset({"other"})
+    assert client.lines("MAIL FROM:<a@acme.example>")[-1].startswith("250")
+
+
+async def test_a_stranger_does_not_learn_that_a_tenant_is_disabled(world: Callable[..., Any]) -> None:
+    made = world(tenant="acme", trusted_networks=())
+    client = made.connect()
+    client.lines("EHLO client.example")
+    before = client.lines("MAIL FROM:<a@acme.example>", "RCPT TO:<b@far.example>", "RSET")
+    made.authenticator.shut = frozenset({"acme"})
+    assert client.lines("MAIL FROM:<a@acme.example>", "RCPT TO:<b@far.example>", "RSET") == before

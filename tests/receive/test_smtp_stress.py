@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.receive.client_rates import WINDOW_SECONDS, ClientRates
+from outrider.receive.client_history import WINDOW_SECONDS, ClientHistory, shared_history
 from outrider.receive.inbound_options import InboundMailbox, Purpose
 from outrider.receive.options import StressOptions
 from outrider.receive.stress import Change, Load, Stress
@@ -147,24 +147,88 @@ async def test_connections_near_the_limit_are_stress_and_it_is_told_with_its_rea
     ]
 
 
+# reload
+
+
+async def test_a_reload_neither_ends_stress_nor_forgets_who_is_known() -> None:
+    made = stressed(stress={"calm_seconds": 10}, limits={"connections_per_minute_per_client": 2})
+    notices: list[str] = []
+    made.listener._notice = lambda name, **_: notices.append(name)
+    made.listener._context.history.known.note(STRANGER, made.clock.now())
+    made.connect(STRANGER)
+    fewer = made.listener.options.model_copy(update={"banner": "Two"})
+    made.listener.reconfigure(fewer, intake=made.intake, tls=None)
+    assert made.connect(STRANGER).take() == b"220 mx.outrider.test ESMTP Two\r\n"
+    assert made.connect(STRANGER).take().startswith(b"421 4.7.0 Too many connections in a minute")
+    assert made.connect("203.0.113.10").take().startswith(b"421 4.3.2 Busy")
+    made.clock.advance(11)
+    made.listener.look(0.0)
+    assert notices == ["listener.calm"]
+
+
+async def test_stress_that_is_switched_off_while_it_lasts_ends() -> None:
+    made = stressed(stress={"calm_seconds": 10})
+    off = made.listener.options.model_copy(update={"stress": StressOptions(enabled=False, calm_seconds=10)})
+    made.listener.reconfigure(off, intake=made.intake, tls=None)
+    made.clock.advance(11)
+    made.listener.look(5.0)
+    assert not made.listener.is_stressed
+
+
+async def test_a_stop_reaches_sessions_that_began_before_reloads(running_world: Any) -> None:
+    async with running_world() as made:
+        client = made.connect()
+        client.lines("HELO c.test", "MAIL FROM:<a@b.example>")
+        for banner in ("Two", "Three"):
+            options = made.listener.options.model_copy(update={"banner": banner})
+            made.listener.reconfigure(options, intake=made.intake, tls=None)
+        async with asyncio.TaskGroup() as group:
+            drained = group.create_task(made.listener.drain(made.clock.now() + 60))
+            await asyncio.sleep(0)
+            assert not drained.done()
+            assert client.lines("RSET")[-1] == "421 4.3.2 Service shutting down, try again later"
+
+
 # rates
 
 
-def test_a_rate_is_counted_by_client_and_minute() -> None:
-    rates = ClientRates(2)
-    assert [rates.take("a", 0.0), rates.take("a", 1.0), rates.take("a", 2.0), rates.take("b", 2.0)] == [
-        True, True, False, True,
+def test_a_rate_is_counted_by_client_and_minute_over_all_processes() -> None:
+    shared = shared_history(2)
+    one, two = (ClientHistory(shared, column).messages for column in range(2))
+    assert [one.take("a", 2, 0.0), two.take("a", 2, 1.0), two.take("a", 2, 2.0), one.take("a", 2, 3.0)] == [
+        True, True, False, False,
     ]  # fmt: skip
-    assert rates.take("a", WINDOW_SECONDS)
+    assert two.take("b", 2, 3.0)
+    assert one.take("a", 2, WINDOW_SECONDS)
+    assert two.take("a", 2, WINDOW_SECONDS)
+    assert not one.take("a", 2, WINDOW_SECONDS)
 
 
-def test_a_flood_of_clients_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outrider.receive.client_rates.CLIENTS_MAX", 3)
-    rates = ClientRates(1)
-    for client in "abcd":
-        rates.take(client, 0.0)
-    assert len(rates._counts) == 3
-    assert not rates.take("d", 0.0)
+def test_connections_and_messages_are_counted_apart() -> None:
+    history = ClientHistory()
+    assert history.connections.take("a", 1, 0.0)
+    assert history.messages.take("a", 1, 0.0)
+    assert not history.messages.take("a", 1, 0.0)
+
+
+def test_a_flood_of_clients_takes_no_more_memory_and_frees_nobody() -> None:
+    shared = shared_history(1)
+    rates, size = ClientHistory(shared).messages, len(shared)
+    rates.take("a", 1, 0.0)
+    for number in range(1_000):
+        rates.take(f"client {number}", 1, 0.0)
+    assert len(shared) == size
+    assert not rates.take("a", 1, 0.0)
+
+
+def test_who_authenticated_with_one_process_is_known_to_the_others() -> None:
+    shared = shared_history(2)
+    one, two = (ClientHistory(shared, column).known for column in range(2))
+    assert not two.has("a", 0.0)
+    one.note("a", 0.0)
+    assert two.has("a", 3_599.0)
+    assert not two.has("b", 1.0)
+    assert not two.has("a", 3_600.0)
 
 
 async def test_too_many_connections_or_messages_in_a_minute_are_deferred(world: Callable[..., World]) -> None:

@@ -13,10 +13,10 @@ from outrider.net.answers import Answer, Kind, Status
 from outrider.store import audit, credentials, domains, schema, tenants
 from outrider.store.credentials import KEYS, USERS
 from outrider.store.editor import Author
-from outrider.store.engine import Database, open_engine, writing
+from outrider.store.engine import Database, open_engine, reading, writing
 from outrider.store.options import StoreOptions
 from outrider.store.records import ApiKey, Rights, SmtpUser
-from outrider.store.upgrade import newest_revision, upgrade
+from outrider.store.upgrade import newest_migration, upgrade
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 
@@ -213,9 +213,32 @@ async def test_a_newer_database_is_refused(tmp_path: Path, author: Author) -> No
     assert not await upgrade(database, author)
     async with writing(database) as connection:
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StoreError, match=f"revision 9999.*up to {newest_revision()}"):
+    with pytest.raises(StoreError, match=f"revision 9999.*up to {schema.REVISION}"):
         await upgrade(database, author)
     await database.dispose()
+
+
+def test_the_schema_is_the_one_that_the_migrations_make() -> None:
+    assert newest_migration() == schema.REVISION
+
+
+async def test_whoever_finds_the_newest_schema_waits_for_no_writer(
+    database: Database, author: Author
+) -> None:
+    async with writing(database) as connection:
+        await connection.execute(sa.update(schema.audit_head).values(number=9))
+        async with asyncio.timeout(4):  # a writer would wait for store.wait_seconds, which is longer
+            assert not await upgrade(database, author)
+
+
+async def test_a_reading_sees_one_moment(database: Database, author: Author) -> None:
+    async with reading(database) as connection:
+        before = await audit.read_head(connection)
+        await tenants.add_tenant(database, author, "acme")
+        assert await audit.read_head(connection) == before
+        found = await connection.execute(sa.select(schema.tenants.c.name))
+        assert "acme" not in found.scalars().all()
+    assert (await audit.find_head(database)).number > before.number
 
 
 async def test_the_file_is_its_owners_alone(tmp_path: Path, author: Author) -> None:
@@ -229,7 +252,9 @@ async def test_the_file_is_its_owners_alone(tmp_path: Path, author: Author) -> N
         open_engine(StoreOptions(), tmp_path)
 
 
-@pytest.mark.parametrize("url", ["mysql://x/y", "postgresql://u:secret@h/d", "sqlite", "x"])
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "postgresql://u:secret@h/d", "postgresql://h/d?password=secret", "sqlite", "x"]
+)
 def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         StoreOptions(url=url)

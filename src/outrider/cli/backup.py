@@ -9,12 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
-
-EX_DATAERR = 65
-EX_CANTCREAT = 73
-EX_TEMPFAIL = 75
-# sysexits.h
 
 PassphraseFile = Annotated[
     Path | None,
@@ -33,8 +29,8 @@ def _exits() -> Iterator[None]:
         yield
     except (BackupError, PassphraseError) as error:
         sys.stderr.write(f"outrider: {error}\n")
-        codes: dict[type[Exception], int] = {OccupiedError: EX_CANTCREAT, RunningError: EX_TEMPFAIL}
-        raise typer.Exit(codes.get(type(error), EX_DATAERR)) from None
+        codes: dict[type[Exception], int] = {OccupiedError: Exit.CANNOT_CREATE, RunningError: Exit.TEMPORARY}
+        raise typer.Exit(codes.get(type(error), Exit.DATA)) from None
 
 
 def _passphrase(file: Path | None, *, twice: bool) -> str:

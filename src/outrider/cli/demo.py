@@ -25,6 +25,7 @@ from rich.text import Text
 
 from outrider.base.clock import SystemClock
 from outrider.base.errors import OutriderError, UnavailableError
+from outrider.base.exits import Exit
 from outrider.cli.sim import report_table
 from outrider.net.loop import run
 from outrider.privacy.credentials import make_key
@@ -41,8 +42,6 @@ SMTP_PORT = 2525
 HTTP_PORT = 8025
 METRICS_PORT = 9325
 # chosen, because they need no privilege and are the server's defaults; free ones serve when these are in use
-EX_INTERRUPTED = 130
-# what shells give for SIGINT; here for the second Ctrl-C, which does not wait for the queue
 START_SECONDS = 30.0  # chosen, because a start takes a second or two even on a busy machine
 STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
 _PROGRAM = (sys.executable, "-m", "outrider.cli.main")
@@ -88,7 +87,8 @@ def demo(
         try:
             result, seen = run(_demo(place, seconds, rate, workers, drain_seconds, quiet=as_json))
         except asyncio.CancelledError:
-            raise typer.Exit(EX_INTERRUPTED) from None
+            # the second Ctrl-C, which does not wait for the queue
+            raise typer.Exit(Exit.INTERRUPTED) from None
     if as_json:
         fields = {name: getattr(result, name) for name in Account.__slots__}
         typer.echo(json.dumps({**fields, "complete": result.complete}))

@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from outrider.cli.control_store import OfTenant, Reason, TenantName, shown_time, with_store
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
 from outrider.store import domains
 from outrider.store.records import Domain
 
@@ -64,13 +64,12 @@ def verify(
     from outrider.base.clock import SystemClock
     from outrider.base.log import NullLog
     from outrider.net.resolver import DnsResolver
-    from outrider.server.configuration import load
 
     if trust:
         domain = with_store(config, lambda db, author: domains.trust_domain(db, author, tenant, name), reason)
         proof = domains.Proof(domain, "")
     else:
-        options = load(config).net
+        options = settings_of(config).net
         resolver = DnsResolver(options, clock=SystemClock(), log=NullLog(), random_bits=secrets.randbits)
         proof = with_store(
             config, lambda db, author: domains.verify_domain(db, author, resolver, tenant, name), reason

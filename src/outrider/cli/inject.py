@@ -13,6 +13,7 @@ from rich.text import Text
 
 from outrider.base.clock import SystemClock
 from outrider.base.errors import ConfigError
+from outrider.base.exits import Exit
 from outrider.net.loop import run
 from outrider.sim.load import Load
 from outrider.sim.options import LoadOptions
@@ -20,9 +21,6 @@ from outrider.sim.stopping import Stopping, first_failure
 from outrider.sim.tally import Journal
 
 app = typer.Typer(add_completion=False)
-
-EX_INTERRUPTED = 130
-# what shells give for SIGINT; here for the second Ctrl-C, which does not wait for replies
 
 
 def inject(
@@ -89,7 +87,8 @@ def inject(
     try:
         report = run(_run(options, journal, as_json=as_json))
     except asyncio.CancelledError:
-        raise typer.Exit(EX_INTERRUPTED) from None
+        # the second Ctrl-C, which does not wait for replies
+        raise typer.Exit(Exit.INTERRUPTED) from None
     typer.echo(json.dumps(report) if as_json else summary(report))
 
 

@@ -1,6 +1,6 @@
 """`outrider key`: API keys, made here, shown once, kept as hashes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,11 +10,18 @@ from outrider.cli.control_store import (
     Domains,
     Expires,
     Networks,
+    NeverExpires,
     OfTenant,
     Reason,
     Sandbox,
+    SetDomains,
+    SetNetworks,
+    SetSandbox,
+    SetStreams,
     Streams,
     TenantName,
+    change_rights,
+    rights_of,
     rights_row,
     unix_time,
     with_store,
@@ -23,7 +30,7 @@ from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, 
 from outrider.privacy import issuing
 from outrider.store import credentials
 from outrider.store.credentials import KEYS
-from outrider.store.records import SCOPES, Rights, shown
+from outrider.store.records import SCOPES, shown
 
 app = typer.Typer(no_args_is_help=True, help="API keys for HTTP.")
 
@@ -54,16 +61,7 @@ def add(
       outrider key add shop -t acme --scope inject --network 192.0.2.0/24 --expires 2027-12-31
       curl -H "Authorization: Bearer $(outrider key add ci --sandbox --json | jq -r .key)" …
     """
-    rights = Rights(
-        tenant,
-        description or "",
-        tuple(domain or ()),
-        tuple(stream or ()),
-        default_stream or "",
-        tuple(network or ()),
-        sandbox,
-        expires_time=unix_time(expires),
-    )
+    rights = rights_of(tenant, description, domain, stream, default_stream, network, expires, sandbox=sandbox)
     scopes = tuple(scope) if scope else SCOPES
     issued = with_store(
         config,
@@ -123,16 +121,54 @@ def rotate(
     _print(issued, as_json=as_json)
 
 
-def _set(key_id: str, config: ConfigPath, reason: str, *, is_enabled: bool, as_json: bool) -> None:
-    key = with_store(
-        config,
-        lambda db, author: credentials.set_rights(db, author, KEYS, key_id, is_enabled=is_enabled),
-        reason,
-    )
+def _set(key_id: str, config: ConfigPath, reason: str, word: str, *, as_json: bool, **asked: Any) -> None:
+    key = change_rights(config, KEYS, key_id, reason, **asked)
     if as_json:
         print_json(shown(key))
     else:
-        typer.echo(f"{'Enabled' if is_enabled else 'Disabled'} {key_id}; workers know within two seconds.")
+        typer.echo(f"{word} {key_id}; workers know within two seconds.")
+
+
+@app.command("set")
+def set_(
+    key_id: KeyId,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="All its scopes from now on: inject, status.")
+    ] = None,
+    domain: SetDomains = None,
+    stream: SetStreams = None,
+    default_stream: DefaultStream = None,
+    network: SetNetworks = None,
+    expires: Expires = None,
+    never_expires: NeverExpires = False,
+    sandbox: SetSandbox = None,
+    description: Description = None,
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a key may do; what is left out stays as it is, and the key itself too.
+
+    Examples:
+      outrider key set shop --network 192.0.2.0/24 --network 2001:db8::/32 --reason "seen from elsewhere"
+      outrider key set ci --live --expires 2027-12-31
+    """
+    _set(
+        key_id,
+        config,
+        reason,
+        "Changed",
+        as_json=as_json,
+        scopes=scope,
+        domains=domain,
+        streams=stream,
+        stream=default_stream,
+        networks=network,
+        expires_time=unix_time(expires),
+        never_expires=never_expires,
+        is_sandbox=sandbox,
+        description=description,
+    )
 
 
 @app.command("disable")
@@ -144,7 +180,7 @@ def disable(
     Examples:
       outrider key disable shop --reason "unusual volume"
     """
-    _set(key_id, config, reason, is_enabled=False, as_json=as_json)
+    _set(key_id, config, reason, "Disabled", as_json=as_json, is_enabled=False)
 
 
 @app.command("enable")
@@ -156,7 +192,7 @@ def enable(
     Examples:
       outrider key enable shop
     """
-    _set(key_id, config, reason, is_enabled=True, as_json=as_json)
+    _set(key_id, config, reason, "Enabled", as_json=as_json, is_enabled=True)
 
 
 @app.command("revoke")

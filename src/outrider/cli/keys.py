@@ -2,16 +2,24 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
-from outrider.privacy.keyfile import MEANING, Purpose
+from outrider.base.errors import ConfigError
+from outrider.cli.control_store import Reason, with_store
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
+from outrider.privacy.keyfile import MEANING, Key, Purpose, Tombstone
+from outrider.store.audit import noting
+from outrider.store.editor import Author
+from outrider.store.engine import Database
 
 if TYPE_CHECKING:
     from outrider.privacy.keystore import KeyStore
     from outrider.server.settings import Settings
+
+Changed = TypeVar("Changed", Key, Tombstone)
 
 app = typer.Typer(no_args_is_help=True, help="Keys that protect addresses, logs and the spool.")
 
@@ -23,38 +31,58 @@ def _store(config: ConfigPath) -> tuple["Settings", "KeyStore"]:
     from outrider.base.clock import SystemClock
     from outrider.base.files import OsFiles
     from outrider.base.log import NullLog
-    from outrider.server.configuration import load
     from outrider.server.keys import key_store
 
-    settings = load(config)
+    settings = settings_of(config)
     store = key_store(settings, os.environ, OsFiles(), SystemClock(), NullLog())
     store.finish_destructions()
     return settings, store
 
 
+def _noted(
+    config: ConfigPath, action: str, subject: str, reason: str, work: Callable[[], Changed]
+) -> Changed:
+    """Do `work`, between its rows in the audit log."""
+
+    async def do(database: Database, author: Author) -> Changed:
+        async with noting(database, author, f"keyring.{action}", subject) as noted:
+            changed = work()
+            noted.facts |= {"key": changed.name, "fingerprint": changed.fingerprint}
+        return changed
+
+    return with_store(config, do, reason)
+
+
 @app.command("generate")
-def generate(purpose: PurposeName, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+def generate(
+    purpose: PurposeName, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
+) -> None:
     """Make the first key of a purpose; refuses where there is one.
 
     Examples:
       outrider keys generate spool
       outrider keys generate log --json
     """
-    from outrider.base.errors import ConfigError
-
     settings, store = _store(config)
-    key = store.ensure(purpose)
-    if key is None:
-        raise ConfigError(
-            f"there is a {purpose} key already; `outrider keys rotate {purpose}` makes a new version"
-        )
+
+    def first() -> Key:
+        key = store.ensure(purpose)
+        if key is None:
+            raise ConfigError(
+                f"there is a {purpose} key already; `outrider keys rotate {purpose}` makes a new version"
+            )
+        return key
+
+    key = _noted(config, "generate", purpose, reason, first)
     _made(key.name, key.fingerprint, key.source, as_json=as_json)
     if not as_json and purpose is Purpose.SPOOL and settings.spool.encryption == "none":
         say("The spool is not encrypted yet: set spool.encryption and restart the server.")
 
 
 @app.command("rotate")
-def rotate(purpose: PurposeName, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+def rotate(
+    purpose: PurposeName, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
+) -> None:
     """Make a new version, which is used from now on; older ones stay and go on reading what they protect.
 
     A running server takes it up by itself: events within seconds, each log of the spool with its next
@@ -64,7 +92,7 @@ def rotate(purpose: PurposeName, config: ConfigPath = CONFIG_DEFAULT, as_json: A
       outrider keys rotate log
     """
     _, store = _store(config)
-    key = store.add(purpose)
+    key = _noted(config, "rotate", purpose, reason, lambda: store.add(purpose))
     _made(key.name, key.fingerprint, key.source, as_json=as_json)
 
 
@@ -84,10 +112,9 @@ def list_all(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> No
       outrider keys list
       outrider keys list --json | jq '.keys[].key'
     """
-    from outrider.server.configuration import load
     from outrider.server.keys import live_ring
 
-    settings = load(config)
+    settings = settings_of(config)
     ring = live_ring(settings, os.environ).ring
     newest = {purpose: ring.maybe_newest(purpose) for purpose in Purpose}
     keys = [
@@ -133,10 +160,9 @@ def export(
       outrider keys export spool 1 --json
     """
     from outrider.privacy.keyfile import format_key
-    from outrider.server.configuration import load
     from outrider.server.keys import live_ring
 
-    key = live_ring(load(config), os.environ).ring.get(purpose, version)
+    key = live_ring(settings_of(config), os.environ).ring.get(purpose, version)
     if as_json:
         print_json({"key": key.name, "fingerprint": key.fingerprint, "file": format_key(key)})
     else:
@@ -149,7 +175,10 @@ def destroy(
     version: Version,
     *,
     reason: Annotated[
-        str, typer.Option("--reason", help="Why; it is kept in the place of the key.", show_default=False)
+        str,
+        typer.Option(
+            "--reason", help="Why; kept in the audit log and in the place of the key.", show_default=False
+        ),
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it you only see what it means.")] = False,
     config: ConfigPath = CONFIG_DEFAULT,
@@ -178,7 +207,7 @@ def destroy(
                 f'Nothing was changed. To do it: outrider keys destroy {purpose} {version} --reason "…" --yes'
             )
         return
-    gone = store.destroy(purpose, version, reason)
+    gone = _noted(config, "destroy", key.name, reason, lambda: store.destroy(purpose, version, reason))
     if as_json:
         print_json({"key": gone.name, "destroyed": True, "uses": usage.uses, "reason": gone.reason})
     else:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from outrider.server.control_api.client import ControlClient
+    from outrider.server.settings import Settings
 
 WIDTH = 200
 # chosen: where there is no terminal, a row stays a line as long as it can
@@ -61,12 +62,22 @@ def say(text: str) -> None:
     Console(highlight=False, markup=False).print(text, soft_wrap=True)
 
 
+def settings_of(config: Path) -> "Settings":
+    """What a server that is started here with `config` would run with: file, `conf.d` and environment.
+
+    Raises:
+        ConfigError: With all faults.
+    """
+    from outrider.server.configuration import load
+
+    return load(config, os.environ)
+
+
 def control(config: Path) -> "ControlClient":
     """The way to the running server that `config` describes; see `ControlClient` for what it raises."""
-    from outrider.server.configuration import load
     from outrider.server.control_api.client import ControlClient
 
-    return ControlClient(load(config, os.environ).server.sockets_directory)
+    return ControlClient(settings_of(config).server.sockets_directory)
 
 
 def number(value: float) -> str:

@@ -1,10 +1,10 @@
 """`outrider path …`: the paths that mail goes out by; suspend and resume them."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
+from outrider.cli.asking import Yes, ask_first, reason_for
 from outrider.cli.output import (
     CONFIG_DEFAULT,
     AsJson,
@@ -102,7 +102,7 @@ def suspend(
     during: Annotated[
         str | None, typer.Option("--for", help="How long: 90, 15m, 2h, 3d; without it until it is resumed.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which paths it concerns.")] = False,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -122,16 +122,9 @@ def suspend(
     with control(config) as server:
         answer = server.post("/v1/suspensions", {**asked, "dry_run": True})
         if not dry_run:
-            if not yes:
-                if not sys.stdin.isatty():
-                    raise typer.BadParameter(
-                        f"{len(answer['paths'])} paths would stop; say --yes, or --dry-run to see them"
-                    )
-                typer.confirm(f"Stop sending on {len(answer['paths'])} known paths?", abort=True)
-            if not reason and not sys.stdin.isatty():
-                raise typer.BadParameter("suspending needs a --reason, which the audit log keeps")
-            why = reason or str(typer.prompt("Why?"))
-            answer = server.post("/v1/suspensions", {**asked, "reason": why})
+            known = len(answer["paths"])
+            ask_first(f"Stop sending on {known} known paths?", f"{known} paths would stop", yes=yes)
+            answer = server.post("/v1/suspensions", {**asked, "reason": reason_for("suspending", reason)})
     if as_json:
         print_json(answer)
         return

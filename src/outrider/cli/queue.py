@@ -5,14 +5,16 @@ stops or removes mail asks for a reason, which is kept in the audit log.
 """
 
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from outrider.cli.asking import Yes, ask_first, reason_for
 from outrider.cli.output import (
     CONFIG_DEFAULT,
     AsJson,
@@ -64,26 +66,26 @@ OnlyHeld = Annotated[
 ReplyText = Annotated[
     str | None, typer.Option("--reply", help="In the last reply, whatever its case; * stands for any text.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be changed.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit log, in events and with the entries.")]
 
 
 def chosen_by(
-    domain: str | None,
-    site: str | None,
-    path: str | None,
-    tenant: str | None,
-    stream: str | None,
-    binding: str | None,
-    ids: list[str] | None,
-    older_than: str | None,
-    newer_than: str | None,
-    attempts: int | None,
-    attempts_max: int | None,
-    state: str | None,
-    held: bool | None,
-    reply: str | None,
+    *,
+    domain: Domain = None,
+    site: Site = None,
+    path: PathName = None,
+    tenant: Tenant = None,
+    stream: Stream = None,
+    binding: Binding = None,
+    ids: MessageIds = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    attempts: Attempts = None,
+    attempts_max: AttemptsMax = None,
+    state: State = None,
+    held: OnlyHeld = None,
+    reply: ReplyText = None,
 ) -> dict[str, Any]:
     """The filter as the control API takes it."""
     if state is not None and state not in STATES:
@@ -107,22 +109,29 @@ def chosen_by(
     return {name: value for name, value in given.items() if value is not None}
 
 
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the options of `chosen_by` where its own declaration has `chosen`, which it is given."""
+    options = signature(chosen_by).parameters
+    parameters: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
+        found = options.values() if name == "chosen" else (parameter,)
+        parameters += (each.replace(kind=Parameter.KEYWORD_ONLY) for each in found)
+
+    @wraps(command)
+    def wrapped(**given: Any) -> None:
+        chosen = chosen_by(**{name: given.pop(name) for name in options})
+        command(chosen=chosen, **given)
+
+    # what typer reads
+    wrapped.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+    return wrapped
+
+
 @app.command("list")
+@filtered
 def list_(
-    domain: Domain = None,
-    site: Site = None,
-    path: PathName = None,
-    tenant: Tenant = None,
-    stream: Stream = None,
-    binding: Binding = None,
-    ids: MessageIds = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    attempts: Attempts = None,
-    attempts_max: AttemptsMax = None,
-    state: State = None,
-    held: OnlyHeld = None,
-    reply: ReplyText = None,
+    chosen: dict[str, Any],
     limit: Annotated[int, typer.Option(min=1, max=ENTRIES_MAX, help="At most so many entries.")] = 50,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -134,10 +143,6 @@ def list_(
       outrider queue list --reply '4*greylist' --older-than 2h
       outrider queue list --held --json
     """
-    chosen = chosen_by(
-        domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
-        state, held, reply,
-    )  # fmt: skip
     with control(config) as server:
         rows: list[dict[str, Any]] = list(server.pages("/v1/queue", limit, **chosen))
         matched = server.get("/v1/queue/count", **chosen) if not as_json else None
@@ -172,21 +177,9 @@ def list_(
 
 
 @app.command("count")
+@filtered
 def count(
-    domain: Domain = None,
-    site: Site = None,
-    path: PathName = None,
-    tenant: Tenant = None,
-    stream: Stream = None,
-    binding: Binding = None,
-    ids: MessageIds = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    attempts: Attempts = None,
-    attempts_max: AttemptsMax = None,
-    state: State = None,
-    held: OnlyHeld = None,
-    reply: ReplyText = None,
+    chosen: dict[str, Any],
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -196,10 +189,6 @@ def count(
       outrider queue count --tenant shop
       outrider queue count --state deferred --attempts 5
     """
-    chosen = chosen_by(
-        domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
-        state, held, reply,
-    )  # fmt: skip
     with control(config) as server:
         counted = server.get("/v1/queue/count", **chosen)
     if as_json:
@@ -215,21 +204,11 @@ def _say_unresolved(counted: dict[str, Any]) -> None:
 
 
 @app.command("summary")
+@filtered
 def summary(
+    *,
     by: Annotated[str, typer.Option(help=f"Count by: {', '.join(GROUPINGS)}.")] = "domain",
-    domain: Domain = None,
-    site: Site = None,
-    path: PathName = None,
-    tenant: Tenant = None,
-    stream: Stream = None,
-    binding: Binding = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    attempts: Attempts = None,
-    attempts_max: AttemptsMax = None,
-    state: State = None,
-    held: OnlyHeld = None,
-    reply: ReplyText = None,
+    chosen: dict[str, Any],
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many groups.")] = 30,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -242,10 +221,6 @@ def summary(
     """
     if by not in GROUPINGS:
         raise typer.BadParameter(f"--by is one of {', '.join(GROUPINGS)}")
-    chosen = chosen_by(
-        domain, site, path, tenant, stream, binding, None, older_than, newer_than, attempts, attempts_max,
-        state, held, reply,
-    )  # fmt: skip
     with control(config) as server:
         answer = server.get("/v1/queue/summary", by=by, **chosen)
     if as_json:
@@ -308,15 +283,6 @@ def show(
         raise typer.Exit(1)
 
 
-def _reason(verb: str, reason: str) -> str:
-    """`reason`, or what somebody at the terminal says."""
-    if reason:
-        return reason
-    if sys.stdin.isatty():
-        return str(typer.prompt(f"Why? ({verb})"))
-    raise typer.BadParameter(f"{verb} needs a --reason, which the audit log keeps")
-
-
 def act(
     operation: str,
     verb: str,
@@ -336,16 +302,10 @@ def act(
         answer = server.post(path, {"filter": chosen, "dry_run": True, **arguments})
         matched = answer["matched"]
         if not dry_run and matched:
-            expect = None
-            if not yes:
-                if not sys.stdin.isatty():
-                    raise typer.BadParameter(
-                        f"{matched} entries would be changed; say --yes to do it or --dry-run to count"
-                    )
-                typer.confirm(f"{verb} {matched} entries?", abort=True)
-                expect = matched
-            why = _reason(operation, reason) if needs_reason else reason
-            body = {"filter": chosen, "reason": why, "expect": expect, **arguments}
+            ask_first(f"{verb} {matched} entries?", f"{matched} entries would be changed", yes=yes)
+            why = reason_for(operation, reason) if needs_reason else reason
+            # whoever was shown a count said yes to that one
+            body = {"filter": chosen, "reason": why, "expect": None if yes else matched, **arguments}
             answer = server.post(path, body)
     told = {name: answer[name] for name in ("matched", "changed", "busy")} | {"dry_run": dry_run}
     if as_json:
@@ -360,30 +320,14 @@ def act(
 
 def _command(operation: str, verb: str, text: str, *, needs_reason: bool) -> Callable[..., None]:
     def command(
-        domain: Domain = None,
-        site: Site = None,
-        path: PathName = None,
-        tenant: Tenant = None,
-        stream: Stream = None,
-        binding: Binding = None,
-        ids: MessageIds = None,
-        older_than: OlderThan = None,
-        newer_than: NewerThan = None,
-        attempts: Attempts = None,
-        attempts_max: AttemptsMax = None,
-        state: State = None,
-        held: OnlyHeld = None,
-        reply: ReplyText = None,
+        chosen: dict[str, Any],
+        *,
         reason: Reason = "",
         yes: Yes = False,
         dry_run: DryRun = False,
         config: ConfigPath = CONFIG_DEFAULT,
         as_json: AsJson = False,
     ) -> None:
-        chosen = chosen_by(
-            domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
-            state, held, reply,
-        )  # fmt: skip
         act(
             operation,
             verb,
@@ -397,7 +341,7 @@ def _command(operation: str, verb: str, text: str, *, needs_reason: bool) -> Cal
         )
 
     command.__doc__ = text
-    return command
+    return filtered(command)
 
 
 app.command("hold")(
@@ -441,23 +385,12 @@ app.command("purge")(
 
 
 @app.command("move")
+@filtered
 def move(
+    *,
     to_domain: Annotated[str | None, typer.Option(help="New routing domain.")] = None,
     to_binding: Annotated[str | None, typer.Option(help="New binding.")] = None,
-    domain: Domain = None,
-    site: Site = None,
-    path: PathName = None,
-    tenant: Tenant = None,
-    stream: Stream = None,
-    binding: Binding = None,
-    ids: MessageIds = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    attempts: Attempts = None,
-    attempts_max: AttemptsMax = None,
-    state: State = None,
-    held: OnlyHeld = None,
-    reply: ReplyText = None,
+    chosen: dict[str, Any],
     reason: Reason = "",
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -471,10 +404,6 @@ def move(
     """
     if to_domain is None and to_binding is None:
         raise typer.BadParameter("say where to: --to-domain, --to-binding or both")
-    chosen = chosen_by(
-        domain, site, path, tenant, stream, binding, ids, older_than, newer_than, attempts, attempts_max,
-        state, held, reply,
-    )  # fmt: skip
     act(
         "move",
         "Moved",

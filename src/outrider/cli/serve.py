@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say
 
 Set = Annotated[
@@ -81,7 +82,7 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
     except ConfigError as error:
         if as_json:
             print_json({"ok": False, "message": error.message, "faults": list(error.faults)})
-            raise typer.Exit(78) from None
+            raise typer.Exit(Exit.CONFIG) from None
         raise
     if as_json:
         print_json({"ok": True, "faults": []})

@@ -128,7 +128,7 @@ def set_(
 def disable(
     name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
 ) -> None:
-    """No credential of the tenant works any more; open sessions end within seconds.
+    """Accept nothing of a tenant any more, by credentials or from trusted networks; sessions end within seconds.
 
     Examples:
       outrider tenant disable acme --reason "complaints, ticket 4711"
@@ -143,7 +143,7 @@ def disable(
 def enable(
     name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
 ) -> None:
-    """Its credentials work again.
+    """Accept its mail again.
 
     Examples:
       outrider tenant enable acme

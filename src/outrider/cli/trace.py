@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, control, print_json, print_table, say
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    control,
+    print_json,
+    print_table,
+    say,
+    settings_of,
+)
 
 FOLLOW_SECONDS = 1.0
 # chosen: as a person reads; each look reads the event files that were written to since the message came
@@ -93,9 +102,8 @@ def _life_on_disk(config: Path, message_id: str) -> dict[str, Any]:
 
     from outrider.record.timeline import steps_of
     from outrider.record.trace import life_of, reports_of, states_of
-    from outrider.server.configuration import load
 
-    directory = load(config, os.environ).server.events_directory
+    directory = settings_of(config).server.events_directory
     events = life_of(directory, message_id)
     reports = reports_of(directory, events)
     return {
@@ -177,7 +185,6 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
     from outrider.base.errors import AddressError
     from outrider.model.mailbox import parse_mailbox
     from outrider.record.trace import events_about, states_of
-    from outrider.server.configuration import load
     from outrider.server.keys import forms_of
 
     text = sys.stdin.readline().strip() if given == "-" else given
@@ -185,7 +192,7 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
         address = parse_mailbox(text, smtputf8=True)
     except AddressError as error:
         raise typer.BadParameter(f"--recipient: {error.message}") from error
-    settings = load(config)
+    settings = settings_of(config)
     events = events_about(settings.server.events_directory, forms_of(settings, os.environ, address))
     states = sorted(states_of(events), key=lambda state: str(state["updated_time"]))
     refusals = [event for event in events if event.get("type") == "refusal"]

@@ -3,7 +3,7 @@
 import getpass
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,17 +13,24 @@ from outrider.cli.control_store import (
     Description,
     Expires,
     Networks,
+    NeverExpires,
     OfTenant,
     Reason,
     Sandbox,
+    SetDomains,
+    SetNetworks,
+    SetSandbox,
+    SetStreams,
     Streams,
+    change_rights,
+    rights_of,
     rights_row,
     unix_time,
     with_store,
 )
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, settings_of
 from outrider.privacy import credentials, importing, issuing
-from outrider.privacy.passwords import CHARACTERS, Passwords
+from outrider.privacy.passwords import check_password, hash_password
 from outrider.store import credentials as stored
 from outrider.store.checks import check_sender_domain
 from outrider.store.credentials import USERS
@@ -60,9 +67,7 @@ FromStdin = Annotated[bool, typer.Option("--stdin", help="Read the password from
 def _path(file: Path | None, config: Path) -> Path:
     if file is not None:
         return file
-    from outrider.server.configuration import load
-
-    path = load(config).server.users_file
+    path = settings_of(config).server.users_file
     if path is None:
         raise ConfigError(f"{config}: server.users_file is not set; set it, or name a file with --file")
     return path
@@ -75,17 +80,8 @@ def _password(*, from_stdin: bool) -> str:
         password = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != password:
             raise ConfigError("the two passwords differ; nothing was changed")
-    if len(password) < CHARACTERS:
-        raise ConfigError(f"a password has at least {CHARACTERS} characters; nothing was changed")
+    check_password(password)
     return password
-
-
-def _hash(password: str) -> str:
-    passwords = Passwords()
-    try:
-        return passwords.hash(password)
-    finally:
-        passwords.close()
 
 
 def _domains(texts: list[str]) -> frozenset[str]:
@@ -130,15 +126,8 @@ def add(
       echo "$PASSWORD" | outrider user add crm -t acme --stream crm --network 192.0.2.0/24 --stdin
     """
     domains = _domains(domain)
-    rights = Rights(
-        tenant,
-        description or "",
-        tuple(domains),
-        tuple(stream or ()),
-        default_stream or "",
-        tuple(network or ()),
-        sandbox,
-        expires_time=unix_time(expires),
+    rights = rights_of(
+        tenant, description, sorted(domains), stream, default_stream, network, expires, sandbox=sandbox
     )
     if file is not None:
         _refuse_finer(rights)
@@ -147,7 +136,7 @@ def add(
         with_store(config, lambda db, author: issuing.issue_user(db, author, name, password, rights), reason)
         _done(as_json=as_json, text=f"Added {name}; it works within two seconds.", user=name)
     else:
-        credentials.add_user(file, credentials.User(name, _hash(password), tenant, domains))
+        credentials.add_user(file, credentials.User(name, hash_password(password), tenant, domains))
         _done(as_json=as_json, text=f"Added {name}; it works at once.", user=name, file=str(file))
 
 
@@ -178,7 +167,7 @@ def passwd(
     if file is None:
         with_store(config, lambda db, author: issuing.change_password(db, author, name, password), reason)
     else:
-        credentials.set_password(file, name, _hash(password))
+        credentials.set_password(file, name, hash_password(password))
     _done(as_json=as_json, text=f"Changed the password of {name}.", user=name)
 
 
@@ -203,14 +192,47 @@ def remove(
     _done(as_json=as_json, text=f"Removed {name}.", user=name)
 
 
-def _set(name: str, config: Path, reason: str, *, is_enabled: bool, as_json: bool) -> None:
-    with_store(
-        config,
-        lambda db, author: stored.set_rights(db, author, USERS, name, is_enabled=is_enabled),
-        reason,
-    )
-    word = "Enabled" if is_enabled else "Disabled"
+def _set(name: str, config: Path, reason: str, word: str, *, as_json: bool, **asked: Any) -> None:
+    change_rights(config, USERS, name, reason, **asked)
     _done(as_json=as_json, text=f"{word} {name}; workers know within two seconds.", user=name)
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    domain: SetDomains = None,
+    stream: SetStreams = None,
+    default_stream: DefaultStream = None,
+    network: SetNetworks = None,
+    expires: Expires = None,
+    never_expires: NeverExpires = False,
+    sandbox: SetSandbox = None,
+    description: Description = None,
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a login may do; what is left out stays as it is. Its open sessions end within seconds.
+
+    Examples:
+      outrider user set shop --domain shop.example --domain .shop.example --reason "ticket 4711"
+      outrider user set crm --network '' --never-expires
+    """
+    _set(
+        name,
+        config,
+        reason,
+        "Changed",
+        as_json=as_json,
+        domains=domain,
+        streams=stream,
+        stream=default_stream,
+        networks=network,
+        expires_time=unix_time(expires),
+        never_expires=never_expires,
+        is_sandbox=sandbox,
+        description=description,
+    )
 
 
 @app.command("disable")
@@ -222,7 +244,7 @@ def disable(
     Examples:
       outrider user disable shop --reason "unusual volume"
     """
-    _set(name, config, reason, is_enabled=False, as_json=as_json)
+    _set(name, config, reason, "Disabled", as_json=as_json, is_enabled=False)
 
 
 @app.command("enable")
@@ -234,7 +256,7 @@ def enable(
     Examples:
       outrider user enable shop
     """
-    _set(name, config, reason, is_enabled=True, as_json=as_json)
+    _set(name, config, reason, "Enabled", as_json=as_json, is_enabled=True)
 
 
 @app.command("show")

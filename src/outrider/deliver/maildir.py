@@ -97,6 +97,7 @@ class MaildirDeliverer:
     def open(self, message: Open) -> None:
         """Write the entries, then ask for more."""
         slot = self._slots[message.slot] = _Slot(message.path, message.entries)
+        self._empty.clear()
         if self._draining:
             self._end(message.slot, slot)
         elif self._group is not None:

@@ -217,6 +217,10 @@ class Authenticator(Protocol):
 
     async def api_key(self, key: str, client: str = "") -> Principal | None: ...
 
+    def is_shut(self, tenant: str) -> bool:
+        """True while nothing of this tenant is accepted, whoever hands it in; a look into memory."""
+        ...
+
 
 class MailResolver(Protocol):
     """Finds where a domain's mail goes. A failure is a value; only bugs raise."""

@@ -7,6 +7,7 @@ Theory: a key is 32 random octets with a prefix and a checksum (`privacy.credent
 is safe, a typo is found without a look-up, and scanners for leaked secrets know it when they see it.
 """
 
+import asyncio
 import secrets
 from typing import Final, NamedTuple
 
@@ -37,7 +38,7 @@ async def issue_user(
         StoreError: The name is taken, the password is too short, or a right is wrong.
     """
     check_password(password)
-    user = SmtpUser(name, await hash_password(password), rights)
+    user = SmtpUser(name, await asyncio.to_thread(hash_password, password), rights)
     return await add(database, author, USERS, user)
 
 
@@ -48,7 +49,7 @@ async def change_password(database: Database, author: Author, name: str, passwor
         StoreError: There is no such user, or the password is too short.
     """
     check_password(password)
-    return await set_password_hash(database, author, name, await hash_password(password))
+    return await set_password_hash(database, author, name, await asyncio.to_thread(hash_password, password))
 
 
 async def issue_key(

@@ -36,6 +36,7 @@ from outrider.store.credentials import KEYS, USERS, Kind
 from outrider.store.engine import Database
 from outrider.store.lookup import look_up
 from outrider.store.records import ApiKey, SmtpUser
+from outrider.store.tenants import disabled_tenants
 
 LOOK_SECONDS: Final = 1.0
 """Chosen, because a look costs 0.7 ms (measured) and a revocation is to act within seconds."""
@@ -86,6 +87,7 @@ class StoreAuthenticator:
         self._secret = secret
         self._users: _Cache = OrderedDict()
         self._keys: _Cache = OrderedDict()
+        self._shut: frozenset[str] = frozenset()
         self._issued: WeakSet[StorePrincipal] = WeakSet()
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
         self._is_prepared = False
@@ -102,7 +104,7 @@ class StoreAuthenticator:
         known = await self._find(USERS, self._users, user)
         if known is None:
             if self._fallback is not None:
-                return await self._fallback.password(user, password, client)
+                return self._open(await self._fallback.password(user, password, client))
             await self._passwords.verify_soon(None, password)
             return None
         stored = known.facts.secret_hash
@@ -121,10 +123,21 @@ class StoreAuthenticator:
             return None
         known = await self._find(KEYS, self._keys, key_id)
         if known is None:
-            return None if self._fallback is None else await self._fallback.api_key(key, client)
+            return None if self._fallback is None else self._open(await self._fallback.api_key(key, client))
         if not hmac.compare_digest(hash_key(key), known.facts.secret_hash):
             return None
         return self._usable(known, client)
+
+    def is_shut(self, tenant: str) -> bool:
+        """True for a disabled tenant, within seconds; one that only the configuration names is never."""
+        return tenant in self._shut
+
+    def _open(self, found: Principal | None) -> Principal | None:
+        """Whom the users file knows, unless the database disables the tenant."""
+        if found is None or found.tenant not in self._shut:
+            return found
+        self._log.warning("privacy.credential_refused", principal=found.name, reason="disabled")
+        return None
 
     def _usable(self, known: StorePrincipal, client: str) -> StorePrincipal | None:
         why = known.refusal(client, self._clock.wall())
@@ -203,6 +216,7 @@ class StoreAuthenticator:
     async def _changed(self) -> None:
         """Drop what is kept, and find out which principals are no longer what they were."""
         self._epoch += 1
+        self._shut = await disabled_tenants(self._database)
         self._users.clear()
         self._keys.clear()
         held = [principal for principal in self._issued if principal.is_valid]

@@ -28,6 +28,15 @@ def domain_allowed(domain: str, allowed: Iterable[str]) -> bool:
     return any(entry in ("*", domain) or (entry[:1] == "." and domain.endswith(entry)) for entry in allowed)
 
 
+def refuse_domain(domain: str, allowed: Iterable[str], pending: Iterable[str]) -> Reply | None:
+    """The refusal of a sender's domain, or None; one of `pending` is allowed once it is verified."""
+    if domain_allowed(domain, allowed):
+        return None
+    if domain_allowed(domain, pending):
+        return replies.domain_unverified(domain)
+    return replies.sender_denied(domain)
+
+
 class Access:
     """The rules of one listener."""
 
@@ -79,12 +88,10 @@ class Access:
         domains = self.granted_domains(trusted=trusted, principal=principal)
         if domains is None:
             return replies.AUTH_REQUIRED if can_auth and principal is None else None
-        if mail_from is None or domain_allowed(mail_from.domain, domains):
+        if mail_from is None:
             return None
-        pending = principal.pending_domains if principal is not None else frozenset()
-        if domain_allowed(mail_from.domain, pending):
-            return replies.domain_unverified(mail_from.domain)
-        return replies.sender_denied(mail_from.domain)
+        pending = principal.pending_domains if principal is not None else frozenset[str]()
+        return refuse_domain(mail_from.domain, domains, pending)
 
     def refuse_recipient(self, *, trusted: bool, principal: Principal | None) -> Reply | None:
         """The refusal of RCPT, or None."""

@@ -20,10 +20,6 @@ import mmap
 CELLS = 65_536
 # chosen: of 2,000 clients at once 3 % share a cell, and sharing matters only close to the limit
 _CELL_OCTETS = 4
-KNOWN_MAX = 10_000
-# chosen: about 1 MiB
-KNOWN_SECONDS = 3_600.0
-# chosen: applications that send at all send within the hour
 
 
 def shared_counts(processes: int) -> mmap.mmap:
@@ -76,26 +72,6 @@ class ClientCounts:
             del self._own[client]
         if self._cells is not None:
             self._cells[self._base + hash(client) % CELLS] -= 1
-
-
-class KnownClients:
-    """Clients that authenticated lately, the oldest forgotten first."""
-
-    __slots__ = ("_seen",)
-
-    def __init__(self) -> None:
-        self._seen: dict[str, float] = {}
-
-    def note(self, client: str, now: float) -> None:
-        """It authenticated."""
-        self._seen.pop(client, None)
-        self._seen[client] = now
-        if len(self._seen) > KNOWN_MAX:
-            del self._seen[next(iter(self._seen))]
-
-    def has(self, client: str, now: float) -> bool:
-        """It authenticated within `KNOWN_SECONDS`."""
-        return now - self._seen.get(client, -KNOWN_SECONDS) < KNOWN_SECONDS
 
 
 def client_key(client: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -40,7 +40,7 @@ from outrider.receive.http_answers import JSON, encode, exception_handlers, expl
 from outrider.receive.http_batch import MEDIA_TYPE as NDJSON
 from outrider.receive.http_batch import Batch
 from outrider.receive.http_inject import THREAD_OCTETS, Injector, Sender, Taken, Transaction
-from outrider.receive.http_keys import KEY_FIELD, parse_key, request_digest
+from outrider.receive.http_keys import KEY_FIELD, parse_key, start_digest
 from outrider.receive.http_limits import KeyLimits, KeyRates
 from outrider.receive.http_models import Accepted, StateLookup
 from outrider.receive.http_openapi import openapi
@@ -169,9 +169,9 @@ class _Injection:
             _check_batch(request)
             origin = self._origin(request, sender.principal, sender.submitter.stream)
             batch = Batch(self._injector, origin, sender, self._log)
-            chunks = _chunks(request)
+            chunks = request.stream()
             # the first chunk before the response, so that a client that expects 100 hears it
-            first = await anext(chunks, b"")
+            first = await anext(chunks)
         except BaseException:
             self._injector.limits.leave(sender.counted)
             raise
@@ -242,7 +242,7 @@ class _Injection:
             "",
             None if principal is None else principal.name,
             None,
-            "default" if principal is None else principal.tenant,
+            self._options.tenant if principal is None else principal.tenant,
             stream,
             sandbox=principal is not None and principal.is_sandbox,
         )
@@ -254,14 +254,14 @@ class _Injection:
         stream = request.query_params.get(STREAM_PARAMETER)
         origin = self._injector.with_stream(origin, sender, stream, STREAM_PARAMETER)
         reader = ContentReader(self._content_limits)
+        digest = start_digest("raw", (str(mail_from), stream or "", *map(str, addresses)))
         size = 0
-        kept: list[bytes] = []
         async for chunk in request.stream():
             size += len(chunk)
             if size <= self._options.message_octets:
                 reader.feed_chunk(chunk)
                 if key is not None:
-                    kept.append(chunk)
+                    digest.update(chunk)
             elif size > _DISCARD_FACTOR * self._options.message_octets:
                 break
         if size > self._options.message_octets:
@@ -272,11 +272,8 @@ class _Injection:
         content = reader.finish()
         if isinstance(content, Reply):
             raise self._injector.refused(transaction, content)
-        digest = b""
-        if key is not None:
-            envelope = (str(mail_from), stream or "", *map(str, addresses))
-            digest = request_digest("raw", envelope, b"".join(kept))
-        return await self._raw_content(transaction._replace(origin=origin), content, sender, key, digest)
+        transaction = transaction._replace(origin=origin)
+        return await self._raw_content(transaction, content, sender, key, digest.digest())
 
     async def _raw_content(
         self, transaction: Transaction, content: Content, sender: Sender, key: str | None, digest: bytes
@@ -349,20 +346,6 @@ def _check_batch(request: Request) -> None:
     if KEY_FIELD in request.headers:
         what = "a batch has no key of its own: give each line its `idempotency_key`"
         raise Problem("bad_parameter", errors=(Fault(KEY_FIELD, what),))
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body; when the client goes in the middle, it ends there, and the last line was not whole."""
-    last = b""
-    try:
-        async for chunk in request.stream():
-            if last:
-                yield last
-            last = chunk
-    except ClientDisconnect:
-        yield last[: last.rfind(b"\n") + 1]
-    else:
-        yield last
 
 
 def _media_type(request: Request) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from outrider.receive.problems import KINDS, MEDIA_TYPE, Problem
@@ -24,6 +24,7 @@ def exception_handlers(retry_after_seconds: int) -> Mapping[Any, Any]:
     return {
         Problem: partial(_on_problem, retry_after_seconds),
         HTTPException: partial(_on_http_exception, retry_after_seconds),
+        ClientDisconnect: _on_disconnect,
         Exception: partial(_on_failure, retry_after_seconds),
     }
 
@@ -68,6 +69,11 @@ async def _on_http_exception(
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_parameter")
     return _respond(Problem(code), retry_after_seconds, dict(error.headers or {}))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """The client has gone, and what it wanted with it: that is no failure of ours, and nobody hears this."""
+    return Response(status_code=400)
 
 
 async def _on_failure(retry_after_seconds: int, request: Request, error: Exception) -> Response:  # noqa: ARG001

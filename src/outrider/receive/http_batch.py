@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from starlette.requests import ClientDisconnect
+
 from outrider.base.log import Log
 from outrider.model.flow import Origin
 from outrider.model.reply import Reply
@@ -80,6 +82,8 @@ class Batch:
             tasks.create_task(self._send_results(send))
             try:
                 await self._read(body, tasks)
+            except ClientDisconnect:  # what has come of its last line is no line
+                pass
             finally:
                 self._is_read = True
                 self._changed.set()

@@ -28,9 +28,9 @@ from outrider.model.dispatch import KeyState
 from outrider.model.flow import Content, Envelope, Origin, Recipient, Submission, Traits
 from outrider.model.ports import InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
-from outrider.receive.access import domain_allowed
+from outrider.receive.access import refuse_domain
 from outrider.receive.http_answers import encode
-from outrider.receive.http_keys import DIGEST_OCTETS, key_digest, parse_key, request_digest
+from outrider.receive.http_keys import DIGEST_OCTETS, key_digest, parse_key, start_digest
 from outrider.receive.http_limits import KeyLimits
 from outrider.receive.http_models import Accepted
 from outrider.receive.http_options import HttpOptions
@@ -86,11 +86,7 @@ class Sender(NamedTuple):
 
     def refuse(self, domain: str) -> Reply | None:
         """The refusal of a sender's domain, as SMTP would say it, or None."""
-        if domain_allowed(domain, self.principal.sender_domains):
-            return None
-        if domain_allowed(domain, self.principal.pending_domains):
-            return replies.domain_unverified(domain)
-        return replies.sender_denied(domain)
+        return refuse_domain(domain, self.principal.sender_domains, self.principal.pending_domains)
 
 
 class Taken(NamedTuple):
@@ -152,8 +148,12 @@ class Injector:
         if key is None:
             submissions = await make()
             return await self._stored(submissions, encode(_accepted(submissions)))
-        digest = request_digest("json", (), body)
-        return await self._once(key_digest(origin.tenant, key), digest, make)
+        digest = start_digest("json")
+        if len(body) > THREAD_OCTETS:
+            await asyncio.to_thread(digest.update, body)
+        else:
+            digest.update(body)
+        return await self._once(key_digest(origin.tenant, key), digest.digest(), make)
 
     def begin_json(
         self, parsed: Parsed, origin: Origin, sender: Sender, done: Callable[[Reply], None]

@@ -46,11 +46,10 @@ def key_digest(tenant: str, key: str) -> bytes:
     return blake2b(f"{tenant}\0{key}".encode(), digest_size=DIGEST_OCTETS).digest()
 
 
-def request_digest(kind: str, envelope: Iterable[str], body: bytes | bytearray) -> bytes:
-    """What stands for a request: its type, its envelope where it has one beside the body, and the body."""
+def start_digest(kind: str, envelope: Iterable[str] = ()) -> blake2b:
+    """What stands for a request: its type, its envelope where it has one beside the body; add the body."""
     digest = blake2b(digest_size=DIGEST_OCTETS)
     for text in (kind, *envelope):
         octets = text.encode()
         digest.update(b"%d:%b," % (len(octets), octets))
-    digest.update(body)
-    return digest.digest()
+    return digest

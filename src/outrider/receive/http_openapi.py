@@ -22,7 +22,7 @@ from outrider.receive.http_models import (
     ProblemDocument,
 )
 from outrider.receive.http_options import HttpOptions
-from outrider.receive.problems import KINDS
+from outrider.receive.problems import KINDS, RETRIED
 from outrider.receive.problems import MEDIA_TYPE as PROBLEM
 
 VERSION: Final = "1.0.0"
@@ -30,7 +30,7 @@ VERSION: Final = "1.0.0"
 
 _MODELS: Final = (MessageRequest, Accepted, LineResult, MessageStatus, ProblemDocument)
 _REF: Final = "#/components/schemas/"
-_RETRIED: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 Document = dict[str, Any]
 
@@ -91,8 +91,8 @@ def _problems(*statuses: int) -> Document:
             "description": " ".join(kinds),
             "content": {PROBLEM: _schema("ProblemDocument")},
         }
-        if status in (409, 429, 503, 504):
-            found[str(status)]["headers"] = _RETRIED
+        if status in RETRIED:
+            found[str(status)]["headers"] = _RETRY_AFTER
     return found
 
 

@@ -20,12 +20,13 @@ from outrider.base.errors import ConfigError
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
+from outrider.receive.client_history import ClientHistory
 from outrider.receive.clients import ClientCounts
 from outrider.receive.options import ListenerOptions, Role, StrayLineEndings, TlsMode
 from outrider.receive.proxied import ProxiedServer
 from outrider.receive.session import SmtpSession
 from outrider.receive.session_context import SessionContext
-from outrider.receive.stress import Load
+from outrider.receive.stress import Load, Stress
 from outrider.wire.smtp.content_limits import ContentLimits
 from outrider.wire.smtp.server_limits import ServerLimits
 
@@ -68,6 +69,7 @@ class SmtpListener:
         log: Server log.
         tls: Server context; needed unless `options.tls` is `none`.
         clients: Counts connections by client; needed where several processes serve the listener.
+        history: Knows what clients did lately; needed as `clients` is.
         shortage: What the process is nearly short of: `memory`, `disk` or nothing.
         notice: Hears when stress begins and ends: a name and facts for an event.
 
@@ -87,6 +89,7 @@ class SmtpListener:
         log: Log,
         tls: ssl.SSLContext | None,
         clients: ClientCounts | None = None,
+        history: ClientHistory | None = None,
         shortage: Callable[[], str] = str,
         notice: Callable[..., None] = lambda _name, **_facts: None,
     ) -> None:
@@ -98,7 +101,6 @@ class SmtpListener:
         self._notice = notice
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
-        self._earlier: list[SessionContext] = []  # of open sessions that began with other options
         self._context = SessionContext(
             options,
             hostname=hostname,
@@ -111,6 +113,8 @@ class SmtpListener:
             server_limits=server_limits(options, hostname),
             spawn=self._spawn,
             clients=ClientCounts() if clients is None else clients,
+            history=ClientHistory() if history is None else history,
+            stress=Stress(options.stress),
         )
         self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
 
@@ -132,11 +136,11 @@ class SmtpListener:
             server_limits=server_limits(options, old.hostname),
             spawn=old.spawn,
             clients=old.clients,
+            history=old.history,
+            stress=old.stress,
         )
         new.sessions, new.emptied, new.draining = old.sessions, old.emptied, old.draining
-        self._earlier = [context for context in (*self._earlier, old) if context.sessions]
-        for context in self._earlier:
-            context.stress = new.stress
+        new.stress.reshape(options.stress)
         self.options = options
         self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
         self._context = new
@@ -236,8 +240,7 @@ class SmtpListener:
     async def drain(self, deadline_at: float) -> None:
         """Take nothing new, let open transactions end until `deadline_at` (monotonic), then `stop`."""
         context = self._context
-        for each in (context, *self._earlier):
-            each.draining = True
+        context.draining = True
         for session in tuple(context.sessions):
             session.drain()
         if context.sessions:

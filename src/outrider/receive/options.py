@@ -39,7 +39,8 @@ class Role(StrEnum):
     INBOUND = "inbound"
 
 
-def _about(unit: str, source: str) -> dict[str, Any]:
+def about(unit: str, source: str) -> dict[str, Any]:
+    """What an option says of itself besides its description: the unit and where its value is from."""
     return {"unit": unit, "source": source}
 
 
@@ -74,7 +75,7 @@ class ReceiveLimits(BaseModel):
         ge=65_536,
         le=1 << 30,
         description="Largest message. Larger ones are read to their end, thrown away and answered with 552.",
-        json_schema_extra=_about(
+        json_schema_extra=about(
             "octets", "chosen, because 25 MiB is what large providers take; RFC 5321 §4.5.3.1.7"
         ),
     )
@@ -83,84 +84,84 @@ class ReceiveLimits(BaseModel):
         ge=100,
         le=100_000,
         description="Most recipients in a transaction; the rest is answered with 452.",
-        json_schema_extra=_about("recipients", "RFC 5321 §4.5.3.1.8 (at least 100); Postfix's default"),
+        json_schema_extra=about("recipients", "RFC 5321 §4.5.3.1.8 (at least 100); Postfix's default"),
     )
     header_octets: int = Field(
         default=102_400,
         ge=4_096,
         description="Largest header section.",
-        json_schema_extra=_about("octets", "Postfix's header_size_limit"),
+        json_schema_extra=about("octets", "Postfix's header_size_limit"),
     )
     header_fields: int = Field(
         default=1000,
         ge=50,
         description="Most header fields.",
-        json_schema_extra=_about("fields", "chosen, because real messages have under 100"),
+        json_schema_extra=about("fields", "chosen, because real messages have under 100"),
     )
     line_octets: int = Field(
         default=LINE_LIMIT_OCTETS,
         ge=998,
         description="Longest line of a message.",
-        json_schema_extra=_about("octets", "chosen, because programs write HTML in one line"),
+        json_schema_extra=about("octets", "chosen, because programs write HTML in one line"),
     )
     mime_depth: int = Field(
         default=100,
         ge=1,
         description="How deeply parts of a message may be nested.",
-        json_schema_extra=_about("levels", "Postfix's mime_nesting_limit"),
+        json_schema_extra=about("levels", "Postfix's mime_nesting_limit"),
     )
     hops: int = Field(
         default=50,
         ge=10,
         description="Most Received fields; more is taken for a loop.",
-        json_schema_extra=_about("hops", "RFC 5321 §6.3; Postfix's hopcount_limit"),
+        json_schema_extra=about("hops", "RFC 5321 §6.3; Postfix's hopcount_limit"),
     )
     errors: int = Field(
         default=20,
         ge=1,
         description="Refused commands since the last accepted message that end the session.",
-        json_schema_extra=_about("errors", "Postfix's smtpd_hard_error_limit"),
+        json_schema_extra=about("errors", "Postfix's smtpd_hard_error_limit"),
     )
     idle_commands: int = Field(
         default=100,
         ge=5,
         description="Commands other than MAIL and RCPT since the last accepted message that end the session.",
-        json_schema_extra=_about("commands", "Postfix's smtpd_junk_command_limit"),
+        json_schema_extra=about("commands", "Postfix's smtpd_junk_command_limit"),
     )
     auth_failures: int = Field(
         default=3,
         ge=1,
         description="Failed authentications that end the session.",
-        json_schema_extra=_about("failures", "RFC 4954 §9 leaves the number to us; chosen as chasquid does"),
+        json_schema_extra=about("failures", "RFC 4954 §9 leaves the number to us; chosen as chasquid does"),
     )
     connections: int = Field(
         default=2000,
         ge=1,
         description="Most connections of the listener in one process.",
-        json_schema_extra=_about("connections", "chosen, because one costs about 20 KiB"),
+        json_schema_extra=about("connections", "chosen, because one costs about 20 KiB"),
     )
     connections_per_minute_per_client: int = Field(
         default=0,
         ge=0,
-        description="Most new connections a minute from one address (IPv6: one /64) to one process; "
-        "0 is no limit. Trusted networks have none.",
-        json_schema_extra=_about(
+        description="Most new connections a minute from one address (IPv6: one /64) to all "
+        "processes; 0 is no limit. Trusted networks have none.",
+        json_schema_extra=about(
             "connections", "Postfix's smtpd_client_connection_rate_limit, which is off too"
         ),
     )
     messages_per_minute_per_client: int = Field(
         default=0,
         ge=0,
-        description="Most MAIL commands a minute from one address (IPv6: one /64) to one process; "
-        "0 is no limit. Trusted networks have none.",
-        json_schema_extra=_about("messages", "Postfix's smtpd_client_message_rate_limit, which is off too"),
+        description="Most MAIL commands a minute from one address (IPv6: one /64) to all "
+        "processes; 0 is no limit. Trusted networks have none.",
+        json_schema_extra=about("messages", "Postfix's smtpd_client_message_rate_limit, which is off too"),
     )
     connections_per_client: int = Field(
         default=50,
         ge=1,
         description="Most connections from one address (IPv6: one /64) to all processes; "
         "trusted networks have no such limit.",
-        json_schema_extra=_about("connections", "Postfix's smtpd_client_connection_count_limit"),
+        json_schema_extra=about("connections", "Postfix's smtpd_client_connection_count_limit"),
     )
 
 
@@ -177,43 +178,43 @@ class StressOptions(BaseModel):
         description="Stress begins when this share of `limits.connections` is open; it also begins with "
         "`lag_seconds`, and when memory or disk are nearly short. It ends below three quarters of that, "
         "after `calm_seconds`.",
-        json_schema_extra=_about("share", "chosen: before the listener has to turn away everybody"),
+        json_schema_extra=about("share", "chosen: before the listener has to turn away everybody"),
     )
     lag_seconds: float = Field(
         default=1.0,
         gt=0,
         description="Stress begins when the event loop was so late.",
-        json_schema_extra=_about("seconds", "chosen: fifty times what a callback may take"),
+        json_schema_extra=about("seconds", "chosen: fifty times what a callback may take"),
     )
     calm_seconds: float = Field(
         default=30.0,
         ge=0,
         description="How long it must be calm before stress ends.",
-        json_schema_extra=_about("seconds", "chosen, so that it does not flap"),
+        json_schema_extra=about("seconds", "chosen, so that it does not flap"),
     )
     command_seconds: float = Field(
         default=10.0,
         gt=0,
         description="Wait for a command; who is idle for longer hears 421.",
-        json_schema_extra=_about("seconds", "Postfix's smtpd_timeout under stress"),
+        json_schema_extra=about("seconds", "Postfix's smtpd_timeout under stress"),
     )
     errors: int = Field(
         default=1,
         ge=1,
         description="Refused commands that end the session.",
-        json_schema_extra=_about("errors", "Postfix's smtpd_hard_error_limit under stress"),
+        json_schema_extra=about("errors", "Postfix's smtpd_hard_error_limit under stress"),
     )
     idle_commands: int = Field(
         default=10,
         ge=5,
         description="Commands other than MAIL and RCPT since the last accepted message that end the session.",
-        json_schema_extra=_about("commands", "chosen: EHLO, STARTTLS, EHLO, AUTH, DATA and some more"),
+        json_schema_extra=about("commands", "chosen: EHLO, STARTTLS, EHLO, AUTH, DATA and some more"),
     )
     connections_per_client: int = Field(
         default=10,
         ge=1,
         description="Most connections from one address.",
-        json_schema_extra=_about("connections", "chosen: a fifth of the usual limit"),
+        json_schema_extra=about("connections", "chosen: a fifth of the usual limit"),
     )
     refuse_strangers: bool = Field(
         default=True,
@@ -231,38 +232,38 @@ class ReceiveDeadlines(BaseModel):
         default=300.0,
         gt=0,
         description="Wait for a command.",
-        json_schema_extra=_about("seconds", "RFC 5321 §4.5.3.2.7"),
+        json_schema_extra=about("seconds", "RFC 5321 §4.5.3.2.7"),
     )
     data_seconds: float = Field(
         default=180.0,
         gt=0,
         description="Wait for the next octets of a message.",
-        json_schema_extra=_about("seconds", "RFC 5321 §4.5.3.2.5"),
+        json_schema_extra=about("seconds", "RFC 5321 §4.5.3.2.5"),
     )
     message_seconds: float = Field(
         default=3600.0,
         gt=0,
         description="From DATA to the end of the message, however steadily it drips.",
-        json_schema_extra=_about("seconds", "chosen, because 25 MiB over 64 kbit/s take 55 minutes"),
+        json_schema_extra=about("seconds", "chosen, because 25 MiB over 64 kbit/s take 55 minutes"),
     )
     handshake_seconds: float = Field(
         default=30.0,
         gt=0,
         description="TLS handshake.",
-        json_schema_extra=_about("seconds", "chosen, because a handshake is two round trips"),
+        json_schema_extra=about("seconds", "chosen, because a handshake is two round trips"),
     )
     proxy_seconds: float = Field(
         default=5.0,
         ge=3,
         le=60,
         description="PROXY header, where the listener asks for one.",
-        json_schema_extra=_about("seconds", "HAProxy's doc/proxy-protocol.txt, section 2: at least 3 s"),
+        json_schema_extra=about("seconds", "HAProxy's doc/proxy-protocol.txt, section 2: at least 3 s"),
     )
     answer_seconds: float = Field(
         default=300.0,
         gt=0,
         description="Our own decision (AUTH, storing); after it the client hears 421.",
-        json_schema_extra=_about("seconds", "RFC 5321 §4.5.3.2.6 gives the client 10 minutes"),
+        json_schema_extra=about("seconds", "RFC 5321 §4.5.3.2.6 gives the client 10 minutes"),
     )
 
 
@@ -289,7 +290,7 @@ class ListenerOptions(BaseModel):
         ge=0,
         le=65_535,
         description="TCP port; 0 lets the system choose.",
-        json_schema_extra=_about("port", "chosen, because it needs no privilege"),
+        json_schema_extra=about("port", "chosen, because it needs no privilege"),
     )
     tls: TlsMode = Field(
         default=TlsMode.NONE, description="`none`, `starttls` (RFC 3207) or `implicit` (RFC 8314 §3.3)."
@@ -299,7 +300,7 @@ class ListenerOptions(BaseModel):
     trusted_networks: tuple[Network, ...] = Field(
         default=(),
         description="Networks whose clients may relay without AUTH, as sender domains allow.",
-        json_schema_extra=_about("CIDR", "RFC 6409 §3.3"),
+        json_schema_extra=about("CIDR", "RFC 6409 §3.3"),
     )
     sender_domains: tuple[SenderDomain, ...] = Field(
         default=("*",),
@@ -319,7 +320,7 @@ class ListenerOptions(BaseModel):
     stray_line_endings: StrayLineEndings = Field(
         default=StrayLineEndings.REFUSE,
         description="`refuse` a message with bare CR, bare LF or NUL, or `normalise` it.",
-        json_schema_extra=_about("", "RFC 5321 §2.3.8"),
+        json_schema_extra=about("", "RFC 5321 §2.3.8"),
     )
     add_message_id: bool = Field(
         default=True, description="Add a Message-ID where there is none (RFC 6409 §8.3)."
@@ -330,19 +331,19 @@ class ListenerOptions(BaseModel):
         ge=0,
         le=60,
         description="Wait before the greeting; a client that speaks meanwhile is refused.",
-        json_schema_extra=_about("seconds", "RFC 5321 §4.3.1"),
+        json_schema_extra=about("seconds", "RFC 5321 §4.3.1"),
     )
     proxy_protocol: bool = Field(
         default=False,
         description="Connections come through a load balancer that says by the PROXY protocol "
         "(version 1 or 2) who the client is; a connection without a valid header is closed.",
-        json_schema_extra=_about("", "HAProxy's doc/proxy-protocol.txt, 2020/03/05"),
+        json_schema_extra=about("", "HAProxy's doc/proxy-protocol.txt, 2020/03/05"),
     )
     proxy_networks: tuple[Network, ...] = Field(
         default=(),
         description="Networks of the load balancers; connections from elsewhere are closed. Needed with "
         "`proxy_protocol`.",
-        json_schema_extra=_about(
+        json_schema_extra=about(
             "CIDR", "HAProxy's doc/proxy-protocol.txt, section 5: who sends it can be anyone"
         ),
     )
@@ -362,7 +363,7 @@ class ListenerOptions(BaseModel):
         default="Outrider",
         pattern=r"^[ -~]{0,200}$",
         description="What the greeting says after the host name and `ESMTP`.",
-        json_schema_extra=_about("", "RFC 5321 §4.3.1"),
+        json_schema_extra=about("", "RFC 5321 §4.3.1"),
     )
     stress: StressOptions = Field(default_factory=StressOptions, description="Limits under load.")
     limits: ReceiveLimits = Field(default_factory=ReceiveLimits, description="Limits.")

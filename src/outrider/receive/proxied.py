@@ -29,7 +29,8 @@ from outrider.wire.proxy import BODY_MAX, ProxyHeader, ProxyReader
 ACCEPT_PAUSE_SECONDS = 1.0
 # chosen, as asyncio does when the system has no more descriptors
 PENDING_MAX = 256
-# chosen: connections whose header is outstanding; a load balancer sends it with the first packet
+# chosen: connections whose header is outstanding; a load balancer sends it with the first packet. Handshakes
+# do not count: how slow those are is up to the clients, who must not keep each other out
 
 
 class ProxiedServer:
@@ -105,6 +106,12 @@ class ProxiedServer:
         connection.close()
 
     async def _begin(self, connection: socket.socket, peer: str) -> None:
+        header = await self._header(connection, peer)
+        if header is not None:
+            await self._hand_over(connection, header)
+
+    async def _header(self, connection: socket.socket, peer: str) -> ProxyHeader | None:
+        """The header; None where the connection was closed for want of one."""
         seconds = self._options.deadlines.proxy_seconds
         self._pending += 1
         try:
@@ -120,9 +127,10 @@ class ProxiedServer:
             connection.close()
             raise
         else:
-            await self._hand_over(connection, header)
+            return header
         finally:
             self._pending -= 1
+        return None
 
     async def _hand_over(self, connection: socket.socket, header: ProxyHeader) -> None:
         handshake = self._options.deadlines.handshake_seconds if self._tls is not None else None

@@ -55,9 +55,10 @@ class SmtpSession(ClientSession):
             self._revoked()
             return
         refusal = context.intake.refusal()
-        rates = context.message_rates
-        if rates is not None and self._counted and not rates.take(self._client_key, context.now()):
+        if self._counted and not self._is_within_rate():
             refusal = refusal or replies.TOO_MANY_MESSAGES
+        if refusal is None and self._tenant and context.authenticator.is_shut(self._tenant):
+            refusal = replies.TENANT_DISABLED
         if refusal is None and not self._any_sender:
             refusal = context.access.refuse_sender(
                 event.mail_from,

@@ -41,6 +41,7 @@ class ClientSession(SessionTransport):
         "_principal",
         "_recipient_refusal",
         "_submitter",
+        "_tenant",
         "_tls_text",
         "_trusted",
     )
@@ -54,6 +55,7 @@ class ClientSession(SessionTransport):
         self._trusted = False
         self._recipient_refusal: Reply | None = replies.RELAY_DENIED
         self._any_sender = False
+        self._tenant = ""
         self._principal: Principal | None = None
         self._submitter = context.anyone
         self._tls_text: str | None = None
@@ -122,16 +124,22 @@ class ClientSession(SessionTransport):
             if (
                 options.stress.refuse_strangers
                 and context.inbound is None
-                and not context.known.has(key, context.now())
+                and not context.history.known.has(key, context.now())
             ):
                 return replies.UNDER_STRESS
-        rates = context.connection_rates
-        if rates is not None and not rates.take(key, context.now()):
+        rate = options.limits.connections_per_minute_per_client
+        if rate and not context.history.connections.take(key, rate, context.now()):
             return replies.TOO_FREQUENT
         if not context.clients.enter(key, most):
             return replies.TOO_MANY_CONNECTIONS
         self._counted = True
         return None
+
+    def _is_within_rate(self) -> bool:
+        """One more message of this client is within its rate."""
+        context = self._context
+        rate = context.options.limits.messages_per_minute_per_client
+        return not rate or context.history.messages.take(self._client_key, rate, context.now())
 
     def _has_grant(self) -> bool:
         return self._trusted or self._principal is not None
@@ -160,6 +168,8 @@ class ClientSession(SessionTransport):
         domains = access.granted_domains(trusted=trusted, principal=principal)
         self._any_sender = domains is not None and "*" in domains
         options = self._context.options
+        granted = options.tenant if principal is None else principal.tenant
+        self._tenant = "" if domains is None else granted
         self._submitter = self._context.anyone if principal is None else Submitter(principal, options.stream)
 
     def _current_origin(self) -> Origin:
@@ -208,7 +218,8 @@ class ClientSession(SessionTransport):
                 self._principal = principal
                 self._note_grant()
                 self.tighten()
-                self._context.known.note(self._client_key, self._context.now())
+                if self._client_key:  # the trusted have none and need not be known
+                    self._context.history.known.note(self._client_key, self._context.now())
                 reply = replies.AUTHENTICATED
         except Exception as error:
             self._context.log.error("receive.auth_failed", **where(error))

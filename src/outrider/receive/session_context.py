@@ -13,8 +13,8 @@ from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake
 from outrider.receive.access import Access
-from outrider.receive.client_rates import ClientRates
-from outrider.receive.clients import ClientCounts, KnownClients
+from outrider.receive.client_history import ClientHistory
+from outrider.receive.clients import ClientCounts
 from outrider.receive.inbound import InboundAddresses
 from outrider.receive.options import ListenerOptions, Role
 from outrider.receive.stress import Stress
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from outrider.receive.session_transport import SessionTransport
 
 
-def _rates(limit: int) -> ClientRates | None:
-    return ClientRates(limit) if limit else None
-
-
 class SessionContext:
     """See the module."""
 
@@ -39,16 +35,14 @@ class SessionContext:
         "authenticator",
         "clients",
         "clock",
-        "connection_rates",
         "draining",
         "emptied",
+        "history",
         "hostname",
         "ids",
         "inbound",
         "intake",
-        "known",
         "log",
-        "message_rates",
         "now",
         "options",
         "server_limits",
@@ -74,6 +68,8 @@ class SessionContext:
         server_limits: ServerLimits,
         spawn: Callable[[Coroutine[Any, Any, None]], bool],
         clients: ClientCounts,
+        history: ClientHistory,
+        stress: Stress,
     ) -> None:
         self.options = options
         self.hostname = hostname
@@ -96,16 +92,14 @@ class SessionContext:
             add_date=options.add_date and options.role is Role.SUBMISSION,
         )
         self.sessions: set[SessionTransport] = set()
-        self.stress = Stress(options.stress)
+        self.stress = stress
         self.strict_limits = replace(
             server_limits,
             errors=min(server_limits.errors, options.stress.errors),
             idle_commands=min(server_limits.idle_commands, options.stress.idle_commands),
         )
-        self.known = KnownClients()
-        self.connection_rates = _rates(options.limits.connections_per_minute_per_client)
-        self.message_rates = _rates(options.limits.messages_per_minute_per_client)
         self.clients = clients
+        self.history = history
         self.draining = False
         self.emptied = asyncio.Event()
 

@@ -107,6 +107,7 @@ class SessionTransport(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close as soon as no transaction is open."""
+        self._context.draining = True  # that of its beginning, which a reload may have replaced
         server = self._server
         if server.mail is None and server.waiting is None and not (server.closed or server.handshaking):
             self._end(replies.SHUTTING_DOWN)
@@ -148,8 +149,11 @@ class SessionTransport(asyncio.Protocol):
         if context.draining:
             self.drain()
         output = server.output
-        if progress or output or server.receiving:
-            self._renewed_at = context.now()
+        receiving = server.receiving
+        if progress or output or receiving:
+            self._renewed_at = now = context.now()
+            if not receiving:  # a chunk that is refused tells nobody of its beginning
+                self._message_started_at = now
         if len(output) > TURN_OCTETS and not server.closed:
             self._go_on_later()
         elif server.waiting is not None or self._reading_paused or self._eof or server.closed:

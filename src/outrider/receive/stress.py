@@ -65,10 +65,12 @@ class Stress:
         self.is_on = False
         self.reason = ""
 
+    def reshape(self, options: StressOptions) -> None:
+        """Other limits from now on; stress that has begun ends by them, in its time."""
+        self._options = options
+
     def look(self, now: float, load: Load) -> Change | None:
         """Take a second's load; what changed by it."""
-        if not self._options.enabled:
-            return None
         cause = self._cause(load, RECOVERY if self.is_on else 1.0)
         if cause:
             self._bad_at = now
@@ -83,6 +85,8 @@ class Stress:
 
     def _cause(self, load: Load, share: float) -> str:
         options = self._options
+        if not options.enabled:
+            return ""
         if load.connections >= options.connections_share * share:
             return "connections"
         if load.lag_seconds >= options.lag_seconds * share:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from outrider.base.errors import ConfigError
 from outrider.net.listen import local_endpoint, open_listeners
 from outrider.net.tls import server_context
+from outrider.receive.client_history import history_name, shared_history
 from outrider.receive.clients import shared_counts
 from outrider.receive.http_limits import rates_name, shared_rates
 from outrider.receive.options import ListenerOptions
@@ -153,9 +154,12 @@ def server_tls(options: ListenerOptions) -> ssl.SSLContext | None:
 def _counts_of(settings: Settings) -> list[str]:
     return [
         *(listener.name for listener in settings.listeners),
+        *(history_name(listener.name) for listener in settings.listener),
         *(rates_name(door.name) for door in settings.http),
     ]
 
 
 def _memory(name: str, workers: int) -> mmap.mmap:
+    if name.endswith(history_name("")):
+        return shared_history(workers)
     return shared_rates(workers) if name.endswith(rates_name("")) else shared_counts(workers)

@@ -112,15 +112,17 @@ class PathOperations:
         """One path: its figures, its domains, the suspensions that hold it."""
         path = Path(channel, binding, site)
         listed = await self.paths(channel, binding, site)
-        found = [row for row in listed["paths"] if row["site"] == site]
-        now = self._clock.now()
-        domains = [
-            {"domain": domain, "queued": alive}
-            for (key_channel, key_binding, domain), alive in self._index.key_counts().items()
-            if (key_channel, key_binding) == (channel, binding)
-            and self._dispatcher.sites.site(domain, now) == site
-        ]
-        domains.sort(key=lambda row: -int(str(row["queued"])))
+        # a name may look like a pattern
+        found = [row for row in listed["paths"] if Path(row["channel"], row["binding"], row["site"]) == path]
+        domains: Rows = []
+        if listed["counted"]:
+            now = self._clock.now()
+            domains = [
+                {"domain": domain, "queued": alive}
+                for (*key, domain), alive in self._index.key_counts().items()
+                if key == [channel, binding] and self._dispatcher.sites.site(domain, now) == site
+            ]
+            domains.sort(key=lambda row: -row["queued"])
         return {
             **(found[0] if found else _idle(path)),
             "known": bool(found),

@@ -43,6 +43,7 @@ from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
 from outrider.net.tls import TlsContexts
 from outrider.policy.routing import RoutingPolicy
+from outrider.receive.client_history import ClientHistory, history_name
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
 from outrider.receive.http_limits import KeyRates, rates_name
@@ -188,6 +189,7 @@ class Worker:
             log=self._birth.log,
             tls=server_tls(options),
             clients=self._clients_of(options.name),
+            history=ClientHistory(self._counts[history_name(options.name)], self._birth.number),
             shortage=lambda: self.pressure.shortage,
             notice=self.events.noticed,
         )

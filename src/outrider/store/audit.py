@@ -13,12 +13,14 @@ Not here: signatures and outside witnesses of the head.
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outrider.base.errors import StoreError
+from outrider.base.errors import OutriderError, StoreError
 from outrider.store import schema
 from outrider.store.editor import NO_HASH, Author, changing, hash_of
 from outrider.store.engine import reading
@@ -124,6 +126,45 @@ async def note(
     """
     async with changing(engine, author) as change:
         return await change.note(action, subject, tenant, **details)
+
+
+@dataclass(slots=True)
+class Noted:
+    """A change that is being made.
+
+    Attributes:
+        number: Of the row that was written before it.
+        facts: What the row after it shall tell beside the result; no secrets.
+    """
+
+    number: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def noting(
+    engine: AsyncEngine, author: Author, action: str, subject: str, tenant: str = "", **details: Any
+) -> AsyncIterator[Noted]:
+    """Around a change outside this database: a row before it, and one with its result after it.
+
+    So nothing is done that nobody can be asked about, and a row without its result tells of a change in the
+    middle of which its process, or the database, died.
+
+    Raises:
+        UnavailableError: The database does not answer. When it did not before the change, nothing was done.
+    """
+    noted = Noted((await note(engine, author, action, subject, tenant, **details)).number)
+
+    async def conclude(result: str) -> None:
+        told = {"of": noted.number, "result": result, **noted.facts}
+        await note(engine, author, f"{action}.result", subject, tenant, **told)
+
+    try:
+        yield noted
+    except OutriderError as error:
+        await conclude(error.message)
+        raise
+    await conclude("done")
 
 
 async def _rows(connection: AsyncConnection) -> AsyncIterator[AuditRow]:

@@ -108,13 +108,16 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction that only reads.
+    """A transaction that only reads, and sees one moment however many queries it makes.
 
     Raises:
         UnavailableError: The database does not answer.
     """
-    async with _translated(), engine.connect() as connection, connection.begin():
-        yield connection
+    async with _translated(), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # whose usual transactions see a moment for each query
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+        async with connection.begin():
+            yield connection
 
 
 @asynccontextmanager

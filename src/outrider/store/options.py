@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -71,7 +72,7 @@ class StoreOptions(BaseModel):
         if scheme not in SCHEMES or not separator:
             raise ValueError("write sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE")
         authority = rest.partition("/")[0]
-        if ":" in authority.rpartition("@")[0]:
+        if ":" in authority.rpartition("@")[0] or "password" in parse_qs(rest.partition("?")[2]):
             raise ValueError(
                 "no password belongs here; put it into a file and name it in store.password_file"
             )

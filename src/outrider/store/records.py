@@ -26,7 +26,7 @@ class Tenant(msgspec.Struct, frozen=True):
     Attributes:
         name: In the configuration, in events and in the queue.
         description: For people.
-        is_enabled: False: none of its credentials works.
+        is_enabled: False: nothing of it is accepted, by credentials or from trusted networks.
         verifies_domains: Its domains count only once they are verified.
         created_time: When it was made.
     """

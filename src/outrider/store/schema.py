@@ -5,7 +5,12 @@ Unix seconds, truth values, and JSON for short lists that are always read whole.
 are what messages, events and configurations hold; so nothing here can be renamed.
 """
 
+from typing import Final
+
 import sqlalchemy as sa
+
+REVISION: Final = "0001"
+"""The newest of `store.migrations`, which makes these tables; a test holds both together."""
 
 NAME = sa.String(255)
 

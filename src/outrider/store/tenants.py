@@ -44,6 +44,13 @@ async def list_tenants(engine: AsyncEngine) -> list[Tenant]:
         return [Tenant(*row) for row in await connection.execute(sa.select(_TENANTS).order_by("name"))]
 
 
+async def disabled_tenants(engine: AsyncEngine) -> frozenset[str]:
+    """Names of those of which nothing is accepted."""
+    async with reading(engine) as connection:
+        query = sa.select(_TENANTS.c.name).where(_TENANTS.c.is_enabled.is_(False))
+        return frozenset(await connection.scalars(query))
+
+
 async def create_tenant(change: Change, name: str, description: str, *, verifies_domains: bool) -> Tenant:
     """A tenant and its stream `default`, inside a change."""
     check_name(name, "tenant")

@@ -37,7 +37,7 @@ RESERVED: Final = frozenset(
             "dkim-signature",
             "authentication-results",
         ),
-        *("arc-seal", "arc-message-signature", "arc-authentication-results"),
+        *("arc-seal", "arc-message-signature", "arc-authentication-results", "x-outrider-stream"),
     )
 )
 """Fields that arguments of their own or the server write; chosen, so that nobody has two of them."""

@@ -15,7 +15,9 @@ Standards: RFC 5321 §4.5.3.2 (time-outs), RFC 5321 §4.1.1.10 (QUIT).
 """
 
 import asyncio
+import socket
 from collections import deque
+from struct import pack
 from typing import Protocol, cast
 
 from outrider.base.clock import Clock
@@ -38,6 +40,9 @@ from outrider.wire.smtp.client_events import (
 
 BLOCK_OCTETS = 262_144
 # chosen: one write of it costs under 1 ms in TLS; most messages are smaller and go out in one
+
+_NO_LINGER = pack("ii", 1, 0)
+# socket(7): struct linger, on and of no seconds, makes close(2) a reset
 
 
 class Owner(Protocol):
@@ -240,9 +245,16 @@ class Connection(asyncio.Protocol):
         return True
 
     def fail(self, reply: Reply) -> None:
-        """End the connection at once; what is unfinished gets `reply`, which is ours."""
+        """End the connection at once; what is unfinished gets `reply`, which is ours.
+
+        What the host has not taken is thrown away (RST): else the system goes on offering it, minutes long,
+        to one that takes nothing.
+        """
         self._fail(reply)
         if self._transport is not None:
+            connection = self._transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self._transport.abort()
 
     def discard(self) -> None:

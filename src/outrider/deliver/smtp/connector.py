@@ -177,27 +177,9 @@ class Connector:
 
     async def _open(self, connection: Connection, options: DeliveryOptions) -> None:
         host = connection.host
-        if host.address.startswith(UNIX_PREFIX):
-            await self._open_unix(connection, options)
-            return
-        try:
-            source = options.source_for(host.address)
-        except LookupError as error:
-            raise _HostFailed(_ours(Phase.CONNECT, failures.not_usable(host, str(error)))) from error
-        loop = asyncio.get_running_loop()
-        local = (source, 0) if source is not None else None
-        is_implicit = options.tls == "implicit"
         try:
             with TimeLimit(options.connect_seconds) as limit:
-                await loop.create_connection(
-                    lambda: connection,
-                    host.address,
-                    host.port,
-                    local_addr=local,
-                    ssl=self.tls.client("required") if is_implicit else None,
-                    server_hostname=_tls_name(host) if is_implicit else None,
-                    ssl_handshake_timeout=options.starttls_seconds if is_implicit else None,
-                )
+                await self._connect(connection, options)
         except (ssl.SSLError, OutriderError) as error:
             raise _HostFailed(_ours(Phase.STARTTLS, failures.tls_failed(host, error))) from error
         except OSError as error:
@@ -207,18 +189,27 @@ class Connector:
                 reply = failures.not_connected(host, error)
             raise _HostFailed(_ours(Phase.CONNECT, reply)) from error
 
-    async def _open_unix(self, connection: Connection, options: DeliveryOptions) -> None:
+    async def _connect(self, connection: Connection, options: DeliveryOptions) -> None:
         host = connection.host
-        path = host.address.removeprefix(UNIX_PREFIX)
+        loop = asyncio.get_running_loop()
+        if host.address.startswith(UNIX_PREFIX):
+            path = host.address.removeprefix(UNIX_PREFIX)
+            await loop.create_unix_connection(lambda: connection, path)
+            return
         try:
-            with TimeLimit(options.connect_seconds) as limit:
-                await asyncio.get_running_loop().create_unix_connection(lambda: connection, path)
-        except OSError as error:
-            if limit.is_over:
-                reply = failures.connect_timed_out(host, options.connect_seconds)
-            else:
-                reply = failures.not_connected(host, error)
-            raise _HostFailed(_ours(Phase.CONNECT, reply)) from error
+            source = options.source_for(host.address)
+        except LookupError as error:
+            raise _HostFailed(_ours(Phase.CONNECT, failures.not_usable(host, str(error)))) from error
+        is_implicit = options.tls == "implicit"
+        await loop.create_connection(
+            lambda: connection,
+            host.address,
+            host.port,
+            local_addr=(source, 0) if source is not None else None,
+            ssl=self.tls.client("required") if is_implicit else None,
+            server_hostname=_tls_name(host) if is_implicit else None,
+            ssl_handshake_timeout=options.starttls_seconds if is_implicit else None,
+        )
 
     async def _handshake(self, connection: Connection, options: DeliveryOptions, tls: TlsPolicy) -> None:
         host = connection.host

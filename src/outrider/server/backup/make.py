@@ -316,7 +316,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _remove_older(into: Path, keep: int) -> tuple[Path, ...]:
-    """Remove the oldest copies beyond `keep`, and what an interrupted one left."""
+    """Remove the oldest copies beyond `keep`; what an interrupted one left is no copy, and stays."""
     copies = sorted(path for path in into.glob(NAME_FORMAT % "*Z") if (path / MANIFEST).is_file())
     removed = tuple(copies[: max(0, len(copies) - keep)])
     for path in removed:

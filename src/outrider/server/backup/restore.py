@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from outrider.base.files import OsFiles, directory_of, write_atomic
+from outrider.base.files import OsFiles, directory_of
 from outrider.privacy.passphrase import unseal
 from outrider.server.backup.manifest import (
     CONTROL,
@@ -136,10 +136,10 @@ def restore(opened: Opened, root: Path, *, owner: str = "", with_config: bool = 
     try:
         lock = _guard(state, [target for target, _, _ in plan])
         try:
+            made = [folder for target, _, _ in plan for folder in _make_folder(target.parent)]
             for target, source, mode in plan:
                 _write(target, source, mode)
-            _raise_counter(state)
-            chosen = _give(owner or manifest.owner, [state, *(target for target, _, _ in plan)])
+            chosen = _give(owner or manifest.owner, [state, *made, *(target for target, _, _ in plan)])
         finally:
             os.close(lock)
     except OSError as error:
@@ -158,7 +158,9 @@ def _planned(opened: Opened, root: Path, *, with_config: bool) -> list[tuple[Pat
     plan: list[tuple[Path, Path | bytes, int]] = []
     for entry in manifest.files:
         source = opened.path / entry.name
-        if entry.name.startswith("spool/"):
+        if entry.name == _NEXT_LOG:
+            plan.append((state / entry.name, _far_beyond(source), SECRET_MODE))
+        elif entry.name.startswith("spool/"):
             plan.append((state / entry.name, source, SECRET_MODE))
         elif entry.name == CONTROL:
             plan.append((_below(root, entry.place), source, SECRET_MODE))
@@ -201,8 +203,18 @@ def _check_target(state: Path, lock: int, targets: list[Path]) -> None:
         )
 
 
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a directory and those above it that are missing, closed to others; returns them."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=DIRECTORY_MODE)
+    return missing
+
+
 def _write(target: Path, source: Path | bytes, mode: int) -> None:
-    target.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         if isinstance(source, bytes):
@@ -215,12 +227,12 @@ def _write(target: Path, source: Path | bytes, mode: int) -> None:
     OsFiles().sync_directory(directory_of(str(target)))
 
 
-def _raise_counter(state: Path) -> None:
-    """Have new logs begin far beyond the numbers that the server may have used since."""
-    path = state / _NEXT_LOG
-    if path.exists():
-        number = int(path.read_text("ascii"))
-        write_atomic(OsFiles(), str(path), b"%d\n" % (number + LOST_COUNTER_GAP))
+def _far_beyond(counter: Path) -> bytes:
+    """A counter from which new logs begin far beyond the numbers that the server may have used since."""
+    try:
+        return b"%d\n" % (int(counter.read_text("ascii")) + LOST_COUNTER_GAP)
+    except (OSError, ValueError) as error:
+        raise BackupError(f"{counter} holds no number of a log: {error}") from error
 
 
 def _give(owner: str, paths: list[Path]) -> str:

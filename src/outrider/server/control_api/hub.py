@@ -1,9 +1,8 @@
 """What the routes share: the way to the dispatcher, the control database, and how a change is recorded.
 
-Theory: a change is first written to the audit log, with who asked, why and what for; only then it is
-made, and its result is a second row and an `admin` event. So nothing is done that nobody can be asked
-about, and a change whose result is missing shows that the server died in it. The control database changes
-itself in one transaction with its audit row (`store.editor`); for those only the event is written here.
+Theory: a change is written to the audit log before it is made, and its result after it (`store.audit.noting`);
+then it becomes an `admin` event. The control database changes itself in one transaction with its audit row
+(`store.editor`); for those only the event is written here.
 
 Invariant: no change is made when the audit log cannot be written.
 """
@@ -25,7 +24,7 @@ from outrider.server.control_api.problems import ReasonMissingError
 from outrider.server.measures import Summed
 from outrider.server.requests import ask
 from outrider.server.settings import Settings
-from outrider.store.audit import note
+from outrider.store.audit import noting
 from outrider.store.editor import Author
 from outrider.store.engine import Database
 from outrider.store.upgrade import upgrade
@@ -91,30 +90,21 @@ class Hub:
             UnavailableError: The audit log cannot be written, so nothing was done; or the work failed so.
         """
         author = self.author(act.actor, act.reason)
-        row = await note(
+        recorded = noting(
             self.engine, author, act.action, act.target, act.tenant, matched=matched, **act.details
         )
+        number = changed = 0
         try:
-            result = await work()
+            async with recorded as noted:
+                number, noted.facts["changed"] = noted.number, 0
+                result = await work()
+                changed = noted.facts["changed"] = int(result.get("changed", 0))
         except OutriderError as error:
-            await self._conclude(act, row.number, error.message, matched, 0)
+            if number:  # else nobody was let begin
+                await self.tell(act, error.message, matched=matched, changed=changed, audit=number)
             raise
-        await self._conclude(act, row.number, "done", matched, int(result.get("changed", 0)))
-        return result, row.number
-
-    async def _conclude(self, act: "Act", audit: int, result: str, matched: int, changed: int) -> None:
-        author = self.author(act.actor, act.reason)
-        await note(
-            self.engine,
-            author,
-            f"{act.action}.result",
-            act.target,
-            act.tenant,
-            of=audit,
-            result=result,
-            changed=changed,
-        )
-        await self.tell(act, result, matched=matched, changed=changed, audit=audit)
+        await self.tell(act, "done", matched=matched, changed=changed, audit=number)
+        return result, number
 
     async def tell(
         self, act: "Act", result: str, *, matched: int = 0, changed: int = 0, audit: int = 0

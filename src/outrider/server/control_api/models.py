@@ -49,6 +49,11 @@ class QueueFilter(_Asked):
         None, description="Somewhere in the last reply, whatever its case; `*` stands for any text."
     )
 
+    def _given(self) -> dict[str, Any]:
+        return {
+            name: value for name in QueueFilter.model_fields if (value := getattr(self, name)) is not None
+        }
+
     def criteria(self) -> dict[str, Any]:
         """As the dispatcher's operations name them."""
         names = {
@@ -60,19 +65,13 @@ class QueueFilter(_Asked):
             "attempts": "min_attempts",
             "attempts_max": "max_attempts",
         }
-        given = {
-            name: value for name in QueueFilter.model_fields if (value := getattr(self, name)) is not None
-        }
-        return {names.get(name, name): value for name, value in given.items()}
+        return {names.get(name, name): value for name, value in self._given().items()}
 
     def told(self) -> str:
         """In words, for the audit log and for people."""
-        given = {
-            name: value for name in QueueFilter.model_fields if (value := getattr(self, name)) is not None
-        }
         said = (
             f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-            for name, value in given.items()
+            for name, value in self._given().items()
         )
         return " ".join(said)[:REASON_CHARACTERS] or "everything"
 

@@ -23,14 +23,12 @@ MESSAGES_SHOWN = 50
 # chosen: what a person looks through
 
 
-def _with_counts(hub: Hub, row: dict[str, Any]) -> dict[str, Any]:
-    results = hub.summed.attempts().get(row["site"], {})
-    return {
-        **row,
-        "delivered": results.get("delivered", 0),
-        "transient": results.get("transient", 0),
-        "bounced": results.get("bounced", 0),
-    }
+def _with_counts(hub: Hub, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    attempts = hub.summed.attempts()
+    for row in rows:
+        results = attempts.get(row["site"], {})
+        row.update({name: results.get(name, 0) for name in ("delivered", "transient", "bounced")})
+    return rows
 
 
 @router.get("/paths", summary="Paths that match, with their figures")
@@ -45,15 +43,7 @@ async def paths(
 ) -> Paths:
     """The largest first. The cursor counts rows, because a path's place changes with its figures."""
     listed = await hub.ask("paths.list", channel=channel, binding=binding, site=site)
-    attempts = hub.summed.attempts()
-    rows = listed["paths"]
-    for row in rows:
-        results = attempts.get(row["site"], {})
-        row.update(
-            delivered=results.get("delivered", 0),
-            transient=results.get("transient", 0),
-            bounced=results.get("bounced", 0),
-        )
+    rows = _with_counts(hub, listed["paths"])
     if sort == "site":
         rows.sort(key=lambda row: (row["site"], row["binding"], row["channel"]))
     else:
@@ -72,12 +62,12 @@ async def paths(
 @router.get("/paths/{channel}/{binding}/{site:path}", summary="One path: domains, messages, last replies")
 async def show(hub: WithHub, channel: str, binding: str, site: str) -> PathDetail:
     """Its oldest entries and what receivers said last."""
-    row = await hub.ask("paths.show", channel=channel, binding=binding, site=site)
+    [row] = _with_counts(hub, [await hub.ask("paths.show", channel=channel, binding=binding, site=site)])
     # no pattern: a site's own name may not be read as one
     path = f"{channel}/{binding}/{site}"
     messages = await hub.ask("queue.select", limit=MESSAGES_SHOWN, path=path)
     replies = await hub.ask("queue.summary", by="reply", path=path)
-    return PathDetail(**_with_counts(hub, row), messages=messages, replies=replies[:MESSAGES_SHOWN])
+    return PathDetail(**row, messages=messages, replies=replies[:MESSAGES_SHOWN])
 
 
 @router.get("/suspensions", summary="Suspensions that hold now")

@@ -38,8 +38,9 @@ def measure_syncs(files: Files, directory: Path, clock: Clock, count: int = SYNC
     Raises:
         OSError: It cannot be written.
     """
-    path = str(directory / ".doctor")
-    descriptor = files.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    path = str(directory / f".doctor-{os.getpid()}")
+    # whoever else may write there cannot have laid a link to another file in our way
+    descriptor = files.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     took = []
     try:
         files.allocate(descriptor, OCTETS * count)

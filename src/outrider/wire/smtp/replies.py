@@ -90,6 +90,9 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients, send the rest i
 CREDENTIALS_CHANGED = Reply(421, "4.7.0", ("Your credentials were changed; closing, authenticate again",))
 """RFC 5321 §3.8: what was revoked while the session was open ends it."""
 
+TENANT_DISABLED = Reply(450, "4.7.1", ("Sending is disabled for you now, ask your postmaster",))
+"""RFC 3463 §3.8, X.7.1; transient, because what is disabled may be enabled again and mail is kept."""
+
 POLICY_FAILED = Reply(451, "4.3.0", ("Local policy failed, try again later",))
 """A hook that raises loses nothing: RFC 5321 §4.2.2."""
 
