@@ -103,7 +103,9 @@ def test_every_change_of_the_ring_is_in_the_audit_log_before_and_after(config: P
 
 def test_no_key_is_made_that_cannot_be_recorded(config: Path) -> None:
     (config.parent / "state").mkdir()
-    (config.parent / "state" / "control.db").write_text("no database")
+    database = config.parent / "state" / "control.db"
+    database.write_text("no database")
+    database.chmod(0o600)
     with pytest.raises(UnavailableError):
         run(config, "keys", "generate", "spool")
     assert not list((config.parent / "state").glob("keys/*.key"))

@@ -128,7 +128,7 @@ def set_(
 def disable(
     name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
 ) -> None:
-    """Accept nothing of a tenant any more, by credentials or from trusted networks; sessions end within seconds.
+    """Accept nothing of a tenant any more, whoever hands it in; open sessions hear so within seconds.
 
     Examples:
       outrider tenant disable acme --reason "complaints, ticket 4711"

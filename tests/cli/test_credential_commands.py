@@ -1,0 +1,59 @@
+"""`outrider key set` and `outrider user set`: what a credential may do is changed, and nothing else of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from outrider.base.errors import StoreError
+from outrider.cli.main import app
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "outrider.toml"
+    path.write_text('[server]\nstate_directory = "state"\n')
+    return path
+
+
+def run(config: Path, *words: str, stdin: str = "", code: int = 0) -> Any:
+    line = [*words, "--json", "-c", str(config)]
+    result = CliRunner().invoke(app, line, input=stdin, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return None if code else json.loads(result.stdout)
+
+
+def test_what_is_not_named_stays(config: Path) -> None:
+    made = run(config, "key", "add", "shop", "--scope", "inject", "--network", "192.0.2.0/24", "--sandbox")
+    del made["key"]
+    changed = run(config, "key", "set", "shop", "-d", "b.example", "-d", "a.example", "--reason", "ticket 1")
+    assert changed == {**made, "domains": ["a.example", "b.example"]}
+    assert run(config, "key", "show", "shop") == changed
+    [row] = run(config, "audit", "list", "--action", "key.changed")
+    assert (row["subject"], row["reason"]) == ("shop", "ticket 1")
+    assert json.loads(row["details"]) == {"domains": ["b.example", "a.example"]}
+
+
+def test_lists_are_emptied_and_ends_taken_away_by_name(config: Path) -> None:
+    run(config, "key", "add", "shop", "--network", "192.0.2.0/24", "--expires", "2099-01-01", "--sandbox")
+    changed = run(config, "key", "set", "shop", "-n", "", "--never-expires", "--live", "--scope", "status")
+    assert (changed["networks"], changed["expires_time"], changed["is_sandbox"]) == ([], None, False)
+    assert changed["scopes"] == ["status"]
+
+
+def test_a_login_is_changed_without_its_password(config: Path) -> None:
+    run(config, "user", "add", "joe", "--stdin", stdin="long enough\n")
+    assert run(config, "user", "set", "joe", "--network", "192.0.2.1") == {"user": "joe"}
+    assert run(config, "user", "show", "joe")["networks"] == ["192.0.2.1/32"]
+
+
+def test_what_cannot_be_is_refused_and_changes_nothing(config: Path) -> None:
+    made = run(config, "key", "add", "shop")
+    run(config, "key", "set", "shop", code=2)
+    for wrong in (("--network", "no network"), ("--stream", "absent"), ("--scope", "")):
+        with pytest.raises(StoreError):
+            run(config, "key", "set", "shop", *wrong)
+    shown = run(config, "key", "show", "shop")
+    assert shown == {name: made[name] for name in shown}
