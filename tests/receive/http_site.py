@@ -197,7 +197,7 @@ class HttpSite:
     ) -> Answer:
         """One request; its body comes in `chunks`.
 
-        With `paced` each chunk but the first comes only when there is a line of answer to each before it; with
+        With `paced` a chunk comes only when there is a line of answer to each one before it; with
         `leaves` the client is gone after the last one.
         """
         path, _, query = path.partition("?")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from outrider.receive.http_keys import key_digest, request_digest
+from outrider.receive.http_keys import key_digest, start_digest
 from outrider.wire.smtp import replies
 from tests.receive.http_site import HttpSite, until
 
@@ -150,5 +150,8 @@ async def test_the_field_and_the_line_are_one_too_many() -> None:
 
 def test_digests_tell_apart_what_differs() -> None:
     assert key_digest("a", "bc") != key_digest("ab", "c")
-    assert request_digest("raw", ("a", "b"), b"") != request_digest("raw", ("ab",), b"")
-    assert request_digest("raw", (), b"x") != request_digest("json", (), b"x")
+    assert start_digest("raw", ("a", "b")).digest() != start_digest("raw", ("ab",)).digest()
+    raw, json, envelope = start_digest("raw"), start_digest("json"), start_digest("raw", ("x",))
+    for digest in (raw, json):
+        digest.update(b"x")
+    assert len({raw.digest(), json.digest(), envelope.digest(), start_digest("raw").digest()}) == 4
