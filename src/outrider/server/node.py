@@ -19,6 +19,7 @@ from outrider.record.log import open_log, set_level
 from outrider.server.activation import activated_sockets
 from outrider.server.configuration import Configuration
 from outrider.server.control import run_control
+from outrider.server.descriptors import raise_descriptors
 from outrider.server.dispatch_process import run_dispatcher
 from outrider.server.doors import Doors, endpoint
 from outrider.server.faults import VARIABLE, files_of
@@ -121,6 +122,7 @@ def run(
     log = open_log(settings.record, clock, tokens=keys.tokens)
     if made is not None:
         log.info("privacy.key_made", key=made.name, fingerprint=made.fingerprint, file=made.source)
+    raise_descriptors(log)
     if settings.server.scheduling == "batch":
         take_batch(log)
     notifier = Notifier.from_environment(os.environ, clock)
