@@ -6,7 +6,9 @@ Seeds are our own; a parser may refuse whatever it likes, but only by the errors
 import random
 import re
 import struct
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dns.message
@@ -29,9 +31,12 @@ from outrider.model.flow import Content, Notify, Outcome, Phase, Recipient
 from outrider.model.mailbox import parse_domain, parse_mailbox
 from outrider.model.reply import Reply
 from outrider.net.exchange import ExchangeError, _is_answer, _parsed
+from outrider.receive.http_parse import parse_request
 from outrider.receive.nesting import is_nested_deeper
 from outrider.receive.options import ReceiveLimits
+from outrider.receive.problems import Problem
 from outrider.receive.trace import refuse_header
+from outrider.server.configuration import read
 from outrider.sim.world import parse_world
 from outrider.spool.frames import (
     FRAME_HEADER,
@@ -47,6 +52,7 @@ from outrider.spool.frames import (
     payload_checksum,
 )
 from outrider.wire.headers import FieldError, text_field
+from outrider.wire.mime import write_message
 from outrider.wire.proxy import ProxyReader
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_replies import ReplyReader
@@ -335,6 +341,33 @@ def simulator(octets: bytes, chance: random.Random) -> None:
     del chance
 
 
+def configuration(octets: bytes, chance: random.Random) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outrider.toml"
+        path.write_bytes(octets)
+        try:
+            read(path, {})
+        except ConfigError as error:
+            must(bool(error.message), error)
+    del chance
+
+
+def http_message(octets: bytes, chance: random.Random) -> None:
+    try:
+        parsed = parse_request(octets, 10)
+        written = write_message(
+            parsed.draft,
+            message_id="a@mx.test",
+            date="Mon, 01 Jan 2024 00:00:00 +0000",
+            boundary="=_a",
+            eight_bit=chance.random() < 0.5,
+        )
+    except (Problem, FieldError):
+        return
+    must(parsed.recipient_count > 0, "a message is for somebody")
+    must(is_clean(stuff_plain(written)), written)
+
+
 MAILBOXES = (
     b"joe@example.com",
     b'"joe blow"@example.com',
@@ -472,6 +505,38 @@ TARGETS = {
             segments,
         ),
         Target("dns", "An answer is read or called malformed.", (_answer(), QUERY.to_wire()), dns_answers),
+        Target(
+            "configuration",
+            "A configuration is read or refused with its faults named.",
+            (
+                (
+                    b'[server]\nworkers = 2\nhostname = "mx.test"\n[[listener]]\nname = "a"\nport = 2525\n'
+                    b'trusted_networks = ["192.0.2.0/24"]\n'
+                ),
+                (
+                    b'[[net.routes]]\ndomain = "*"\nhosts = ["192.0.2.1:25"]\n'
+                    b"[shaping.default]\nmax_connections = 3\n"
+                ),
+            ),
+            configuration,
+        ),
+        Target(
+            "http-message",
+            "A request in JSON is refused, or a message in wire form for somebody.",
+            (
+                (
+                    b'{"from": {"address": "a@x.test", "name": "A"}, "to": ["b@y.test"], "subject": "s", '
+                    b'"text": "Hello\\r\\n.\\r\\n", "headers": {"X-A": "b"}, '
+                    b'"send_at": "2026-01-01T00:00:00Z"}'
+                ),
+                (
+                    b'{"from": "a@x.test", "recipients": [{"address": "b@y.test", "variables": {"n": "1"}}], '
+                    b'"html": "<p>{{n}}</p>", "attachments": [{"content": "AAEC", "content_type": '
+                    b'"image/png", "content_id": "c"}]}'
+                ),
+            ),
+            http_message,
+        ),
         Target(
             "simulator",
             "A world is read or refused with every fault named.",

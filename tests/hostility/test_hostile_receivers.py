@@ -42,7 +42,19 @@ data_seconds = 2
 block_seconds = 2
 body_seconds = 2
 quit_seconds = 1
+
+[[delivery.override]]
+site = "mx.good.test"
+connect_seconds = 60
+greeting_seconds = 60
+ehlo_seconds = 60
+mail_seconds = 60
+rcpt_seconds = 60
+data_seconds = 60
+block_seconds = 60
+body_seconds = 60
 """
+"""The good have time: on a busy machine two seconds may pass beside so many who are hostile."""
 
 
 def hostile(name: str, number: int, more: str) -> str:
