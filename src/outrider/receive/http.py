@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -336,8 +336,11 @@ class _BatchResponse(Response):
 
     async def _body(self) -> AsyncIterator[bytes]:
         yield self._first
-        async for chunk in self._rest:
-            yield chunk
+        try:
+            async for chunk in self._rest:
+                yield chunk
+        except ClientDisconnect as error:
+            raise ConnectionResetError from error
 
 
 def _check_batch(request: Request) -> None:

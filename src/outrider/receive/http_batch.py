@@ -18,8 +18,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from starlette.requests import ClientDisconnect
-
 from outrider.base.log import Log
 from outrider.model.flow import Origin
 from outrider.model.reply import Reply
@@ -77,12 +75,15 @@ class Batch:
         self._has_room = asyncio.Event()
 
     async def run(self, body: AsyncIterator[bytes], send: _Send) -> None:
-        """Take the lines of `body`, and send their results as the body of the response."""
+        """Take the lines of `body`, and send their results as the body of the response.
+
+        `body` raises ConnectionResetError when the client goes in its midst.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_results(send))
             try:
                 await self._read(body, tasks)
-            except ClientDisconnect:  # what has come of its last line is no line
+            except ConnectionResetError:  # what has come of its last line is no line
                 pass
             finally:
                 self._is_read = True
