@@ -1,8 +1,8 @@
 """What the routes share: the way to the dispatcher, the control database, and how a change is recorded.
 
 Theory: a change is written to the audit log before it is made, and its result after it
-(`store.audit.noting`); then it becomes an `admin` event. The control database changes itself in one transaction with its audit row
-(`store.editor`); for those only the event is written here.
+(`store.audit.noting`); then it becomes an `admin` event. The control database changes itself in one
+transaction with its audit row (`store.editor`); for those only the event is written here.
 
 Invariant: no change is made when the audit log cannot be written.
 """
