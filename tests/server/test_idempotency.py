@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from outrider.base.errors import SpoolError
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import KeyState, Released, Reserve, Reserved
+from outrider.server import idempotency
 from outrider.server.idempotency import QUESTIONS_MAX, KeyAsker, KeyRegister
 
 KEY, BODY, OTHER = b"k" * 16, b"b" * 16, b"o" * 16
@@ -351,3 +352,29 @@ async def _nothing_is_stuck(world: World) -> None:
     for node in world.nodes:
         for caller in node.callers:
             caller.cancel()
+
+
+async def test_an_answer_in_the_turn_in_which_the_time_runs_out_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the key would stay reserved with nobody to give it back."""
+    monkeypatch.setattr(idempotency, "ANSWER_SECONDS", 0.0)
+    asker = KeyAsker(lambda _message: None)
+    caller = asyncio.get_running_loop().create_task(asker.reserve(KEY, BODY))
+    await asyncio.sleep(0)
+    asker.answered(Reserved(1, KeyState.FREE))
+    assert (await caller).state == KeyState.FREE
+    assert asker.held() == ((KEY, BODY),)
+
+
+async def test_questions_without_a_dispatcher_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(idempotency, "QUESTIONS_MAX", 3)
+    said: list[Any] = []
+    asker = KeyAsker(said.append)
+    answers = [await asker.reserve(b"%d" % number, BODY) for number in range(5)]
+    assert {answer.state for answer in answers} == {KeyState.UNKNOWN}
+    assert len(said) == 3
+    asker.ask_again()
+    await asker.reserve(KEY, BODY)
+    assert len(said) == 4

@@ -1,12 +1,19 @@
 """What the throttles know outlives their dispatcher, as far as it can be believed."""
 
+import errno
+import os
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from outrider.base.clock import FakeClock
+from outrider.base.log import ListLog
 from outrider.schedule.memory import LONGEST_SECONDS, Kept, Memory
-from outrider.server.throttles import Remembered, Throttles
+from outrider.schedule.options import ScheduleOptions
+from outrider.schedule.scheduler import Scheduler
+from outrider.schedule.shaping import ShapingTable
+from outrider.server.throttles import KEEP_SECONDS, Lease, Remembered, Throttles
 
 THROTTLES = {"smtp/default/mx.example": Kept((1_790_000_010.0, ((1_790_000_000.0, 3),), 1))}
 
@@ -101,3 +108,93 @@ def test_after_a_crash_of_the_machine_nothing_is_believed(
     """What the kernel had not written is lost: a later memory may have been there."""
     Throttles(tmp_path / "throttles", clock, boot=before).keep(memory(clock, 1.0))
     assert Throttles(tmp_path / "throttles", clock, boot=after).take() is None
+
+
+class Failing(Throttles):
+    """A file that cannot be written, or not even removed."""
+
+    def __init__(self, path: Path, clock: FakeClock) -> None:
+        super().__init__(path, clock, boot="one")
+        self.fails_to_keep = self.fails_to_forget = False
+        self.tries = 0
+
+    def keep(self, memory: Memory) -> None:
+        self.tries += 1
+        if self.fails_to_keep:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().keep(memory)
+
+    def forget(self) -> None:
+        if self.fails_to_forget:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        super().forget()
+
+
+@pytest.fixture
+def failing(tmp_path: Path, clock: FakeClock) -> Failing:
+    return Failing(tmp_path / "throttles", clock)
+
+
+@pytest.fixture
+def lease(failing: Failing, clock: FakeClock, log: ListLog) -> Lease:
+    scheduler = Scheduler(ShapingTable(ScheduleOptions()), lambda _path, _domain: None, Random(1))
+    return Lease(failing, scheduler, clock, log)
+
+
+@pytest.fixture
+def log() -> ListLog:
+    return ListLog()
+
+
+def test_granting_is_allowed_as_long_as_the_file_says(
+    lease: Lease, failing: Failing, clock: FakeClock
+) -> None:
+    assert lease.holds()
+    kept = failing.take()
+    assert kept is not None
+    assert kept.memory.until_time == clock.wall() + KEEP_SECONDS
+    clock.advance(KEEP_SECONDS / 2)
+    assert lease.holds()
+    assert failing.tries == 1
+    clock.advance(KEEP_SECONDS / 2)
+    assert lease.holds()
+    assert failing.tries == 2
+
+
+def test_a_file_that_cannot_be_written_is_forgotten_and_granting_goes_on(
+    lease: Lease, failing: Failing, clock: FakeClock, log: ListLog
+) -> None:
+    assert lease.holds()
+    failing.fails_to_keep = True
+    clock.advance(KEEP_SECONDS)
+    assert lease.holds()
+    assert failing.take() is None
+    assert [event for _, event, _ in log.lines] == ["throttles.not_kept"]
+
+
+def test_where_a_wrong_memory_would_stay_nothing_is_granted_and_the_log_is_not_flooded(
+    lease: Lease, failing: Failing, clock: FakeClock, log: ListLog
+) -> None:
+    assert lease.holds()
+    failing.fails_to_keep = failing.fails_to_forget = True
+    clock.advance(KEEP_SECONDS)
+    assert not any(lease.holds() for _ in range(1_000))
+    assert len(log.lines) == 1
+    failing.fails_to_keep = False
+    clock.advance(lease.renew_at - clock.now())
+    assert lease.holds()
+
+
+def test_a_clean_stop_is_remembered_as_one_and_never_fails(
+    lease: Lease, failing: Failing, clock: FakeClock
+) -> None:
+    assert lease.holds()
+    before = failing.take()
+    failing.fails_to_keep = True
+    lease.end()
+    assert failing.take() == before
+    failing.fails_to_keep = False
+    lease.end()
+    kept = failing.take()
+    assert kept is not None
+    assert kept.memory.is_clean

@@ -8,17 +8,14 @@ over a restart.
 """
 
 import asyncio
-import math
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from random import Random
 
 from outrider.base.errors import SpoolError
-from outrider.model.changes import Change, ContentRef
 from outrider.model.dispatch import (
     Closed,
     Committed,
@@ -30,12 +27,10 @@ from outrider.model.dispatch import (
     ToDispatcher,
     Want,
 )
-from outrider.model.route import RouteFailure
 from outrider.net.mx import MxResolver
 from outrider.net.resolver import DnsResolver
 from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
-from outrider.record.recover import recover
 from outrider.record.writer import EventWriter
 from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
@@ -47,15 +42,16 @@ from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
 from outrider.server.measures import Measures
+from outrider.server.owed import OwedEvents
 from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
 from outrider.server.requests import RequestServer
+from outrider.server.routes import RouteFinder
 from outrider.server.settings import Settings
 from outrider.server.suspensions import Suspensions
-from outrider.server.throttles import Throttles
+from outrider.server.throttles import Lease, Throttles
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.index import Index
-from outrider.spool.reader import FrameReader
 from outrider.spool.reclaim import Reclaimer
 from outrider.spool.replay import Replayed
 from outrider.spool.writer import LogWriter, Synced
@@ -67,12 +63,6 @@ FILL_SECONDS = 0.5
 NO_POSITION = Position(0, 0)
 BLOCKED_SECONDS = 0.05
 # chosen: while due entries wait on disk for room; a window of 2,000 lasts longer at 10,000 messages a second
-KEEP_SECONDS = 1.0
-# chosen: what may have been granted in it is taken for used after a death, so a path pauses about as long
-KEEP_SHARE = 50.0
-# chosen: where thousands of throttles are busy, writing them takes 2 % of the time at most
-RESOLVES_MAX = 256
-# chosen: look-ups at once; each costs about 0.5 ms of CPU and a socket's worth of memory
 
 
 class _Worker:
@@ -130,23 +120,25 @@ class DispatchProcess:
         )
         shaping = ShapingTable(settings.shaping)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
-        self._mx = self._resolver_of(
-            settings,
-            [
-                (listener.address, birth.sockets[listener.name].getsockname()[1])
-                for listener in settings.listener
-            ],
+        places = [
+            (listener.address, birth.sockets[listener.name].getsockname()[1])
+            for listener in settings.listener
+        ]
+        self._routes = RouteFinder(
+            self._resolver_of(settings, places),
+            lambda answer: self.dispatcher.routed(answer),  # noqa: PLW0108 - not there yet
+            birth.log,
         )
         self._measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
         )
-        self._resolving: set[str] = set()
-        self._to_resolve: deque[str] = deque()
         self._is_woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._tasks: asyncio.TaskGroup
-        self._owing = asyncio.Lock()  # one thread at a time takes turns with the loop
+        self._owed = OwedEvents(
+            self._index, settings, self._key_ring, self._files, birth.clock, birth.log, life.draining
+        )
         self._links: dict[Link[ToDispatcher], _Worker] = {}
         self._burying: dict[int, int] = {}  # log → worker number
         self._expected: set[int] = set()
@@ -157,9 +149,6 @@ class DispatchProcess:
         is_clean = (
             remembered.memory.is_clean if remembered else all(map(directory.is_alive, directory.logs()))
         )
-        self._throttles = throttles
-        self._grants_until = -math.inf
-        self._keep_seconds = KEEP_SECONDS
         self.dispatcher = Dispatcher(
             self._index,
             shaping,
@@ -167,13 +156,14 @@ class DispatchProcess:
             birth.clock,
             birth.log,
             rng,
-            self._resolve,
+            self._routes.ask,
             self._wake,
             started_at=None if is_clean else birth.clock.now(),
             first_slot=int(birth.clock.wall() * 1000) << 20,
         )
         if remembered is not None:
             self.dispatcher.scheduler.recall(remembered.memory, birth.clock.now(), remembered.wall)
+        self._lease = Lease(throttles, self.dispatcher.scheduler, birth.clock, birth.log)
         self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))  # noqa: PLW0108 - not there yet
         self._suspensions = Suspensions(
             self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
@@ -194,7 +184,7 @@ class DispatchProcess:
         mx = self._resolver_of(new, snapshot.places)
 
         async def swap() -> None:
-            self._mx = mx
+            self._routes.resolver = mx
             self._events.reshape(new.record)
             if old.net != new.net:
                 self.dispatcher.sites.forget_all()
@@ -233,11 +223,12 @@ class DispatchProcess:
 
     def _plan(self) -> None:
         self._is_woken = False
-        if self._clock.now() >= self._grants_until and not self._remember():
-            self._loop.call_later(KEEP_SECONDS, self._wake)
-            return
-        self.dispatcher.plan()
-        at = self.dispatcher.next_at()
+        at: float | None
+        if self._lease.holds():
+            self.dispatcher.plan()
+            at = self.dispatcher.next_at()
+        else:
+            at = self._lease.renew_at
         if at is None or (self._timer is not None and self._timer_at <= at):
             return  # planning too early is cheap, cancelling and setting a timer each turn is not (2 µs)
         if self._timer is not None:
@@ -245,47 +236,9 @@ class DispatchProcess:
         self._timer_at = at
         self._timer = self._loop.call_later(max(at - self._clock.now(), 0.0), self._ring)
 
-    def _remember(self) -> bool:
-        """Write down what a successor must know before more is granted; False when nothing may be granted."""
-        now = self._clock.now()
-        until = now + self._keep_seconds
-        try:
-            self._throttles.keep(self.dispatcher.scheduler.remember(now, self._clock.wall(), until))
-            self._keep_seconds = max(KEEP_SECONDS, KEEP_SHARE * (self._clock.now() - now))
-        except OSError as error:
-            self._log.error("throttles.not_kept", error=error.strerror)
-            try:
-                self._throttles.forget()  # no memory is safe, a wrong one is not
-            except OSError:
-                return False
-        self._grants_until = until
-        return True
-
     def _ring(self) -> None:
         self._timer = None
         self._plan()
-
-    # resolving
-
-    def _resolve(self, domain: str) -> None:
-        if domain in self._resolving:
-            return
-        self._resolving.add(domain)
-        if len(self._resolving) <= RESOLVES_MAX:
-            self._tasks.create_task(self._look_up(domain))
-        else:
-            self._to_resolve.append(domain)
-
-    async def _look_up(self, domain: str) -> None:
-        while True:
-            answer = await self._mx.route(domain)
-            self._resolving.discard(domain)
-            if isinstance(answer, RouteFailure):
-                self._log.info("route.failed", domain=domain, reply=str(answer.reply))
-            self.dispatcher.routed(answer)
-            if not self._to_resolve:
-                return
-            domain = self._to_resolve.popleft()
 
     # links
 
@@ -387,29 +340,8 @@ class DispatchProcess:
 
     async def _replay_dead(self, log: int) -> Replayed:
         replayed = await self._index.replay(log, None)
-        self._tasks.create_task(self._write_owed(log, self._index.positions()[log]))
+        self._tasks.create_task(self._owed.write(log, self._index.positions()[log]))
         return replayed
-
-    async def _write_owed(self, log: int, position: Position) -> None:
-        """The events that a dead writer owed up to `position`; mail does not wait for them, segments do."""
-        async with self._owing:
-            await asyncio.to_thread(self._recover_events, log)
-        self._index.advance(log, position, position)
-
-    def _recover_events(self, log: int) -> None:
-        settings = self._birth.settings
-        missing = recover(
-            self._files,
-            settings.server.events_directory,
-            log,
-            partial(_frames, FrameReader(self._index.directory, settings.spool, self._key_ring.spool), log),
-            settings.record,
-            self._clock,
-            self._log,
-            tokens=self._key_ring.tokens,
-        )
-        if missing:
-            self._log.info("record.recovered", spool_log=log, events=missing)
 
     def _begin_if_complete(self) -> None:
         if not self._expected and not self.dispatcher.is_granting:
@@ -487,6 +419,7 @@ class DispatchProcess:
             link_server = await self._loop.create_unix_server(self._linked, str(path))
             admin_server = await asyncio.start_unix_server(requests.serve, str(questions))
             background = [
+                tasks.create_task(self._routes.run()),
                 tasks.create_task(self._await_expected()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),
@@ -502,16 +435,10 @@ class DispatchProcess:
                 task.cancel()
             for link in list(self._links):
                 link.close()
-        now = self._clock.now()
-        self._throttles.keep(self.dispatcher.scheduler.remember(now, self._clock.wall(), now))
+        self._lease.end()
         await self._writer.close()
         self._events.close()
         await self._index.close()
-
-
-def _frames(reader: FrameReader, log: int, start: Position) -> Iterator[tuple[ContentRef, Sequence[Change]]]:
-    for scanned in reader.scan(log, start):
-        yield scanned.ref, scanned.changes
 
 
 async def run_dispatcher(birth: Birth, life: Lifecycle) -> None:

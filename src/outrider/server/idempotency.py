@@ -21,7 +21,7 @@ from outrider.model.dispatch import KeyState, Released, Reserve, Reserved, ToDis
 ANSWER_SECONDS: Final = 5.0
 # chosen: a dispatcher's restart takes about a second; a client that waits longer is better told to come back
 QUESTIONS_MAX: Final = 10_000
-# chosen: questions that wait for the logs to be read; about 2 MiB
+# chosen: questions that wait for the logs to be read, or in a worker for a dispatcher; about 2 MiB
 
 
 class WorkerEnd(Protocol):
@@ -141,6 +141,8 @@ class KeyAsker:
 
         A caller that is cancelled, or that hears UNKNOWN, has reserved nothing.
         """
+        if len(self._questions) >= QUESTIONS_MAX:
+            return Reserved(0, KeyState.UNKNOWN)
         self._next_token += 1
         token = self._next_token
         question = Reserve(token, key, body)
@@ -151,7 +153,9 @@ class KeyAsker:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await future
         except TimeoutError:
-            return Reserved(token, KeyState.UNKNOWN)
+            if future.cancelled():
+                return Reserved(token, KeyState.UNKNOWN)
+            return future.result()  # it was answered in the turn in which the time ran out
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.result().state == KeyState.FREE:
                 self.release(key)  # it was answered in the turn in which we were cancelled

@@ -100,6 +100,8 @@ class Lifecycle:
         swap = prepare(snapshot)
 
         async def swap_all() -> None:
+            if self.draining.is_set():
+                return  # what begins to listen now would never be told to end
             self.settings = snapshot.settings
             set_level(self.birth.log, snapshot.settings.record.log_level)
             await swap()

@@ -143,7 +143,7 @@ class Supervisor:
         self._reload_asked = True
 
     def _reload(self) -> None:
-        if self.reloads is None:
+        if self.reloads is None or self._stopping:
             return
         if self._reload_asked:
             self._reload_asked = False

@@ -13,15 +13,22 @@ is taken from the monotonic clock while the machine has not been restarted.
 Invariant: what `take` gives was written before anything was granted that it does not allow for.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from outrider.base.clock import Clock
+from outrider.base.log import Log
 from outrider.schedule.memory import LONGEST_SECONDS, Memory
+from outrider.schedule.scheduler import Scheduler
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+KEEP_SECONDS = 1.0
+# chosen: what may have been granted in it is taken for used after a death, so a path pauses about as long
+KEEP_SHARE = 50.0
+# chosen: where thousands of throttles are busy, writing them takes 2 % of the time at most
 
 
 class _Written(msgspec.Struct, array_like=True):
@@ -85,6 +92,60 @@ class Throttles:
             OSError: The last one is still there.
         """
         self._path.unlink(missing_ok=True)
+
+
+class Lease:
+    """Until when a dispatcher may grant: as long as what it has written allows for.
+
+    Args:
+        throttles: The file.
+        scheduler: Knows the throttles.
+        clock: Time.
+        log: Told when the file cannot be written.
+
+    Attributes:
+        renew_at: When `holds` writes again, in monotonic seconds.
+    """
+
+    def __init__(self, throttles: Throttles, scheduler: Scheduler, clock: Clock, log: Log) -> None:
+        self.renew_at = -math.inf
+        self._throttles = throttles
+        self._scheduler = scheduler
+        self._clock = clock
+        self._log = log
+        self._seconds = KEEP_SECONDS
+        self._is_held = False
+
+    def holds(self) -> bool:
+        """True while granting is allowed; first writes, where it is time to, what a successor must know."""
+        now = self._clock.now()
+        if now >= self.renew_at:
+            self._is_held = self._renew(now)
+        return self._is_held
+
+    def end(self) -> None:
+        """Leave the last state, at a clean stop; when it cannot be written, the one before holds."""
+        now = self._clock.now()
+        try:
+            self._throttles.keep(self._scheduler.remember(now, self._clock.wall(), now))
+        except OSError as error:
+            self._log.error("throttles.not_kept", error=error.strerror)
+
+    def _renew(self, now: float) -> bool:
+        until = now + self._seconds
+        self.renew_at = now + KEEP_SECONDS
+        try:
+            self._throttles.keep(self._scheduler.remember(now, self._clock.wall(), until))
+        except OSError as error:
+            self._log.error("throttles.not_kept", error=error.strerror)
+            try:
+                self._throttles.forget()  # no memory is safe, a wrong one is not
+            except OSError:
+                return False
+        else:
+            self.renew_at = until
+            self._seconds = max(KEEP_SECONDS, KEEP_SHARE * (self._clock.now() - now))
+        return True
 
 
 def _boot_id() -> str:

@@ -26,8 +26,7 @@ from outrider.spool.spans import CHANGES
 
 SLICE = 500  # chosen: one frame of some 40 KiB, a few milliseconds
 PURGED = Reply(554, "5.7.0", ("Purged from the queue by an administrator",))
-# RFC 3463 §3.8, X.7.0: a policy decision of people, not of a program
-# RFC 3463 §3.8: other security or policy status
+# RFC 3463 §3.8, X.7.0: other security or policy status; people decided it, not a program
 _NOBODY = Address("unknown", "invalid")  # RFC 2606 §2; stands in where the frame cannot be read any more
 
 Take = Callable[[int], bool]
@@ -57,8 +56,7 @@ class QueueAdmin:
         log: Where the changes are logged: the dispatcher's own.
         clock: For due times and records.
         take: Asked for each resident entry before it is changed: makes sure that it cannot be granted any
-        more, or
-            answers False because it is with a worker.
+            more, or answers False because it is with a worker.
     """
 
     def __init__(self, index: Index, log: Log, clock: Clock, take: Take) -> None:

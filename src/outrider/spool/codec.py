@@ -2,8 +2,7 @@
 
 In, for the writer: a change list with its contents. Out: the payload as it is stored, which begins with a
 prefix of 8 octets: the octets of what was encoded, and the version of the key (0 where it is not encrypted).
-In, for the
-reader: such a payload with its place. Out: change list and contents as they were.
+In, for the reader: such a payload with its place. Out: change list and contents as they were.
 
 Theory: compression comes first, because what is encrypted no longer compresses. Encryption is AES-256-GCM
 under a key of one segment, derived from the ring's key, the segment's random salt, the number of its log and

@@ -208,8 +208,7 @@ class Index:
         """What became of an entry is durable: its new state, or None when it is gone.
 
         A state that is not newer than the one known changes nothing; an entry that is now held is no longer
-        resident. An entry that is only on disk is settled
-        with the next checkpoint.
+        resident. An entry that is only on disk is settled with the next checkpoint.
         """
         self._settled.append(settled.entry)
         return self._settle(settled)
@@ -251,6 +250,12 @@ class Index:
             for segment in range(row.position.segment, position.segment + 1):
                 self.spans.note_all(CHANGES, (log, segment), settled)
         self._logs[log] = LogRow(position, events_position, row.dead)
+
+    def recorded(self, log: int, events_position: Position) -> None:
+        """The events of a dead log are synced up to `events_position`; its segments may be gone since."""
+        row = self._logs.get(log)
+        if row is not None:
+            self._logs[log] = row._replace(events=events_position)
 
     def get(self, entry: int) -> Entry | None:
         """A resident entry."""

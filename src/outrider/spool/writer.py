@@ -67,8 +67,7 @@ class LogWriter:
         clock: For the time that syncs take.
         log: Where failures are told.
         on_synced: Called in the loop once per batch, after the callbacks, with the new position and all
-        frames of
-            the batch in order.
+            frames of the batch in order.
         salts: Random octets; the default asks the system.
         keys: The spool's keys, where it is encrypted.
 
