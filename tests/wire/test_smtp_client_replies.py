@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.model.reply import Reply, format_reply
-from outrider.wire.smtp.client_replies import LINE_MAX, REPLY_LINES_MAX, ReplyReader
+from outrider.wire.smtp.client_replies import (
+    LINE_MAX,
+    LINE_OCTETS_MAX,
+    LINES_MAX,
+    REPLY_LINES_MAX,
+    ReplyMemo,
+    ReplyReader,
+)
 
 
 def _read(*pieces: bytes) -> tuple[list[Reply], bool]:
@@ -110,3 +117,37 @@ def test_whatever_comes_texts_are_printable(pieces: list[bytes]) -> None:
     for reply in _read(*pieces)[0]:
         assert reply.text.isprintable()
         assert 200 <= reply.code < 600
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"250 2.1.0 Ok\r\n",
+                b"250 Ok\n",
+                b"250-one\r\n250 two\r\n",
+                b"550-a\r\n",
+                b"250 two\r\n",
+                b"354 x\r\n",
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_what_other_connections_read_changes_nothing(lines: list[bytes]) -> None:
+    memo = ReplyMemo()
+    for _ in range(2):
+        alone, shared = ReplyReader(), ReplyReader(memo)
+        assert [shared.feed(line) for line in lines] == [alone.feed(line) for line in lines]
+        assert str(shared.fault) == str(alone.fault)
+
+
+def test_replies_that_never_come_again_do_not_fill_the_memory() -> None:
+    memo = ReplyMemo()
+    reader = ReplyReader(memo)
+    for number in range(3 * LINES_MAX):
+        reader.feed(b"250 2.0.0 Ok: queued as %d\r\n" % number)
+        assert len(memo) <= LINES_MAX
+    reader.feed(b"250 " + bytes(LINE_OCTETS_MAX).replace(b"\0", b"x") + b"\r\n")
+    assert len(memo) <= LINES_MAX
+    assert reader.fault is None

@@ -227,6 +227,7 @@ class PathQueue:
         "ramp",
         "shaping",
         "slots",
+        "slots_at",
         "suspension",
         "timer_at",
         "waits_open",
@@ -247,6 +248,7 @@ class PathQueue:
         self.connecting = 0
         self.lingering = 0
         self.slots: dict[int, Slot] = {}
+        self.slots_at: dict[int, int] = {}
         self.wants: dict[int, Slot] = {}
         self.fresh: dict[int, Slot] = {}
         self.more = False
@@ -277,6 +279,21 @@ class PathQueue:
         return not (
             self.queue.size or self.deferred or self.granted or self.slots or self.lingering or self.more
         )
+
+    def enter(self, slot: Slot) -> None:
+        """The path has a slot more."""
+        self.slots[slot.number] = slot
+        number = slot.worker.number
+        self.slots_at[number] = self.slots_at.get(number, 0) + 1
+
+    def leave(self, slot: Slot) -> None:
+        """A slot is gone."""
+        if self.slots.pop(slot.number, None) is None:
+            return
+        number = slot.worker.number
+        self.slots_at[number] -= 1
+        if not self.slots_at[number]:
+            del self.slots_at[number]
 
     def room(self) -> int:
         """Entries that the window still takes."""

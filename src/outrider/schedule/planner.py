@@ -253,7 +253,7 @@ class Planner:
         node.next_slot += 1
         node.slots[slot.number] = slot
         worker.slots[slot.number] = slot
-        state.slots[slot.number] = slot
+        state.enter(slot)
         count = min(state.lead_size(), permits)
         state.connected += 1
         state.connecting += 1
@@ -273,13 +273,10 @@ class Planner:
         workers = self._node.workers.values()
         least = min(workers, key=lambda worker: len(worker.slots))
         weights = state.queue.weights()
-        here: dict[int, int] = {}
-        for slot in state.slots.values():
-            here[slot.worker.number] = here.get(slot.worker.number, 0) + 1
         best = least
         best_weight = -1.0
         for worker in workers:
-            weight = weights.get(worker.log, 0) / (here.get(worker.number, 0) + 1)
+            weight = weights.get(worker.log, 0) / (state.slots_at.get(worker.number, 0) + 1)
             if weight > best_weight and len(worker.slots) <= len(least.slots) + _IMBALANCE:
                 best, best_weight = worker, weight
         return best if best_weight > 0 else least

@@ -154,7 +154,8 @@ class Scheduler:
         state = node.path_for(path, now)
         held = Slot(slot, node.workers[worker], state, now)
         node.next_slot = max(node.next_slot, slot + 1)
-        node.slots[slot] = state.slots[slot] = held.worker.slots[slot] = held
+        node.slots[slot] = held.worker.slots[slot] = held
+        state.enter(held)
         state.connected += 1
         state.connecting += 1
         state.pool.take(state)
@@ -623,5 +624,5 @@ class Scheduler:
     def _forget(self, slot: Slot) -> None:
         self._node.slots.pop(slot.number, None)
         slot.worker.slots.pop(slot.number, None)
-        slot.path.slots.pop(slot.number, None)
+        slot.path.leave(slot)
         self._node.mark_ready(slot.path)
