@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from outrider.model.flow import Submission
+from outrider.wire.smtp import replies
 from tests.receive.http_site import HttpSite
 
 MESSAGE = {"from": "shop@sender.example", "to": ["alice@example.com"], "subject": "Hi", "text": "Hello\n"}
@@ -232,8 +233,6 @@ async def test_without_a_key_a_refusal_is_recorded_for_the_tenant_of_the_listene
     monkeypatch.setattr(site.intake, "refused", lambda origin, *_: tenants.append(origin.tenant))
     assert (await site.post(MESSAGE, key="nobody")).status == 401
     assert tenants == ["house"]
-    assert (await site.post(MESSAGE)).status == 202
-    assert site.intake.only().origin.tenant == "acme"
 
 
 async def test_the_tenant_is_that_of_the_key_and_of_nothing_else() -> None:
@@ -242,6 +241,18 @@ async def test_the_tenant_is_that_of_the_key_and_of_nothing_else() -> None:
     headers = {"X-Tenant": "other"}
     assert (await site.post(MESSAGE | {"headers": headers}, outrider_tenant="other")).status == 202
     assert site.intake.only().origin.tenant == "acme"
+
+
+async def test_a_listener_of_one_tenant_takes_its_keys_alone() -> None:
+    own, others = HttpSite(tenant="acme"), HttpSite(tenant="other")
+    assert (await own.post(MESSAGE)).status == 202
+    assert own.intake.only().origin.tenant == "acme"
+    path = "/v1/messages/01k9q4m2x7f3a8w0z1"
+    for answer in (await others.post(MESSAGE), await others.batch(MESSAGE), await others.ask("GET", path)):
+        assert (answer.status, answer.document["code"]) == (403, "tenant_denied")
+    assert others.intake.submitted == []
+    assert others.intake.refusals == [replies.OTHER_TENANT] * 3
+    assert (await others.post(MESSAGE, key="other")).status == 202
 
 
 async def test_a_key_does_what_its_scopes_say() -> None:

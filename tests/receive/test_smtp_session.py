@@ -387,7 +387,7 @@ async def test_draining_ends_at_its_deadline(running_world: Any) -> None:
 
 
 async def test_auth_gives_the_principals_tenant(running_world: Any) -> None:
-    async with running_world(trusted_networks=(), auth_without_tls=True, tenant="other") as made:
+    async with running_world(trusted_networks=(), auth_without_tls=True) as made:
         client = made.connect()
         client.lines("EHLO c.example", "AUTH PLAIN AGpvZQBzZWNyZXQ=")
         for _ in range(4):
@@ -397,6 +397,23 @@ async def test_auth_gives_the_principals_tenant(running_world: Any) -> None:
         (submission,) = made.intake.submissions
         origin = submission.origin
         assert (origin.protocol, origin.principal, origin.tenant) == ("ESMTPA", "joe", "acme")
+
+
+@pytest.mark.parametrize("tenant", ["acme", "other"])
+async def test_a_listener_of_one_tenant_takes_its_logins_alone(running_world: Any, tenant: str) -> None:
+    async with running_world(auth_without_tls=True, tenant=tenant) as made:
+        client = made.connect()
+        client.lines("EHLO c.example", "AUTH PLAIN AGpvZQBzZWNyZXQ=")
+        for _ in range(4):
+            await asyncio.sleep(0)
+        is_own = tenant == "acme"
+        said = "235 2.7.0 Authentication succeeded" if is_own else str(replies.OTHER_TENANT)
+        assert client.take().decode() == f"{said}\r\n"
+        assert [reply for _, _, reply in made.intake.refusals] == ([] if is_own else [replies.OTHER_TENANT])
+        # what the trusted network sends is the listener's, whoever tried to log in
+        client.lines("MAIL FROM:<a@acme.example>", "RCPT TO:<b@y.example>", "DATA", MESSAGE)
+        (submission,) = made.intake.submissions
+        assert (submission.origin.tenant, submission.origin.principal) == (tenant, "joe" if is_own else None)
 
 
 async def test_failed_auth_ends_the_session(running_world: Any) -> None:

@@ -37,6 +37,11 @@ def refuse_domain(domain: str, allowed: Iterable[str], pending: Iterable[str]) -
     return replies.sender_denied(domain)
 
 
+def refuse_tenant(principal: Principal, tenant: str | None) -> Reply | None:
+    """The refusal of a credential at the listener of `tenant`, or None; a listener of nobody takes all."""
+    return None if tenant is None or principal.tenant == tenant else replies.OTHER_TENANT
+
+
 class Access:
     """The rules of one listener."""
 

@@ -35,6 +35,7 @@ from outrider.model.flow import Content, Origin, Recipient
 from outrider.model.mailbox import parse_mailbox
 from outrider.model.ports import Authenticator, InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
+from outrider.receive.access import refuse_tenant
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http_answers import JSON, encode, exception_handlers, explain, healthy
 from outrider.receive.http_batch import MEDIA_TYPE as NDJSON
@@ -227,6 +228,10 @@ class _Injection:
         if principal is None:
             self._refused(request, replies.AUTH_FAILED)
             raise Problem("no_key", "The key is not valid.")
+        refusal = refuse_tenant(principal, self._options.tenant)
+        if refusal is not None:
+            self._refused(request, refusal)
+            raise problem_of(refusal)
         if scope not in principal.scopes:
             raise Problem("scope_denied", f"The key lacks the scope {scope}.")
         return principal
@@ -242,7 +247,7 @@ class _Injection:
             "",
             None if principal is None else principal.name,
             None,
-            self._options.tenant if principal is None else principal.tenant,
+            self._options.own_tenant if principal is None else principal.tenant,
             stream,
             sandbox=principal is not None and principal.is_sandbox,
         )

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from outrider.net.http import HttpLimits
-from outrider.receive.options import ReceiveLimits, StrayLineEndings, about
+from outrider.receive.options import DEFAULT_TENANT, ReceiveLimits, StrayLineEndings, about
 from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS, ContentLimits
 
 
@@ -30,11 +30,12 @@ class HttpOptions(BaseModel):
         description="TCP port; 0 lets the system choose.",
         json_schema_extra=about("port", "chosen, because it needs no privilege"),
     )
-    tenant: str = Field(
-        "default",
+    tenant: str | None = Field(
+        None,
         min_length=1,
-        description="Tenant of requests without a valid key, in the record of their refusal. Mail has the "
-        "tenant of its key.",
+        description="Whose listener it is: keys of other tenants are refused. Without it, keys of every "
+        "tenant are taken. What comes without a valid key is recorded as this tenant's, or as that of "
+        f"`{DEFAULT_TENANT}`.",
     )
     stream: str = Field(
         "default", min_length=1, description="Stream of mail whose key and request name none."
@@ -203,6 +204,11 @@ class HttpOptions(BaseModel):
         description="Most connections of the listener in one process; more are answered 503.",
         json_schema_extra=about("connections", "chosen, because one costs about 30 KiB"),
     )
+
+    @property
+    def own_tenant(self) -> str:
+        """Tenant of what comes without a valid key."""
+        return self.tenant or DEFAULT_TENANT
 
     @property
     def http_limits(self) -> HttpLimits:

@@ -6,7 +6,7 @@ Invariant: what is left out is the safe choice: loopback, nobody may relay, AUTH
 import ipaddress
 from enum import StrEnum
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,9 @@ from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
 from outrider.receive.inbound_options import InboundMailbox
 from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
+
+DEFAULT_TENANT: Final = "default"
+"""Whose a listener's mail is when neither a credential nor the listener says so."""
 
 
 class TlsMode(StrEnum):
@@ -347,7 +350,13 @@ class ListenerOptions(BaseModel):
             "CIDR", "HAProxy's doc/proxy-protocol.txt, section 5: who sends it can be anyone"
         ),
     )
-    tenant: str = Field(default="default", min_length=1, description="Tenant of mail from trusted networks.")
+    tenant: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Whose listener it is: mail from trusted networks is this tenant's, and logins of other "
+        "tenants are refused. Without it, users of every tenant may log in, and mail from trusted networks "
+        f"is that of `{DEFAULT_TENANT}`.",
+    )
     stream: str = Field(default="default", min_length=1, description="Stream of mail that names none.")
     streams: tuple[str, ...] = Field(
         default=("*",),
@@ -368,6 +377,11 @@ class ListenerOptions(BaseModel):
     stress: StressOptions = Field(default_factory=StressOptions, description="Limits under load.")
     limits: ReceiveLimits = Field(default_factory=ReceiveLimits, description="Limits.")
     deadlines: ReceiveDeadlines = Field(default_factory=ReceiveDeadlines, description="Deadlines.")
+
+    @property
+    def own_tenant(self) -> str:
+        """Tenant of what comes without a credential."""
+        return self.tenant or DEFAULT_TENANT
 
     @model_validator(mode="after")
     def _tls_has_files(self) -> "ListenerOptions":

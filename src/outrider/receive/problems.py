@@ -34,6 +34,9 @@ KINDS: Final[dict[str, Kind]] = {
     "stream_denied": Kind(
         403, "The stream is not allowed", "Name one of the key's streams, or none for the key's own."
     ),
+    "tenant_denied": Kind(
+        403, "The key is another tenant's", "Use a listener of the key's tenant, or a key of this listener's."
+    ),
     "scope_denied": Kind(403, "The key may not do this", "Use a key with the scope that `detail` names."),
     "refused": Kind(
         403, "The message was refused by policy", "See `detail`; sending it again will not help."
@@ -143,6 +146,7 @@ def pointer_of(*parts: str | int) -> str:
 
 _BY_REPLY: Final = {
     replies.SENDER_DENIED: "sender_denied",
+    replies.OTHER_TENANT: "tenant_denied",
     replies.MESSAGE_TOO_BIG: "too_big",
     replies.HEADER_TOO_BIG: "bad_content",
     replies.TOO_MANY_HEADERS: "bad_content",

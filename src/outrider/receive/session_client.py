@@ -17,6 +17,7 @@ from typing import cast
 from outrider.model.flow import Origin
 from outrider.model.ports import Principal
 from outrider.model.reply import Reply
+from outrider.receive.access import refuse_tenant
 from outrider.receive.clients import client_key
 from outrider.receive.session_context import SessionContext, where
 from outrider.receive.session_transport import SessionTransport
@@ -168,7 +169,7 @@ class ClientSession(SessionTransport):
         domains = access.granted_domains(trusted=trusted, principal=principal)
         self._any_sender = domains is not None and "*" in domains
         options = self._context.options
-        granted = options.tenant if principal is None else principal.tenant
+        granted = options.own_tenant if principal is None else principal.tenant
         self._tenant = "" if domains is None else granted
         self._submitter = self._context.anyone if principal is None else Submitter(principal, options.stream)
 
@@ -184,7 +185,7 @@ class ClientSession(SessionTransport):
                 helo=self._server.helo,
                 principal=None if principal is None else principal.name,
                 tls=self._tls_text,
-                tenant=options.tenant if principal is None else principal.tenant,
+                tenant=options.own_tenant if principal is None else principal.tenant,
                 stream=self._submitter.stream,
                 sandbox=principal is not None and principal.is_sandbox,
             )
@@ -210,9 +211,11 @@ class ClientSession(SessionTransport):
             principal = await self._context.authenticator.password(
                 credentials.user, credentials.password, self._client
             )
-            if principal is None:
+            tenant = self._context.options.tenant
+            refusal = replies.AUTH_FAILED if principal is None else refuse_tenant(principal, tenant)
+            if refusal is not None:
                 self._auth_failures += 1
-                reply = replies.AUTH_FAILED
+                reply = refusal
                 self._refused(reply)
             else:
                 self._principal = principal

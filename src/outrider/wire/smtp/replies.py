@@ -180,6 +180,9 @@ AUTH_NEEDS_TLS = Reply(538, "5.7.11", ("Encryption required for the requested me
 AUTH_FAILED = Reply(535, "5.7.8", ("Authentication credentials invalid",))
 """RFC 4954 §6: one text for unknown users and wrong passwords."""
 
+OTHER_TENANT = Reply(535, "5.7.8", ("These credentials are not for this listener",))
+"""RFC 4954 §6: valid, and insufficient here; a listener may be one tenant's alone."""
+
 AUTH_CANCELLED = Reply(501, "5.7.0", ("Authentication cancelled",))
 """RFC 4954 §4."""
 
