@@ -1,6 +1,6 @@
 """Event files on disk: their names, their tails, their end of life.
 
-The files of log *l* are `<l>-1.jsonl`, `<l>-2.jsonl` … (closed, oldest first) and `<l>.jsonl` (open).
+The open file of log *l* is `<l>.jsonl`; closed ones are `<l>-1.jsonl`, `<l>-2.jsonl` … (see `rotation`).
 The first line of each is an `opened` event that names the last log-derived event before it.
 
 Theory: after a crash the end of an open file may be a torn line, and after a loss of power pages that were
@@ -21,6 +21,7 @@ import msgspec
 from outrider.base.files import Files
 from outrider.record.derive import Place, parse_id
 from outrider.record.events import Opened, decode_line
+from outrider.record.rotation import closed_paths, older
 
 _CHUNK: Final = 1 << 20  # chosen: octets read at once, some thousand lines
 
@@ -39,18 +40,6 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 def open_path(directory: Path, log: int) -> Path:
     """The file that events of `log` are appended to."""
     return directory / f"{log}.jsonl"
-
-
-def closed_paths(directory: Path, log: int) -> list[Path]:
-    """The closed files of `log`, oldest first."""
-    return [path for path in event_paths(directory) if _key(path)[0] == log and "-" in path.stem]
-
-
-def next_closed_path(directory: Path, log: int) -> Path:
-    """The name that the open file of `log` gets when it is closed."""
-    closed = closed_paths(directory, log)
-    number = _key(closed[-1])[1] + 1 if closed else 1
-    return directory / f"{log}-{number}.jsonl"
 
 
 def event_paths(directory: Path) -> list[Path]:
@@ -80,7 +69,7 @@ def resume(files: Files, directory: Path, log: int) -> Place | None:
             return _mend(files, path)
         files.unlink(str(path))  # not even its first line was written; those before it tell where it stood
         files.sync_directory(str(directory))
-    closed = closed_paths(directory, log)
+    closed = closed_paths(open_path(directory, log))
     return _mend(files, closed[-1]) if closed else None
 
 
@@ -159,8 +148,7 @@ def opening(path: Path) -> Opened | None:
 
 def expired_paths(directory: Path, before_time: float, live_logs: frozenset[int]) -> list[Path]:
     """Files that nobody writes to and that were last written before `before_time` (Unix seconds)."""
-    return [
-        path
-        for path in event_paths(directory)
-        if not ("-" not in path.stem and _key(path)[0] in live_logs) and path.stat().st_mtime < before_time
-    ]
+    over = (
+        path for path in event_paths(directory) if not ("-" not in path.stem and _key(path)[0] in live_logs)
+    )
+    return older(over, before_time)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from outrider.record.redact import TEXT_LIMIT, Profile
+from outrider.record.rotation import Rotation
 
 
 class SinkRedaction(BaseModel):
@@ -115,14 +116,55 @@ class RecordOptions(BaseModel):
     )
     log_file: str = Field(
         "",
-        description="File of the server's log; empty is standard error.",
+        description="File of the server's log; empty is standard error. Relative to the configuration file.",
         json_schema_extra={"source": "chosen, because a service manager collects standard error"},
+    )
+    log_rotate_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=65_536,
+        description="A file of the server's log of this size is closed and the next one begun.",
+        json_schema_extra={"unit": "octets", "source": "chosen, because people open it in an editor"},
+    )
+    log_rotate_seconds: int = Field(
+        86_400,
+        ge=60,
+        description="A file of the server's log of this age is closed and the next one begun.",
+        json_schema_extra={"unit": "seconds", "source": "chosen, as for events"},
+    )
+    log_keep_seconds: int = Field(
+        30 * 86_400,
+        ge=3_600,
+        description="Closed files of the server's log are removed when nothing was written to them for this "
+        "long.",
+        json_schema_extra={"unit": "seconds", "source": "chosen, as for events"},
+    )
+    log_keep_files: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Most closed files of the server's log; the oldest are removed.",
+        json_schema_extra={
+            "unit": "files",
+            "source": "chosen: 2 GiB at the default size, or a month of days",
+        },
     )
 
     def profiles(self, sink: SinkRedaction) -> tuple[Profile, Profile, Profile, Profile]:
         """Profiles of recipients, senders, clients and texts in a sink."""
         own = sink.redaction or self.redaction
         return sink.recipient or own, sink.mail_from or own, sink.client or own, sink.text or own
+
+    @property
+    def events_rotation(self) -> Rotation:
+        """Of event files."""
+        return Rotation(self.rotate_bytes, self.rotate_seconds, self.keep_seconds)
+
+    @property
+    def log_rotation(self) -> Rotation:
+        """Of the server's log in a file."""
+        return Rotation(
+            self.log_rotate_bytes, self.log_rotate_seconds, self.log_keep_seconds, self.log_keep_files
+        )
 
     @property
     def needs_tokens(self) -> bool:

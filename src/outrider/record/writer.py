@@ -28,9 +28,10 @@ from outrider.model.flow import Origin
 from outrider.model.reply import Reply
 from outrider.record.derive import Act, Place, administered, noticed, parse_id, refused, when
 from outrider.record.events import SCHEMA_VERSION, Event, Opened, encode_lines
-from outrider.record.files import next_closed_path, open_path, resume
+from outrider.record.files import open_path, resume
 from outrider.record.options import RecordOptions
 from outrider.record.redact import Redactor, TokenSource
+from outrider.record.rotation import next_closed_path
 from outrider.record.sinks import events_redactor
 
 PENDING_LIMIT: Final = 16 * 1024 * 1024
@@ -214,14 +215,15 @@ class EventWriter:
 
     def _change_files(self, first_line: bytes) -> int:
         """In a thread: the old file is whole on disk before the new one has its name."""
-        path = str(open_path(self._directory, self._log))
+        opened = open_path(self._directory, self._log)
+        path = str(opened)
         directory = str(self._directory)
         self._files.fdatasync(self._fd)
         fd = self._files.open(f"{path}.new", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             write_all(self._files, fd, [first_line], 0)
             self._files.fdatasync(fd)
-            self._files.rename(path, str(next_closed_path(self._directory, self._log)))
+            self._files.rename(path, str(next_closed_path(opened)))
             self._files.sync_directory(directory)
             self._files.rename(f"{path}.new", path)
             self._files.sync_directory(directory)
@@ -282,9 +284,7 @@ class EventWriter:
             self._files.truncate(self._fd, self._synced_offset)
 
     def _is_due(self) -> bool:
-        if self._offset >= self._options.rotate_bytes:
-            return True
-        return self._clock.now() - self._opened_at >= self._options.rotate_seconds
+        return self._options.events_rotation.is_due(self._offset, self._clock.now() - self._opened_at)
 
     def _open(self) -> None:
         path = str(open_path(self._directory, self._log))

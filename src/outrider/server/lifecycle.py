@@ -21,7 +21,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import UnavailableError
 from outrider.base.exits import Exit
 from outrider.base.log import Log
-from outrider.record.log import set_level
+from outrider.record.log import LogKeeper, set_level
 from outrider.server.channel import Channel
 from outrider.server.follow import Follower, Prepare, Snapshot, Swap
 from outrider.server.settings import Settings
@@ -127,8 +127,10 @@ class Lifecycle:
         os.write(self.birth.status, READY)
 
     async def beat(self) -> None:
-        """Tell the supervisor each second that the loop turns; runs until cancelled."""
+        """Tell the supervisor each second that the loop turns, and follow the log; runs until cancelled."""
+        keeper = LogKeeper(self.birth.log)
         while True:
+            keeper.tend()
             try:
                 os.write(self.birth.status, BEAT)
             except BlockingIOError:

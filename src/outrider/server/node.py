@@ -15,7 +15,7 @@ from outrider.base.clock import Clock, SystemClock
 from outrider.base.errors import ConfigError
 from outrider.base.log import Log
 from outrider.net.loop import run as run_loop
-from outrider.record.log import open_log, set_level
+from outrider.record.log import open_log, set_level, set_rotation
 from outrider.server.activation import activated_sockets
 from outrider.server.configuration import Configuration
 from outrider.server.control import run_control
@@ -165,3 +165,4 @@ def _adopt(supervisor: Supervisor, settings: Settings) -> None:
     """What the supervisor itself and whoever it starts from now on take from other settings."""
     supervisor.settings = settings
     set_level(supervisor.log, settings.record.log_level)
+    set_rotation(supervisor.log, settings.record)

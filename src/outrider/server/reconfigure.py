@@ -46,6 +46,10 @@ LIVE = (
     "record.sync_seconds",
     "record.refusals_per_second",
     "record.log_level",
+    "record.log_rotate_bytes",
+    "record.log_rotate_seconds",
+    "record.log_keep_seconds",
+    "record.log_keep_files",
 )
 """Names of options; `*` stands for any part. A list of tables is named by itself too, as it may grow."""
 

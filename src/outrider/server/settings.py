@@ -77,11 +77,13 @@ class Settings(BaseModel):
         state = base / server.state_directory
         keys = self.privacy.key_directory
         password = self.store.password_file
+        log = self.record.log_file
         return self.model_copy(
             update={
                 "store": self.store.model_copy(
                     update={"password_file": base / password if password else None}
                 ),
+                "record": self.record.model_copy(update={"log_file": str(base / log) if log else ""}),
                 "privacy": self.privacy.model_copy(
                     update={"key_directory": base / keys if keys else state / "keys"}
                 ),

@@ -26,6 +26,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.exits import Exit
 from outrider.base.log import Log
+from outrider.record.log import LogKeeper
 from outrider.server.channel import Channel, channel_pair
 from outrider.server.lifecycle import BEAT, READY, Birth
 from outrider.server.notify import Notifier
@@ -37,6 +38,8 @@ RESTART_PAUSE_MAX_SECONDS = 5.0
 HEALTHY_SECONDS = 10.0
 # chosen, because a process that lived this long did not die of its start
 TICK_SECONDS = 0.25
+TEND_SECONDS = 1.0
+# chosen, as for event files: how late a file of the log may be closed
 STOP_MARGIN_SECONDS = 20.0
 # chosen: to kill what did not drain and to write the checkpoint
 TRACE_FRAMES = 12
@@ -94,6 +97,7 @@ class Supervisor:
     _told_ready: bool = False
     _exit_code: int = 0
     _stop_at: float = 0.0
+    _tend_at: float = 0.0
 
     def add(
         self, name: str, main: Callable[[Birth], None], sockets: Mapping[str, socket.socket], number: int = 0
@@ -114,6 +118,7 @@ class Supervisor:
         self._selector.register(wake_read, selectors.EVENT_READ, wake_read)
         if self.input_fd is not None:
             self._selector.register(self.input_fd, selectors.EVENT_READ, self.input_fd)
+        keeper = LogKeeper(self.log, is_owner=True)
         gc.collect()
         gc.freeze()
         while not self._is_over():
@@ -130,6 +135,9 @@ class Supervisor:
             self._reap()
             if self._stop_asked:
                 self._stop()
+            if self._reload_asked or self.clock.now() >= self._tend_at:
+                self._tend_at = self.clock.now() + TEND_SECONDS
+                keeper.tend()
             self._reload()
             self._watch()
         return self._exit_code
