@@ -1,0 +1,39 @@
+"""How a script fails. Whatever it was, the peer hears a transient reply and nothing is lost."""
+
+from outrider.base.errors import PolicyError
+
+
+class HookError(PolicyError):
+    """A hook of a script failed.
+
+    Args:
+        reason: What happened, for the script's author.
+        script: Its name in the configuration.
+        line: Line in the script's own file; 0 where it is not known.
+        phase: The phase that it was called in, or `load`.
+    """
+
+    def __init__(self, reason: str, *, script: str = "", line: int = 0, phase: str = "") -> None:
+        where = f"{script}:{line}" if line else script
+        text = ": ".join(part for part in (where, phase, reason) if part)
+        super().__init__(text, script=script, line=line, phase=phase)
+        self.reason = reason
+        self.script = script
+        self.line = line
+        self.phase = phase
+
+
+class ScriptError(HookError):
+    """The script raised, gave what no hook may give, or cannot be loaded."""
+
+
+class ForbiddenError(HookError):
+    """The script did what may not be done in this phase."""
+
+
+class BudgetError(HookError):
+    """The script used more processor time, instructions or memory than it has."""
+
+
+class TooSlowError(HookError):
+    """The script waited longer than it may for what it asked for."""
