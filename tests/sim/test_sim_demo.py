@@ -22,6 +22,7 @@ def test_it_ends_by_itself_with_a_complete_account() -> None:
     assert result["complete"] is True
     assert result["acknowledged"] > 0
     assert result["acknowledged"] == result["delivered"] + result["bounced"] + result["queued"]
+    assert result["first_delivery_seconds"] > 0
     assert result["lost"] == result["intruders"] == result["strangers"] == 0
 
 
@@ -29,11 +30,12 @@ def test_a_signal_ends_it_with_the_summary() -> None:
     process = demo("--drain-seconds", "0")
     assert process.stdout is not None
     heard = ""
-    while "delivered" not in heard or "delivered 0 " in heard:
+    while not heard.startswith("The first message was delivered "):
         heard = process.stdout.readline()
         assert heard
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
+    assert heard in out, "the summary says it again"
     assert "lost=0" in out
     assert "every acknowledged message is accounted for" in out

@@ -44,7 +44,21 @@ METRICS_PORT = 9325
 # chosen, because they need no privilege and are the server's defaults; free ones serve when these are in use
 START_SECONDS = 30.0  # chosen, because a start takes a second or two even on a busy machine
 STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
+LOOK_SECONDS = 0.05  # chosen: how exactly the time of the first delivery is known
 _PROGRAM = (sys.executable, "-m", "outrider.cli.main")
+
+
+@dataclass(slots=True)
+class _First:
+    """When the first message was delivered: seconds after the demo began, None until then."""
+
+    seconds: float | None = None
+
+    def line(self) -> str:
+        """For people."""
+        if self.seconds is None:
+            return "No message was delivered."
+        return f"The first message was delivered {self.seconds:.1f} s after the demo began."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +99,31 @@ def demo(
         place = folder.resolve() if folder else Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         try:
-            result, seen = run(_demo(place, seconds, rate, workers, drain_seconds, quiet=as_json))
+            result, seen, first = run(_demo(place, seconds, rate, workers, drain_seconds, quiet=as_json))
         except asyncio.CancelledError:
             # the second Ctrl-C, which does not wait for the queue
             raise typer.Exit(Exit.INTERRUPTED) from None
     if as_json:
         fields = {name: getattr(result, name) for name in Account.__slots__}
-        typer.echo(json.dumps({**fields, "complete": result.complete}))
+        typer.echo(
+            json.dumps({**fields, "complete": result.complete, "first_delivery_seconds": first.seconds})
+        )
     else:
         Console().print(report_table(seen))
         verdict = (
             "every acknowledged message is accounted for" if result.complete else "MAIL IS UNACCOUNTED FOR"
         )
-        typer.echo(f"{result.line()}\n{verdict}")
+        typer.echo(f"{first.line()}\n{result.line()}\n{verdict}")
     if not result.complete:
         raise typer.Exit(1)
 
 
 async def _demo(
     place: Path, seconds: float, rate: float, workers: int, drain_seconds: float, *, quiet: bool
-) -> tuple[Account, dict[str, Any]]:
+) -> tuple[Account, dict[str, Any], _First]:
+    clock = SystemClock()
+    began_at = clock.now()
+    first = _First()
     stopping = Stopping()
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(_running(place, workers))
@@ -114,14 +133,20 @@ async def _demo(
         stopping.after(seconds)
         async with AsyncExitStack() as shown:
             show = shown.enter_context(_Display(quiet=quiet))
-            await _send(stage, loads, stopping, show)
-            await _drain(stage, loads, drain_seconds, show)
+            try:
+                async with asyncio.TaskGroup() as watching:
+                    watcher = watching.create_task(_see_first(stage, clock, began_at, first, show))
+                    await _send(stage, loads, stopping, show)
+                    await _drain(stage, loads, drain_seconds, show)
+                    watcher.cancel()
+            except ExceptionGroup as failures:
+                raise first_failure(failures) from None
         queued = await _queued(stage) or 0
         await _stop(stage.server, signal.SIGTERM)
         seen = await ask_numbers(stage.sim_socket)
         report = await ask_report(stage.sim_socket)
     fates = {key: fate for load in loads for key, fate in (load.tally.remembered or {}).items()}
-    return account(fates, seen, queued), report
+    return account(fates, seen, queued), report, first
 
 
 def by_hand(smtp_port: int, http_port: int, api_key: str) -> str:
@@ -295,6 +320,19 @@ async def _send(stage: _Stage, loads: list[Load], stopping: Stopping, show: "_Di
         raise first_failure(failures) from None
 
 
+async def _see_first(
+    stage: _Stage, clock: SystemClock, began_at: float, first: _First, show: "_Display"
+) -> None:
+    """Return when a provider has taken a message, and say when that was."""
+    while first.seconds is None:
+        sites = sites_of(await ask_report(stage.sim_socket))
+        if any(site.delivered for site in sites.values()):
+            first.seconds = clock.now() - began_at
+            show.say(first.line())
+        else:
+            await asyncio.sleep(LOOK_SECONDS)
+
+
 async def _stop_loads(event: asyncio.Event, loads: list[Load]) -> None:
     await event.wait()
     for load in loads:
@@ -366,6 +404,11 @@ class _Display:
     def __exit__(self, *exc: object) -> None:
         if self._screen:
             self._screen.stop()
+
+    def say(self, line: str) -> None:
+        """One line that stays above what changes."""
+        if not self._quiet:
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def add(self, sample: Sample) -> None:
         self._live.add(sample)
