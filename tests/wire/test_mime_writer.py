@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.model.address import Address
-from outrider.wire.headers import FieldError
-from outrider.wire.mime import RESERVED, Draft, Mailbox, write_message
+from outrider.wire import mime
+from outrider.wire.headers import FieldError, text_field
+from outrider.wire.mime import RESERVED, Draft, Mailbox, MessageWriter, write_message
 
 AUTHOR = Mailbox(Address("shop", "sender.example"), "Shop")
 ALICE = Mailbox(Address("alice", "example.com"))
@@ -276,3 +277,55 @@ def test_a_boundary_that_could_be_text_is_refused(boundary: str) -> None:
     with pytest.raises(FieldError) as caught:
         written(draft_of(html="x"), boundary=boundary)
     assert caught.value.field == "boundary"
+
+
+_TEXTS = st.sampled_from(
+    [None, "", "Hello\n", "Hello", "café\n", "a\rb\r\nc\n", f"so {BOUNDARY} is here\n", "x" * 1200, "é" * 400]
+)
+_DRAFTS = st.builds(
+    Draft,
+    st.sampled_from([AUTHOR, Mailbox(Address("shop", "sender.example"), "Café")]),
+    st.sampled_from([(), (ALICE,), (ALICE, AUTHOR), (Mailbox(Address("bob", "example.com"), "Bob"),)]),
+    st.sampled_from([(), (ALICE,)]),
+    st.sampled_from([(), (AUTHOR,)]),
+    st.sampled_from([None, "", "Hi", "Café"]),
+    _TEXTS,
+    _TEXTS,
+    st.sampled_from([(), (("X-Campaign", "1"),), (("X-Campaign", "1"), ("X-Campaign", "é"))]),
+)
+
+
+@given(st.lists(st.tuples(_DRAFTS, st.sampled_from([BOUNDARY, "=_b1"])), max_size=6), st.booleans())
+def test_what_was_written_before_changes_nothing(drafts: list[tuple[Draft, str]], eight_bit: bool) -> None:
+    writer = MessageWriter(eight_bit=eight_bit)
+    for draft, boundary in drafts:
+        found = writer.write(draft, message_id="1@sender.example", date=DATE, boundary=boundary)
+        assert found == written(draft, boundary=boundary, eight_bit=eight_bit)
+
+
+def test_a_draft_that_is_refused_leaves_nothing_behind() -> None:
+    writer = MessageWriter()
+    good = draft_of(headers=(("X-Campaign", "1"),))
+    for draft in (good, draft_of(headers=(("X-Campaign", "1\n2"),)), draft_of(subject="a\nb"), good):
+        try:
+            found = writer.write(draft, message_id="1@sender.example", date=DATE, boundary=BOUNDARY)
+        except FieldError:
+            assert draft is not good
+        else:
+            assert draft is good
+            assert found == written(good)
+
+
+def test_what_all_messages_have_in_common_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    def noted(name: str, text: str, field: str) -> bytes:
+        names.append(name)
+        return text_field(name, text, field)
+
+    monkeypatch.setattr(mime, "text_field", noted)
+    writer = MessageWriter()
+    for number in range(100):
+        draft = draft_of(subject=f"Hi {number % 2}", headers=(("X-Campaign", "1"),))
+        writer.write(draft, message_id=f"{number}@sender.example", date=DATE, boundary=BOUNDARY)
+    assert [names.count(name) for name in ("Date", "X-Campaign", "Subject")] == [1, 1, 100]

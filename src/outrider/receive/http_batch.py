@@ -67,6 +67,7 @@ class Batch:
         self._origin = origin
         self._sender = sender
         self._log = log
+        self._composer = injector.composer()
         self._slots: deque[_Slot] = deque()
         self._under_way = 0
         self._line = 0
@@ -174,7 +175,11 @@ class Batch:
                 tasks.create_task(self._take_alone(slot, parsed, line))
             else:
                 pending = _Pending(self, slot)
-                pending.begin(self._injector.begin_json(parsed, self._origin, self._sender, pending.done))
+                pending.begin(
+                    self._injector.begin_json(
+                        parsed, self._origin, self._sender, self._composer, pending.done
+                    )
+                )
         except Problem as problem:
             self._finish(slot, problem)
         except Exception as error:  # a fault of ours on one line must not cost the others

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from outrider.base.clock import Clock
-from outrider.base.ids import IdSource, MessageId
+from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.address import Address
 from outrider.model.changes import Keyed
@@ -30,25 +30,19 @@ from outrider.model.ports import InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
 from outrider.receive.access import refuse_domain
 from outrider.receive.http_answers import encode
+from outrider.receive.http_compose import Composer, Made
 from outrider.receive.http_keys import DIGEST_OCTETS, key_digest, parse_key, start_digest
 from outrider.receive.http_limits import KeyLimits
 from outrider.receive.http_models import Accepted
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.http_parse import Parsed
-from outrider.receive.http_personal import MissingVariableError, Template, personal_fault
-from outrider.receive.problems import Fault, Problem, pointer_of, problem_of
+from outrider.receive.problems import Fault, Problem, problem_of
 from outrider.receive.submitter import Submitter
-from outrider.receive.trace import Tracer, format_date, format_peer, refuse_header
-from outrider.wire.headers import FieldError
-from outrider.wire.mime import Draft, write_message
+from outrider.receive.trace import Tracer, format_peer, refuse_header
 from outrider.wire.smtp import replies
-from outrider.wire.smtp.content import stuff_plain
 
 THREAD_OCTETS: Final = 1 << 20
 """A body over this is worked on in a thread: design, no callback holds a loop over 20 ms."""
-
-SLICE: Final = 50
-"""Chosen: so many personal messages are made in one turn of the loop, some 5 ms."""
 
 PAST_SECONDS: Final = 86_400.0
 """Chosen: a `send_at` up to a day ago is at once (a request may be repeated so long); before it is a slip."""
@@ -58,6 +52,10 @@ DURABLE: Final = "durable"
 
 IN_FLIGHT_SECONDS: Final = 1
 """Chosen: a message is stored in milliseconds; Retry-After has whole seconds."""
+
+
+_HEADER_UTF8: Final = int(Traits.HEADER_UTF8)
+# a plain integer: operators of IntFlag cost half a microsecond each
 
 
 class Transaction(NamedTuple):
@@ -156,26 +154,29 @@ class Injector:
         return await self._once(key_digest(origin.tenant, key), digest.digest(), make)
 
     def begin_json(
-        self, parsed: Parsed, origin: Origin, sender: Sender, done: Callable[[Reply], None]
+        self,
+        parsed: Parsed,
+        origin: Origin,
+        sender: Sender,
+        composer: Composer,
+        done: Callable[[Reply], None],
     ) -> bytes:
         """As `take_json` for one small message without a key: the answer that `done` decides on.
 
         Nothing is waited for: the lines of a batch that come together share a sync, and cost no task each.
         """
         origin = self._check_json(parsed, origin, sender)
-        draft = self._draft(parsed)
         transaction = Transaction(origin, parsed.mail_from, parsed.recipients)
-        message_id, now = self._ids.next(), self._clock.wall()
-        content = self._written(draft, parsed, message_id, now)
-        submission = self._submission(parsed, sender, transaction, content, message_id, now)
+        now = self._clock.wall()
+        made = composer.shared(parsed, self._ids.next(), now)
+        submission = self.complete(transaction, made, sender, now, parsed.send_at_time)
         self.intake.submit_all((submission,), (), done)
         return encode(_accepted((submission,)))
 
-    def _draft(self, parsed: Parsed) -> Draft:
-        """The draft of the one message to all."""
-        if parsed.variables is None:
-            return parsed.draft
-        return _render(Template(parsed.draft, self.options.message_octets), parsed.variables, None)
+    def composer(self) -> Composer:
+        """What writes the messages of one request or batch."""
+        options = self.options
+        return Composer(self._hostname, self._ids.next(), options.message_octets, eight_bit=self._eight_bit)
 
     async def _make(self, parsed: Parsed, size: int, origin: Origin, sender: Sender) -> Sequence[Submission]:
         """The messages of a request."""
@@ -184,34 +185,34 @@ class Injector:
         if parsed.personal:
             return await self._personal(parsed, origin, sender, is_large=is_large)
         transaction = Transaction(origin, parsed.mail_from, parsed.recipients)
-        message_id, now = self._ids.next(), self._clock.wall()
-        write = partial(self._written, self._draft(parsed), parsed, message_id, now)
-        content = await asyncio.to_thread(write) if is_large else write()
-        return (self._submission(parsed, sender, transaction, content, message_id, now),)
+        now = self._clock.wall()
+        write = partial(self.composer().shared, parsed, self._ids.next(), now)
+        made = await asyncio.to_thread(write) if is_large else write()
+        return (self.complete(transaction, made, sender, now, parsed.send_at_time),)
 
     async def _personal(
         self, parsed: Parsed, origin: Origin, sender: Sender, *, is_large: bool
     ) -> Sequence[Submission]:
-        """One message for each recipient."""
-        template = Template(parsed.draft, self.options.message_octets)
+        """One message for each recipient; between two turns the loop serves others."""
+        now = self._clock.wall()
+        ids = [self._ids.next() for _ in parsed.personal]
+        turns = self.composer().personal(parsed, ids, now)
+        limit = self.options.request_content_octets
         submissions: list[Submission] = []
         octets = 0
-        for number, each in enumerate(parsed.personal):
-            message_id, now = self._ids.next(), self._clock.wall()
-            variables = {**(parsed.variables or {}), **each.variables}
-            draft = replace(_render(template, variables, number), to=(each.mailbox,))
-            write = partial(self._written, draft, parsed, message_id, now, number)
-            content = await asyncio.to_thread(write) if is_large else write()
-            octets += len(content.wire)
-            if octets > self.options.request_content_octets and number:
-                limit = self.options.request_content_octets
-                raise Problem("too_big", f"The messages of one request are over {limit} octets together.")
-            recipients = (Recipient(each.mailbox.address, metadata=each.metadata),)
-            transaction = Transaction(origin, parsed.mail_from, recipients)
-            submissions.append(self._submission(parsed, sender, transaction, content, message_id, now))
-            if number % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-        return submissions
+        while True:
+            turn = await asyncio.to_thread(next, turns, None) if is_large else next(turns, None)
+            if turn is None:
+                return submissions
+            for made in turn:
+                octets += len(made.content.wire)
+                if octets > limit and submissions:
+                    raise Problem("too_big", f"The messages of one request are over {limit} octets together.")
+                assert made.personal is not None  # noqa: S101 - the composer says so
+                recipient = Recipient(made.personal.mailbox.address, metadata=made.personal.metadata)
+                transaction = Transaction(origin, parsed.mail_from, (recipient,))
+                submissions.append(self.complete(transaction, made, sender, now, parsed.send_at_time))
+            await asyncio.sleep(0)
 
     def _check_json(self, parsed: Parsed, origin: Origin, sender: Sender) -> Origin:
         """The rules for who sends what when; the origin with its stream."""
@@ -232,38 +233,6 @@ class Injector:
             if ahead < -PAST_SECONDS:
                 raise _invalid("/send_at", "is more than a day ago")
         return self.with_stream(origin, sender, parsed.stream, "/stream")
-
-    def _written(
-        self, draft: Draft, parsed: Parsed, message_id: MessageId, now: float, number: int | None = None
-    ) -> Content:
-        """The content, of recipient `number` if it is personal. Touches nothing: it may be in a thread."""
-        try:
-            octets = write_message(
-                draft,
-                message_id=f"{message_id}@{self._hostname}",
-                date=format_date(now),
-                boundary=f"=_{message_id}",
-                eight_bit=self._eight_bit,
-            )
-        except FieldError as error:
-            fault = Fault("/" + error.field, error.reason)
-            if number is not None and _is_made(error, parsed.draft):
-                fault = personal_fault(error, number)
-            raise Problem("invalid", errors=(fault,)) from error
-        return stuff_plain(octets)
-
-    def _submission(
-        self,
-        parsed: Parsed,
-        sender: Sender,
-        transaction: Transaction,
-        content: Content,
-        message_id: MessageId,
-        now: float,
-    ) -> Submission:
-        submission = self.complete(transaction, content, sender, message_id, now)
-        at = parsed.send_at_time
-        return replace(submission, not_before_time=at) if at > now else submission
 
     # -- what all forms share --
 
@@ -306,13 +275,14 @@ class Injector:
     def complete(
         self,
         transaction: Transaction,
-        content: Content,
+        made: Made,
         sender: Sender,
-        message_id: MessageId,
         now: float,
+        send_at_time: float = 0.0,
     ) -> Submission:
         """The submission, after the checks of its header and size."""
         origin, mail_from, recipients = transaction
+        message_id, content, _ = made
         header = content.wire[: content.header_octets]
         lower = header.lower()
         reply = refuse_header(header, lower, self._checks)
@@ -323,14 +293,15 @@ class Injector:
         if reply is not None:
             raise self.refused(transaction, reply)
         smtputf8 = (
-            bool(content.traits & Traits.HEADER_UTF8)
+            bool(int(content.traits) & _HEADER_UTF8)
             or (mail_from is not None and mail_from.needs_smtputf8)
             or any(each.address.needs_smtputf8 for each in recipients)
         )
         peer = format_peer(origin.helo, origin.client, origin.tls)
         traced = self._tracer.add(content, lower, origin, message_id, smtputf8=False, peer=peer)
         envelope = Envelope(mail_from, recipients, smtputf8=smtputf8)
-        return Submission(message_id, now, origin, envelope, traced)
+        at = send_at_time if send_at_time > now else 0.0
+        return Submission(message_id, now, origin, envelope, traced, at)
 
     def refused(self, transaction: Transaction, reply: Reply) -> Problem:
         """The problem of a refusal, which is told to the record."""
@@ -347,7 +318,8 @@ class Injector:
         """The answer to a raw message."""
 
         async def make() -> Sequence[Submission]:
-            return (self.complete(transaction, content, sender, self._ids.next(), self._clock.wall()),)
+            made = Made(self._ids.next(), content)
+            return (self.complete(transaction, made, sender, self._clock.wall()),)
 
         if key is None:
             submissions = await make()
@@ -443,26 +415,6 @@ def _accepted(submissions: Sequence[Submission]) -> Accepted:
     count = sum(len(each.envelope.recipients) for each in submissions)
     ids: list[str] = [each.message_id for each in submissions] if len(submissions) > 1 else []
     return Accepted(first.message_id, count, DURABLE, ids)
-
-
-def _render(template: Template, variables: dict[str, str], number: int | None) -> Draft:
-    try:
-        return template.render(variables)
-    except MissingVariableError as error:
-        name = str(error)
-        place = () if number is None else ("recipients", number)
-        raise _invalid(pointer_of(*place, "variables", name), f"there is no variable {name}") from error
-
-
-def _is_made(error: FieldError, draft: Draft) -> bool:
-    """True when the fault is of one recipient: in his name, or in a text that his variables are in."""
-    field = error.field
-    if field == "to/0/name":
-        return True
-    texts = {"subject": draft.subject, "text": draft.text, "html": draft.html}
-    if field in texts:
-        return "{{" in (texts[field] or "")
-    return field.startswith("headers/") and any("{{" in text for _, text in draft.headers)
 
 
 def _invalid(pointer: str, detail: str) -> Problem:

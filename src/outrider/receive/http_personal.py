@@ -17,11 +17,9 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from msgspec.structs import replace
-
 from outrider.receive.problems import Fault, Problem
 from outrider.wire.headers import FieldError
-from outrider.wire.mime import Draft
+from outrider.wire.mime import Draft, Mailbox
 
 PLACEHOLDERS_MAX: Final = 1_000
 """Chosen: of one text; a message with more is made by a program."""
@@ -109,20 +107,24 @@ class Template:
             for name, text in draft.headers
         )
 
-    def render(self, variables: Mapping[str, str]) -> Draft:
-        """The draft with its variables.
+    def render(self, variables: Mapping[str, str], to: tuple[Mailbox, ...] | None = None) -> Draft:
+        """The draft with its variables, and with `to` where that is given.
 
         Raises:
             MissingVariableError: One is not there.
             Problem: A text gets too long.
         """
-        limit = self._limit
-        return replace(
-            self._draft,
-            subject=None if self._subject is None else self._subject.render(variables, limit),
-            text=None if self._text is None else self._text.render(variables, limit),
-            html=None if self._html is None else self._html.render(variables, limit),
-            headers=tuple((name, text.render(variables, limit)) for name, text in self._headers),
+        draft, limit = self._draft, self._limit
+        return Draft(
+            draft.author,
+            draft.to if to is None else to,
+            draft.cc,
+            draft.reply_to,
+            None if self._subject is None else self._subject.render(variables, limit),
+            None if self._text is None else self._text.render(variables, limit),
+            None if self._html is None else self._html.render(variables, limit),
+            tuple([(name, text.render(variables, limit)) for name, text in self._headers]),
+            draft.parts,
         )
 
 

@@ -122,6 +122,9 @@ def address_field(name: str, mailboxes: list[tuple[Address, str, str]]) -> bytes
     Raises:
         FieldError: A display name cannot be written.
     """
+    if len(mailboxes) == 1 and not mailboxes[0][1]:  # the usual To of a message that is for one
+        address, _, field = mailboxes[0]
+        return _fold(name, [check_text(f"{address.local_part}@{address.domain}", field).encode()])
     words: list[bytes] = []
     for address, display_name, field in mailboxes:
         if words:

@@ -18,13 +18,18 @@ Standards: RFC 5322 §3.6 (fields), RFC 2045 §6 (encodings), RFC 2046 §5.1 (mu
 
 import re
 from binascii import b2a_base64, b2a_qp
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from outrider.model.address import Address
 from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, text_field
 from outrider.wire.mime_parts import Part
+
+Argument = TypeVar("Argument")
+Made = TypeVar("Made")
 
 RESERVED: Final = frozenset(
     (
@@ -90,51 +95,153 @@ class Draft(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...] = ()
 
 
+class _Memo(Generic[Argument, Made]):
+    """The last argument of a function, and what came of it."""
+
+    __slots__ = ("_argument", "_made", "_make")
+
+    def __init__(self, make: Callable[[Argument], Made]) -> None:
+        self._make = make
+        self._made: Made | None = None
+        self._argument: Argument | None = None
+
+    def of(self, argument: Argument) -> Made:
+        made = self._made
+        if made is None or argument != self._argument:
+            made = self._make(argument)
+            self._made, self._argument = made, argument
+        return made
+
+
+class _Prose(NamedTuple):
+    """A part of text and the boundaries that it must not hold."""
+
+    text: str
+    avoided: tuple[str, ...]
+
+
+class MessageWriter:
+    """Writes messages one after the other.
+
+    What is equal to what stood in the message before is taken from there: of a request with a message for
+    each recipient only what differs is written each time. Not for two threads at once.
+
+    Args:
+        eight_bit: Text beyond ASCII may go out as 8bit (RFC 6152 §2); else it is encoded.
+    """
+
+    __slots__ = (
+        "_author",
+        "_boundaries",
+        "_cc",
+        "_date",
+        "_further",
+        "_html",
+        "_plain",
+        "_reply_to",
+        "_subject",
+    )
+
+    def __init__(self, *, eight_bit: bool = False) -> None:
+        self._date = _Memo(partial(_text, "Date", "date"))
+        self._author = _Memo(_author_field)
+        self._cc = _Memo(partial(_list_field, "Cc", "cc"))
+        self._reply_to = _Memo(partial(_list_field, "Reply-To", "reply_to"))
+        self._subject = _Memo(partial(_text, "Subject", "subject"))
+        self._further = _Memo(_further)
+        self._boundaries = _Memo(_boundaries)
+        self._plain = _Memo(partial(_part, b"plain", "text", eight_bit))
+        self._html = _Memo(partial(_part, b"html", "html", eight_bit))
+
+    def write(self, draft: Draft, *, message_id: str, date: str, boundary: str) -> bytes:
+        """The message.
+
+        Args:
+            draft: Its parts.
+            message_id: `left@right`, without angle brackets.
+            date: Value of the Date field (RFC 5322 §3.3).
+            boundary: Begins with `=_`; not to be guessed by who wrote the text.
+
+        Raises:
+            FieldError: An argument cannot be written; its `field` is the path in the draft.
+        """
+        if not _MESSAGE_ID.fullmatch(message_id):
+            raise FieldError("message_id", "is not of the form left@right")
+        boundaries = self._boundaries.of(boundary)
+        fields = [self._date.of(date), self._author.of(draft.author)]
+        if draft.to:
+            fields.append(_list_field("To", "to", draft.to))
+        if draft.cc:
+            fields.append(self._cc.of(draft.cc))
+        if draft.reply_to:
+            fields.append(self._reply_to.of(draft.reply_to))
+        if draft.subject is not None:
+            fields.append(self._subject.of(draft.subject))
+        fields.append(b"Message-ID: <%s>\r\n" % message_id.encode("ascii"))
+        if draft.headers:
+            fields.append(self._further.of(draft.headers))
+        fields.append(b"MIME-Version: 1.0\r\n")
+        fields += self._body(draft, boundaries)
+        return b"".join(fields)
+
+    def _body(self, draft: Draft, boundaries: tuple[str, str, str]) -> Sequence[bytes]:
+        """Fields that describe the body, the empty line, and the body."""
+        if not draft.parts and draft.html is None:  # the usual: text alone
+            return self._plain.of(_Prose(draft.text or "", ()))
+        inline = [part.octets for part in draft.parts if part.is_inline]
+        attached = [part.octets for part in draft.parts if not part.is_inline]
+        if inline and draft.html is None:
+            raise FieldError(
+                "attachments", "has an inline part (content_id), but there is no html to show it"
+            )
+        avoided = boundaries if _is_multipart(draft) else ()
+        body: Sequence[bytes] = ()
+        if draft.html is not None:
+            body = self._html.of(_Prose(draft.html, avoided))
+            if inline:
+                body = _multipart(b'related; type="text/html"', boundaries[1], [b"".join(body), *inline])
+        if draft.text is not None or draft.html is None:
+            plain = self._plain.of(_Prose(draft.text or "", avoided))
+            both = [b"".join(plain), b"".join(body)]
+            body = _multipart(b"alternative", boundaries[0], both) if body else plain
+        return _multipart(b"mixed", boundaries[2], [b"".join(body), *attached]) if attached else body
+
+
 def write_message(
     draft: Draft, *, message_id: str, date: str, boundary: str, eight_bit: bool = False
 ) -> bytes:
-    """The message.
+    """One message; see `MessageWriter`."""
+    writer = MessageWriter(eight_bit=eight_bit)
+    return writer.write(draft, message_id=message_id, date=date, boundary=boundary)
 
-    Args:
-        draft: Its parts.
-        message_id: `left@right`, without angle brackets.
-        date: Value of the Date field (RFC 5322 §3.3).
-        boundary: Begins with `=_`; not to be guessed by who wrote the text.
-        eight_bit: Text beyond ASCII may go out as 8bit (RFC 6152 §2); else it is encoded.
 
-    Raises:
-        FieldError: An argument cannot be written; its `field` is the path in the draft.
+def _text(name: str, field: str, text: str) -> bytes:
+    return text_field(name, text, field)
+
+
+def _author_field(author: Mailbox) -> bytes:
+    return address_field("From", [(author.address, author.name, "from/name")])
+
+
+def _list_field(name: str, key: str, mailboxes: tuple[Mailbox, ...]) -> bytes:
+    return address_field(
+        name, [(box.address, box.name, f"{key}/{number}/name") for number, box in enumerate(mailboxes)]
+    )
+
+
+def _boundaries(boundary: str) -> tuple[str, str, str]:
+    """Those of alternative, related and mixed.
+
+    The second character differs, so none of them begins another one (RFC 2046 §5.1.2), and none is in any
+    encoded text.
     """
-    if not _MESSAGE_ID.fullmatch(message_id):
-        raise FieldError("message_id", "is not of the form left@right")
     if not _BOUNDARY.fullmatch(boundary):
         raise FieldError("boundary", "is not of the form =_ and 1 to 60 letters, digits, `_`, `.` or `-`")
-    fields = [
-        text_field("Date", date, "date"),
-        address_field("From", [(draft.author.address, draft.author.name, "from/name")]),
-    ]
-    for name, key, mailboxes in (
-        ("To", "to", draft.to),
-        ("Cc", "cc", draft.cc),
-        ("Reply-To", "reply_to", draft.reply_to),
-    ):
-        if mailboxes:
-            fields.append(
-                address_field(
-                    name,
-                    [(box.address, box.name, f"{key}/{number}/name") for number, box in enumerate(mailboxes)],
-                )
-            )
-    if draft.subject is not None:
-        fields.append(text_field("Subject", draft.subject, "subject"))
-    fields.append(b"Message-ID: <%s>\r\n" % message_id.encode("ascii"))
-    fields += _further(draft.headers)
-    fields.append(b"MIME-Version: 1.0\r\n")
-    fields += _body(draft, boundary, eight_bit)
-    return b"".join(fields)
+    own = boundary.removeprefix(_START)
+    return boundary, f"=r{own}", f"=m{own}"
 
 
-def _further(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
+def _further(headers: tuple[tuple[str, str], ...]) -> bytes:
     fields = []
     seen: set[str] = set()
     for name, text in headers:
@@ -147,30 +254,7 @@ def _further(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
             raise FieldError(field, "may stand only once")
         seen.add(lowered)
         fields.append(text_field(name, text, field))
-    return fields
-
-
-def _body(draft: Draft, boundary: str, eight_bit: bool) -> list[bytes]:
-    """Fields that describe the body, the empty line, and the body."""
-    own = boundary.removeprefix(_START)
-    # The second character differs, so none of the boundaries begins another one (RFC 2046 §5.1.2), and none
-    # is in any encoded text.
-    boundaries = (boundary, f"=r{own}", f"=m{own}")
-    inline = [part.octets for part in draft.parts if part.is_inline]
-    attached = [part.octets for part in draft.parts if not part.is_inline]
-    if inline and draft.html is None:
-        raise FieldError("attachments", "has an inline part (content_id), but there is no html to show it")
-    avoided = boundaries if _is_multipart(draft) else ()
-    body: list[bytes] = []
-    if draft.html is not None:
-        body = _part(b"html", draft.html, "html", eight_bit, avoided)
-        if inline:
-            body = _multipart(b'related; type="text/html"', boundaries[1], [b"".join(body), *inline])
-    if draft.text is not None or draft.html is None:
-        plain = _part(b"plain", draft.text or "", "text", eight_bit, avoided)
-        both = [b"".join(plain), b"".join(body)]
-        body = _multipart(b"alternative", boundary, both) if body else plain
-    return _multipart(b"mixed", boundaries[2], [b"".join(body), *attached]) if attached else body
+    return b"".join(fields)
 
 
 def _is_multipart(draft: Draft) -> bool:
@@ -187,12 +271,15 @@ def _multipart(subtype: bytes, boundary: str, parts: list[bytes]) -> list[bytes]
     return body
 
 
-def _part(subtype: bytes, text: str, field: str, eight_bit: bool, boundaries: tuple[str, ...]) -> list[bytes]:
+def _part(subtype: bytes, field: str, eight_bit: bool, prose: _Prose) -> Sequence[bytes]:
     """A part of text: its fields, the empty line, and its content ending in CRLF."""
+    text, boundaries = prose
     if "\0" in text:
         raise FieldError(field, "holds a NUL, which no message may hold")
-    if "\r" in text or "\n" in text:
+    if "\r" in text:
         text = _LINE_END.sub("\r\n", text)
+    elif "\n" in text:
+        text = text.replace("\n", "\r\n")
     if text and text[-2:] != "\r\n":
         text += "\r\n"
     try:
