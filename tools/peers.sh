@@ -102,7 +102,7 @@ system_user() {
 }
 
 missing=()
-for package in swaks libnet-ssleay-perl strace curl systemd; do
+for package in swaks libnet-ssleay-perl strace curl systemd opendkim opendkim-tools; do
   installed "$package" || missing+=("$package")
 done
 
@@ -129,6 +129,9 @@ if [ -z "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ]; then
     printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
   missing+=(postgresql)
 fi
+# The programs alone, without the package that makes a database and a service: tests make their own.
+[ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server-core)
+[ -x /usr/bin/redis-server ] || missing+=(redis-server)
 
 [ "${#missing[@]}" -eq 0 ] || add "${missing[@]}"
 
@@ -152,4 +155,7 @@ say "smtp-source: $(find_program /usr/sbin/smtp-source .peers/postfix/usr/sbin/s
 say "exim: $(find_program .peers/exim/usr/sbin/exim4) ($(.peers/exim/usr/sbin/exim4 -C /dev/null -bV 2>/dev/null | sed -n 1p))"
 say "haproxy: $(.peers/haproxy/usr/sbin/haproxy -v | sed -n 1p)"
 say "postgres: $(find_program /usr/lib/postgresql/*/bin/postgres)"
+say "mariadb: $(find_program /usr/sbin/mariadbd) ($(/usr/sbin/mariadbd --version | awk '{print $3}'))"
+say "redis: $(find_program /usr/bin/redis-server) ($(/usr/bin/redis-server --version | awk '{print $3}'))"
+say "opendkim: $(find_program /usr/sbin/opendkim)"
 say "swaks: $(command -v swaks), strace: $(command -v strace), curl: $(command -v curl)"
