@@ -49,7 +49,9 @@ def print_table(
     for row in rows:
         table.add_row(*map(_cell, row))
     console = Console()
-    console.print(table, width=None if console.is_terminal else WIDTH)
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(table)
 
 
 def _cell(value: Any) -> Text:
