@@ -84,7 +84,10 @@ class Sender(NamedTuple):
 
     def refuse(self, domain: str) -> Reply | None:
         """The refusal of a sender's domain, as SMTP would say it, or None."""
-        return refuse_domain(domain, self.principal.sender_domains, self.principal.pending_domains)
+        allowed = self.principal.sender_domains
+        if domain in allowed:  # the usual
+            return None
+        return refuse_domain(domain, allowed, self.principal.pending_domains)
 
 
 class Taken(NamedTuple):

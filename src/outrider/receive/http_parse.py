@@ -107,10 +107,10 @@ def parse_request(body: bytes | bytearray, attachments_max: int) -> Parsed:
     draft = Draft(
         author, to, cc, reply_to, request.subject, request.text, request.html, tuple(headers), parts
     )
-    addresses = dict.fromkeys(box.address for box in (*to, *cc, *bcc))
+    addresses = dict.fromkeys([box.address for box in (*to, *cc, *bcc)])
     return Parsed(
         author.address,
-        tuple(Recipient(address, metadata=metadata) for address in addresses),
+        tuple([Recipient(address, metadata=metadata) for address in addresses]),
         personal,
         draft,
         variables,
@@ -147,8 +147,8 @@ def _decode(body: bytes | bytearray) -> MessageRequest:
 
 
 def _mailboxes(given: list[str | NamedAddress], key: str, faults: list[Fault]) -> tuple[Mailbox, ...]:
-    found = (_mailbox(each, (key, number), faults) for number, each in enumerate(given))
-    return tuple(mailbox for mailbox in found if mailbox is not None)
+    found = [_mailbox(each, (key, number), faults) for number, each in enumerate(given)]
+    return tuple([mailbox for mailbox in found if mailbox is not None])
 
 
 def _mailbox(given: str | NamedAddress, place: tuple[str | int, ...], faults: list[Fault]) -> Mailbox | None:

@@ -59,6 +59,7 @@ _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
 
 _MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+|[A-Za-z0-9._-]+@\[[A-Za-z0-9.:-]+\]")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_CRLF: Final = b"\r\n"
 _BASE64_LINE: Final = 76  # RFC 2045 §6.8
 
 
@@ -113,6 +114,42 @@ class _Memo(Generic[Argument, Made]):
         return made
 
 
+class _Quoter:
+    """Texts in quoted-printable (RFC 2045 §6.7), which encodes each line by itself.
+
+    From the second text on, lines that stood in the one before are not encoded again: with the name of a
+    reader put in, all others are the same.
+    """
+
+    __slots__ = ("_known", "_was_used")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+        self._was_used = False
+
+    def quote(self, octets: bytes) -> bytes:
+        """`octets`, which end in CRLF, encoded."""
+        if not self._was_used:  # perhaps it is the only one
+            self._was_used = True
+            return _quote(octets)
+        known = self._known
+        found: dict[bytes, bytes] = {}
+        lines: list[bytes] = []
+        for line in octets.split(_CRLF):
+            encoded = known.get(line)
+            if encoded is None:
+                encoded = _quote(line + _CRLF)
+            found[line] = encoded
+            lines.append(encoded)
+        lines.pop()  # behind the last CRLF there is no line
+        self._known = found
+        return b"".join(lines)
+
+
+def _quote(octets: bytes) -> bytes:
+    return b2a_qp(octets, quotetabs=False, istext=True)
+
+
 class _Prose(NamedTuple):
     """A part of text and the boundaries that it must not hold."""
 
@@ -150,8 +187,8 @@ class MessageWriter:
         self._subject = _Memo(partial(_text, "Subject", "subject"))
         self._further = _Memo(_further)
         self._boundaries = _Memo(_boundaries)
-        self._plain = _Memo(partial(_part, b"plain", "text", eight_bit))
-        self._html = _Memo(partial(_part, b"html", "html", eight_bit))
+        self._plain = _Memo(partial(_part, b"plain", "text", eight_bit, _Quoter().quote))
+        self._html = _Memo(partial(_part, b"html", "html", eight_bit, _Quoter().quote))
 
     def write(self, draft: Draft, *, message_id: str, date: str, boundary: str) -> bytes:
         """The message.
@@ -271,7 +308,9 @@ def _multipart(subtype: bytes, boundary: str, parts: list[bytes]) -> list[bytes]
     return body
 
 
-def _part(subtype: bytes, field: str, eight_bit: bool, prose: _Prose) -> Sequence[bytes]:
+def _part(
+    subtype: bytes, field: str, eight_bit: bool, quote: Callable[[bytes], bytes], prose: _Prose
+) -> Sequence[bytes]:
     """A part of text: its fields, the empty line, and its content ending in CRLF."""
     text, boundaries = prose
     if "\0" in text:
@@ -291,7 +330,7 @@ def _part(subtype: bytes, field: str, eight_bit: bool, prose: _Prose) -> Sequenc
     if (is_ascii or eight_bit) and _lines_fit(octets) and not any(each in text for each in boundaries):
         encoding = b"7bit" if is_ascii else b"8bit"
     else:
-        encoding, octets = _encode(octets)
+        encoding, octets = _encode(octets, quote)
     return [
         b"Content-Type: text/%s; charset=%s\r\nContent-Transfer-Encoding: %s\r\n\r\n"
         % (subtype, charset, encoding),
@@ -303,9 +342,9 @@ def _lines_fit(octets: bytes) -> bool:
     return len(octets) <= LINE_OCTETS or max(map(len, octets.split(b"\r\n"))) <= LINE_OCTETS
 
 
-def _encode(octets: bytes) -> tuple[bytes, bytes]:
-    """The shorter one of quoted-printable and base64; `octets` end in CRLF."""
-    quoted = b2a_qp(octets, quotetabs=False, istext=True)
+def _encode(octets: bytes, quote: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
+    """The shorter one of quoted-printable, by `quote`, and base64; `octets` end in CRLF."""
+    quoted = quote(octets)
     if len(quoted) <= len(octets) * 4 // 3:
         return b"quoted-printable", quoted
     encoded = b2a_base64(octets, newline=False)
