@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from outrider.base.clock import FakeClock
-from outrider.base.errors import ConfigError, KeyAbsentError, NotAuthenticError
+from outrider.base.errors import ConfigError, KeyAbsentError, NotAuthenticError, StoreError
 from outrider.base.faults import Fault, FaultyFiles
 from outrider.base.files import Files, OsFiles
 from outrider.base.log import ListLog
@@ -136,14 +136,14 @@ def test_a_destruction_that_is_interrupted_counts_and_can_be_repeated(tmp_path: 
 def test_destroying_asks_for_a_reason(desk: Desk, reason: str) -> None:
     desk.store.add(Purpose.LOG)
     desk.store.add(Purpose.LOG)
-    with pytest.raises(ConfigError, match="reason"):
+    with pytest.raises(StoreError, match="reason"):
         desk.store.destroy(Purpose.LOG, 1, reason)
     assert read_ring(desk.path).get(Purpose.LOG, 1).version == 1
 
 
 def test_the_newest_key_is_not_destroyed(desk: Desk) -> None:
     desk.store.add(Purpose.LOG)
-    with pytest.raises(ConfigError, match="rotate log"):
+    with pytest.raises(StoreError, match="rotate log"):
         desk.store.destroy(Purpose.LOG, 1, "over")
 
 
@@ -196,7 +196,7 @@ def test_keys_come_from_systemds_credentials_too(tmp_path: Path) -> None:
     assert desk.store.add(Purpose.SPOOL).version == 2
     ring = read_ring(desk.path, credentials)
     assert [key.version for key in ring.of(Purpose.SPOOL)] == [1, 2]
-    with pytest.raises(ConfigError, match="credential of systemd"):
+    with pytest.raises(StoreError, match="credential of systemd"):
         desk.store.destroy(Purpose.SPOOL, 1, "over")
     write(desk.path, new_key(Purpose.SPOOL, 1, SECRET[::-1], 0.0))
     with pytest.raises(ConfigError) as caught:

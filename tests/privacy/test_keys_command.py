@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from outrider.base.clock import FakeClock
-from outrider.base.errors import ConfigError, KeyAbsentError, UnavailableError
+from outrider.base.errors import ConfigError, KeyAbsentError, StoreError, UnavailableError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
 from outrider.cli.main import app
@@ -43,7 +43,7 @@ def run(config: Path, *words: str, stdin: str = "", code: int = 0) -> str:
 def test_keys_are_generated_rotated_listed_and_exported(config: Path) -> None:
     made = json.loads(run(config, "keys", "generate", "spool", "--json"))
     assert made["key"] == "spool-1"
-    with pytest.raises(ConfigError, match="keys rotate spool"):
+    with pytest.raises(StoreError, match="keys rotate spool"):
         run(config, "keys", "generate", "spool")
     run(config, "keys", "rotate", "spool")
     listed = json.loads(run(config, "keys", "list", "--json"))["keys"]
@@ -66,7 +66,7 @@ def test_destroying_says_first_what_is_lost_and_then_needs_a_reason_and_a_yes(co
     key = config.parent / "state" / "keys" / "log-1.key"
     assert "Nothing was changed" in run(config, "keys", "destroy", "log", "1", "--reason", "over")
     assert key.exists()
-    with pytest.raises(ConfigError, match="reason"):
+    with pytest.raises(StoreError, match="reason"):
         run(config, "keys", "destroy", "log", "1", "--yes")
     assert key.exists()
     done = json.loads(run(config, "keys", "destroy", "log", "1", "--yes", "--reason", "over", "--json"))
@@ -81,7 +81,7 @@ def test_every_change_of_the_ring_is_in_the_audit_log_before_and_after(config: P
     run(config, "keys", "rotate", "log", "--reason", "yearly")
     run(config, "keys", "destroy", "log", "1")
     run(config, "keys", "destroy", "log", "1", "--yes", "--reason", "over")
-    with pytest.raises(ConfigError, match="keys rotate log"):
+    with pytest.raises(StoreError, match="keys rotate log"):
         run(config, "keys", "generate", "log")
     rows = json.loads(run(config, "audit", "list", "--action", "keyring", "--json"))
     told = [(row["action"], row["subject"], row["reason"], json.loads(row["details"])) for row in rows[::-1]]

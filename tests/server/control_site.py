@@ -73,6 +73,19 @@ KEPT = {
 }
 
 
+ORIGINS = {"server.state_directory": "outrider.toml:3", "server.workers": "outrider.toml:4"}
+CHANGES = [
+    {
+        "name": "server.workers",
+        "old": "1",
+        "new": "8",
+        "origin": "outrider.toml:4",
+        "needs_restart": True,
+    }
+]
+"""What the configuration's files say that is not what runs."""
+
+
 @dataclass
 class Dispatcher:
     """Answers like the dispatcher's process; `entries` is how many any filter matches."""
@@ -141,6 +154,7 @@ class Site:
     engine: Database
     log: ListLog
     reloads: list[bool]
+    hub: Hub
 
     async def call(self, method: str, path: str, *arguments: Any, **query: Any) -> Any:
         """One request by the commands' own client."""
@@ -150,6 +164,24 @@ class Site:
                 return getattr(client, method)(path, *arguments, **query)
 
         return await asyncio.to_thread(ask)
+
+    async def answer(self, method: str, path: str, body: str) -> tuple[int, dict[str, str], str]:
+        """One request as it is; status, header fields and body."""
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        )
+        reader, writer = await asyncio.open_unix_connection(str(self.folder / "control.sock"))
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        told, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        first, *lines = told.decode().split("\r\n")
+        fields = (line.partition(":") for line in lines)
+        return (
+            int(first.split(" ", 2)[1]),
+            {name.lower(): value.strip() for name, _, value in fields},
+            rest.decode(),
+        )
 
     async def raw(self, octets: bytes) -> tuple[int, bytes]:
         """Octets as they are; status and the rest of the answer."""
@@ -167,17 +199,19 @@ class Site:
 
 
 @asynccontextmanager
-async def control_site(folder: Path, users: set[int] | None = None) -> AsyncIterator[Site]:
-    """A control API whose run directory and state are `folder`."""
+async def control_site(
+    folder: Path, users: set[int] | None = None, database: Database | None = None
+) -> AsyncIterator[Site]:
+    """A control API whose run directory and state are `folder`; its database is `database`, or in there."""
     settings = Settings.model_validate({"server": {"state_directory": folder, "run_directory": folder}})
     clock, log, dispatcher = FakeClock(), ListLog(), Dispatcher()
-    engine = open_engine(settings.store, folder)
+    engine = database or open_engine(settings.store, folder)
     await upgrade(engine, Author("server", clock))
     reloads: list[bool] = []
 
     async def reload(*, dry_run: bool) -> dict[str, Any]:
         reloads.append(dry_run)
-        return {"ok": True, "changes": []}
+        return {"ok": True, "changes": CHANGES, "files": [], "origins": ORIGINS}
 
     hub = Hub(settings, clock, log, engine, Summed(), reload, clock.now())
     asked = await asyncio.start_unix_server(
@@ -188,9 +222,10 @@ async def control_site(folder: Path, users: set[int] | None = None) -> AsyncIter
     listening: socket.socket = open_control_socket(folder, log)
     await server.start([listening])
     try:
-        yield Site(folder, dispatcher, engine, log, reloads)
+        yield Site(folder, dispatcher, engine, log, reloads, hub)
     finally:
         await server.close(1)
         asked.close()
         await asked.wait_closed()
-        await engine.dispose()
+        if database is None:
+            await engine.dispose()

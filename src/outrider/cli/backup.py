@@ -71,7 +71,7 @@ def backup(
       outrider backup --without-keys --keep 7
     """
     from outrider.base.clock import SystemClock
-    from outrider.server.backup.make import make_backup
+    from outrider.server.backup.make import made_facts, make_backup
     from outrider.server.configuration import read
 
     found = read(config, os.environ)
@@ -87,17 +87,7 @@ def backup(
             keep=keep,
         )
     if as_json:
-        print_json(
-            {
-                "path": str(made.path),
-                "files": len(made.manifest.files),
-                "octets": made.octets,
-                "secrets": made.secrets,
-                "linked": made.linked,
-                "database": made.manifest.database,
-                "removed": [str(path) for path in made.removed],
-            }
-        )
+        print_json(made_facts(made))
         return
     say(
         f"Copied {len(made.manifest.files)} files, {made.octets} octets, and {made.secrets} secrets "

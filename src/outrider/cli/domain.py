@@ -1,27 +1,17 @@
 """`outrider domain`: sender domains of tenants, and the DNS records that prove them."""
 
-import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.control_store import OfTenant, Reason, TenantName, shown_time, with_store
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
 from outrider.store import domains
-from outrider.store.records import Domain
 
 app = typer.Typer(no_args_is_help=True, help="Sender domains, and the DNS records that prove them.")
 
 Name = Annotated[str, typer.Argument(help="The domain.")]
-
-
-def _facts(domain: Domain) -> dict[str, Any]:
-    expected = domains.expected_record(domain)
-    return {
-        **msgspec.to_builtins(domain),
-        "record": {"name": expected.name, "type": "TXT", "value": expected.value},
-    }
 
 
 @app.command("add")
@@ -39,7 +29,7 @@ def add(
     """
     domain = with_store(config, lambda db, author: domains.add_domain(db, author, tenant, name), reason)
     if as_json:
-        print_json(_facts(domain))
+        print_json(domains.shown_domain(domain))
         return
     say(f"Added {domain.name}. Publish this record, then: outrider domain verify {domain.name} -t {tenant}")
     typer.echo(str(domains.expected_record(domain)))
@@ -63,26 +53,25 @@ def verify(
     """
     from outrider.base.clock import SystemClock
     from outrider.base.log import NullLog
-    from outrider.net.resolver import DnsResolver
+    from outrider.server.domain_proof import prove_domain
 
-    if trust:
-        domain = with_store(config, lambda db, author: domains.trust_domain(db, author, tenant, name), reason)
-        proof = domains.Proof(domain, "")
-    else:
-        options = settings_of(config).net
-        resolver = DnsResolver(options, clock=SystemClock(), log=NullLog(), random_bits=secrets.randbits)
-        proof = with_store(
-            config, lambda db, author: domains.verify_domain(db, author, resolver, tenant, name), reason
-        )
+    net = settings_of(config).net
+    proof = with_store(
+        config,
+        lambda db, author: prove_domain(
+            db, author, tenant, name, net, SystemClock(), NullLog(), on_word=trust
+        ),
+        reason,
+    )
     if as_json:
-        print_json({**_facts(proof.domain), "trouble": proof.trouble})
+        print_json({**domains.shown_domain(proof.domain), "trouble": proof.trouble})
     elif proof.trouble:
         say(f"{name} is not proved: {proof.trouble}.")
         typer.echo(str(domains.expected_record(proof.domain)))
     else:
         say(f"{name} is verified; credentials of {tenant} may use it.")
     if proof.trouble:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 @app.command("list")
@@ -94,7 +83,7 @@ def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json:
     """
     found = with_store(config, lambda db, _author: domains.list_domains(db, tenant))
     if as_json:
-        print_json([_facts(domain) for domain in found])
+        print_json([domains.shown_domain(domain) for domain in found])
         return
     rows = [
         (
@@ -118,7 +107,7 @@ def show(
     """
     domain = with_store(config, lambda db, _author: domains.find_domain(db, tenant, name))
     if as_json:
-        print_json(_facts(domain))
+        print_json(domains.shown_domain(domain))
         return
     say(f"{domain.name} of {tenant}: {'verified' if domain.verified_time else 'not verified'}")
     typer.echo(str(domains.expected_record(domain)))

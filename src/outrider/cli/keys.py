@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from outrider.base.errors import ConfigError
 from outrider.cli.control_store import Reason, with_store
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
-from outrider.privacy.keyfile import MEANING, Key, Purpose, Tombstone
+from outrider.privacy.keyfile import Key, Purpose, Tombstone
 from outrider.store.audit import noting
 from outrider.store.editor import Author
 from outrider.store.engine import Database
@@ -29,25 +28,23 @@ Version = Annotated[int, typer.Argument(min=1, help="Version, as `outrider keys 
 
 def _store(config: ConfigPath) -> tuple["Settings", "KeyStore"]:
     from outrider.base.clock import SystemClock
-    from outrider.base.files import OsFiles
     from outrider.base.log import NullLog
-    from outrider.server.keys import key_store
+    from outrider.server.ring_changes import open_ring
 
     settings = settings_of(config)
-    store = key_store(settings, os.environ, OsFiles(), SystemClock(), NullLog())
-    store.finish_destructions()
-    return settings, store
+    return settings, open_ring(settings, os.environ, SystemClock(), NullLog())
 
 
 def _noted(
     config: ConfigPath, action: str, subject: str, reason: str, work: Callable[[], Changed]
 ) -> Changed:
     """Do `work`, between its rows in the audit log."""
+    from outrider.server.ring_changes import noted_of
 
     async def do(database: Database, author: Author) -> Changed:
         async with noting(database, author, f"keyring.{action}", subject) as noted:
             changed = work()
-            noted.facts |= {"key": changed.name, "fingerprint": changed.fingerprint}
+            noted.facts |= noted_of(changed)
         return changed
 
     return with_store(config, do, reason)
@@ -63,17 +60,10 @@ def generate(
       outrider keys generate spool
       outrider keys generate log --json
     """
+    from outrider.server.ring_changes import make_first
+
     settings, store = _store(config)
-
-    def first() -> Key:
-        key = store.ensure(purpose)
-        if key is None:
-            raise ConfigError(
-                f"there is a {purpose} key already; `outrider keys rotate {purpose}` makes a new version"
-            )
-        return key
-
-    key = _noted(config, "generate", purpose, reason, first)
+    key = _noted(config, "generate", purpose, reason, lambda: make_first(store, purpose))
     _made(key.name, key.fingerprint, key.source, as_json=as_json)
     if not as_json and purpose is Purpose.SPOOL and settings.spool.encryption == "none":
         say("The spool is not encrypted yet: set spool.encryption and restart the server.")
@@ -112,33 +102,10 @@ def list_all(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> No
       outrider keys list
       outrider keys list --json | jq '.keys[].key'
     """
-    from outrider.server.keys import live_ring
+    from outrider.server.ring_changes import shown_ring
 
     settings = settings_of(config)
-    ring = live_ring(settings, os.environ).ring
-    newest = {purpose: ring.maybe_newest(purpose) for purpose in Purpose}
-    keys = [
-        {
-            "key": key.name,
-            "state": "in use" if key == newest[key.purpose] else "reads older data",
-            "fingerprint": key.fingerprint,
-            "created": key.created,
-            "destroyed": "",
-            "file": key.source,
-        }
-        for key in ring.of()
-    ]
-    keys += [
-        {
-            "key": gone.name,
-            "state": f"destroyed: {gone.reason}",
-            "fingerprint": gone.fingerprint,
-            "created": gone.created,
-            "destroyed": gone.destroyed,
-            "file": "",
-        }
-        for gone in ring.tombstones()
-    ]
+    keys = shown_ring(settings, os.environ)
     if as_json:
         print_json({"directory": str(settings.key_directory), "keys": keys})
     elif not keys:
@@ -190,18 +157,15 @@ def destroy(
       outrider keys destroy log 1
       outrider keys destroy log 1 --reason "events before 2027 are to be anonymous" --yes
     """
-    from outrider.server.key_usage import usage_of
+    from outrider.server.ring_changes import doom
 
     settings, store = _store(config)
-    key = store.check_destroyable(purpose, version)
-    usage = usage_of(settings, purpose, version)
+    key, uses, meaning = doom(settings, store, purpose, version)
     if not as_json:
-        say(f"{key.name} (fingerprint {key.fingerprint}) protects {MEANING[purpose]}.")
-        say(usage.text)
-        say("Copies of the key elsewhere (backups, exports) keep it readable until they are destroyed too.")
+        say(f"{key.name} (fingerprint {key.fingerprint}). {meaning}")
     if not yes:
         if as_json:
-            print_json({"key": key.name, "destroyed": False, "uses": usage.uses, "meaning": usage.text})
+            print_json({"key": key.name, "destroyed": False, "uses": uses, "meaning": meaning})
         else:
             say(
                 f'Nothing was changed. To do it: outrider keys destroy {purpose} {version} --reason "…" --yes'
@@ -209,6 +173,6 @@ def destroy(
         return
     gone = _noted(config, "destroy", key.name, reason, lambda: store.destroy(purpose, version, reason))
     if as_json:
-        print_json({"key": gone.name, "destroyed": True, "uses": usage.uses, "reason": gone.reason})
+        print_json({"key": gone.name, "destroyed": True, "uses": uses, "reason": gone.reason})
     else:
         say(f"Destroyed {gone.name}. A running server forgets it when it restarts.")

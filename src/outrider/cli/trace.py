@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.output import (
     CONFIG_DEFAULT,
     AsJson,
@@ -76,7 +77,7 @@ def _trace_message(message_id: str, config: Path, *, as_json: bool, follow: bool
         for line in timeline(life):
             say(line)
     if not life["events"] and not life["queued"]:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 def _life(config: Path, message_id: str) -> dict[str, Any]:
@@ -98,23 +99,9 @@ def _life(config: Path, message_id: str) -> dict[str, Any]:
 
 
 def _life_on_disk(config: Path, message_id: str) -> dict[str, Any]:
-    import msgspec
+    from outrider.server.tracing import written_about
 
-    from outrider.record.timeline import steps_of
-    from outrider.record.trace import life_of, reports_of, states_of
-
-    directory = settings_of(config).server.events_directory
-    events = life_of(directory, message_id)
-    reports = reports_of(directory, events)
-    return {
-        "message_id": message_id,
-        "is_final": False,
-        "recipients": states_of(events),
-        "steps": msgspec.to_builtins(steps_of(events, reports)),
-        "events": events,
-        "reports": reports,
-        "queued": None,
-    }
+    return written_about(settings_of(config).server.events_directory, message_id).with_queue(None)
 
 
 def timeline(life: dict[str, Any]) -> list[str]:
@@ -183,29 +170,24 @@ def _pause(seconds: float) -> None:
 
 def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
     from outrider.base.errors import AddressError
-    from outrider.model.mailbox import parse_mailbox
-    from outrider.record.trace import events_about, states_of
-    from outrider.server.keys import forms_of
+    from outrider.server.tracing import mail_to
 
-    text = sys.stdin.readline().strip() if given == "-" else given
+    text = sys.stdin.readline() if given == "-" else given
     try:
-        address = parse_mailbox(text, smtputf8=True)
+        found = mail_to(settings_of(config), os.environ, text)
     except AddressError as error:
         raise typer.BadParameter(f"--recipient: {error.message}") from error
-    settings = settings_of(config)
-    events = events_about(settings.server.events_directory, forms_of(settings, os.environ, address))
-    states = sorted(states_of(events), key=lambda state: str(state["updated_time"]))
-    refusals = [event for event in events if event.get("type") == "refusal"]
+    states, refusals = found["messages"], found["refusals"]
     if as_json:
-        print_json({"messages": states, "refusals": refusals})
-    elif not events:
+        print_json(found)
+    elif not states and not refusals:
         say(
             "Nothing is known of this recipient: events are kept as long as record.keep_seconds says, and "
             "tokens of a destroyed `log` key cannot be found."
         )
     else:
         print_table(
-            f"Mail to one recipient at {address.domain}",
+            "Mail to one recipient",
             ("message", "updated", "state", "attempts", "reply"),
             [
                 tuple(state.get(key) for key in ("message_id", "updated_time", "state", "attempts", "reply"))
@@ -216,5 +198,5 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
             say(f"Refused at {event.get('time')}: {event.get('reply_code')} {event.get('reply_text', '')}")
         if states:
             say("The life of one of them: outrider trace ID")
-    if not events:
-        raise typer.Exit(1)
+    if not states and not refusals:
+        raise typer.Exit(Exit.FOUND)

@@ -52,6 +52,11 @@ async def change_password(database: Database, author: Author, name: str, passwor
     return await set_password_hash(database, author, name, await asyncio.to_thread(hash_password, password))
 
 
+def draw_key_id() -> str:
+    """An id for whoever has none in mind."""
+    return secrets.token_hex(_ID_OCTETS)
+
+
 async def issue_key(
     database: Database,
     author: Author,
@@ -65,7 +70,7 @@ async def issue_key(
     Raises:
         StoreError: The id is taken or is none, or a right or scope is wrong.
     """
-    key_id = key_id or secrets.token_hex(_ID_OCTETS)
+    key_id = key_id or draw_key_id()
     text = make_key_text(key_id)
     return Issued(await add(database, author, KEYS, ApiKey(key_id, hash_key(text), scopes, rights)), text)
 

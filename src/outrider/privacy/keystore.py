@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from outrider.base.clock import Clock, format_utc
-from outrider.base.errors import ConfigError
+from outrider.base.errors import ConfigError, StoreError
 from outrider.base.files import Files, write_all, write_atomic
 from outrider.base.log import Log
 from outrider.privacy.keyfile import (
@@ -116,18 +116,19 @@ class KeyStore:
 
         Raises:
             KeyAbsentError: There is none.
-            ConfigError: It is the newest version, or it is a credential.
+            StoreError: It is the newest version, or it is a credential.
         """
         ring = read_ring(self._directory, self._credentials)
         key = ring.get(purpose, version)
         if key == ring.maybe_newest(purpose):
-            raise ConfigError(
+            raise StoreError(
                 f"{key.name} is the newest {purpose} key, and new {MEANING[purpose]} are made with it: "
-                f"`outrider keys rotate {purpose}` first"
+                f"`outrider keys rotate {purpose}` first",
+                "conflict",
             )
         if not key.source.startswith(f"{self._directory}/"):
-            raise ConfigError(
-                f"{key.name} is a credential of systemd: remove it from the unit and its source"
+            raise StoreError(
+                f"{key.name} is a credential of systemd: remove it from the unit and its source", "conflict"
             )
         return key
 
@@ -136,11 +137,12 @@ class KeyStore:
 
         Raises:
             KeyAbsentError: There is no such key.
-            ConfigError: It is the newest version, no reason is given, or the directory cannot be written.
+            StoreError: It is the newest version or a credential, or no reason is given.
+            ConfigError: The directory cannot be written.
         """
         reason = " ".join(reason.split())
         if not reason or len(reason) > REASON_LIMIT or not reason.isprintable():
-            raise ConfigError(f"give a reason of 1 to {REASON_LIMIT} characters; nothing was changed")
+            raise StoreError(f"give a reason of 1 to {REASON_LIMIT} characters; nothing was changed")
         with self._locked():
             key = self.check_destroyable(purpose, version)
             tombstone = Tombstone(

@@ -14,8 +14,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from outrider.base.errors import ConfigError
+from outrider.server.catalogue import values
 from outrider.server.settings import Settings
-from outrider.server.sources import Sources, read_sources
+from outrider.server.sources import DEFAULT, Sources, read_sources
 from outrider.server.toml_places import Location
 
 
@@ -25,6 +26,11 @@ class Configuration:
 
     settings: Settings
     sources: Sources
+
+    def origins(self) -> dict[str, str]:
+        """Where each value comes from that is not a default, by its name."""
+        found = ((value.name, self.sources.exact_origin(value.location)) for value in values(self.settings))
+        return {name: str(origin) for name, origin in found if origin != DEFAULT}
 
 
 def load(

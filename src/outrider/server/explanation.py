@@ -1,10 +1,11 @@
 """Answers what an option means, what it is now and where that comes from.
 
-In: a configuration that was read, and a name: an option, a section, or a pattern with `*`. Out: one row
-for each option that it names, with its values.
+In: settings with the origin of each value, and a name: an option, a section, or a pattern with `*`. Out: one
+row for each option that it names, with its values.
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,6 +14,8 @@ from outrider.base.errors import ConfigError
 from outrider.server.catalogue import Option, Value, options, values
 from outrider.server.configuration import Configuration
 from outrider.server.reconfigure import is_live
+from outrider.server.settings import Settings
+from outrider.server.sources import DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,27 @@ class Explained:
 
 
 def explain(configuration: Configuration, wanted: str) -> list[Explained]:
+    """`explain_running` of a configuration that was just read.
+
+    Raises:
+        ConfigError: As there.
+    """
+    return explain_running(configuration.settings, configuration.origins(), wanted)
+
+
+def explain_running(settings: Settings, origins: Mapping[str, str], wanted: str) -> list[Explained]:
     """Every option that `wanted` names, in the order of the manual.
+
+    Args:
+        settings: What the values are.
+        origins: Where values come from, by name; those that are not named are defaults.
+        wanted: An option, a section or a pattern.
 
     Raises:
         ConfigError: It names none; the message says what was probably meant.
     """
     by_option: dict[str, list[Value]] = {}
-    for value in values(configuration.settings):
+    for value in values(settings):
         by_option.setdefault(value.option, []).append(value)
     found = []
     for option in options():
@@ -63,8 +80,8 @@ def explain(configuration: Configuration, wanted: str) -> list[Explained]:
             chosen = [value for value in known if _is_named(value.name, wanted)]
             if not chosen:
                 continue
-        origins = tuple(str(configuration.sources.exact_origin(value.location)) for value in chosen)
-        found.append(Explained(option, tuple(chosen), origins))
+        told = tuple(origins.get(value.name, str(DEFAULT)) for value in chosen)
+        found.append(Explained(option, tuple(chosen), told))
     if not found:
         known_names = {option.name for option in options()}
         known_names |= {value.name for each in by_option.values() for value in each}

@@ -159,7 +159,8 @@ class Reloads:
         found = changes(self._settings, read.settings, read.sources)
         settings = merged(self._settings, read.settings)
         if asked.dry_run:
-            self._answer(asked, self._epoch, found)
+            files = [str(path.absolute()) for path in read.sources.files]
+            self._answer(asked, self._epoch, found, files=files, origins=read.origins())
             return
         opened = self._doors.open_for(self._settings, settings)
         if len(opened.sockets) + len(opened.files) > FILES_MAX:
@@ -245,8 +246,8 @@ class Reloads:
             self._log.error("config.reload_refused", reason=reason, faults=faults)
         self._tell(asked, ok=False, reason=reason, faults=faults, code=code)
 
-    def _answer(self, asked: _Asked, epoch: int, found: list[Change]) -> None:
-        self._tell(asked, ok=True, epoch=epoch, changes=[change.told() for change in found])
+    def _answer(self, asked: _Asked, epoch: int, found: list[Change], **more: Any) -> None:
+        self._tell(asked, ok=True, epoch=epoch, changes=[change.told() for change in found], **more)
 
     def _tell(self, asked: _Asked, **answer: Any) -> None:
         if asked.by is not None and asked.by.channel is not None:

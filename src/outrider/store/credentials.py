@@ -9,7 +9,7 @@ what differs.
 Invariant: a credential that is stored names a tenant that exists and streams that its tenant has.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -117,6 +117,30 @@ async def add(engine: AsyncEngine, author: Author, kind: Kind[Record], record: R
     """See `create`; `created_time` of its rights is set here."""
     async with changing(engine, author) as change:
         return await create(change, kind, record)
+
+
+def changes_of(asked: Mapping[str, Any], *, never_expires: bool = False) -> dict[str, Any]:
+    """What `set_rights` shall change, where None stays as it is.
+
+    Args:
+        asked: By the names of `Rights`, and `scopes`.
+        never_expires: It loses its end.
+
+    Raises:
+        StoreError: Nothing is asked, or an end together with none.
+    """
+    changes = {
+        field: tuple(value) if isinstance(value, list) else value
+        for field, value in asked.items()
+        if value is not None
+    }
+    if never_expires:
+        if "expires_time" in changes:
+            raise StoreError("say when it expires or that it never does, not both")
+        changes["expires_time"] = None
+    if not changes:
+        raise StoreError("say what to change")
+    return changes
 
 
 async def set_rights(

@@ -11,7 +11,7 @@ Standards: RFC 1035 §3.3.14 (TXT).
 """
 
 import secrets
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from outrider.store import schema
 from outrider.store.checks import check_domain
 from outrider.store.editor import Author, Change, changing
 from outrider.store.engine import reading
-from outrider.store.records import Domain
+from outrider.store.records import Domain, shown
 from outrider.store.tenants import read_tenant
 
 LABEL: Final = "_outrider"
@@ -61,6 +61,13 @@ class Proof(NamedTuple):
 def expected_record(domain: Domain) -> Expected:
     """The record that must be in the DNS for `domain` to be verified."""
     return Expected(f"{LABEL}.{domain.name}", PREFIX + domain.token)
+
+
+def shown_domain(domain: Domain) -> dict[str, Any]:
+    """A domain as it may be shown, with the record that proves it."""
+    expected = expected_record(domain)
+    record = {"name": expected.name, "type": "TXT", "value": expected.value, "text": str(expected)}
+    return {**shown(domain), "record": record}
 
 
 async def read_domain(connection: AsyncConnection, tenant: str, name: str) -> Domain:

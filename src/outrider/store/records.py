@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from outrider.base.clock import format_utc
+
 DEFAULT: Final = "default"
 """Tenant and stream of whoever names none; both are there from the start."""
 
@@ -149,9 +151,17 @@ class AuditRow(msgspec.Struct, frozen=True):
     hash: str
 
 
-def shown(record: SmtpUser | ApiKey) -> dict[str, Any]:
-    """A credential as it may be shown: everything but its hash."""
-    facts: dict[str, Any] = msgspec.to_builtins(record.rights)
-    if isinstance(record, ApiKey):
-        return {"id": record.id, "scopes": list(record.scopes), **facts}
-    return {"name": record.name, **facts}
+def shown(record: Tenant | Stream | SmtpUser | ApiKey | Domain) -> dict[str, Any]:
+    """A record as it may be shown: everything but hashes, times as in RFC 3339 (null: never)."""
+    facts: dict[str, Any]
+    match record:
+        case SmtpUser():
+            facts = {"name": record.name, **msgspec.to_builtins(record.rights)}
+        case ApiKey():
+            facts = {"id": record.id, "scopes": list(record.scopes), **msgspec.to_builtins(record.rights)}
+        case _:
+            facts = msgspec.to_builtins(record)
+    for name, value in facts.items():
+        if name.endswith("_time"):
+            facts[name] = format_utc(value) if value else None  # 0: it was there from the start
+    return facts

@@ -15,7 +15,7 @@ from outrider.store import schema
 from outrider.store.checks import check_name
 from outrider.store.editor import Author, Change, changing
 from outrider.store.engine import reading
-from outrider.store.records import DEFAULT, KINDS, Stream, Tenant
+from outrider.store.records import DEFAULT, KINDS, Stream, Tenant, shown
 
 _TENANTS, _STREAMS = schema.tenants, schema.streams
 
@@ -36,6 +36,19 @@ async def find_tenant(engine: AsyncEngine, name: str) -> Tenant:
     """See `read_tenant`."""
     async with reading(engine) as connection:
         return await read_tenant(connection, name)
+
+
+async def describe_tenant(engine: AsyncEngine, name: str) -> dict[str, Any]:
+    """A tenant as it may be shown, with its streams, both of one moment.
+
+    Raises:
+        StoreError: There is none of that name.
+    """
+    async with reading(engine) as connection:
+        tenant = await read_tenant(connection, name)
+        query = sa.select(_STREAMS).where(_STREAMS.c.tenant == name).order_by(_STREAMS.c.name)
+        streams = [Stream(*row) for row in await connection.execute(query)]
+    return {**shown(tenant), "streams": [shown(stream) for stream in streams]}
 
 
 async def list_tenants(engine: AsyncEngine) -> list[Tenant]:

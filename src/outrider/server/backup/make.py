@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -88,6 +89,19 @@ class Made:
     secrets: int
     linked: int
     removed: tuple[Path, ...]
+
+
+def made_facts(made: Made) -> dict[str, Any]:
+    """A copy as it is told to machines."""
+    return {
+        "path": str(made.path),
+        "files": len(made.manifest.files),
+        "octets": made.octets,
+        "secrets": made.secrets,
+        "linked": made.linked,
+        "database": made.manifest.database,
+        "removed": [str(path) for path in made.removed],
+    }
 
 
 def plain_files(settings: Settings, config_files: Iterable[Path]) -> list[Path]:

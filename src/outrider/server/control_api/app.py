@@ -12,13 +12,35 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from outrider.server.control_api import accounts, audit, messages, node, paths, queue
+from outrider.server.control_api import (
+    accounts,
+    audit,
+    backups,
+    credentials,
+    domains,
+    keyring,
+    messages,
+    node,
+    paths,
+    queue,
+)
 from outrider.server.control_api.hub import Hub
 from outrider.server.control_api.problems import MEDIA_TYPE, install, problem
 
 BODY_OCTETS: Final = 1 << 20
 # chosen: a filter with 1,000 ids is some 30 KiB
-ROUTERS: Final = (node.router, queue.router, paths.router, messages.router, accounts.router, audit.router)
+ROUTERS: Final = (
+    node.router,
+    queue.router,
+    paths.router,
+    messages.router,
+    accounts.router,
+    credentials.router,
+    domains.router,
+    keyring.router,
+    backups.router,
+    audit.router,
+)
 
 
 class _Bounded:

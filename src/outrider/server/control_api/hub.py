@@ -10,14 +10,14 @@ Invariant: no change is made when the audit log cannot be written.
 import asyncio
 import pwd
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 from fastapi import Depends, Request
 
 from outrider.base.clock import Clock
-from outrider.base.errors import OutriderError, UnavailableError
+from outrider.base.errors import ConfigError, OutriderError, UnavailableError
 from outrider.base.log import Log
 from outrider.net.http import Peer
 from outrider.server.control_api.problems import ReasonMissingError
@@ -33,6 +33,9 @@ UPGRADE_AGAIN_SECONDS: Final = 5.0
 # chosen: a database that restarts is back in seconds
 PATIENCE_SECONDS: Final = 10.0
 # chosen: a dispatcher that died is back in a second or two, more where it has much to read
+
+
+Result = TypeVar("Result")
 
 
 class Reload(Protocol):
@@ -53,6 +56,7 @@ class Hub:
         summed: The metrics of all processes.
         reload: The supervisor's.
         started_at: When this process started, monotonic seconds.
+        copying: Held while a backup is made.
     """
 
     settings: Settings
@@ -62,6 +66,7 @@ class Hub:
     summed: Summed
     reload: Reload
     started_at: float
+    copying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def events_directory(self) -> Path:
@@ -77,6 +82,18 @@ class Hub:
         """Who changes something, for the control database."""
         return Author(f"api:{actor}", self.clock, reason)
 
+    async def sources(self) -> "Read":
+        """What the configuration's files, environment and flags say now, as a reload would take them.
+
+        Raises:
+            ConfigError: They have faults.
+            UnavailableError: The supervisor does not answer.
+        """
+        answer = await self.reload(dry_run=True)
+        if not answer["ok"]:
+            raise ConfigError(answer["reason"], tuple(answer["faults"]))
+        return Read(tuple(Path(path) for path in answer["files"]), answer["origins"], answer["changes"])
+
     async def change(
         self,
         act: "Act",
@@ -85,6 +102,11 @@ class Hub:
         matched: int = 0,
     ) -> tuple[dict[str, Any], int]:
         """Record, do, record what came of it; returns the result and the number of the audit row.
+
+        Args:
+            act: What is asked for.
+            work: Does it; of its result the audit log keeps `changed`, a count, and `facts`, no secrets.
+            matched: How much it concerns.
 
         Raises:
             UnavailableError: The audit log cannot be written, so nothing was done; or the work failed so.
@@ -99,12 +121,24 @@ class Hub:
                 number, noted.facts["changed"] = noted.number, 0
                 result = await work()
                 changed = noted.facts["changed"] = int(result.get("changed", 0))
+                noted.facts |= result.get("facts", {})
         except OutriderError as error:
             if number:  # else nobody was let begin
                 await self.tell(act, error.message, matched=matched, changed=changed, audit=number)
             raise
         await self.tell(act, "done", matched=matched, changed=changed, audit=number)
         return result, number
+
+    async def store(self, act: "Act", work: Callable[[Author], Awaitable[Result]]) -> Result:
+        """Have the control database changed, which writes the audit row itself; then the event.
+
+        Raises:
+            StoreError: What is asked cannot be; nothing was changed.
+            UnavailableError: The database does not answer; nothing was changed.
+        """
+        result = await work(self.author(act.actor, act.reason))
+        await self.tell(act, "done", changed=1)
+        return result
 
     async def tell(
         self, act: "Act", result: str, *, matched: int = 0, changed: int = 0, audit: int = 0
@@ -124,6 +158,21 @@ class Hub:
             )
         except UnavailableError as error:
             self.log.error("control.event_not_written", action=act.action, audit=audit, error=error.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read again and compared with what runs.
+
+    Attributes:
+        files: Files of the configuration, the main one first.
+        origins: Where each value comes from that is not a default, by its name.
+        changes: What differs from what runs, as `Change.told`.
+    """
+
+    files: tuple[Path, ...]
+    origins: dict[str, str]
+    changes: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

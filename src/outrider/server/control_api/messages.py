@@ -1,20 +1,24 @@
-"""Routes of messages: what became of one."""
+"""Routes of messages: what became of one, and of all mail to one recipient."""
 
 import asyncio
+import os
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from outrider.base.errors import UnavailableError
+from outrider.base.errors import AddressError, UnavailableError
 from outrider.base.ids import is_message_id
-from outrider.record.timeline import steps_of
-from outrider.record.trace import life_of, reports_of, states_of
-from outrider.server.control_api.hub import Hub, WithHub
-from outrider.server.control_api.models import ITEMS_MAX
+from outrider.server.control_api.hub import WithHub
+from outrider.server.control_api.models import ITEMS_MAX, Asked
+from outrider.server.control_api.problems import InvalidPartError
 from outrider.server.requests import RefusedError
+from outrider.server.tracing import mail_to, written_about
 
-router = APIRouter(prefix="/v1/messages", tags=["messages"])
+router = APIRouter(prefix="/v1", tags=["messages"])
+
+ADDRESS_CHARACTERS = 1_000
+# chosen: far beyond the 254 octets of RFC 5321 §4.5.3.1.3, so that the grammar says what is wrong
 
 
 class Life(BaseModel):
@@ -29,40 +33,44 @@ class Life(BaseModel):
     queued: list[dict[str, Any]] | None = Field(description="Entries in the queue; null: it did not answer.")
 
 
-@router.get("/{message_id}", summary="The life of a message")
+@router.get("/messages/{message_id}", summary="The life of a message")
 async def life(hub: WithHub, message_id: str) -> Life:
     """From all event files that are kept, and from the queue."""
     if not is_message_id(message_id):
         raise RefusedError(f"{message_id!r} is not a message id: 18 lower-case letters and digits")
-    found = await whole_life(hub, message_id)
-    if not found.events and not found.queued:
-        raise RefusedError(
-            f"nothing is known of {message_id} (events are kept as long as record.keep_seconds says)",
-            "absent",
-        )
-    return found
-
-
-async def whole_life(hub: Hub, message_id: str) -> Life:
-    """What is known; all lists may be empty."""
-    events = await asyncio.to_thread(life_of, hub.events_directory, message_id)
-    reports = await asyncio.to_thread(reports_of, hub.events_directory, events)
+    written = await asyncio.to_thread(written_about, hub.events_directory, message_id)
     try:
         queued = await hub.ask("queue.select", message_ids=[message_id], limit=ITEMS_MAX)
     except UnavailableError:
         queued = None  # the dispatcher starts again; the events alone tell nearly everything
-    states = states_of(events)
-    ended = all(state["state"] not in ("queued", "held") for state in states)
-    return Life(
-        message_id=message_id,
-        is_final=bool(states) and ended and not queued,
-        recipients=states,
-        steps=[_plain(step) for step in steps_of(events, reports, queued or ())],
-        events=events,
-        reports=reports,
-        queued=queued,
+    if not written.events and not queued:
+        raise RefusedError(
+            f"nothing is known of {message_id} (events are kept as long as record.keep_seconds says)",
+            "absent",
+        )
+    return Life(**written.with_queue(queued))
+
+
+class RecipientAsked(Asked):
+    """Whose mail; in the body, because addresses of requests are written down where bodies are not."""
+
+    recipient: str = Field(max_length=ADDRESS_CHARACTERS, description="One exact address.")
+
+
+class MailTo(BaseModel):
+    """All mail to one recipient that events tell of; both lists may be empty."""
+
+    messages: list[dict[str, Any]] = Field(
+        description="Each message to the recipient with its state and last reply, the latest change last."
     )
+    refusals: list[dict[str, Any]] = Field(description="Commands for the recipient that were refused.")
 
 
-def _plain(step: Any) -> dict[str, Any]:
-    return {name: value for name in step.__struct_fields__ if (value := getattr(step, name))}
+@router.post("/trace", summary="All mail to one exact recipient; nothing is changed")
+async def trace(hub: WithHub, asked: RecipientAsked) -> MailTo:
+    """Events hold a keyed token in place of an address: it is made for every version of the key."""
+    try:
+        found = await asyncio.to_thread(mail_to, hub.settings, os.environ, asked.recipient)
+    except AddressError as error:
+        raise InvalidPartError("/body/recipient", error.message) from error
+    return MailTo(**found)

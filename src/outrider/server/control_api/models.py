@@ -21,13 +21,13 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=REAS
 Seconds = Annotated[float, Field(ge=0, le=10 * 366 * DAY_SECONDS)]
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     """What a client sends: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class QueueFilter(_Asked):
+class QueueFilter(Asked):
     """Which entries are meant: all that is given must hold; nothing at all means every entry."""
 
     domain: Name | None = Field(None, description="Routing domain: exact, or `*.suffix`.")
@@ -141,13 +141,13 @@ class Summary(BaseModel):
     octets: int
 
 
-class _Change(_Asked):
+class ChangeAsked(Asked):
     """What all changes have in common."""
 
     reason: Reason = Field("", description="Why; kept in the audit log and in events.")
 
 
-class QueueChange(_Change):
+class QueueChange(ChangeAsked):
     """What to do to which part of the queue."""
 
     filter: QueueFilter = Field(default_factory=QueueFilter)
@@ -238,7 +238,7 @@ class Suspension(BaseModel):
     actor: str
 
 
-class SuspensionAsked(_Change):
+class SuspensionAsked(ChangeAsked):
     """Which paths to suspend, and for how long."""
 
     channel: Name = "*"
@@ -300,13 +300,13 @@ class AuditCheck(BaseModel):
     head: str = Field(description="To be kept elsewhere and given as `witness` later.")
 
 
-class ReloadAsked(_Change):
+class ReloadAsked(ChangeAsked):
     """Whether to reload, or only to say what would change."""
 
     dry_run: bool = False
 
 
-class TenantAsked(_Change):
+class TenantAsked(ChangeAsked):
     """A new tenant."""
 
     name: Name
@@ -314,7 +314,7 @@ class TenantAsked(_Change):
     verifies_domains: bool = True
 
 
-class TenantChange(_Change):
+class TenantChange(ChangeAsked):
     """What to change of a tenant; null stays."""
 
     description: str | None = Field(None, max_length=REASON_CHARACTERS)
@@ -322,14 +322,14 @@ class TenantChange(_Change):
     verifies_domains: bool | None = None
 
 
-class StreamAsked(_Change):
+class StreamAsked(ChangeAsked):
     """A new stream."""
 
     name: Name
     kind: Literal["transactional", "marketing"] = "transactional"
 
 
-class DomainAsked(_Change):
+class DomainAsked(ChangeAsked):
     """A new domain of a tenant."""
 
     name: Name

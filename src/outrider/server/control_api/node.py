@@ -1,18 +1,24 @@
 """Routes of the node itself: its state, processes, configuration and figures."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from outrider.base.clock import format_utc
+from outrider.base.errors import ConfigError
 from outrider.record.trace import tail
 from outrider.server.catalogue import values
-from outrider.server.control_api.hub import Actor, WithHub, act
+from outrider.server.control_api.hub import Actor, Hub, WithHub, act
 from outrider.server.control_api.models import ITEMS_MAX, ReloadAsked
+from outrider.server.explanation import explain_running
+from outrider.server.requests import RefusedError
 
 router = APIRouter(prefix="/v1", tags=["node"])
+
+NAME_CHARACTERS = 255
+# chosen: the longest name of an option has some 60
 
 
 class Status(BaseModel):
@@ -114,17 +120,64 @@ async def config(hub: WithHub) -> Configured:
     return Configured(values={value.name: value.shown for value in values(hub.settings)})
 
 
+class ExplainedValue(BaseModel):
+    """A value that runs."""
+
+    name: str
+    value: str = Field(description="As in TOML; secrets are not shown.")
+    origin: str = Field(description="File and line, variable or flag; or what has been changed there since.")
+
+
+class ExplainedOption(BaseModel):
+    """An option: what it is and what it is now."""
+
+    name: str
+    meaning: str
+    unit: str
+    bounds: str
+    default: str
+    default_source: str
+    changes_by: str = Field(description="`reload` or `restart`.")
+    values: list[ExplainedValue]
+
+
+class Explained(BaseModel):
+    """Options in the order of the manual."""
+
+    items: list[ExplainedOption]
+
+
+@router.get("/config/options", summary="What options mean, what they are now, and where that comes from")
+async def options(hub: WithHub, name: Annotated[str, Query(max_length=NAME_CHARACTERS)] = "*") -> Explained:
+    """`name` is an option, a section, or a pattern with `*`. 409 when the files have faults."""
+    read = await hub.sources()
+    waiting = {
+        change["name"]: f"an earlier reading; {change['origin']} says {change['new'] or 'nothing'} now"
+        for change in read.changes
+    }
+    try:
+        found = explain_running(hub.settings, {**read.origins, **waiting}, name)
+    except ConfigError as error:
+        raise RefusedError(error.message, "absent") from error
+    return Explained(items=[ExplainedOption(**each.told()) for each in found])
+
+
 @router.get("/config/diff", summary="What a reload would change")
 async def diff(hub: WithHub) -> dict[str, Any]:
     """The running configuration against the files; nothing is changed."""
-    return await hub.reload(dry_run=True)
+    return await _compared(hub)
+
+
+async def _compared(hub: Hub) -> dict[str, Any]:
+    answer = await hub.reload(dry_run=True)
+    return {name: value for name, value in answer.items() if name not in ("files", "origins")}
 
 
 @router.post("/reload", summary="Read the configuration again: all of it, or nothing when it has a fault")
 async def reload(hub: WithHub, actor: Actor, asked: ReloadAsked) -> dict[str, Any]:
     """Says what changed, and what waits for a restart."""
     if asked.dry_run:
-        return await hub.reload(dry_run=True)
+        return await _compared(hub)
 
     async def work() -> dict[str, Any]:
         return await hub.reload(dry_run=False)

@@ -7,7 +7,7 @@ Invariant: the text of an unexpected exception never leaves; it is in the server
 Standards: RFC 9457 §3 (problem details), RFC 9110 §15 (status), RFC 6901 §3 (pointers).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,17 +16,41 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from outrider.base.errors import ConfigError, OutriderError, SpoolError, StoreError, UnavailableError
+from outrider.base.errors import (
+    ConfigError,
+    KeyAbsentError,
+    OutriderError,
+    SpoolError,
+    StoreError,
+    UnavailableError,
+)
 from outrider.server.requests import RefusedError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = {"retry-after": "2"}
 # chosen: a process that died is back in a second or two
+FAULTS_MAX: Final = 100
+# chosen: who has more mends these first
 _STATUS_OF_KIND: Final = {"absent": 404, "conflict": 409, "invalid": 422, "newer": 409}
 
 
 class ReasonMissingError(OutriderError):
     """Somebody wants to stop or remove mail without saying why."""
+
+
+class InvalidPartError(OutriderError):
+    """A part of a request is wrong in itself.
+
+    Args:
+        pointer: Which (RFC 6901).
+        message: What is wrong with it.
+        faults: Each fault of it, where there are several; the first `FAULTS_MAX` are told.
+    """
+
+    def __init__(self, pointer: str, message: str, faults: Sequence[str] = ()) -> None:
+        told = list(faults[:FAULTS_MAX]) or [message]
+        super().__init__(f"{pointer}: {'; '.join(told)}")
+        self.errors = [{"pointer": pointer, "detail": fault} for fault in told]
 
 
 def problem(
@@ -57,6 +81,10 @@ async def _of_house(_request: Request, error: Exception) -> JSONResponse:
             return problem(_STATUS_OF_KIND[error.kind], error.kind, error.message)
         case ReasonMissingError():
             return problem(422, "no_reason", error.message)
+        case InvalidPartError():
+            return problem(422, "invalid", error.message, error.errors)
+        case KeyAbsentError():
+            return problem(404, "absent", error.message)
         case ConfigError():
             faults = [{"pointer": "", "detail": fault} for fault in error.faults]
             return problem(409, "bad_configuration", error.message, faults)
