@@ -48,9 +48,9 @@ log_level = "warning"
 OUTRIDER = (sys.executable, "-m", "outrider.cli.main")
 
 
-def body_of(form: str, number: int) -> tuple[str, str, bytes]:
-    """Path, media type and body of request `number`."""
-    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+def body_of(form: str, number: int, *, later: bool = True) -> tuple[str, str, bytes]:
+    """Path, media type and body of request `number`; `later` keeps its messages from being delivered."""
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat() if later else None
     text = "Dear {{name}},\n" + "your order is on its way. " * (TEXT_OCTETS // 26) + "\n"
     common: dict[str, Any] = {
         "from": {"address": "shop@bench.test", "name": "Shop"},
@@ -74,23 +74,38 @@ def body_of(form: str, number: int) -> tuple[str, str, bytes]:
 
 
 class Load:
-    """Clients that hand in one form until the time is over."""
+    """Clients that hand in one form until the time is over, or each of them has made `requests`."""
 
-    def __init__(self, form: str, port: int, key: str, until: float) -> None:
+    def __init__(
+        self, form: str, port: int, key: str, *, seconds: float = 600.0, requests: int = 0, later: bool = True
+    ) -> None:
         self.form = form
         self.port = port
         self.key = key
-        self.until = until
+        self.later = later
+        self.requests = requests
         self.recipients = 0
+        self.took_seconds = 0.0
         self.seconds: list[float] = []
+        self._until = time.perf_counter() + seconds
         self._lock = threading.Lock()
 
-    def run(self, client: int) -> None:
+    def run(self, connections: int) -> None:
+        """Load over so many connections at once."""
+        started = time.perf_counter()
+        clients = [threading.Thread(target=self._run, args=(number,)) for number in range(connections)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        self.took_seconds = time.perf_counter() - started
+
+    def _run(self, client: int) -> None:
         """One connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        prepared = [body_of(self.form, client * 1000 + number) for number in range(8)]
+        prepared = [body_of(self.form, client * 1000 + number, later=self.later) for number in range(8)]
         number = 0
-        while time.perf_counter() < self.until:
+        while time.perf_counter() < self._until and number != (self.requests or -1):
             path, kind, octets = prepared[number % len(prepared)]
             fields = {"Authorization": f"Bearer {self.key}", "Content-Type": kind}
             if self.form == "keyed":
@@ -109,6 +124,24 @@ class Load:
         connection.close()
 
 
+def make_key(folder: Path) -> str:
+    """A key that may send as bench.test, in the users file of `folder`."""
+    command = [
+        *OUTRIDER,
+        "user",
+        "key",
+        "create",
+        "bench",
+        "-d",
+        "bench.test",
+        "--file",
+        "users.toml",
+        "--json",
+    ]
+    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return str(json.loads(made.stdout)["key"])
+
+
 def measure(form: str, *, workers: int, seconds: float, connections: int) -> dict[str, Any]:
     """One form against a server of its own."""
     with tempfile.TemporaryDirectory(prefix="http-bench-") as name:
@@ -117,40 +150,22 @@ def measure(form: str, *, workers: int, seconds: float, connections: int) -> dic
 
         port = free_port()
         (folder / "outrider.toml").write_text(CONFIGURATION.format(workers=workers, port=port))
-        line = [
-            *OUTRIDER,
-            "user",
-            "key",
-            "create",
-            "bench",
-            "-d",
-            "bench.test",
-            "--file",
-            "users.toml",
-            "--json",
-        ]
-        made = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True)
+        key = make_key(folder)
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen([*OUTRIDER, "serve"], cwd=folder, stdout=subprocess.PIPE, stderr=log)
         try:
             if server.stdout is None or not server.stdout.readline().startswith(b"Ready"):
                 raise SystemExit((folder / "log").read_text()[-2000:])
             before = cpu_seconds(server.pid)
-            started = time.perf_counter()
-            load = Load(form, port, json.loads(made.stdout)["key"], started + seconds)
-            clients = [threading.Thread(target=load.run, args=(number,)) for number in range(connections)]
-            for client in clients:
-                client.start()
-            for client in clients:
-                client.join()
-            took = time.perf_counter() - started
+            load = Load(form, port, key, seconds=seconds)
+            load.run(connections)
             used = cpu_seconds(server.pid) - before
         finally:
             stop(server)
     return {
         "form": form,
         "workers": workers,
-        "recipients_per_second": round(load.recipients / took),
+        "recipients_per_second": round(load.recipients / load.took_seconds),
         "cpu_us_per_recipient": round(used / load.recipients * 1e6, 1),
         "request_p50_ms": round(statistics.median(load.seconds) * 1000, 1),
         "recipients": load.recipients,

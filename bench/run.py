@@ -1,8 +1,9 @@
 """Outrider, Postfix and the bare relay side by side in one run: CPU, rate, latency and memory per message.
 
-Generator and receiver are Postfix's smtp-source and smtp-sink for all; rounds of the programs are interleaved
-and medians are given, because the machines are shared and noisy: the ratios are what counts. CPU is that of
-all the program's own processes, ended ones included; memory is the sum of their PSS.
+Generator and receiver are Postfix's smtp-source and smtp-sink, but for HTTP, where clients in here hand in
+batches of a hundred personal messages. Rounds of the programs are interleaved and medians are given, because
+the machines are shared and noisy: the ratios are what counts. CPU is that of all the program's own processes,
+ended ones included; memory is the sum of their PSS.
 
 Usage: run.py [--quick] [--only PROGRAM,…] [--cases CASE,…] [--workers N,…] [--rounds N] [--output FILE]
 Writes bench/latest.json and prints a table; compares with the committed figures.
@@ -29,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+from http_injection import BATCH, Load, make_key
 from latency import Latency
 from processes import PssSampler, Sink, cpu_seconds, smtp_source, stop, wait_for_port
 from table import show
@@ -45,13 +47,16 @@ class Case:
     size: int
     reuse: bool
     counts: dict[str, int]
+    http_form: str = ""  # of bench/http_injection.py; empty is SMTP
 
 
 CASES = {
     "2k-reused": Case("2k-reused", 2048, True, {"outrider": 60000, "bare": 60000, "postfix": 3000}),
     "2k-single": Case("2k-single", 2048, False, {"outrider": 8000, "bare": 8000, "postfix": 1500}),
     "50k-reused": Case("50k-reused", 51200, True, {"outrider": 8000, "bare": 8000, "postfix": 1500}),
+    "http-batch-100": Case("http-batch-100", 2048, True, {"outrider": 40000}, "personal"),
 }
+HTTP_CONNECTIONS = 8
 SINGLE_PER_CONNECTION = 1
 
 
@@ -63,6 +68,7 @@ class Row:
     case: str
     workers: int
     cpu_us: list[float] = field(default_factory=list)
+    accepted: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
@@ -74,6 +80,7 @@ class Row:
             "case": self.case,
             "workers": self.workers,
             "cpu_us_per_message": round(statistics.median(self.cpu_us), 1),
+            "accepted_per_second": round(statistics.median(self.accepted), 1),
             "delivered_per_second": round(statistics.median(self.rate), 1),
             "accept_p50_ms": round(statistics.median(self.p50), 2),
             "accept_p99_ms": round(statistics.median(self.p99), 2),
@@ -120,6 +127,14 @@ log_level = "warning"
 
 
 OUTRIDER = [sys.executable, "-m", "outrider.cli.main"]
+
+HTTP_TOML = """\
+
+[[http]]
+name = "bench-http"
+port = {port}
+key_requests = 10000
+"""
 
 
 def configure(case: Case, workers: int, sink: int, folder: Path, spool: str = "") -> int:
@@ -234,8 +249,46 @@ VARIANTS = {"2k-reused": ("outrider-aes", "outrider-zstd"), "50k-reused": ("outr
 # what else of ours is measured in a case, when we are
 
 
+def measure_http(case: Case, workers: int, row: Row, scale: float) -> None:
+    """One round of ours in a case of HTTP."""
+    requests = max(int(case.counts["outrider"] * scale / BATCH / HTTP_CONNECTIONS), 1)
+    count = requests * BATCH * HTTP_CONNECTIONS
+    sink_port = free_port()
+    with tempfile.TemporaryDirectory(prefix="outrider-bench-") as name:
+        folder = Path(name)
+        sink = Sink(sink_port, count)
+        try:
+            port, http_port = configure(case, workers, sink_port, folder), free_port()
+            configuration = folder / "outrider.toml"
+            text = configuration.read_text().replace("[server]", '[server]\nusers_file = "users.toml"', 1)
+            configuration.write_text(text + HTTP_TOML.format(port=http_port))
+            load = Load(case.http_form, http_port, make_key(folder), requests=requests, later=False)
+            with serve(folder, port) as (_, root):
+                time.sleep(0.5)
+                cpu_before = cpu_seconds(root)
+                started = time.monotonic()
+                with PssSampler(root) as memory:
+                    load.run(HTTP_CONNECTIONS)
+                    if not sink.wait(180):
+                        raise SystemExit(f"{case.name}: not all of {count} messages came through")
+                    seconds = time.monotonic() - started
+                cpu = cpu_seconds(root) - cpu_before
+        finally:
+            sink.stop()
+    times = sorted(load.seconds)
+    row.cpu_us.append(cpu / count * 1e6)
+    row.accepted.append(count / load.took_seconds)
+    row.rate.append(count / seconds)
+    row.p50.append(times[len(times) // 2] * 1000)
+    row.p99.append(times[int(len(times) * 0.99)] * 1000)
+    row.pss.append(memory.peak_kib / 1024)
+
+
 def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> None:
     """One round of one program in one case."""
+    if case.http_form:
+        measure_http(case, workers, row, scale)
+        return
     count = max(int(case.counts[program.partition("-")[0]] * scale), 200)
     sink_port = free_port()
     with tempfile.TemporaryDirectory(prefix="outrider-bench-") as name:
@@ -250,6 +303,7 @@ def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> N
                     source = smtp_source(port, count, case.size, INBOUND, reuse=case.reuse)
                     latency = asyncio.run(Latency(port, case.size).measure(probes))
                     source.wait()
+                    accepted_seconds = time.monotonic() - started
                     if not sink.wait(180):
                         raise SystemExit(f"{program} {case.name}: not all of {count} messages came through")
                     seconds = time.monotonic() - started
@@ -257,6 +311,7 @@ def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> N
         finally:
             sink.stop()
     row.cpu_us.append(cpu / (count + probes) * 1e6)
+    row.accepted.append((count + probes) / accepted_seconds)
     row.rate.append((count + probes) / seconds)
     row.p50.append(latency[len(latency) // 2] * 1000)
     row.p99.append(latency[int(len(latency) * 0.99)] * 1000)
@@ -359,6 +414,8 @@ def main() -> None:
         if "outrider" in programs:
             programs[1:1] = VARIANTS.get(name, ())
         for program in programs:
+            if program.partition("-")[0] not in CASES[name].counts:
+                continue
             for workers in [1] if program == "postfix" else map(int, options.workers.split(",")):
                 row = Row(program, name, workers)
                 rows.append(row)
