@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.main import app
 
 FILES = (
@@ -20,17 +21,6 @@ FILES = (
     ("/var/lib/outrider", "Spool, control database, events."),
     ("/run/outrider", "Sockets between the processes and of the command line."),
     ("/usr/share/doc/outrider", "The manual."),
-)
-CODES = (
-    ("0", "Done; of a check: nothing is wrong."),
-    ("1", "A check failed."),
-    ("2, 64", "The command was not used as it is meant."),
-    ("69", "Nobody answers; the server does not run."),
-    ("70", "A fault of the program."),
-    ("73, 74", "Something cannot be made, read or written."),
-    ("75", "Not now; try again."),
-    ("77", "This user may not."),
-    ("78", "The configuration is wrong; nothing was changed."),
 )
 
 
@@ -78,7 +68,7 @@ def manual() -> str:
         ".SH FILES",
         *listed(FILES),
         ".SH EXIT STATUS",
-        *listed(CODES),
+        *listed(tuple((str(int(code)), code.about) for code in Exit)),
     ]
     return "\n".join(lines) + "\n"
 

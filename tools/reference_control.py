@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tools.command_routes import counterpart_lines
+
 HTTP_METHODS = ("get", "post", "patch", "delete")
 
 
@@ -36,6 +38,12 @@ def control_lines() -> Iterator[str]:
             )
             cells = (operation["summary"], named, body, f"{code} {_model(answer)}".strip())
             yield f"| `{method.upper()} {path}` | " + " | ".join(map(_cell, cells)) + " |"
+    yield from ("", "## Commands and operations", "")
+    yield "What a command does, and which operation does it too. Commands that need no server work on files and"
+    yield "the control database; a running server takes up what they change within two seconds."
+    yield ""
+    yield from counterpart_lines()
+    yield from ("", "## Models")
     for name, model in sorted(described["components"]["schemas"].items()):
         if name.startswith("_") or name in ("HTTPValidationError", "ValidationError"):
             continue
