@@ -39,8 +39,8 @@ def control_lines() -> Iterator[str]:
             cells = (operation["summary"], named, body, f"{code} {_model(answer)}".strip())
             yield f"| `{method.upper()} {path}` | " + " | ".join(map(_cell, cells)) + " |"
     yield from ("", "## Commands and operations", "")
-    yield "What a command does, and which operation does it too. Commands that need no server work on files and"
-    yield "the control database; a running server takes up what they change within two seconds."
+    yield "What a command does, and which operation does it too. Commands that need no server work on files"
+    yield "and the control database; a running server takes up what they change within two seconds."
     yield ""
     yield from counterpart_lines()
     yield from ("", "## Models")
