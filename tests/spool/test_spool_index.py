@@ -377,6 +377,7 @@ async def test_selection_and_counts_by_every_part_of_a_filter(tmp_path: Path) ->
     two = arrive(index, 2, "two.example", first=3)
     last = LastReply("450 4.2.0 Greylisted", "mx.one.example", False, TIME)
     index.settle(Settled(1, one[0], False, 1, 1, LATER, last=last))
+    index.settle(Settled(1, one[2], False, 1, 0, TIME, held="a complaint"))
     filters = {
         QueueFilter(): 5,
         QueueFilter(tenant="t"): 5,
@@ -397,8 +398,10 @@ async def test_selection_and_counts_by_every_part_of_a_filter(tmp_path: Path) ->
         QueueFilter(reply="listed*450"): 0,
         QueueFilter(attempts_min=1): 1,
         QueueFilter(attempts_max=0): 4,
-        QueueFilter(held=False): 5,
-        QueueFilter(held=True): 0,
+        QueueFilter(held=False): 4,
+        QueueFilter(held=True): 1,
+        QueueFilter(held_for="a complaint"): 1,
+        QueueFilter(held_for="a"): 0,
         QueueFilter(message_ids=("000000000000000004",)): 1,
         QueueFilter(entries=(one[1], two[0], 7)): 2,
     }

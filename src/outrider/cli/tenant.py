@@ -128,7 +128,7 @@ def set_(
 def disable(
     name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
 ) -> None:
-    """Accept nothing of a tenant any more, whoever hands it in; open sessions hear so within seconds.
+    """Accept nothing of a tenant any more and hold what is queued; running servers do so within seconds.
 
     Examples:
       outrider tenant disable acme --reason "complaints, ticket 4711"
@@ -136,14 +136,14 @@ def disable(
     tenant = with_store(
         config, lambda db, author: tenants.set_tenant(db, author, name, is_enabled=False), reason
     )
-    _done(f"Disabled {name}; what is queued still goes out (`outrider queue hold`).", tenant, as_json=as_json)
+    _done(f"Disabled {name}; its queued mail is held until it is enabled again.", tenant, as_json=as_json)
 
 
 @app.command("enable")
 def enable(
     name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
 ) -> None:
-    """Accept its mail again.
+    """Accept its mail again, and send what was held meanwhile.
 
     Examples:
       outrider tenant enable acme

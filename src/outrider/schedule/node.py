@@ -5,8 +5,8 @@ something is in `ready`, once; what waits for time is in a heap; what waits for 
 gate. Nothing ever walks over all paths except what an administrator asks for, so costs do not grow with
 their number.
 
-Invariant: an entry is in one place: waiting, deferred, granted, or set aside to be settled without a
-connection.
+Invariant: an entry is in one place: waiting, deferred, granted, set aside to be settled without a connection,
+or barred; no entry of a tenant that is shut waits in the queue of a path.
 """
 
 import heapq
@@ -37,7 +37,16 @@ class Aside:
         self.path = path
 
 
-Place = PathQueue | Slot | Deferral | Aside
+class Barred:
+    """An entry of a tenant that is shut; it stays until the tenant is open or it is taken out."""
+
+    __slots__ = ("entry",)
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+
+Place = PathQueue | Slot | Deferral | Aside | Barred
 
 
 class Node:
@@ -57,6 +66,8 @@ class Node:
         self.pools: dict[str, Pool] = {}
         self.total = Pool(table.options.outbound_connections, shared=True)
         self.suspensions: dict[int, Suspension] = {}
+        self.shut: frozenset[str] = frozenset()
+        self.barred: dict[int, Barred] = {}
         self.memory: Memory | None = None
         self.memory_shift = 0.0  # monotonic seconds less Unix time, on the calendar of the memory
         self.next_slot = first_slot
@@ -279,6 +290,10 @@ class Node:
 
     def wait(self, state: PathQueue, entry: Entry) -> None:
         """The entry is due."""
+        if entry.tenant in self.shut:
+            self.bar(entry)
+            self.mark_ready(state)
+            return
         self.where[entry.entry] = state
         state.queue.put(entry)
         expire_time = entry.received_time + state.shaping.options.message_expiration_seconds
@@ -290,11 +305,19 @@ class Node:
 
     def wait_all(self, state: PathQueue, entries: Sequence[Entry]) -> None:
         """The entries are due."""
+        if self.shut:
+            for entry in entries:
+                self.wait(state, entry)
+            return
         self.where.update(dict.fromkeys([entry.entry for entry in entries], state))
         state.queue.put_all(entries)
         seconds = state.shaping.options.message_expiration_seconds
         state.expire_time = min(state.expire_time, min([entry.received_time for entry in entries]) + seconds)
         self.mark_ready(state)
+
+    def bar(self, entry: Entry) -> None:
+        """The entry's tenant is shut."""
+        self.where[entry.entry] = self.barred[entry.entry] = Barred(entry)
 
     def defer(self, state: PathQueue, entry: Entry, due_at: float) -> None:
         """The entry is due at `due_at`."""

@@ -19,12 +19,13 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
+from itertools import islice
 
 from outrider.model.changes import Entry
 from outrider.model.dispatch import Settled
 from outrider.model.flow import Outcome, Path
 from outrider.schedule.memory import Kept, Memory, moved
-from outrider.schedule.node import Aside, Node
+from outrider.schedule.node import Aside, Barred, Node
 from outrider.schedule.paths import Linger, PathQueue, Slot, Worker
 from outrider.schedule.planner import HostsFor, Order, Planner
 from outrider.schedule.reshape import reshape
@@ -34,6 +35,8 @@ from outrider.schedule.throttle import Gap
 
 # Chosen: paths looked at for expired entries in one call of `expired`.
 _EXPIRY_PATHS = 256
+# Chosen: entries of shut tenants kept in memory, some 10 MB; more stay on disk until these are put on hold.
+_BARRED_MAX = 20_000
 
 
 class Fate(IntEnum):
@@ -182,6 +185,8 @@ class Scheduler:
         node = self._node
         if entry.entry in node.where:
             return True
+        if entry.tenant in node.shut:
+            return self.bar(entry)
         wait = entry.due_time - wall
         if wait > self._options.horizon_seconds:
             return False
@@ -220,6 +225,23 @@ class Scheduler:
             return [entry for entry in entries if not self.add(entry, site, now, wall)]
         node.wait_all(state, entries)
         return []
+
+    def bar(self, entry: Entry) -> bool:
+        """Keep an entry of a tenant that is shut; False when it is open, or too many are kept already."""
+        node = self._node
+        if entry.tenant not in node.shut or len(node.barred) >= _BARRED_MAX:
+            return False
+        node.bar(entry)
+        return True
+
+    def barred(self, limit: int) -> list[Entry]:
+        """Some of the entries that are kept because their tenants are shut."""
+        return [place.entry for place in islice(self._node.barred.values(), limit)]
+
+    @property
+    def is_crowded(self) -> bool:
+        """No more entries of shut tenants are kept."""
+        return len(self._node.barred) >= _BARRED_MAX
 
     def room(self, path: Path) -> int:
         """How many more entries the path's window takes."""
@@ -275,6 +297,9 @@ class Scheduler:
             place = node.where.get(number)
             if isinstance(place, PathQueue):
                 waiting.setdefault(place.path, set()).add(number)
+            elif isinstance(place, Barred):
+                del node.where[number], node.barred[number]
+                removed.append(place.entry)
             elif isinstance(place, tuple):
                 del node.where[number]
                 place[3].deferred -= 1
@@ -480,6 +505,29 @@ class Scheduler:
             state.suspension = self._node.suspension_of(state.path)
             self._node.mark_ready(state)
 
+    def is_shut(self, tenant: str) -> bool:
+        """True while nothing of the tenant is granted."""
+        return tenant in self._node.shut
+
+    def shut(self, tenants: frozenset[str]) -> list[Entry]:
+        """Grant nothing of these tenants from now on, and of all others again.
+
+        What is with a worker may end; what waits, or comes back, is kept aside and takes no room. Returns
+        what is free to go again; add it.
+        """
+        node = self._node
+        opened = [place.entry for place in node.barred.values() if place.entry.tenant not in tenants]
+        for entry in opened:
+            del node.where[entry.entry], node.barred[entry.entry]
+        new, node.shut = tenants - node.shut, tenants
+        for state in list(node.paths.values()) if new else ():
+            gone = state.queue.extract(lambda entry: entry.tenant in new)
+            for entry in gone:
+                node.bar(entry)
+            if gone:
+                node.mark_ready(state)
+        return opened
+
     # time
 
     def plan(self, now: float) -> list[Order]:
@@ -582,25 +630,33 @@ class Scheduler:
         # last, because a checkpoint may be writing the entry: a row with the old version is mended by replay
         entry.version = settled.version
         wait = settled.due_time - wall
+        if wait <= 0 or entry.tenant in self._node.shut:
+            self._node.wait(state, entry)
+            return Fate.RESIDENT
         if wait > self._options.horizon_seconds:
             self._node.mark_ready(state)
             return Fate.EVICTED
-        if wait <= 0:
-            self._node.wait(state, entry)
-        else:
-            self._node.defer(state, entry, now + wait)
+        self._node.defer(state, entry, now + wait)
         return Fate.RESIDENT
 
     def _take_back(self, slot: Slot, entries: Sequence[Entry]) -> None:
         state = slot.path
+        node = self._node
+        state.granted -= len(entries)
         for entry in entries:
             del slot.granted[entry.entry]
-            self._node.where[entry.entry] = state
-        state.granted -= len(entries)
+        if node.shut:
+            for entry in entries:
+                if entry.tenant in node.shut:
+                    node.bar(entry)
+            entries = [entry for entry in entries if entry.tenant not in node.shut]
+        for entry in entries:
+            node.where[entry.entry] = state
         state.queue.put_back(entries)
         seconds = state.shaping.options.message_expiration_seconds
-        state.expire_time = min(state.expire_time, min(entry.received_time for entry in entries) + seconds)
-        self._node.mark_ready(state)
+        first_time = min((entry.received_time for entry in entries), default=math.inf)
+        state.expire_time = min(state.expire_time, first_time + seconds)
+        node.mark_ready(state)
 
     def _disconnect(self, slot: Slot, at: float, now: float) -> None:
         """The slot's connection ends; it still counts in the pools."""

@@ -1,6 +1,7 @@
 """The authenticator of a worker: the control database, and the users file where one is configured."""
 
 import os
+from collections.abc import Awaitable, Callable
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
@@ -14,6 +15,11 @@ from outrider.store.upgrade import upgrade
 
 SECRET_OCTETS = 32
 # RFC 2104 §3: as long as the hash
+
+
+def preparation(clock: Clock) -> Callable[[Database], Awaitable[object]]:
+    """What brings the control database to this program's schema, before a process asks its first question."""
+    return lambda database: upgrade(database, Author("server", clock, "start"))
 
 
 def authenticator_of(settings: Settings, clock: Clock, log: Log) -> StoreAuthenticator:
@@ -31,12 +37,9 @@ def authenticator_of(settings: Settings, clock: Clock, log: Log) -> StoreAuthent
         secret = os.urandom(SECRET_OCTETS)
         file = FileAuthenticator(server.users_file, passwords=passwords, clock=clock, log=log, secret=secret)
 
-    async def prepare(database: Database) -> None:
-        await upgrade(database, Author("server", clock, "start"))
-
     return StoreAuthenticator(
         open_engine(settings.store, server.state_directory),
-        prepare,
+        preparation(clock),
         stale_seconds=settings.store.stale_seconds,
         fallback=file,
         passwords=passwords,

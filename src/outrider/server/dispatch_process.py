@@ -34,6 +34,7 @@ from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
 from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
+from outrider.server.credentials import preparation
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.faults import files_of
 from outrider.server.follow import Snapshot, Swap
@@ -49,12 +50,14 @@ from outrider.server.requests import RequestServer
 from outrider.server.routes import RouteFinder
 from outrider.server.settings import Settings
 from outrider.server.suspensions import Suspensions
+from outrider.server.tenant_holds import TenantHolds
 from outrider.server.throttles import Lease, Throttles
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.index import Index
 from outrider.spool.reclaim import Reclaimer
 from outrider.spool.replay import Replayed
 from outrider.spool.writer import LogWriter, Synced
+from outrider.store.engine import open_engine
 
 LOCK_POLL_SECONDS = 0.05
 # chosen: a process's end frees its lock within milliseconds of closing its link
@@ -167,6 +170,16 @@ class DispatchProcess:
         self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))  # noqa: PLW0108 - not there yet
         self._suspensions = Suspensions(
             self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
+        )
+        self._admin = QueueAdmin(self._index, self._writer, birth.clock, self.dispatcher.take)
+        self._holds = TenantHolds(
+            self.dispatcher,
+            self._index,
+            self._admin,
+            database=open_engine(settings.store, settings.server.state_directory),
+            prepare=preparation(birth.clock),
+            log=birth.log,
+            known=self._begin_if_complete,
         )
         self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
 
@@ -344,10 +357,11 @@ class DispatchProcess:
         return replayed
 
     def _begin_if_complete(self) -> None:
-        if not self._expected and not self.dispatcher.is_granting:
+        if not self._expected and self._holds.is_known and not self.dispatcher.is_granting:
             self._index.recovered()
             self.dispatcher.begin()
             self._register.begin()
+            self._holds.begin()
             self._log.info("dispatcher.granting", entries=self._index.counts().alive)
 
     # life
@@ -408,8 +422,7 @@ class DispatchProcess:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self._start()
-            admin = QueueAdmin(self._index, self._writer, self._clock, self.dispatcher.take)
-            queue = QueueOperations(self.dispatcher, self._index, admin, self._clock, self._events)
+            queue = QueueOperations(self.dispatcher, self._index, self._admin, self._clock, self._events)
             paths = PathOperations(self.dispatcher, self._index, self._suspensions, self._clock, self._wake)
             requests = RequestServer({**queue.operations(), **paths.operations()})
             path = sockets / "dispatcher.sock"
@@ -421,6 +434,7 @@ class DispatchProcess:
             background = [
                 tasks.create_task(self._routes.run()),
                 tasks.create_task(self._await_expected()),
+                tasks.create_task(self._holds.run()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),
                 tasks.create_task(self._life.drain_after(self._events.run(), "record.frozen")),

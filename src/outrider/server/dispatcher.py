@@ -127,6 +127,11 @@ class Dispatcher:
             self.place(self.scheduler.reroute_all(lambda domain: self.sites.site(domain, now)), now)
         self._wake()
 
+    def shut(self, tenants: frozenset[str]) -> None:
+        """Nothing of these tenants is granted from now on, and everything of all others."""
+        self.place(self.scheduler.shut(tenants), self._clock.now())
+        self._wake()
+
     # workers
 
     def joined(
@@ -237,9 +242,17 @@ class Dispatcher:
             for entry in entries:
                 self._wait_for_site(domain, entry)
         elif isinstance(known[1], RouteFailure):
-            self._settle_unroutable(entries, known[1])
+            is_shut = self.scheduler.is_shut
+            self._keep([entry for entry in entries if is_shut(entry.tenant)])
+            self._settle_unroutable([entry for entry in entries if not is_shut(entry.tenant)], known[1])
         else:
             for entry in self.scheduler.add_all(entries, known[0], now, wall):
+                self.index.evict(entry.entry)
+
+    def _keep(self, entries: Iterable[Entry]) -> None:
+        """Keep entries of tenants that are shut, as far as there is room for them."""
+        for entry in entries:
+            if not self.scheduler.bar(entry):
                 self.index.evict(entry.entry)
 
     def _wait_for_site(self, domain: str, entry: Entry) -> None:
@@ -347,12 +360,12 @@ class Dispatcher:
             self._send_settle(path, entries, outcome, "expire")
 
     async def fill(self, horizon_seconds: float) -> int:
-        """Bring due entries back from the checkpoint; returns how many."""
+        """Bring due entries back from the checkpoint; returns how many, 0 where more at once is no help."""
         entries = await self.index.due(self._clock.wall() + horizon_seconds, FILL_BATCH, self._room)
         self.place(entries, self._clock.now())
         if entries:
             self._wake()
-        return len(entries)
+        return 0 if self.scheduler.is_crowded else len(entries)
 
     def _room(self, key: QueueKey) -> int:
         channel, binding, domain = key

@@ -27,6 +27,7 @@ class QueueFilter(msgspec.Struct, frozen=True):
         attempts_min: At least so many attempts made.
         attempts_max: At most so many.
         held: On hold or not.
+        held_for: On hold for exactly this reason.
         due_before_time: Due before, Unix seconds.
         due_after_time: Due at this time or later, Unix seconds.
         reply: Somewhere in the last reply, whatever its case (of ASCII); `*` stands for any text.
@@ -44,6 +45,7 @@ class QueueFilter(msgspec.Struct, frozen=True):
     attempts_min: int | None = None
     attempts_max: int | None = None
     held: bool | None = None
+    held_for: str | None = None
     due_before_time: float | None = None
     due_after_time: float | None = None
     reply: str | None = None
@@ -75,6 +77,7 @@ class QueueFilter(msgspec.Struct, frozen=True):
     def _matches_state(self, entry: Entry) -> bool:
         return (
             (self.held is None or bool(entry.held) == self.held)
+            and (self.held_for is None or entry.held == self.held_for)
             and (self.due_before_time is None or entry.due_time < self.due_before_time)
             and (self.due_after_time is None or entry.due_time >= self.due_after_time)
             and (self.reply is None or (entry.last is not None and has_reply(entry.last.text, self.reply)))
@@ -93,6 +96,7 @@ class QueueFilter(msgspec.Struct, frozen=True):
             ("received > ?", self.received_after_time),
             ("attempts >= ?", self.attempts_min),
             ("attempts <= ?", self.attempts_max),
+            ("held = ?", self.held_for),
             ("due < ?", self.due_before_time),
             ("due >= ?", self.due_after_time),
             ("last_reply LIKE ? ESCAPE '\\'", None if self.reply is None else _like(self.reply)),
