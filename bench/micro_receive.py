@@ -25,7 +25,7 @@ from outrider.base.ids import IdSource
 from outrider.base.log import ListLog
 from outrider.model.changes import Change, ContentRef
 from outrider.model.flow import Origin, Submission
-from outrider.model.ports import Authenticator, CommitDone, Intake
+from outrider.model.ports import Authenticator, CommitDone, Intake, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.routing import RoutingPolicy
 from outrider.receive.listener import SmtpListener
@@ -82,7 +82,9 @@ class PromptIntake:
     def __init__(self) -> None:
         self.taken = 0
 
-    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+    def submit(
+        self, submission: Submission, done: Callable[[Reply], None], session: PolicySession | None = None
+    ) -> None:
         self.taken += 1
         done(replies.queued(submission.message_id))
 

@@ -12,6 +12,7 @@ from outrider.base.clock import FakeClock
 from outrider.base.ids import IdSource
 from outrider.base.log import ListLog
 from outrider.model.flow import Origin, Submission
+from outrider.model.ports import PolicySession
 from outrider.model.reply import Reply
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions, TlsMode
@@ -33,7 +34,9 @@ class FakeIntake:
     hold: bool = False
     fail: bool = False
 
-    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+    def submit(
+        self, submission: Submission, done: Callable[[Reply], None], session: PolicySession | None = None
+    ) -> None:
         if self.fail:
             raise RuntimeError("secret@canary.example")
         self.submissions.append(submission)

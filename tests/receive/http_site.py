@@ -14,7 +14,7 @@ from outrider.base.log import ListLog
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import KeyState, Reserved
 from outrider.model.flow import Origin, Submission
-from outrider.model.ports import Principal
+from outrider.model.ports import PolicySession, Principal
 from outrider.model.reply import Reply
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
@@ -93,7 +93,9 @@ class Intake:
         self.refusals: list[Reply] = []
         self.torn_after: int | None = None
 
-    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+    def submit(
+        self, submission: Submission, done: Callable[[Reply], None], session: PolicySession | None = None
+    ) -> None:
         raise AssertionError("HTTP hands over whole requests")
 
     def submit_all(

@@ -17,7 +17,7 @@ from outrider.base.log import ListLog
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import Reserved
 from outrider.model.flow import Origin, Submission
-from outrider.model.ports import Principal
+from outrider.model.ports import PolicySession, Principal
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.receive.clients import ClientCounts
@@ -71,7 +71,9 @@ class FakeIntake:
         self.failure: Exception | None = None
         self.keys: list[Sequence[Sequence[Keyed]]] = []
 
-    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+    def submit(
+        self, submission: Submission, done: Callable[[Reply], None], session: PolicySession | None = None
+    ) -> None:
         if self.failure is not None:
             raise self.failure
         self.submitted.put_nowait((submission, done))

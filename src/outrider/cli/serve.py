@@ -76,9 +76,11 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
     """
     from outrider.base.errors import ConfigError
     from outrider.server.configuration import load
+    from outrider.server.scripts import check_scripts
 
     try:
         settings = load(Path(config), os.environ, overrides_of(override))
+        check_scripts(settings)
     except ConfigError as error:
         if as_json:
             print_json({"ok": False, "message": error.message, "faults": list(error.faults)})

@@ -79,6 +79,11 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempts: int
     delay_notified: bool
 
+    @property
+    def message(self) -> tuple[ContentRef, int]:
+        """What entries of one stored message have in common: its frame, and its first entry in that."""
+        return self.ref, self.entry - self.index
+
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
     """A slot that a worker holds when it says hello to a new dispatcher."""

@@ -154,10 +154,25 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """What `policy` gives: a submission and one delivery for each of its recipients."""
+    """What `policy` gives: a submission and one delivery for each of its recipients.
+
+    Attributes:
+        discard: Why it is stored as done and never sent; empty for all that goes out.
+    """
 
     submission: Submission
     deliveries: tuple[Delivery, ...]
+    discard: str = ""
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """What scripts make of a submission: the same, or a variant for each recipient that is to get his own.
+
+    Attributes:
+        messages: At least one; together they have every recipient that is left. They are stored in one frame.
+    """
+
+    messages: tuple[Message, ...]
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -3,12 +3,13 @@
 A stage imports these Protocols and never another stage; `server` joins them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Keyed, Stored
 from outrider.model.dispatch import Reserved
-from outrider.model.flow import Content, Message, Origin, Refusal, Submission
+from outrider.model.flow import Content, Decided, Message, Origin, Recipient, Refusal, Submission
 from outrider.model.reply import Reply
 from outrider.model.route import Route, RouteFailure
 
@@ -88,8 +89,13 @@ class Reader(Protocol):
 class Intake(Protocol):
     """Where `receive` hands a complete submission; the rest of the server seen from a listener."""
 
-    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
-        """Take responsibility for `submission` or refuse it.
+    def submit(
+        self,
+        submission: Submission,
+        done: Callable[[Reply], None],
+        session: "PolicySession | None" = None,
+    ) -> None:
+        """Take responsibility for `submission` or refuse it; `session` is what policy knows of its session.
 
         `done` is called exactly once, possibly before `submit` returns: with a 250 only after the message is
         durable, else with a 4xx or 5xx. The reply is what the peer hears; HTTP maps it to a status.
@@ -145,6 +151,61 @@ class Policy(Protocol):
 
     def decide(self, submission: Submission) -> Message | Refusal:
         """One delivery for each recipient, in the order of the envelope, or a refusal of the whole."""
+        ...
+
+
+Answer = Reply | None
+"""What policy says in a session: a reply that refuses, of which a 421 ends the session, or nothing."""
+
+
+class PolicySession(Protocol):
+    """What scripts decide in one SMTP session or HTTP request. No call raises; an awaitable may take long.
+
+    A session keeps the scripts that it began with. Its calls never overlap.
+    """
+
+    def connect(self, origin: Origin) -> Answer | Awaitable[Answer]:
+        """A client is there; no reply was sent yet."""
+        ...
+
+    def ehlo(self, origin: Origin, name: str) -> Answer | Awaitable[Answer]:
+        """It said EHLO or HELO; `name` is what it calls itself."""
+        ...
+
+    def auth(self, origin: Origin, user: str, *, is_valid: bool) -> Answer | Awaitable[Answer]:
+        """Its credentials were looked at; scripts may refuse valid ones, and never accept others."""
+        ...
+
+    def mail_from(self, origin: Origin, sender: Address | None) -> Answer | Awaitable[Answer]:
+        """A transaction begins; our own rules have passed the sender."""
+        ...
+
+    def rcpt_to(self, origin: Origin, recipient: Recipient) -> Answer | Awaitable[Answer]:
+        """One recipient, which our own rules have passed."""
+        ...
+
+    def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
+        """All recipients are known, the content is to come."""
+        ...
+
+    def decide(self, submission: Submission) -> Decided | Refusal | Awaitable[Decided | Refusal]:
+        """The message is whole: how each recipient goes out."""
+        ...
+
+    def reset(self) -> None:
+        """The transaction is over: what scripts noted about its message is gone."""
+        ...
+
+    def close(self) -> None:
+        """The session is over."""
+        ...
+
+
+class PolicyDoor(Protocol):
+    """Scripts, seen from whoever takes messages in."""
+
+    def open(self, origin: Origin) -> PolicySession:
+        """For a session or request that begins."""
         ...
 
 

@@ -3,6 +3,8 @@
 Standards: RFC 5321 §5.1 (locating the target host), RFC 7505 §3 (null MX).
 """
 
+from typing import Final
+
 import msgspec
 
 from outrider.model.reply import Reply
@@ -12,6 +14,9 @@ INBOUND = "inbound"
 
 INBOUND_PREFIX = "inbound:"
 """Routing domain of such mail, before its purpose; no domain holds a colon (RFC 5321 §4.1.2)."""
+
+DISCARD: Final = "discard"
+"""Channel of what policy discards: it is finished where it is stored, and no deliverer has it."""
 
 
 class Exchanger(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -19,7 +19,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
-from outrider.model.ports import Authenticator, Intake
+from outrider.model.ports import Authenticator, Intake, PolicyDoor
 from outrider.receive.client_history import ClientHistory
 from outrider.receive.clients import ClientCounts
 from outrider.receive.options import ListenerOptions, Role, StrayLineEndings, TlsMode
@@ -72,6 +72,7 @@ class SmtpListener:
         history: Knows what clients did lately; needed as `clients` is.
         shortage: What the process is nearly short of: `memory`, `disk` or nothing.
         notice: Hears when stress begins and ends: a name and facts for an event.
+        scripts: What decides in sessions beside our own rules.
 
     Raises:
         ConfigError: TLS is asked for and there is no context.
@@ -92,6 +93,7 @@ class SmtpListener:
         history: ClientHistory | None = None,
         shortage: Callable[[], str] = str,
         notice: Callable[..., None] = lambda _name, **_facts: None,
+        scripts: PolicyDoor | None = None,
     ) -> None:
         if options.tls is not TlsMode.NONE and tls is None:
             raise ConfigError(f"listener {options.name}: tls = {options.tls.value} needs a certificate")
@@ -115,10 +117,18 @@ class SmtpListener:
             clients=ClientCounts() if clients is None else clients,
             history=ClientHistory() if history is None else history,
             stress=Stress(options.stress),
+            scripts=scripts,
         )
         self.implicit_tls = tls if options.tls is TlsMode.IMPLICIT else None
 
-    def reconfigure(self, options: ListenerOptions, *, intake: Intake, tls: ssl.SSLContext | None) -> None:
+    def reconfigure(
+        self,
+        options: ListenerOptions,
+        *,
+        intake: Intake,
+        tls: ssl.SSLContext | None,
+        scripts: PolicyDoor | None = None,
+    ) -> None:
         """Other options for the sessions that begin from now on; those that are open keep theirs.
 
         All of them count against the new limits. Where `implicit_tls` or PROXY is new, `serve` again.
@@ -138,6 +148,7 @@ class SmtpListener:
             clients=old.clients,
             history=old.history,
             stress=old.stress,
+            scripts=scripts,
         )
         new.sessions, new.emptied, new.draining = old.sessions, old.emptied, old.draining
         new.stress.reshape(options.stress)

@@ -11,6 +11,7 @@ Its bases: `session_transport` (octets and time), `session_client` (who it is an
 """
 
 import asyncio
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -45,7 +46,14 @@ class SmtpSession(ClientSession):
 
     __slots__ = ()
 
-    def _on_helo(self, _event: Helo) -> None:
+    def _on_helo(self, event: Helo) -> None:
+        if self._policy is None:
+            self._greeted()
+        else:
+            answer = self._policy.ehlo(self._current_origin(), event.name)
+            self._heed(answer, self._greeted, self._refuse)
+
+    def _greeted(self) -> None:
         self._server.accept()
         self._origin = None
 
@@ -67,22 +75,36 @@ class SmtpSession(ClientSession):
                 can_auth=context.server_limits.auth,
             )
         if refusal is None:
-            self._server.accept()
+            if self._policy is None:
+                self._server.accept()
+            else:
+                answer = self._policy.mail_from(self._current_origin(), event.mail_from)
+                self._heed(answer, self._server.accept, partial(self._refuse_mail, event))
             return
         if refusal is replies.AUTH_REQUIRED and not self._server.offers_auth:
             refusal = replies.TLS_FIRST
+        self._refuse_mail(event, refusal)
+
+    def _refuse_mail(self, event: MailFrom, refusal: Reply) -> None:
         self._refused(refusal, mail_from="" if event.mail_from is None else str(event.mail_from))
         self._server.answer(refusal)
 
     def _on_rcpt(self, event: RcptTo) -> None:
         refusal = self._recipient_refusal
         if refusal is None:
-            self._server.accept()
+            if self._policy is None:
+                self._server.accept()
+            else:
+                answer = self._policy.rcpt_to(self._current_origin(), event.recipient)
+                self._heed(answer, self._server.accept, partial(self._refuse_rcpt, event))
             return
         inbound = self._context.inbound
         if inbound is not None and inbound.purpose_of(event.recipient.address) is not None:
             self._server.accept()
             return
+        self._refuse_rcpt(event, refusal)
+
+    def _refuse_rcpt(self, event: RcptTo, refusal: Reply) -> None:
         self._refused(refusal, str(event.recipient.address))
         self._server.answer(refusal)
 
@@ -90,11 +112,17 @@ class SmtpSession(ClientSession):
         context = self._context
         self._message_started_at = context.now()
         refusal = context.intake.refusal()
-        if refusal is None:
+        if refusal is not None:
+            self._refuse(refusal)
+        elif self._policy is None:
             self._server.accept()
         else:
-            self._refused(refusal)
-            self._server.answer(refusal)
+            answer = self._policy.rcpt_list(self._current_origin(), tuple(self._server.recipients))
+            self._heed(answer, self._server.accept, self._refuse)
+
+    def _refuse(self, refusal: Reply) -> None:
+        self._refused(refusal)
+        self._server.answer(refusal)
 
     def _on_message(self, event: MessageEnd) -> None:
         content = event.content
@@ -156,7 +184,9 @@ class SmtpSession(ClientSession):
             parameters.smtputf8,
         )
         context.intake.submit(
-            Submission(message_id, context.clock.wall(), origin, envelope, content), self._stored
+            Submission(message_id, context.clock.wall(), origin, envelope, content),
+            self._stored,
+            self._policy,
         )
 
     def _submitted(

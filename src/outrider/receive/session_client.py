@@ -20,14 +20,14 @@ from outrider.model.reply import Reply
 from outrider.receive.access import refuse_tenant
 from outrider.receive.clients import client_key
 from outrider.receive.session_context import SessionContext, where
-from outrider.receive.session_transport import SessionTransport
+from outrider.receive.session_policy import PolicedSession
 from outrider.receive.submitter import Submitter
 from outrider.receive.trace import format_peer
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.server_events import AuthRequest, StartTls
 
 
-class ClientSession(SessionTransport):
+class ClientSession(PolicedSession):
     """See the module."""
 
     __slots__ = (
@@ -94,10 +94,23 @@ class ClientSession(SessionTransport):
             context.intake.refused(self._current_origin(), "", "", refusal)
             self._server.abort(refusal)
             self._flush()
-        elif context.options.greeting_delay_seconds:
-            asyncio.get_running_loop().call_later(context.options.greeting_delay_seconds, self._greet)
+        elif context.scripts is None:
+            self._welcome()
+        else:
+            self._policy = context.scripts.open(self._current_origin())
+            self._heed(self._policy.connect(self._current_origin()), self._welcome, self._turn_away)
+
+    def _welcome(self) -> None:
+        seconds = self._context.options.greeting_delay_seconds
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self._greet)
         else:
             self._greet()
+
+    def _turn_away(self, reply: Reply) -> None:
+        """Scripts want nothing from this client."""
+        self._refused(reply)
+        self._end(reply)
 
     def _greet(self) -> None:
         self._server.greet()
@@ -150,6 +163,8 @@ class ClientSession(SessionTransport):
         context = self._context
         self._transport = None
         context.sessions.discard(self)
+        if self._policy is not None:
+            self._policy.close()
         if context.draining and not context.sessions:
             context.emptied.set()
         if self._counted:
@@ -213,6 +228,8 @@ class ClientSession(SessionTransport):
             )
             tenant = self._context.options.tenant
             refusal = replies.AUTH_FAILED if principal is None else refuse_tenant(principal, tenant)
+            objection = await self._objection(credentials.user, is_valid=refusal is None)
+            refusal = refusal or objection
             if refusal is not None:
                 self._auth_failures += 1
                 reply = refusal
@@ -232,6 +249,13 @@ class ClientSession(SessionTransport):
             if self._auth_failures >= self._context.options.limits.auth_failures:
                 self._server.abort(replies.TOO_MANY_ERRORS)
             self._run()
+
+    async def _objection(self, user: str, *, is_valid: bool) -> Reply | None:
+        """What scripts have against a login."""
+        if self._policy is None:
+            return None
+        answer = self._policy.auth(self._current_origin(), user, is_valid=is_valid)
+        return answer if answer is None or isinstance(answer, Reply) else await answer
 
     def _on_starttls(self, _event: StartTls) -> None:
         if self._context.tls is None:

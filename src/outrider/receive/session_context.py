@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from outrider.base.clock import Clock
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
-from outrider.model.ports import Authenticator, Intake
+from outrider.model.ports import Authenticator, Intake, PolicyDoor
 from outrider.receive.access import Access
 from outrider.receive.client_history import ClientHistory
 from outrider.receive.clients import ClientCounts
@@ -45,6 +45,7 @@ class SessionContext:
         "log",
         "now",
         "options",
+        "scripts",
         "server_limits",
         "sessions",
         "spawn",
@@ -70,10 +71,12 @@ class SessionContext:
         clients: ClientCounts,
         history: ClientHistory,
         stress: Stress,
+        scripts: PolicyDoor | None = None,
     ) -> None:
         self.options = options
         self.hostname = hostname
         self.intake = intake
+        self.scripts = scripts
         self.authenticator = authenticator
         self.ids = ids
         self.clock = clock

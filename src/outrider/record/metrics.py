@@ -118,6 +118,10 @@ DEFINITIONS: Final[dict[str, Definition]] = {
     ),
     "outrider_resident_bytes": Definition("gauge", "Resident memory.", ("process",)),
     "outrider_events_written_total": Definition("counter", "Events written of what the log holds."),
+    "outrider_policy_hooks_total": Definition("counter", "Calls of policy hooks.", ("phase",)),
+    "outrider_policy_failures_total": Definition(
+        "counter", "Policy hooks that failed, by script and kind of failure.", ("script", "kind")
+    ),
     "outrider_restarts_total": Definition("counter", "Processes that were started again.", ("process",)),
 }
 """All metrics; the manual's page is generated from here."""

@@ -203,10 +203,10 @@ class Egress:
         if not settling:
             return
         plain: list[Change] = []
-        reported: dict[tuple[ContentRef, DsnKind], list[_Settling]] = {}
+        reported: dict[tuple[tuple[ContentRef, int], DsnKind], list[_Settling]] = {}
         for each in settling:
             if each.report is not None and self._reports.is_due(each.report, each.stored, each.granted.index):
-                reported.setdefault((each.granted.ref, each.report), []).append(each)
+                reported.setdefault((each.granted.message, each.report), []).append(each)
             else:
                 plain.append(each.change)
         if plain:

@@ -2,27 +2,31 @@
 
 A listener hands a `Submission`; policy makes it a `Message`; the log makes it durable; only then the
 listener hears 250 and the dispatcher hears of the entries (worker.py announces whole batches). What it
-refuses is told to the record here, whatever the listener.
+refuses is told to the record here, whatever the listener. Where there are scripts, they decide; for one that
+waits there is a task, and the listener waits as it does for the disk.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Keyed, Stored
-from outrider.model.flow import Message, Origin, Refusal, Submission
-from outrider.model.ports import Log, Policy
+from outrider.model.flow import Decided, Message, Origin, Refusal, Submission
+from outrider.model.ports import Log, Policy, PolicyDoor, PolicySession
 from outrider.model.reply import Reply
-from outrider.server import sandbox
+from outrider.server import unsent
 from outrider.server.contents import Contents
 from outrider.server.pressure import Pressure
 from outrider.wire.smtp import replies
 
 CUSTOMER_ID = "customer_id"
 # the name in the metadata whose text stands for the recipient where a redaction profile says so
+VARIANTS_OCTETS_MAX = 64 << 20
+# chosen: what policy makes of one message is one frame, and that stays within a segment
 RefusalTeller = Callable[[Origin, str, str, Reply], None]
 
 
@@ -48,10 +52,11 @@ def stored_of(message: Message, first_entry: int) -> Stored:
 
 
 class _Frame(NamedTuple):
-    """One message as it is written."""
+    """One message, or all that policy made of it, as it is written."""
 
-    stored: Stored
-    wire: bytes
+    stored: tuple[Stored, ...]
+    wires: tuple[bytes, ...]
+    ends: tuple[Change, ...]
     keys: Sequence[Keyed]
 
 
@@ -66,6 +71,13 @@ class _Request:
         self.last: _Frame | None = None
         self.waiting = 0
         self.has_failed = False
+
+
+_Decision = Message | Decided | Refusal
+
+
+def _messages_of(decision: Message | Decided) -> tuple[Message, ...]:
+    return (decision,) if isinstance(decision, Message) else decision.messages
 
 
 def _as_asked(message: Message) -> Message:
@@ -84,6 +96,12 @@ def _as_asked(message: Message) -> Message:
     return replace(message, deliveries=deliveries)
 
 
+def _is_too_big(decision: _Decision) -> bool:
+    if not isinstance(decision, Decided) or len(decision.messages) == 1:
+        return False
+    return sum(len(each.submission.content.wire) for each in decision.messages) > VARIANTS_OCTETS_MAX
+
+
 class Ingress:
     """`model.ports.InjectionIntake` of one worker.
 
@@ -95,10 +113,15 @@ class Ingress:
         tell_refused: Hears of every refusal.
         is_full: Whether a message that was not stored found the log full.
         release: Gives an idempotency key back.
+
+    Attributes:
+        scripts: What decides instead of `policy`, for sessions and requests that begin; may be exchanged.
+        waiting: Messages that are not durable yet.
     """
 
     __slots__ = (
-        *("_contents", "_is_full", "_log", "_policy", "_pressure", "_release", "_tell_refused", "waiting"),
+        *("_contents", "_is_full", "_log", "_policy", "_pressure", "_release", "_tasks", "_tell_refused"),
+        *("scripts", "waiting"),
     )
 
     def __init__(
@@ -118,12 +141,22 @@ class Ingress:
         self._pressure = pressure
         self._tell_refused = tell_refused
         self._is_full = is_full
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.scripts: PolicyDoor | None = None
         self.waiting = 0
 
-    def submit(self, submission: Submission, done: Callable[[Reply], None]) -> None:
+    def submit(
+        self,
+        submission: Submission,
+        done: Callable[[Reply], None],
+        session: PolicySession | None = None,
+    ) -> None:
         refusal = self._pressure.refusal
         if refusal is not None:
             self._refuse(submission.origin, submission.envelope.mail_from, refusal, done)
+            return
+        if session is not None or self.scripts is not None:
+            self._decide_all((submission,), (), done, session)
             return
         message = self._policy.decide(submission)
         if isinstance(message, Refusal):
@@ -132,7 +165,7 @@ class Ingress:
         stored = stored_of(message, self._log.reserve(len(message.deliveries)))
         wire = submission.content.wire
         self.waiting += 1
-        changes = sandbox.changes_of(stored) if stored.origin.sandbox else (stored,)
+        changes = unsent.changes_of(stored) if stored.origin.sandbox else (stored,)
         self._log.commit(changes, ((wire,),), partial(self._committed, stored, wire, done))
 
     def _committed(
@@ -144,7 +177,7 @@ class Ingress:
             self._refuse(stored.origin, stored.mail_from, reply, done)
             return
         if stored.origin.sandbox:
-            done(replies.queued(stored.message_id, sandbox.SIMULATED))
+            done(replies.queued(stored.message_id, unsent.SIMULATED))
             return
         self._contents.keep(ref, stored, wire)
         done(replies.queued(stored.message_id))
@@ -160,50 +193,152 @@ class Ingress:
         With keys the last one is written after all others are durable, so that what its keys say of the whole
         request is true.
         """
-        first = submissions[0]
-        reply = self._pressure.refusal
-        messages: list[Message] = []
-        if reply is None:
+        if self._pressure.refusal is not None:
+            self._store_all(submissions, [Refusal(self._pressure.refusal, "pressure")], keys, done)
+        elif self.scripts is not None:
+            self._decide_all(submissions, keys, done, None)
+        else:
+            decisions: list[_Decision] = []
             for submission in submissions:
-                message = self._policy.decide(submission)
-                if isinstance(message, Refusal):
-                    reply = message.reply
+                decisions.append(self._policy.decide(submission))
+                if isinstance(decisions[-1], Refusal):
                     break
-                messages.append(_as_asked(message))
-        if reply is not None:
+            self._store_all(submissions, decisions, keys, done)
+
+    # where scripts decide
+
+    def _decide_all(
+        self,
+        submissions: Sequence[Submission],
+        keys: Sequence[Sequence[Keyed]],
+        done: Callable[[Reply], None],
+        session: PolicySession | None,
+    ) -> None:
+        """As `submit_all`; what has to wait goes on in a task, which a stop waits for as for the disk."""
+        decisions: list[_Decision] = []
+        for number, submission in enumerate(submissions):
+            asked = self._session_of(submission, session)
+            decision = asked.decide(submission)
+            if not isinstance(decision, Decided | Refusal):
+                self.waiting += 1
+                work = self._decide_later(submissions, number, decisions, decision, keys, done, session)
+                self._begin(work)
+                return
+            decisions.append(decision)
+            if isinstance(decision, Refusal):
+                break
+        self._store_all(submissions, decisions, keys, done)
+
+    async def _decide_later(
+        self,
+        submissions: Sequence[Submission],
+        number: int,
+        decisions: list[_Decision],
+        waiting: Awaitable[Decided | Refusal],
+        keys: Sequence[Sequence[Keyed]],
+        done: Callable[[Reply], None],
+        session: PolicySession | None,
+    ) -> None:
+        """Go on where `_decide_all` came to something that waits."""
+        try:
+            decisions.append(await waiting)
+            for submission in submissions[number + 1 :]:
+                if isinstance(decisions[-1], Refusal):
+                    break
+                decision = self._session_of(submission, session).decide(submission)
+                decisions.append(decision if isinstance(decision, Decided | Refusal) else await decision)
+        except asyncio.CancelledError:
+            decisions.append(Refusal(replies.SHUTTING_DOWN, "stopped while a script waited"))
+        self.waiting -= 1
+        self._store_all(submissions, self._pressure_or(decisions), keys, done)
+
+    def _pressure_or(self, decisions: Sequence[_Decision]) -> Sequence[_Decision]:
+        refusal = self._pressure.refusal
+        if refusal is None or refusal.code == 421:  # a stop takes what was under way before it
+            return decisions
+        return [Refusal(refusal, "pressure")]
+
+    def _session_of(self, submission: Submission, session: PolicySession | None) -> PolicySession:
+        if session is not None:
+            return session
+        scripts = self.scripts
+        if scripts is None:
+            raise AssertionError("there are no scripts to ask")
+        return scripts.open(submission.origin)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for scripts that wait; what is not decided in time is refused."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # what was decided
+
+    def _store_all(
+        self,
+        submissions: Sequence[Submission],
+        decisions: Sequence[_Decision],
+        keys: Sequence[Sequence[Keyed]],
+        done: Callable[[Reply], None],
+    ) -> None:
+        """Store what was decided of one request, or refuse the whole where the last decision is a refusal."""
+        refusal = decisions[-1]
+        if any(map(_is_too_big, decisions)):
+            refusal = Refusal(replies.MESSAGE_TOO_BIG, "its variants are too big together")
+        if isinstance(refusal, Refusal):
+            first = submissions[0]
             self._give_back(keys)
-            self._refuse(first.origin, first.envelope.mail_from, reply, done)
+            self._refuse(first.origin, first.envelope.mail_from, refusal.reply, done)
             return
         request = _Request(done)
-        for number, message in enumerate(messages):
-            stored = stored_of(message, self._log.reserve(len(message.deliveries)))
-            own = keys[number] if keys else ()
-            request.frames.append(_Frame(stored, message.submission.content.wire, own))
-        if keys and len(messages) > 1:
+        kept = [_messages_of(each) for each in decisions if not isinstance(each, Refusal)]
+        for number, messages in enumerate(kept):
+            request.frames.append(self._frame_of(messages, keys[number] if keys else ()))
+        if keys and len(request.frames) > 1:
             request.last = request.frames.pop()
         request.waiting = len(request.frames)
         for frame in request.frames:
             self._commit(request, frame)
 
-    def _commit(self, request: "_Request", frame: "_Frame") -> None:
-        self.waiting += 1
-        stored = frame.stored
-        ends = sandbox.changes_of(stored) if stored.origin.sandbox else (stored,)
-        changes: list[Change] = [*ends, *frame.keys]
-        self._log.commit(changes, ((frame.wire,),), partial(self._frame_committed, request, frame))
+    def _frame_of(self, messages: Sequence[Message], keys: Sequence[Keyed]) -> _Frame:
+        stored = tuple(
+            stored_of(_as_asked(each), self._log.reserve(len(each.deliveries))) for each in messages
+        )
+        ends = (unsent.changes_of(one, each.discard) for one, each in zip(stored, messages, strict=True))
+        return _Frame(
+            stored,
+            tuple(each.submission.content.wire for each in messages),
+            tuple(change for changes in ends for change in changes),
+            keys,
+        )
 
-    def _frame_committed(self, request: "_Request", frame: "_Frame", ref: ContentRef | None) -> None:
+    def _commit(self, request: _Request, frame: _Frame) -> None:
+        self.waiting += 1
+        changes: list[Change] = [*frame.ends, *frame.keys]
+        contents = tuple((wire,) for wire in frame.wires)
+        self._log.commit(changes, contents, partial(self._frame_committed, request, frame))
+
+    def _frame_committed(self, request: _Request, frame: _Frame, ref: ContentRef | None) -> None:
         self.waiting -= 1
         request.waiting -= 1
+        stored = frame.stored[0]
         if ref is None:
             request.has_failed = True
             self._give_back((frame.keys,))
-        elif not frame.stored.origin.sandbox:
-            self._contents.keep(ref, frame.stored, frame.wire)
+        elif len(frame.stored) == 1 and not unsent.is_unsent(stored):
+            self._contents.keep(ref, stored, frame.wires[0])  # of several, each is read from the log
         if request.waiting:
             return
         last, request.last = request.last, None
-        stored = request.frames[0].stored
+        stored = request.frames[0].stored[0]
         if request.has_failed:
             self._give_back(() if last is None else (last.keys,))
             reply = replies.DISK_LOW if self._is_full() else replies.SPOOL_FAILED
@@ -211,6 +346,8 @@ class Ingress:
         elif last is not None:
             request.waiting = 1
             self._commit(request, last)
+        elif stored.origin.sandbox:
+            request.done(replies.queued(stored.message_id, unsent.SIMULATED))
         else:
             request.done(replies.queued(stored.message_id))
 

@@ -28,6 +28,7 @@ from outrider.server.lifecycle import Birth, Lifecycle, live
 from outrider.server.notify import Notifier
 from outrider.server.reload import Reloads
 from outrider.server.scheduling import take_batch
+from outrider.server.scripts import check_scripts
 from outrider.server.settings import Settings
 from outrider.server.supervisor import Supervisor
 from outrider.server.worker import run_worker
@@ -118,6 +119,7 @@ def run(
     """
     clock = clock or SystemClock()
     prepare(settings)
+    check_scripts(settings)
     keys, made = prepare_keys(settings, os.environ, files_of(os.environ), clock)
     log = open_log(settings.record, clock, tokens=keys.tokens)
     if made is not None:

@@ -41,6 +41,7 @@ LIVE = (
     "delivery.*",
     "net.*",
     "classify.dsn.*",
+    "policy.*",
     "record.rotate_bytes",
     "record.rotate_seconds",
     "record.sync_seconds",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from outrider.classify.options import ClassifyOptions
 from outrider.deliver.options import DeliveryTable
 from outrider.net.options import NetOptions
+from outrider.policy.options import PolicyOptions
 from outrider.privacy.options import PrivacyOptions
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.options import ListenerOptions
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     )
     record: RecordOptions = Field(RecordOptions(), description="Events, metrics and the server log.")
     privacy: PrivacyOptions = Field(PrivacyOptions(), description="The key ring.")
+    policy: PolicyOptions = Field(PolicyOptions(), description="Scripts that decide how mail goes out.")
 
     store: StoreOptions = Field(
         StoreOptions(), description="The control database: tenants, credentials, domains, audit log."
@@ -83,6 +85,7 @@ class Settings(BaseModel):
                 "store": self.store.model_copy(
                     update={"password_file": base / password if password else None}
                 ),
+                "policy": self.policy.resolved(base),
                 "record": self.record.model_copy(update={"log_file": str(base / log) if log else ""}),
                 "privacy": self.privacy.model_copy(
                     update={"key_directory": base / keys if keys else state / "keys"}

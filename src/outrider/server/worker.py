@@ -37,7 +37,7 @@ from outrider.model.dispatch import (
     Welcome,
 )
 from outrider.model.flow import Origin
-from outrider.model.ports import Intake
+from outrider.model.ports import Intake, PolicyDoor
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
@@ -70,9 +70,10 @@ from outrider.server.link import Link
 from outrider.server.measures import Measures
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
-from outrider.server.sandbox import is_simulated
+from outrider.server.scripts import Teller, WorkerScripts
 from outrider.server.settings import Settings
 from outrider.server.states import States
+from outrider.server.unsent import ends_unsent, is_unsent
 from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.reader import FrameReader
@@ -128,9 +129,8 @@ class Worker:
         self.contents = contents = Contents(
             FrameReader(directory, settings.spool, keys.spool), server.content_cache_bytes
         )
-        policy = RoutingPolicy()
         self.reports = reports = Reports(
-            settings.classify.dsn, server.hostname, policy, self.log, ids, birth.clock, birth.log
+            settings.classify.dsn, server.hostname, RoutingPolicy(), self.log, ids, birth.clock, birth.log
         )
         self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
         smtp = SmtpDeliverer(
@@ -154,7 +154,7 @@ class Worker:
         self.deliverer = Channels(smtp, maildir)
         self.asker = KeyAsker(self.send)
         self.ingress = Ingress(
-            policy,
+            RoutingPolicy(),
             self.log,
             contents,
             self.pressure,
@@ -165,9 +165,12 @@ class Worker:
         self.measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
         )
+        self.policy = WorkerScripts(
+            settings, partial(Teller, self.measures.metrics, self.events.noticed, birth.clock, birth.log)
+        )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self._ids = ids
-        self.listeners = [self.smtp_door(options) for options in settings.listener]
+        self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]
         self.http = [(options.name, self.http_door(options)) for options in settings.http]
         self.sockets = dict(birth.sockets)
         self.servers: dict[str, Any] = {}
@@ -177,7 +180,12 @@ class Worker:
 
     # doors
 
-    def smtp_door(self, options: ListenerOptions) -> SmtpListener:
+    def take_scripts(self, scripts: PolicyDoor | None) -> None:
+        """Sessions and requests that begin from now on are decided by these."""
+        self.policy.take(scripts)
+        self.ingress.scripts = scripts
+
+    def smtp_door(self, options: ListenerOptions, scripts: PolicyDoor | None) -> SmtpListener:
         """A listener for SMTP, that does not listen yet."""
         return SmtpListener(
             options,
@@ -192,6 +200,7 @@ class Worker:
             history=ClientHistory(self._counts[history_name(options.name)], self._birth.number),
             shortage=lambda: self.pressure.shortage,
             notice=self.events.noticed,
+            scripts=scripts_for(options, scripts),
         )
 
     def http_door(self, options: HttpOptions) -> HttpServer:
@@ -283,12 +292,12 @@ class Worker:
         for changes, ref in batch:
             for change in changes:
                 if isinstance(change, Stored):
-                    if not change.origin.sandbox:  # it is finished in this frame
+                    if not is_unsent(change):  # else it is finished in this frame
                         arrived.append(arrived_of(change, ref))
                 elif isinstance(change, Keyed):
                     self.asker.kept(change.key)
                     kept.append((change, ref.segment))
-                elif not is_simulated(change):
+                elif not ends_unsent(change):
                     slot = slots.pop(change.entry, 0)  # type: ignore[union-attr]  # workers write no others
                     settled.append(settled_of(change, slot))
         durable_events = self.events.synced_position or NO_POSITION
@@ -382,6 +391,7 @@ class Worker:
                 await self.listen(listener)
             for name, http in self.http:
                 await http.start([self.sockets[name].dup()])
+            self.take_scripts(self.policy.scripts)
             self._life.follow(partial(self._prepare, self), tasks)
             await self._life.draining.wait()
             self._birth.log.info("worker.draining")
@@ -410,12 +420,18 @@ class Worker:
             for _, http in self.http:
                 tasks.create_task(http.close(seconds / 2))
             tasks.create_task(self.deliverer.shutdown(seconds / 2))
+            tasks.create_task(self.ingress.drain(seconds / 2))
         if self.retiring:
             await asyncio.wait(self.retiring, timeout=seconds / 2)
         for task in self.retiring:
             task.cancel()
         await self.log.drain()
         await asyncio.sleep(0)  # the last batch's reports leave in the next turn
+
+
+def scripts_for(options: ListenerOptions, scripts: PolicyDoor | None) -> PolicyDoor | None:
+    """Scripts decide about mail that goes out; what is for the server itself has a policy of its own."""
+    return None if options.role is Role.INBOUND else scripts
 
 
 def _setter(lost: asyncio.Event) -> Callable[[Link[ToWorker]], None]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from outrider.model.ports import Intake
+from outrider.model.ports import Intake, PolicyDoor
 from outrider.net.http import HttpServer
 from outrider.net.tls import TlsContexts
 from outrider.receive.listener import SmtpListener
@@ -23,7 +23,7 @@ from outrider.schedule.shaping import ShapingTable
 from outrider.server.doors import server_tls
 from outrider.server.follow import Snapshot, Swap
 from outrider.server.settings import Settings
-from outrider.server.worker import Worker
+from outrider.server.worker import Worker, scripts_for
 
 RETIRED_SECONDS = 3600.0
 # chosen: the longest that a request may take by the largest body deadline; then it is broken off
@@ -35,6 +35,7 @@ class _Built:
 
     shaping: ShapingTable
     tls: TlsContexts
+    scripts: PolicyDoor | None
     changed: list[tuple[ListenerOptions, Intake, ssl.SSLContext | None]] = field(default_factory=list)
     smtp: list[SmtpListener] = field(default_factory=list)
     http: list[tuple[str, HttpServer]] = field(default_factory=list)
@@ -44,14 +45,14 @@ def prepare(worker: Worker, snapshot: Snapshot) -> Swap:
     """Build what `snapshot` needs; see `Follower.follow`."""
     old, new = worker.settings, snapshot.settings
     worker.add_counts(snapshot.counts)
-    built = _Built(ShapingTable(new.shaping), TlsContexts(new.net.tls))
+    built = _Built(ShapingTable(new.shaping), TlsContexts(new.net.tls), worker.policy.build(new))
     built.tls.client("required")
     known = {listener.options.name for listener in worker.listeners}
     for options in new.listener:
         if options.name in known:
             built.changed.append((options, worker.intake_of(options), server_tls(options)))
         else:
-            built.smtp.append(worker.smtp_door(options))
+            built.smtp.append(worker.smtp_door(options, built.scripts))
     before = {options.name: options for options in old.http}
     for door in new.http:
         if before.get(door.name) != door or door.name in snapshot.sockets:
@@ -70,6 +71,8 @@ async def _swap(worker: Worker, new: Settings, snapshot: Snapshot, built: _Built
     worker.contents.reshape(new.server.content_cache_bytes)
     worker.reports.reshape(new.classify.dsn)
     worker.events.reshape(new.record)
+    worker.policy.reshape(new.policy)
+    worker.take_scripts(built.scripts)
     old_sockets = [worker.sockets[name] for name in snapshot.sockets if name in worker.sockets]
     worker.sockets.update(snapshot.sockets)
     await _swap_smtp(worker, new, built)
@@ -85,7 +88,7 @@ async def _swap_smtp(worker: Worker, new: Settings, built: _Built) -> None:
     by_name = {listener.options.name: listener for listener in worker.listeners}
     for options, intake, tls in built.changed:
         listener = by_name[options.name]
-        listener.reconfigure(options, intake=intake, tls=tls)
+        listener.reconfigure(options, intake=intake, tls=tls, scripts=scripts_for(options, built.scripts))
         await worker.listen(listener)
     for listener in built.smtp:
         worker.tasks.create_task(listener.run())

@@ -250,7 +250,7 @@ class Slot:
         backlog = self._backlog
         first = backlog.popleft()
         group = [first]
-        while backlog and backlog[0].ref == first.ref:
+        while backlog and backlog[0].ref == first.ref and backlog[0].message == first.message:
             if len(group) >= self.options.max_recipients_per_transaction:
                 break
             group.append(backlog.popleft())

@@ -73,6 +73,15 @@ TOO_MANY_COMMANDS = Reply(421, "4.7.0", ("Too many commands without a message, c
 INTERNAL_ERROR = Reply(421, "4.3.0", ("Internal error, closing; try again later",))
 """RFC 5321 §3.8: our own fault never costs a message."""
 
+POLICY_FAILED = Reply(421, "4.3.0", ("Temporary issue, closing; please send the message again later",))
+"""RFC 5321 §3.8: a policy that fails never costs a message."""
+
+POLICY_SLOW = Reply(451, "4.3.0", ("Policy takes too long, try again later",))
+"""RFC 5321 §4.2.2: the same for one that waits in vain."""
+
+NO_RECIPIENTS_LEFT = Reply(550, "5.7.1", ("Policy leaves no recipient",))
+"""RFC 3463 §3.8: an administrator's policy took all of them away."""
+
 MEMORY_HIGH = Reply(421, "4.3.1", ("Memory is short, try again later",))
 """RFC 5321 §3.8."""
 
@@ -92,9 +101,6 @@ CREDENTIALS_CHANGED = Reply(421, "4.7.0", ("Your credentials were changed; closi
 
 TENANT_DISABLED = Reply(450, "4.7.1", ("Sending is disabled for you now, ask your postmaster",))
 """RFC 3463 §3.8, X.7.1; transient, because what is disabled may be enabled again and mail is kept."""
-
-POLICY_FAILED = Reply(451, "4.3.0", ("Local policy failed, try again later",))
-"""A hook that raises loses nothing: RFC 5321 §4.2.2."""
 
 AUTH_UNAVAILABLE = Reply(454, "4.7.0", ("Temporary authentication failure",))
 """RFC 4954 §6."""

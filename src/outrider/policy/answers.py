@@ -1,0 +1,77 @@
+"""What a hook can say: go on, that is all in this phase, or no.
+
+A hook that returns nothing goes on.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from outrider.model.reply import Reply
+
+_REPLY = re.compile(r"([245]\d\d)[ -]?(?:([245]\.\d{1,3}\.\d{1,3})(?: |$))?(.*)", re.DOTALL)
+
+TEXT_OCTETS = 512
+# RFC 5321 §4.5.3.1.5: the longest reply line; policy texts are wrapped into lines of this
+
+
+class Go(Enum):
+    """No objection."""
+
+    CONTINUE = "continue"
+    DONE = "done"
+
+
+CONTINUE = Go.CONTINUE
+"""The next script is asked."""
+
+DONE = Go.DONE
+"""The other scripts are not asked in this phase."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The command or message is refused.
+
+    Args:
+        code: 400 to 599; 421 also ends the session.
+        text: What the peer reads, which may begin with an enhanced code, as `5.7.1 Not today`.
+
+    Raises:
+        ValueError: The code refuses nothing, or the text is not one that a reply can hold.
+    """
+
+    code: int
+    text: str
+
+    def __post_init__(self) -> None:
+        reply_of(self.code, self.text)
+
+    @property
+    def reply(self) -> Reply:
+        """What the peer hears."""
+        return reply_of(self.code, self.text)
+
+
+Answer = Go | Refuse | None
+
+
+def reply_of(code: int, text: str) -> Reply:
+    """A reply that refuses, of a script's code and text.
+
+    Raises:
+        ValueError: The code refuses nothing, or the text does not fit.
+    """
+    if not 400 <= code <= 599:
+        raise ValueError(f"{code} refuses nothing: use 400 to 599")
+    found = _REPLY.fullmatch(f"{code} {text}")
+    enhanced, rest = (found[2], found[3]) if found is not None else (None, text)
+    if enhanced is not None and int(enhanced[0]) != code // 100:
+        raise ValueError(f"the enhanced code {enhanced} is of another class than {code}")
+    lines = tuple(line.strip() for line in rest.replace("\r\n", "\n").split("\n") if line.strip())
+    for line in lines:
+        if not line.isprintable():
+            raise ValueError("the text of a reply holds characters that do not print")
+        if len(line.encode("utf-8")) > TEXT_OCTETS:
+            raise ValueError(f"a line of a reply has more than {TEXT_OCTETS} octets")
+    return Reply(code, enhanced or f"{code // 100}.7.0", lines or ("Refused by policy",))

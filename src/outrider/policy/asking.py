@@ -1,0 +1,132 @@
+"""Asks the hooks of a phase, script after script, and bounds what they do.
+
+In: a phase and its arguments. Out: a reply that refuses, or nothing.
+
+Theory: the way of a message through its phases is written once, as a coroutine. Hooks that do not wait need
+no task: the coroutine is driven by hand, and ends in the same call. The first hook that waits asks for a task
+(`_needs_task`), in which the rest goes on.
+
+Invariant: whatever a script does, the peer hears a transient reply, the failure is told with script, line
+and phase, and nothing else is raised.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from inspect import isawaitable
+from types import coroutine
+from typing import Any, Protocol, TypeVar, cast
+
+from outrider.model.hooks import HookPhase
+from outrider.model.reply import Reply
+from outrider.policy.answers import DONE, Refuse
+from outrider.policy.declare import HOOKS
+from outrider.policy.errors import ForbiddenError, HookError, ScriptError, TooSlowError
+from outrider.policy.script import ScriptSession
+from outrider.wire.smtp import replies
+
+T = TypeVar("T")
+
+
+class Told(Protocol):
+    """Hears what scripts do; implementations record and count it."""
+
+    def asked(self, phase: HookPhase) -> None:
+        """A hook was asked."""
+        ...
+
+    def failed(self, error: HookError) -> None:
+        """A hook failed."""
+        ...
+
+
+class Asking:
+    """The hooks of one session.
+
+    Args:
+        hooks: For each phase those who have a hook for it, in order, with their names.
+        told: Hears of calls and failures.
+        wait_seconds: How long one hook may wait.
+    """
+
+    __slots__ = ("_hooks", "_told", "_wait_seconds")
+
+    def __init__(
+        self,
+        hooks: Mapping[HookPhase, Sequence[tuple[str, ScriptSession]]],
+        told: Told,
+        wait_seconds: float,
+    ) -> None:
+        self._hooks = hooks
+        self._told = told
+        self._wait_seconds = wait_seconds
+
+    async def ask(self, phase: HookPhase, *arguments: Any) -> Reply | None:
+        """Ask all hooks of a phase. Drive it with `drive`."""
+        for name, session in self._hooks.get(phase, ()):
+            self._told.asked(phase)
+            try:
+                answer = session.call(phase, *arguments)
+                if isawaitable(answer):
+                    answer = await self._wait(name, phase, answer)
+            except HookError as error:
+                self._told.failed(error)
+                return replies.POLICY_SLOW if isinstance(error, TooSlowError) else replies.POLICY_FAILED
+            if isinstance(answer, Refuse):
+                if HOOKS[phase].can_refuse:
+                    return answer.reply
+                self._told.failed(
+                    ForbiddenError("nothing can be refused in this phase", script=name, phase=phase)
+                )
+                return replies.POLICY_FAILED
+            if answer is DONE:
+                return None
+        return None
+
+    async def _wait(self, name: str, phase: HookPhase, answer: Awaitable[T]) -> T:
+        await _needs_task()
+        try:
+            async with asyncio.timeout(self._wait_seconds) as limit:
+                return await answer
+        except TimeoutError as error:
+            if not limit.expired():
+                raise ScriptError(f"TimeoutError: {error}", script=name, phase=phase) from error
+            reason = f"it waited longer than {self._wait_seconds:g} s"
+            raise TooSlowError(reason, script=name, phase=phase) from None
+
+
+class _NeedsTask:
+    """What a coroutine that is driven by hand gives when it cannot go on without a task."""
+
+
+_NEEDS_TASK = _NeedsTask()
+
+
+@coroutine
+def _needs_task() -> Generator[_NeedsTask, None, None]:
+    if _is_driven[-1]:
+        yield _NEEDS_TASK
+
+
+_is_driven = [False]
+# the last says whether what runs is driven by hand; else it runs in a task
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T | Awaitable[T]:
+    """What `work` gives, at once where nothing in it waits, else something to await."""
+    _is_driven.append(True)
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    finally:
+        _is_driven.pop()
+    return _go_on(work)
+
+
+async def _go_on(work: Coroutine[Any, Any, T]) -> T:
+    return await _rest(work)
+
+
+@coroutine
+def _rest(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    return (yield from work.__await__())

@@ -1,0 +1,145 @@
+"""Every hook once: what it is called in both languages, what it is given, and what may be done in it.
+
+The manual's page, the stubs for editors and the checks of scripts are made from this.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from outrider.model.hooks import HookPhase
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a hook is given.
+
+    Attributes:
+        name: In the signature.
+        type: Of Python.
+        meaning: One line.
+    """
+
+    name: str
+    type: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One hook.
+
+    Attributes:
+        phase: When.
+        lua: Name of the function in a script written for Momentum.
+        arguments: Of the function in Python, whose name is the phase's.
+        summary: When it is called, for the manual.
+        may: What may be done in it, for the manual.
+        can_refuse: Its answer may be a refusal.
+    """
+
+    phase: HookPhase
+    lua: str
+    arguments: tuple[Argument, ...]
+    summary: str
+    may: str
+    can_refuse: bool = True
+
+
+_CONNECTION: Final = Argument("connection", "Connection", "the client, and notes about it")
+_MAIL: Final = Argument("mail", "Mail", "the message, and notes about it")
+
+HOOKS: Final[dict[HookPhase, Hook]] = {
+    hook.phase: hook
+    for hook in (
+        Hook(
+            HookPhase.CONNECT,
+            "validate_connect",
+            (_CONNECTION,),
+            "A client has connected; it has heard nothing yet.",
+            "refuse the connection",
+        ),
+        Hook(
+            HookPhase.EHLO,
+            "validate_ehlo",
+            (_CONNECTION, Argument("name", "str", "what the client calls itself")),
+            "The client said EHLO or HELO.",
+            "refuse",
+        ),
+        Hook(
+            HookPhase.AUTH,
+            "core_validate_auth",
+            (
+                _CONNECTION,
+                Argument("user", "str", "the login"),
+                Argument("is_valid", "bool", "the password was right"),
+            ),
+            "The client's credentials were checked.",
+            "refuse credentials that are right; wrong ones stay wrong",
+        ),
+        Hook(
+            HookPhase.MAILFROM,
+            "validate_mailfrom",
+            (_CONNECTION, Argument("sender", "str", "the reverse-path; empty for the null one")),
+            "A transaction begins.",
+            "refuse the sender",
+        ),
+        Hook(
+            HookPhase.RCPTTO,
+            "validate_rcptto",
+            (_CONNECTION, Argument("recipient", "str", "the address")),
+            "A recipient was named.",
+            "refuse the recipient",
+        ),
+        Hook(
+            HookPhase.RCPTTO_LIST,
+            "validate_rcptto_list",
+            (_CONNECTION, Argument("recipients", "tuple[str, ...]", "all that were accepted")),
+            "All recipients are known; the content is to come.",
+            "refuse the message before it is sent",
+        ),
+        Hook(
+            HookPhase.DATA,
+            "validate_data",
+            (_MAIL,),
+            "The whole message is there.",
+            "refuse, discard, change content and the list of recipients",
+        ),
+        Hook(
+            HookPhase.DATA_SPOOL,
+            "validate_data_spool",
+            (_MAIL,),
+            "Before the message is split for its recipients.",
+            "refuse, discard, change content and the list of recipients",
+        ),
+        Hook(
+            HookPhase.MSG_GEN,
+            "msg_gen_data_spool",
+            (_MAIL,),
+            "A message came by HTTP.",
+            "refuse, discard, change content and the list of recipients",
+        ),
+        Hook(
+            HookPhase.EACH_RCPT,
+            "validate_data_spool_each_rcpt",
+            (_MAIL,),
+            "For each recipient his own message.",
+            "refuse, discard, change content, sender, recipient, routing domain, time of the first attempt",
+        ),
+        Hook(
+            HookPhase.SET_BINDING,
+            "validate_set_binding",
+            (_MAIL,),
+            "How it goes out.",
+            "assign binding and priority",
+            can_refuse=False,
+        ),
+        Hook(
+            HookPhase.FINAL_VALIDATION,
+            "core_final_validation",
+            (_MAIL,),
+            "After the last change.",
+            "ask for signatures",
+            can_refuse=False,
+        ),
+    )
+}

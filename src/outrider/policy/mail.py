@@ -1,0 +1,261 @@
+"""A message as hooks see it: what they may read in every phase, and what they may change in which.
+
+In: a submission. Out: messages with their deliveries, when all phases are through.
+
+Theory: up to `data_spool` there is one `Mail` for all recipients; then each recipient has its own, which
+shares content and notes with the others until it changes them. Those that are alike in the end are one
+message again, so a content that nobody changed is stored once.
+
+Invariant: what may not be changed in a phase raises, names phase and rule, and is left as it was.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from outrider.model.address import Address
+from outrider.model.flow import Content, Delivery, Message, Recipient, Submission
+from outrider.model.hooks import HookPhase
+from outrider.model.mailbox import parse_domain, parse_mailbox
+from outrider.model.route import DISCARD
+from outrider.policy.connection import Connection, Context
+from outrider.policy.errors import ForbiddenError
+
+CONTENT_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
+LIST_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
+ADDRESS_PHASES = frozenset({HookPhase.EACH_RCPT})
+ROUTING_PHASES = frozenset({HookPhase.EACH_RCPT})
+BINDING_PHASES = frozenset({HookPhase.SET_BINDING})
+
+
+class Mail:
+    """See the module.
+
+    Attributes:
+        connection: Where it came from.
+        context: Notes about this message; those of its transaction come along.
+        phase: The phase that is under way; set by whoever asks the hooks.
+    """
+
+    __slots__ = (
+        "_binding",
+        "_content",
+        "_discard",
+        "_is_binding_known",
+        "_mail_from",
+        "_not_before_time",
+        "_priority",
+        "_recipients",
+        "_routing_domain",
+        "_submission",
+        "connection",
+        "context",
+        "phase",
+    )
+
+    def __init__(
+        self,
+        submission: Submission,
+        connection: Connection,
+        is_binding_known: Callable[[str], bool],
+        binding: str = "default",
+    ) -> None:
+        envelope = submission.envelope
+        self._submission = submission
+        self._is_binding_known = is_binding_known
+        self._mail_from = envelope.mail_from
+        self._recipients: tuple[Recipient, ...] = envelope.recipients
+        self._content = submission.content
+        self._routing_domain = ""
+        self._binding = binding
+        self._priority = 0
+        self._not_before_time = submission.not_before_time
+        self._discard = ""
+        self.connection = connection
+        self.context: Context = connection.message
+        self.phase = HookPhase.DATA
+
+    # what can be read
+
+    @property
+    def id(self) -> str:
+        """The message's id, as in its 250 and in events."""
+        return str(self._submission.message_id)
+
+    @property
+    def received_time(self) -> float:
+        """When it was received, Unix seconds."""
+        return self._submission.received_time
+
+    @property
+    def size(self) -> int:
+        """Octets of its content in wire form."""
+        return len(self._content.wire)
+
+    # sender and recipients
+
+    @property
+    def mail_from(self) -> str:
+        """Its reverse-path; empty for the null one. Can be changed in each_rcpt."""
+        return "" if self._mail_from is None else str(self._mail_from)
+
+    @mail_from.setter
+    def mail_from(self, address: str) -> None:
+        self._only(ADDRESS_PHASES, "the sender changes")
+        self._mail_from = self._parse(address) if address else None
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Whom it is for. Can be changed before it is split for its recipients."""
+        return tuple(str(each.address) for each in self._recipients)
+
+    @recipients.setter
+    def recipients(self, addresses: Iterable[str]) -> None:
+        self._only(LIST_PHASES, "recipients are added and removed")
+        known = {str(each.address): each for each in self._recipients}
+        wanted = dict.fromkeys(addresses)
+        self._recipients = tuple(known.get(text) or Recipient(self._parse(text)) for text in wanted)
+
+    @property
+    def rcpt_to(self) -> str:
+        """Its recipient, from each_rcpt on, where it can be changed; before that the first one."""
+        return str(self._recipients[0].address) if self._recipients else ""
+
+    @rcpt_to.setter
+    def rcpt_to(self, address: str) -> None:
+        self._only(ADDRESS_PHASES, "the recipient changes")
+        self._recipients = (replace(self._recipients[0], address=self._parse(address)),)
+
+    @property
+    def recipient(self) -> Recipient:
+        """Its recipient with DSN parameters and metadata, from each_rcpt on."""
+        return self._recipients[0]
+
+    # content
+
+    @property
+    def content(self) -> Content:
+        """Header and body in wire form. Can be changed up to each_rcpt."""
+        return self._content
+
+    @content.setter
+    def content(self, content: Content) -> None:
+        self._only(CONTENT_PHASES, "content changes")
+        self._content = content
+
+    # how it goes out
+
+    @property
+    def routing_domain(self) -> str:
+        """Domain whose exchangers take it: the recipient's, unless changed in each_rcpt."""
+        return self._routing_domain or (self._recipients[0].address.domain if self._recipients else "")
+
+    @routing_domain.setter
+    def routing_domain(self, domain: str) -> None:
+        self._only(ROUTING_PHASES, "routing changes")
+        self._routing_domain = parse_domain(domain)
+
+    @property
+    def binding(self) -> str:
+        """Sending identity. Assigned in set_binding."""
+        return self._binding
+
+    @binding.setter
+    def binding(self, name: str) -> None:
+        if not self.try_binding(name):
+            raise LookupError(f"there is no binding {name!r}")
+
+    def try_binding(self, name: str) -> bool:
+        """Assign a binding in set_binding; False, and nothing changes, where there is none of that name."""
+        self._only(BINDING_PHASES, "a binding is assigned")
+        if not self._is_binding_known(name):
+            return False
+        self._binding = name
+        return True
+
+    @property
+    def priority(self) -> int:
+        """0, or 1 for what goes before all others of its path. Assigned in set_binding."""
+        return self._priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        self._only(BINDING_PHASES, "a priority is assigned")
+        if priority not in {0, 1}:
+            raise ValueError(f"the priority {priority!r} is neither 0 nor 1")
+        self._priority = int(priority)
+
+    @property
+    def not_before_time(self) -> float:
+        """Earliest first attempt, Unix seconds; 0 is at once. Can be changed in each_rcpt."""
+        return self._not_before_time
+
+    @not_before_time.setter
+    def not_before_time(self, at: float) -> None:
+        self._only(ROUTING_PHASES, "the time of the first attempt changes")
+        self._not_before_time = float(at)
+
+    def discard(self, reason: str) -> None:
+        """Accept it, record why, and never send it; before set_binding."""
+        self._only(CONTENT_PHASES, "a message is discarded")
+        self._discard = reason or "discarded by policy"
+
+    @property
+    def is_discarded(self) -> bool:
+        """True once it was discarded."""
+        return bool(self._discard)
+
+    # for whoever asks the hooks
+
+    def split(self) -> "tuple[Mail, ...]":
+        """One for each recipient."""
+        if len(self._recipients) == 1:
+            return (self,)
+        mails = []
+        for recipient in self._recipients:
+            mail = Mail(self._submission, self.connection, self._is_binding_known, self._binding)
+            mail._mail_from = self._mail_from
+            mail._recipients = (recipient,)
+            mail._content = self._content
+            mail._not_before_time = self._not_before_time
+            mail._discard = self._discard
+            mail.context = self.context.copy()
+            mails.append(mail)
+        return tuple(mails)
+
+    def _parse(self, address: str) -> Address:
+        return parse_mailbox(address, smtputf8=self._submission.envelope.smtputf8)
+
+    def _only(self, phases: frozenset[HookPhase], what: str) -> None:
+        if self.phase not in phases:
+            order = ", ".join(phase for phase in HookPhase if phase in phases)
+            raise ForbiddenError(f"{what} in {order} only, not in {self.phase}", phase=self.phase)
+
+
+def messages_of(submission: Submission, mails: Sequence[Mail]) -> tuple[Message, ...]:
+    """The messages that `mails`, one for each recipient, make: those that are alike are one."""
+    groups: dict[tuple[int, Address | None, str], list[Mail]] = {}
+    for mail in mails:
+        groups.setdefault((id(mail._content), mail._mail_from, mail._discard), []).append(mail)
+    messages = []
+    for group in groups.values():
+        first = group[0]
+        envelope = replace(
+            submission.envelope,
+            mail_from=first._mail_from,
+            recipients=tuple(mail._recipients[0] for mail in group),
+        )
+        deliveries = tuple(
+            Delivery(
+                mail._recipients[0],
+                mail.routing_domain,
+                DISCARD if mail._discard else "smtp",
+                mail._binding,
+                mail._priority,
+                mail._not_before_time,
+            )
+            for mail in group
+        )
+        own = replace(submission, envelope=envelope, content=first._content)
+        messages.append(Message(own, deliveries, first._discard))
+    return tuple(messages)

@@ -1,0 +1,87 @@
+"""The policy's options: which scripts decide, and what they may cost."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class ScriptOptions(BaseModel):
+    """One script."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        description="Its name in events and messages; a Lua script registers its module under it.",
+        json_schema_extra={"unit": "", "source": "operator's choice"},
+    )
+    source: Path = Field(
+        description="Its file; `.py` is Python.",
+        json_schema_extra={"unit": "path", "source": "operator's choice"},
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _is_python(cls, source: Path) -> Path:
+        if source.suffix != ".py":
+            raise ValueError(f"{source.name} is no script: its name ends in .py")
+        return source
+
+
+class PolicyOptions(BaseModel):
+    """What scripts decide."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    script: tuple[ScriptOptions, ...] = Field(
+        (),
+        description="Scripts in the order in which they are asked; each is a `[[policy.script]]` table.",
+        json_schema_extra={"unit": "", "source": "operator's choice"},
+    )
+    hook_seconds: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="Processor time of one hook between its waits; who needs more is stopped, and the peer "
+        "hears 421.",
+        json_schema_extra={"unit": "seconds", "source": "chosen: a thousand times what a hook needs"},
+    )
+    wait_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=300,
+        description="How long one hook may wait for databases and the like; then the peer hears 451.",
+        json_schema_extra={"unit": "seconds", "source": "chosen: well below a client's time-outs"},
+    )
+    alert_failures: int = Field(
+        10,
+        ge=1,
+        le=1_000_000,
+        description="Failures of one script in one worker within `alert_seconds` that are an alert.",
+        json_schema_extra={"unit": "failures", "source": "chosen: more than a single odd message brings"},
+    )
+    alert_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="Time in which failures are counted; there is one alert in it at most.",
+        json_schema_extra={"unit": "seconds", "source": "chosen: what an operator looks at"},
+    )
+
+    def resolved(self, base: Path) -> "PolicyOptions":
+        """The same with every file made absolute below `base`."""
+        return self.model_copy(
+            update={
+                "script": tuple(
+                    each.model_copy(update={"source": base / each.source}) for each in self.script
+                )
+            }
+        )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "PolicyOptions":
+        names = [script.name for script in self.script]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two scripts have the name {name!r}; each needs its own")
+        return self

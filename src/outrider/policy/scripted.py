@@ -1,0 +1,150 @@
+"""Policy by scripts: one session's hooks, from its connection to what becomes of its messages.
+
+In: what `receive` and the intake ask. Out: `Decided`, a refusal, or something to await.
+
+Theory: a session keeps the scripts that it began with, so a reload changes no transaction that is under way.
+Scripts open their part of a session when it begins; whoever takes an HTTP request opens one for it.
+
+Invariant: every recipient that scripts leave goes out exactly once, in one of the messages.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from outrider.model.address import Address
+from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
+from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
+from outrider.model.ports import Answer
+from outrider.model.reply import Reply
+from outrider.policy.asking import Asking, Told, drive
+from outrider.policy.connection import Connection
+from outrider.policy.mail import Mail, messages_of
+from outrider.policy.script import Script, ScriptSession
+from outrider.wire.smtp import replies
+
+_HTTP = "HTTP"
+
+
+class Scripts:
+    """`model.ports.PolicyDoor` of all scripts of a configuration.
+
+    Args:
+        scripts: In the order in which they are asked.
+        told: Hears of calls and failures.
+        wait_seconds: How long one hook may wait.
+        is_binding_known: True for names of bindings that there are.
+    """
+
+    def __init__(
+        self,
+        scripts: Sequence[Script],
+        told: Told,
+        *,
+        wait_seconds: float,
+        is_binding_known: Callable[[str], bool],
+    ) -> None:
+        self._scripts = tuple(scripts)
+        self._told = told
+        self._wait_seconds = wait_seconds
+        self._is_binding_known = is_binding_known
+        self.phases = frozenset().union(*(script.phases for script in scripts))
+
+    def open(self, origin: Origin) -> "ScriptedSession":
+        """For a session or request that begins."""
+        connection = Connection(origin)
+        sessions = [(script, script.open(connection)) for script in self._scripts]
+        hooks: dict[HookPhase, list[tuple[str, ScriptSession]]] = {}
+        for script, session in sessions:
+            for phase in script.phases:
+                hooks.setdefault(phase, []).append((script.name, session))
+        return ScriptedSession(
+            connection,
+            [session for _, session in sessions],
+            self.phases,
+            Asking(hooks, self._told, self._wait_seconds),
+            self._is_binding_known,
+        )
+
+    def close(self) -> None:
+        """No session of these scripts is left."""
+        for script in self._scripts:
+            script.close()
+
+
+class ScriptedSession:
+    """`model.ports.PolicySession`."""
+
+    __slots__ = ("_asking", "_connection", "_is_binding_known", "_phases", "_sessions")
+
+    def __init__(
+        self,
+        connection: Connection,
+        sessions: Sequence[ScriptSession],
+        phases: frozenset[HookPhase],
+        asking: Asking,
+        is_binding_known: Callable[[str], bool],
+    ) -> None:
+        self._connection = connection
+        self._sessions = sessions
+        self._phases = phases
+        self._asking = asking
+        self._is_binding_known = is_binding_known
+
+    def _ask(self, phase: HookPhase, origin: Origin, *arguments: object) -> Answer | Awaitable[Answer]:
+        if phase not in self._phases:
+            return None
+        self._connection.origin = origin
+        return drive(self._asking.ask(phase, self._connection, *arguments))
+
+    def connect(self, origin: Origin) -> Answer | Awaitable[Answer]:
+        return self._ask(HookPhase.CONNECT, origin)
+
+    def ehlo(self, origin: Origin, name: str) -> Answer | Awaitable[Answer]:
+        return self._ask(HookPhase.EHLO, origin, name)
+
+    def auth(self, origin: Origin, user: str, *, is_valid: bool) -> Answer | Awaitable[Answer]:
+        return self._ask(HookPhase.AUTH, origin, user, is_valid)
+
+    def mail_from(self, origin: Origin, sender: Address | None) -> Answer | Awaitable[Answer]:
+        self._connection.message.clear()
+        return self._ask(HookPhase.MAILFROM, origin, "" if sender is None else str(sender))
+
+    def rcpt_to(self, origin: Origin, recipient: Recipient) -> Answer | Awaitable[Answer]:
+        return self._ask(HookPhase.RCPTTO, origin, str(recipient.address))
+
+    def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
+        return self._ask(HookPhase.RCPTTO_LIST, origin, tuple(str(each.address) for each in recipients))
+
+    def decide(self, submission: Submission) -> Decided | Refusal | Awaitable[Decided | Refusal]:
+        self._connection.origin = submission.origin
+        return drive(self._decide(submission))
+
+    async def _decide(self, submission: Submission) -> Decided | Refusal:
+        mail = Mail(submission, self._connection, self._is_binding_known)
+        phases = (HookPhase.MSG_GEN,) if submission.origin.protocol == _HTTP else WHOLE_PHASES
+        refusal = await self._through(mail, phases)
+        if refusal is not None:
+            return Refusal(refusal, "policy")
+        if not mail.recipients:
+            return Refusal(replies.NO_RECIPIENTS_LEFT, "policy")
+        mails = mail.split()
+        for each in mails:
+            refusal = await self._through(each, RECIPIENT_PHASES)
+            if refusal is not None:
+                return Refusal(refusal, "policy")
+        return Decided(messages_of(submission, mails))
+
+    async def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
+        for phase in phases:
+            if phase in self._phases and not mail.is_discarded:
+                mail.phase = phase
+                refusal = await self._asking.ask(phase, mail)
+                if refusal is not None:
+                    return refusal
+        return None
+
+    def reset(self) -> None:
+        self._connection.message.clear()
+
+    def close(self) -> None:
+        for session in self._sessions:
+            session.close()

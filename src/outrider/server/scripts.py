@@ -1,0 +1,212 @@
+"""Scripts of a worker: loading them, what is told of them, and what holds where they cannot be loaded.
+
+In: the policy's options. Out: a `PolicyDoor` for listeners and intake.
+
+Theory: a server does not start, and a reload changes nothing, with a script that cannot be loaded. A worker
+that is started again later may find one all the same, because files change; it then takes nothing that is new
+and goes on sending, and a reload mends it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from outrider.base.clock import Clock
+from outrider.base.errors import ConfigError
+from outrider.base.log import Log
+from outrider.model.address import Address
+from outrider.model.flow import Origin, Recipient, Refusal, Submission
+from outrider.model.hooks import HookPhase
+from outrider.model.ports import PolicyDoor
+from outrider.model.reply import Reply
+from outrider.policy import python
+from outrider.policy.budget import CpuBudget
+from outrider.policy.errors import HookError
+from outrider.policy.options import PolicyOptions
+from outrider.policy.script import Script
+from outrider.policy.scripted import Scripts
+from outrider.record.metrics import Metrics
+from outrider.server.settings import Settings
+from outrider.wire.smtp import replies
+
+
+class Teller:
+    """`policy.asking.Told`: metrics of calls; log, event and metric of failures; an alert when they repeat.
+
+    Args:
+        metrics: Of this process.
+        notice: Writes an event of the server itself.
+        clock: Time.
+        log: Server log.
+        options: What is an alert.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        notice: Callable[..., None],
+        clock: Clock,
+        log: Log,
+        options: PolicyOptions,
+    ) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._notice = notice
+        self._clock = clock
+        self._log = log
+        self._calls = {phase: metrics.cell("outrider_policy_hooks_total", phase) for phase in HookPhase}
+        self._failures: dict[str, deque[float]] = {}
+        self._alerted_at: dict[str, float] = {}
+
+    def asked(self, phase: HookPhase) -> None:
+        self._calls[phase].value += 1
+
+    def failed(self, error: HookError) -> None:
+        self._metrics.cell("outrider_policy_failures_total", error.script, type(error).__name__).value += 1
+        facts = {
+            "script": error.script,
+            "line": error.line,
+            "phase": str(error.phase),
+            "reason": type(error).__name__,
+        }
+        self._log.error("policy.failed", **facts, error=error.reason)
+        self._notice("policy.failed", **facts)
+        self._alert(error.script)
+
+    def broken(self, error: ConfigError) -> None:
+        """The scripts cannot be loaded, and the worker has no others."""
+        self._log.error("policy.not_loaded", error=error.message)
+        self._notice("policy.not_loaded", faults=len(error.faults))
+
+    def _alert(self, script: str) -> None:
+        options = self._options
+        now = self._clock.now()
+        times = self._failures.setdefault(script, deque(maxlen=options.alert_failures))
+        times.append(now)
+        is_many = len(times) == options.alert_failures and now - times[0] <= options.alert_seconds
+        if is_many and now - self._alerted_at.get(script, -options.alert_seconds) >= options.alert_seconds:
+            self._alerted_at[script] = now
+            facts = {"script": script, "failures": len(times), "seconds": round(now - times[0], 1)}
+            self._log.error("policy.alert", **facts)
+            self._notice("policy.alert", **facts)
+
+
+def load_all(options: PolicyOptions, budget: CpuBudget) -> list[Script]:
+    """Load every script.
+
+    Raises:
+        ConfigError: One or more cannot be loaded; each fault with file and line.
+    """
+    faults: list[str] = []
+    scripts: list[Script] = []
+    for each in options.script:
+        try:
+            scripts.append(python.load(each.name, each.source, budget))
+        except HookError as error:
+            faults.append(error.message)
+    if faults:
+        raise ConfigError("the policy cannot be loaded: " + "; ".join(faults), tuple(faults))
+    return scripts
+
+
+def check_scripts(settings: Settings) -> None:
+    """Load the scripts of a configuration and throw them away.
+
+    Raises:
+        ConfigError: As `load_all`.
+    """
+    for script in load_all(settings.policy, CpuBudget(settings.policy.hook_seconds)):
+        script.close()
+
+
+class WorkerScripts:
+    """The scripts of a worker, and the processor time that they may use.
+
+    Args:
+        settings: With which the worker starts.
+        teller: Makes who hears of calls and failures.
+
+    Attributes:
+        scripts: Those of the start; later those that were taken.
+    """
+
+    def __init__(self, settings: Settings, teller: Callable[[PolicyOptions], Teller]) -> None:
+        self._teller = teller
+        self._budget = CpuBudget(settings.policy.hook_seconds)
+        self.scripts: PolicyDoor | None
+        try:
+            self.scripts = self.build(settings)
+        except ConfigError as error:
+            teller(settings.policy).broken(error)
+            self.scripts = Broken()
+
+    def build(self, settings: Settings) -> PolicyDoor | None:
+        """What asks the scripts of a configuration; None where there are none.
+
+        Raises:
+            ConfigError: As `load_all`.
+        """
+        scripts = load_all(settings.policy, self._budget)
+        if not scripts:
+            return None
+        known = bindings_of(settings)
+        return Scripts(
+            scripts,
+            self._teller(settings.policy),
+            wait_seconds=settings.policy.wait_seconds,
+            is_binding_known=known.__contains__,
+        )
+
+    def take(self, scripts: PolicyDoor | None) -> None:
+        """These are asked from now on; the processor's clock ticks only where there are some."""
+        self.scripts = scripts
+        if scripts is None:
+            self._budget.stop()
+        else:
+            self._budget.start()
+
+    def reshape(self, options: PolicyOptions) -> None:
+        """Another budget of processor time."""
+        self._budget.reshape(options.hook_seconds)
+
+
+class Broken:
+    """`PolicyDoor` and session where scripts cannot be loaded: nothing is taken, nothing is lost."""
+
+    def open(self, origin: Origin) -> "Broken":  # noqa: ARG002 - the port's shape
+        return self
+
+    def connect(self, origin: Origin) -> Reply:  # noqa: ARG002 - the port's shape
+        return replies.POLICY_FAILED
+
+    def ehlo(self, origin: Origin, name: str) -> Reply:  # noqa: ARG002 - the port's shape
+        return replies.POLICY_FAILED
+
+    def auth(self, origin: Origin, user: str, *, is_valid: bool) -> Reply:  # noqa: ARG002 - the port's shape
+        return replies.POLICY_FAILED
+
+    def mail_from(self, origin: Origin, sender: Address | None) -> Reply:  # noqa: ARG002 - the port's shape
+        return replies.POLICY_FAILED
+
+    def rcpt_to(self, origin: Origin, recipient: Recipient) -> Reply:  # noqa: ARG002 - the port's shape
+        return replies.POLICY_FAILED
+
+    def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Reply:  # noqa: ARG002 - the port's shape
+        return replies.POLICY_FAILED
+
+    def decide(self, submission: Submission) -> Refusal:  # noqa: ARG002 - the port's shape
+        return Refusal(replies.POLICY_FAILED, "the policy cannot be loaded")
+
+    def reset(self) -> None:
+        """There is nothing to forget."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def bindings_of(settings: Settings) -> frozenset[str]:
+    """The bindings that a configuration names."""
+    named: Sequence[str] = [
+        *(override.binding for override in settings.delivery.override),
+        *(override.binding for override in settings.shaping.override),
+    ]
+    return frozenset({"default", *(name for name in named if "*" not in name)})
