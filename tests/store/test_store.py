@@ -16,7 +16,7 @@ from outrider.store.editor import Author
 from outrider.store.engine import Database, open_engine, reading, writing
 from outrider.store.options import StoreOptions
 from outrider.store.records import ApiKey, Rights, SmtpUser
-from outrider.store.upgrade import newest_migration, upgrade
+from outrider.store.upgrade import migrations, upgrade
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 
@@ -219,7 +219,7 @@ async def test_a_newer_database_is_refused(tmp_path: Path, author: Author) -> No
 
 
 def test_the_schema_is_the_one_that_the_migrations_make() -> None:
-    assert newest_migration() == schema.REVISION
+    assert migrations()[-1] == schema.REVISION
 
 
 async def test_whoever_finds_the_newest_schema_waits_for_no_writer(

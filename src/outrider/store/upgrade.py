@@ -43,12 +43,9 @@ def _scripts() -> "tuple[Config, ScriptDirectory]":
     return config, ScriptDirectory.from_config(config)
 
 
-def newest_migration() -> str:
-    """The revision that the migrations lead to."""
-    head = _scripts()[1].get_current_head()
-    if head is None:
-        raise AssertionError("the package lost its migrations")
-    return head
+def migrations() -> list[str]:
+    """The revisions that there were, the oldest first."""
+    return [script.revision for script in _scripts()[1].walk_revisions()][::-1]
 
 
 def current_revision(connection: sa.Connection) -> str:
