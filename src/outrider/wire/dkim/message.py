@@ -1,0 +1,108 @@
+"""A message as signatures see it: its header fields by name, and its body, dots unstuffed.
+
+In: a `Content` in wire form. Out: fields as they came and in relaxed form, each computed once, and the digest
+of the body for each canonicalisation, computed once however many signatures there are.
+
+Theory: only the header section is looked at field by field. A line that is no field (no colon, a name of
+other characters than printable ASCII) and what continues it belong to no field and are never signed.
+
+Standards: RFC 5322 §2.2 (fields), RFC 5322 §2.2.3 (folding), RFC 5321 §4.5.2 (transparency).
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from outrider.model.flow import Content, Traits
+from outrider.wire.dkim.canonical import Canonicalization, body_digest, relaxed_field
+
+_FIELD: Final = re.compile(rb"(?m)^(([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*))")
+# RFC 5322 §2.2, with the white space before the colon that RFC 5322 §4.5.8 still reads
+
+
+class Field(NamedTuple):
+    """One header field.
+
+    Attributes:
+        raw: As it came, without its last CRLF.
+        name: Its name as it came.
+        value: What follows the colon, folded as it came, without its last CRLF.
+    """
+
+    raw: bytes
+    name: bytes
+    value: bytes
+
+
+class Parts:
+    """See the module; one for each message, thrown away after use."""
+
+    __slots__ = ("_body", "_digests", "_fields", "_relaxed")
+
+    def __init__(self, content: Content) -> None:
+        header_octets = content.header_octets
+        header, body = content.wire[:header_octets], content.wire[header_octets + 2 :]
+        if content.traits & Traits.DOTTED:
+            header, body = _unstuffed(header), _unstuffed(body)
+        self._body = body
+        self._fields: dict[bytes, list[Field]] = {}
+        for field in map(Field._make, _FIELD.findall(header)):
+            self._fields.setdefault(field.name.lower(), []).append(field)
+        self._relaxed: dict[tuple[bytes, int], bytes] = {}
+        self._digests: dict[tuple[Canonicalization, int | None], bytes] = {}
+
+    def fields(self, name: bytes) -> list[Field]:
+        """The fields of a name (in lower case), first in the message first; not to be changed."""
+        return self._fields.get(name, [])
+
+    def canonical(self, name: bytes, place: int, canonicalization: Canonicalization) -> bytes:
+        """The field of `name` (in lower case) at `place` of `fields`, canonical, with its CRLF."""
+        field = self._fields[name][place]
+        if canonicalization is Canonicalization.SIMPLE:
+            return field.raw + b"\r\n"
+        key = (name, place)
+        found = self._relaxed.get(key)
+        if found is None:
+            found = self._relaxed[key] = relaxed_field(name, field.value)
+        return found
+
+    def body_digest(self, canonicalization: Canonicalization, octets: int | None = None) -> bytes:
+        """SHA-256 of the canonical body, or of its first `octets`.
+
+        Raises:
+            ValueError: The canonical body has fewer than `octets`.
+        """
+        key = (canonicalization, octets)
+        found = self._digests.get(key)
+        if found is None:
+            found = self._digests[key] = body_digest(self._body, canonicalization, octets)
+        return found
+
+
+def _unstuffed(wire: bytes) -> bytes:
+    if b"\r\n." in wire:
+        wire = wire.replace(b"\r\n.", b"\r\n")
+    return wire[1:] if wire[:1] == b"." else wire
+
+
+def selected(parts: Parts, names: tuple[bytes, ...], canonicalization: Canonicalization) -> bytes:
+    """The canonical fields that a list of names selects (RFC 6376 §5.4.2).
+
+    A name that occurs n times takes the last n fields of that name, the last one first; where there are no
+    more, it takes nothing, and so promises that there are none.
+
+    Args:
+        parts: The message.
+        names: In lower case, in the order of the signature.
+        canonicalization: Of the header.
+    """
+    taken: dict[bytes, int] = {}
+    chosen = []
+    for name in names:
+        place = taken.get(name)
+        if place is None:
+            place = len(parts.fields(name))
+        if place:
+            place -= 1
+            chosen.append(parts.canonical(name, place, canonicalization))
+        taken[name] = place
+    return b"".join(chosen)

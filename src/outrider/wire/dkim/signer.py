@@ -1,0 +1,175 @@
+"""The signer: a content and what is asked for in, the fields to put before it out.
+
+Theory: what a message costs is its body, so that is canonicalised and hashed once for each canonicalisation,
+and each header field once, however many signatures are made. The rest of a signature is a text of half a
+kilobyte and the private key's own work (RSA-2048: 250 µs, Ed25519: 35 µs), which is done in place: a thread
+costs more than it saves (measured).
+
+Invariant: what is signed is what was there: each field in the list once for each time that it occurs, and
+once more where it is oversigned. A message without From, or with two, is not signed, because the signature
+would vouch for what a reader cannot tell.
+
+Standards: RFC 6376 §3.5 (the field), RFC 6376 §3.7 (what is hashed), RFC 6376 §5 (signers), RFC 5322 §3.6
+(one From), RFC 8301 §3.2 (key sizes).
+"""
+
+import base64
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, Protocol
+
+from outrider.base.errors import LocalProtocolError
+from outrider.model.flow import Content
+from outrider.wire.dkim.canonical import Canonicalization, relaxed_field
+from outrider.wire.dkim.keys import RSA_BITS_MIN, RSA_SIGN_BITS, SigningKey
+from outrider.wire.dkim.message import Parts, selected
+from outrider.wire.dkim.request import SignRequest
+from outrider.wire.dkim.tags import quoted
+
+SIGNATURE: Final = b"dkim-signature"
+
+LINE_OCTETS: Final = 74
+"""Chosen below the 78 of RFC 5322 §2.1.1, the tab before a folded line counted as eight columns by some."""
+
+
+class UnsignableError(LocalProtocolError):
+    """This message cannot be signed as it was asked for."""
+
+
+class Keys(Protocol):
+    """Gives private keys by name; keeps them parsed."""
+
+    def get(self, name: str) -> SigningKey:
+        """The key.
+
+        Raises:
+            KeyAbsentError: There is no such key.
+            ConfigError: It cannot be used.
+        """
+        ...
+
+
+def sign(content: Content, requests: Sequence[SignRequest], keys: Keys, now: float) -> bytes:
+    """The signature fields to put before `content`, each ended by CRLF; empty without requests.
+
+    Args:
+        content: The message as it will leave; nothing may be changed after.
+        requests: One for each signature.
+        keys: Where the keys are.
+        now: Unix seconds, for `t=` and `x=`.
+
+    Raises:
+        UnsignableError: No From or several, or a key that is too short.
+        KeyAbsentError: A key is not there.
+        ConfigError: A key cannot be used.
+    """
+    if not requests:
+        return b""
+    parts = Parts(content)
+    authors = len(parts.fields(b"from"))
+    if authors != 1:
+        raise UnsignableError(
+            f"the message has {authors} From fields, and only one with exactly one is signed", authors=authors
+        )
+    return b"".join([_signature(parts, request, keys.get(request.key), int(now)) for request in requests])
+
+
+def check_key(key: SigningKey, request: SignRequest) -> None:
+    """Refuse an RSA key that is too short.
+
+    Raises:
+        UnsignableError: See RFC 8301 §3.2.
+    """
+    if key.algorithm != "rsa-sha256" or key.bits >= RSA_SIGN_BITS:
+        return
+    if key.bits < RSA_BITS_MIN or not request.allow_short_key:
+        raise UnsignableError(
+            f"the key of {request.selector}._domainkey.{request.domain} has {key.bits} bits: "
+            + (
+                "no receiver takes it; make a new one"
+                if key.bits < RSA_BITS_MIN
+                else f"make one of {RSA_SIGN_BITS}, or set allow_short_key"
+            ),
+            bits=key.bits,
+        )
+
+
+def listed_names(parts: Parts, request: SignRequest) -> tuple[bytes, ...]:
+    """The names of `h=`, in lower case, each as often as it is to stand there."""
+    names: list[bytes] = []
+    for name, is_oversigned in _wanted(request.fields, request.oversigned):
+        count = len(parts.fields(name)) + is_oversigned
+        if count:
+            names += [name] * count
+    return tuple(names)
+
+
+@lru_cache(maxsize=256)
+def _wanted(fields: tuple[str, ...], oversigned: tuple[str, ...]) -> tuple[tuple[bytes, bool], ...]:
+    names = dict.fromkeys((*fields, *oversigned, "from"))  # RFC 6376 §5.4: From must be signed
+    return tuple((name.encode("ascii"), name in oversigned) for name in names)
+
+
+def _signature(parts: Parts, request: SignRequest, key: SigningKey, now: int) -> bytes:
+    check_key(key, request)
+    names = listed_names(parts, request)
+    identity = f" i={quoted(request.identity)};" if request.identity else ""
+    expiry = f" x={now + request.expiry_seconds};" if request.expiry_seconds else ""
+    lines = [
+        f" v=1; a={key.algorithm}; c={request.header}/{request.body}; q=dns/txt;\r\n"
+        f"\td={request.domain};\r\n\ts={request.selector};{identity}\r\n\tt={now};{expiry}\r\n".encode(
+            "ascii"
+        ),
+        folded_names(names),
+        b"\tbh=%b;\r\n\tb=" % base64.b64encode(parts.body_digest(request.body)),
+    ]
+    return signed_field(b"DKIM-Signature", b"".join(lines), parts, names, request.header, key)
+
+
+def signed_field(
+    name: bytes,
+    value: bytes,
+    parts: Parts,
+    names: tuple[bytes, ...],
+    canonicalization: Canonicalization,
+    key: SigningKey,
+) -> bytes:
+    """A signature field, complete, ended by CRLF.
+
+    Args:
+        name: Of the field.
+        value: All of it up to `b=`, which stands last.
+        parts: The message.
+        names: Those of `h=`.
+        canonicalization: Of the header.
+        key: To sign with.
+    """
+    own = (
+        b"%b:%b" % (name, value)
+        if canonicalization is Canonicalization.SIMPLE
+        else relaxed_field(name.lower(), value)[:-2]
+    )
+    signature = key.sign(selected(parts, names, canonicalization) + own)
+    return b"%b:%b%b\r\n" % (name, value, folded_base64(signature))
+
+
+def folded_base64(octets: bytes) -> bytes:
+    """Base64 in lines that are folded by a tab."""
+    encoded = base64.b64encode(octets)
+    return b"\r\n\t".join(
+        [encoded[start : start + LINE_OCTETS] for start in range(0, len(encoded), LINE_OCTETS)]
+    )
+
+
+@lru_cache(maxsize=1024)
+def folded_names(names: tuple[bytes, ...]) -> bytes:
+    """The tag `h=`, folded, ended by CRLF."""
+    lines = []
+    line = b"\th="
+    for place, name in enumerate(names):
+        piece = name + (b":" if place < len(names) - 1 else b";")
+        if len(line) + len(piece) > LINE_OCTETS:
+            lines.append(line)
+            line = b"\t "
+        line += piece
+    return b"\r\n".join([*lines, line]) + b"\r\n"

@@ -1,0 +1,207 @@
+"""The verifier, without I/O: what to look up for a message, and what its signatures are worth then.
+
+    verification = Verification(content, now)
+    results = verification.results({name: await ask(name) for name in verification.names})
+
+Theory: every signature is checked, whatever the others say, and nothing is decided here: what a failed
+signature means is policy's. A signature that covers only a part of the body (`l=`) does not pass unless
+that is all of it, because anybody may have added the rest.
+
+Invariant: whatever the message and the records hold, there is a result for each signature that was looked
+at, and no exception; work is bounded by the size of the message and by the limits.
+
+Standards: RFC 6376 §6.1 (verifiers), RFC 6376 §8.4 (many signatures), RFC 8301 §3 (algorithms and sizes),
+RFC 8463 §3 (Ed25519).
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from outrider.model.flow import Content
+from outrider.wire.dkim.keys import RSA_BITS_MAX, RSA_BITS_MIN
+from outrider.wire.dkim.message import Parts, selected
+from outrider.wire.dkim.record import KeyRecord, RecordError, parse_records, record_name
+from outrider.wire.dkim.results import Fault, Records, SignatureResult
+from outrider.wire.dkim.signature import SKEW_SECONDS, Signature, SignatureError, parse_signature
+
+SIGNATURE: Final = b"dkim-signature"
+NO_ANSWER: Final = Records(trouble="it was not looked up")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is looked at.
+
+    Attributes:
+        signatures: Of one message; later ones get `Fault.TOO_MANY`.
+        accept_partial: Let a signature pass whose `l=` leaves some of the body out.
+    """
+
+    signatures: int = 10
+    # chosen: mail that went through several hands has three or four
+    accept_partial: bool = False
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class Verification:
+    """See the module.
+
+    Args:
+        content: The message.
+        now: Unix seconds.
+        limits: How much is looked at.
+    """
+
+    __slots__ = ("_limits", "_now", "_parts", "_read", "_rest", "names")
+
+    def __init__(self, content: Content, now: float, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._parts = Parts(content)
+        self._now = now
+        self._limits = limits
+        fields = self._parts.fields(SIGNATURE)
+        self._rest = max(0, len(fields) - limits.signatures)
+        self._read: list[Signature | SignatureResult] = []
+        for field in fields[: limits.signatures]:
+            try:
+                self._read.append(parse_signature(SIGNATURE, field))
+            except SignatureError as error:
+                self._read.append(error.result)
+        self.names = tuple(
+            dict.fromkeys(
+                record_name(each.known.selector, each.known.domain)
+                for each in self._read
+                if isinstance(each, Signature)
+            )
+        )
+        """Where the keys are, each once; TXT records are to be looked up there."""
+
+    def results(self, answers: Mapping[str, Records]) -> tuple[SignatureResult, ...]:
+        """The results, in the order of the fields; empty when the message is not signed.
+
+        Args:
+            answers: By name; one that is missing is a look-up that failed.
+        """
+        checked = [
+            check_signature(self._parts, each, answers, self._now, accept_partial=self._limits.accept_partial)
+            if isinstance(each, Signature)
+            else each
+            for each in self._read
+        ]
+        unseen = SignatureResult(
+            fault=Fault.TOO_MANY, reason=f"only {self._limits.signatures} signatures are looked at"
+        )
+        return (*checked, *[unseen] * min(self._rest, 1))
+
+
+def check_signature(
+    parts: Parts,
+    signature: Signature,
+    answers: Mapping[str, Records],
+    now: float,
+    *,
+    accept_partial: bool = False,
+) -> SignatureResult:
+    """Check one signature over header fields and body.
+
+    Args:
+        parts: The message.
+        signature: The signature.
+        answers: Key records by name.
+        now: Unix seconds.
+        accept_partial: See `Limits`.
+    """
+    known = _with_body(parts, signature)
+    if b"from" not in signature.names:
+        return replace(known, fault=Fault.FROM_UNSIGNED, reason="From is not signed")
+    found, record = usable_key(known, answers)
+    if record is None:
+        return found
+    if found.body_octets is not None and found.body_matches is None:
+        return replace(found, fault=Fault.BODY_LENGTH, reason="l= is longer than the body")
+    if not found.body_matches:
+        return replace(found, fault=Fault.BODY, reason="the body is not what was signed")
+    data = selected(parts, signature.names, signature.header) + signature.own
+    if not record.key.is_good(signature.signature, data):
+        return replace(found, fault=Fault.SIGNATURE, reason="the signature does not fit header and key")
+    timely = timely_fault(found, now)
+    if timely is not None:
+        return timely
+    if found.body_octets is not None and not accept_partial and not _is_whole(parts, signature, found):
+        return replace(
+            found, fault=Fault.BODY_LENGTH, reason=f"only {found.body_octets} octets of the body are signed"
+        )
+    return found
+
+
+def usable_key(
+    known: SignatureResult, answers: Mapping[str, Records]
+) -> tuple[SignatureResult, KeyRecord | None]:
+    """The signature with what is known of its key, and the record; without one, the result says why."""
+    answer = answers.get(record_name(known.selector, known.domain), NO_ANSWER)
+    known = replace(known, was_looked_up=True)
+    if answer.trouble:
+        return replace(known, fault=Fault.LOOKUP, reason=f"the key was not found: {answer.trouble}"), None
+    if not answer.texts:
+        return replace(known, fault=Fault.NO_KEY, reason="there is no key record"), None
+    try:
+        record = parse_records(answer.texts)
+    except RecordError as error:
+        fault = Fault.KEY_REVOKED if error.is_revoked else Fault.KEY_SYNTAX
+        return replace(known, fault=fault, reason=error.message), None
+    known = replace(
+        known,
+        key_bits=record.key.bits,
+        key_is_testing=record.is_testing,
+        key_is_strict=record.is_strict,
+    )
+    unfit = _unfit(known, record)
+    if unfit is not None:
+        return unfit, None
+    return known, record
+
+
+def _unfit(known: SignatureResult, record: KeyRecord) -> SignatureResult | None:
+    kind, _, digest = known.algorithm.partition("-")
+    if record.key.record_type != kind:
+        reason = f"the key is for {record.key.record_type}, the signature is {known.algorithm}"
+        return replace(known, fault=Fault.KEY_UNFIT, reason=reason)
+    if record.hashes and digest not in record.hashes:
+        return replace(known, fault=Fault.KEY_UNFIT, reason=f"the key is not for {digest}")
+    if not record.is_for_mail:
+        return replace(known, fault=Fault.KEY_UNFIT, reason="the key is not for mail")
+    if kind == "rsa" and not RSA_BITS_MIN <= record.key.bits <= RSA_BITS_MAX:
+        reason = f"a key of {record.key.bits} bits is not taken (RFC 8301 §3.2)"
+        return replace(known, fault=Fault.KEY_SHORT, reason=reason)
+    host = known.identity.rpartition("@")[2].lower()
+    if record.is_strict and not known.instance and host != known.domain:
+        return replace(known, fault=Fault.IDENTITY, reason="the key does not serve subdomains (t=s)")
+    return None
+
+
+def timely_fault(known: SignatureResult, now: float) -> SignatureResult | None:
+    """The result of a signature that is expired, or of the future; None when it is of now."""
+    signed, expiry = known.signed_time, known.expiry_time
+    if expiry is not None and (expiry < now or (signed is not None and expiry < signed)):
+        return replace(known, fault=Fault.EXPIRED, reason="the signature is expired")
+    if signed is not None and signed > now + SKEW_SECONDS:
+        return replace(known, fault=Fault.FUTURE, reason="the signature is of a later time than now")
+    return None
+
+
+def _with_body(parts: Parts, signature: Signature) -> SignatureResult:
+    known = signature.known
+    try:
+        digest = parts.body_digest(signature.body, known.body_octets)
+    except ValueError:
+        return known  # compared to nothing
+    return replace(known, body_matches=hmac.compare_digest(digest, signature.body_hash))
+
+
+def _is_whole(parts: Parts, signature: Signature, known: SignatureResult) -> bool:
+    return parts.body_digest(signature.body) == parts.body_digest(signature.body, known.body_octets)
