@@ -186,7 +186,7 @@ async def test_the_old_secrets_let_in(
     assert key is not None
     assert (user.tenant, user.sender_domains, key.tenant, key.stream) == (
         "acme",
-        {"shop.example"},
+        frozenset({"shop.example"}),
         "acme",
         "news",
     )
