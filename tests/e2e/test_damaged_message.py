@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving, start_server
-from tests.e2e.test_first_message import send
+from tests.e2e.practice import send
 from tests.peers.processes import free_port, wait_until
 
 
@@ -25,7 +25,7 @@ def queue(server: OutriderProcess, *arguments: str) -> list[dict[str, object]]:
 def test_a_damaged_message_is_held_seen_and_purged(tmp_path: Path) -> None:
     configuration = configuration_for({"example.test": free_port()}, workers=1)
     with serving(tmp_path, configuration) as server:
-        message_id = send(server.ports["smtp"])
+        message_id = send(server.ports["smtp"], "customer@example.test")
         wait_until(lambda: '"transient"' in json.dumps(server.command("trace", message_id)), "a deferral")
         assert server.stop() == 0
     damage(tmp_path, b"It is on its way.")

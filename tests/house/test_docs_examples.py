@@ -1,7 +1,13 @@
-"""What the pages show works: configurations are valid, commands and their options exist."""
+"""What the pages show works: configurations are valid; commands, options, links and pages exist.
+
+Not here: the tutorial, which is executed (tests/e2e/test_tutorial.py), and lines of main.cf, which a real
+Postfix reads (tests/peers/test_peers_migration.py).
+"""
 
 import re
 import shlex
+import subprocess
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +16,7 @@ import pytest
 import typer
 
 from outrider.cli.main import app
+from outrider.server.catalogue import options
 from outrider.server.settings import Settings
 from outrider.sim.options import WorldOptions
 from tools.project_files import ROOT
@@ -17,12 +24,16 @@ from tools.project_files import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+WRITTEN = [page for page in PAGES if "reference" not in page.parts]
+"""Those that people wrote."""
+
+
 def blocks(language: str) -> Iterator[tuple[str, str]]:
-    for page in PAGES:
-        if "reference" not in page.parts:
-            text = page.read_text(encoding="utf-8")
-            for number, found in enumerate(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)):
-                yield f"{page.relative_to(ROOT)}:{number}", found
+    for page in WRITTEN:
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+        for number, block in enumerate(found):
+            yield f"{page.relative_to(ROOT)}:{number}", textwrap.dedent(block)
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -49,7 +60,7 @@ def test_a_command_on_a_page_exists_with_its_options(place: str, line: str) -> N
     command: Any = typer.main.get_command(app)
     context = command.context_class(command)
     words = shlex.split(line, comments=True)[1:]
-    while words and hasattr(command, "get_command"):
+    while words and not words[0].startswith("-") and hasattr(command, "get_command"):
         command = command.get_command(context, words.pop(0))
         assert command is not None, f"{place}: no such command: {line}"
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
@@ -60,3 +71,59 @@ def test_a_command_on_a_page_exists_with_its_options(place: str, line: str) -> N
 def test_the_pages_show_both() -> None:
     assert len(list(blocks("toml"))) > 5
     assert len(list(commands())) > 10
+
+
+@pytest.mark.parametrize(("place", "text"), list(blocks("sh")), ids=lambda value: value.partition("\n")[0])
+def test_what_is_to_be_pasted_into_a_shell_is_understood_by_one(place: str, text: str) -> None:
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False, timeout=10)
+    assert (done.returncode, done.stderr) == (0, ""), place
+
+
+def known_names() -> set[str]:
+    """Options and sections, modules, and what the code calls its events and log lines."""
+    found = {option.name for option in options()}
+    found |= {name.rpartition(".")[0] for name in found} | set(Settings.model_fields)
+    modules = list((ROOT / "src" / "outrider").rglob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in modules)
+    for path in modules:
+        parts = path.relative_to(ROOT / "src" / "outrider").with_suffix("").parts
+        found |= {".".join(parts), ".".join(parts[:-1])}
+    return found | set(re.findall(r'"([a-z_]+\.[a-z_.]+)"', sources))
+
+
+def test_an_option_that_a_page_names_exists() -> None:
+    known = known_names()
+    wrong = []
+    for page in WRITTEN:
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", page.read_text(encoding="utf-8")):
+            is_file = name.endswith(".toml")
+            if name.partition(".")[0] in Settings.model_fields and name not in known and not is_file:
+                wrong.append(f"{page.relative_to(ROOT)}: {name}")
+    assert not wrong
+
+
+def anchors(page: str) -> set[str]:
+    """Where a link into the page may lead."""
+    heads = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_link_leads_somewhere() -> None:
+    wrong = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            found = (page.parent / path).resolve() if path else page
+            if target.startswith(("http:", "https:")):
+                continue
+            if not found.exists() or (anchor and anchor not in anchors(found.read_text(encoding="utf-8"))):
+                wrong.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not wrong
+
+
+def test_the_manual_lists_every_page() -> None:
+    manual = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\]\(([^)#]+)\)", manual))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
+    missing = {page for page in pages if not page.startswith("decisions/")} - listed - {"README.md"}
+    assert not missing
