@@ -24,7 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from processes import cpu_seconds, stop
+from processes import cpu_seconds, free_port, stop
 
 BATCH = 100
 TEXT_OCTETS = 1500
@@ -146,8 +146,6 @@ def measure(form: str, *, workers: int, seconds: float, connections: int) -> dic
     """One form against a server of its own."""
     with tempfile.TemporaryDirectory(prefix="http-bench-") as name:
         folder = Path(name)
-        from run import free_port
-
         port = free_port()
         (folder / "outrider.toml").write_text(CONFIGURATION.format(workers=workers, port=port))
         key = make_key(folder)

@@ -11,14 +11,15 @@ import asyncio
 import contextlib
 import cProfile
 import resource
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from processes import free_port
 
 from outrider.base.clock import SystemClock
 from outrider.base.ids import MessageId
@@ -133,12 +134,6 @@ async def deliver(port: int, messages: int, *, single: bool) -> None:
         await dispatcher.done.wait()
         await deliverer.shutdown(1.0)
         running.cancel()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

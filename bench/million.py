@@ -21,8 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from processes import PssSampler, Sink, cpu_seconds, smtp_source
-from run import CASES, free_port, outrider
+from processes import PssSampler, Sink, cpu_seconds, free_port, smtp_source
+from run import CASES, outrider
 
 from outrider.base.clock import SystemClock
 from outrider.base.files import OsFiles

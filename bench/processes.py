@@ -6,6 +6,7 @@ holds them). Memory: the sum of PSS, sampled. Source: proc(5).
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -54,6 +55,13 @@ def pss_kib(root: int) -> int:
             continue
         total += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
     return total
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class PssSampler:
@@ -127,8 +135,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def wait_for_port(port: int, seconds: float = 30) -> None:
     """Wait until somebody greets on the port."""
-    import socket
-
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:

@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 from http_injection import BATCH, Load, make_key
 from latency import Latency
-from processes import PssSampler, Sink, cpu_seconds, smtp_source, stop, wait_for_port
+from processes import PssSampler, Sink, cpu_seconds, free_port, smtp_source, stop, wait_for_port
 from table import show
 
 OUTBOUND = 20
@@ -87,12 +86,6 @@ class Row:
             "peak_pss_mib": round(max(self.pss), 1),
             "rounds": len(self.cpu_us),
         }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 OUTRIDER_TOML = """\

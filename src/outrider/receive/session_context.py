@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -22,8 +22,30 @@ from outrider.receive.submitter import Submitter
 from outrider.receive.trace import Tracer
 from outrider.wire.smtp.server_limits import ServerLimits
 
-if TYPE_CHECKING:
-    from outrider.receive.session_transport import SessionTransport
+
+class OpenSession(Protocol):
+    """A session as its listener sees it."""
+
+    @property
+    def deadline_at(self) -> float:
+        """When it is to be ended, in monotonic seconds."""
+        ...
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        ...
+
+    def drain(self) -> None:
+        """Close as soon as no transaction is open."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+    def tighten(self) -> None:
+        """Stress began or ended."""
+        ...
 
 
 class SessionContext:
@@ -94,7 +116,7 @@ class SessionContext:
             add_message_id=options.add_message_id and options.role is Role.SUBMISSION,
             add_date=options.add_date and options.role is Role.SUBMISSION,
         )
-        self.sessions: set[SessionTransport] = set()
+        self.sessions: set[OpenSession] = set()
         self.stress = stress
         self.strict_limits = replace(
             server_limits,
