@@ -62,7 +62,8 @@ class Talk:
 
     @property
     def contents(self) -> list[Content]:
-        return [event.content for event in self.events if isinstance(event, MessageEnd)]
+        ends = [event.content for event in self.events if isinstance(event, MessageEnd)]
+        return [end if isinstance(end, Content) else end.joined() for end in ends]
 
     @property
     def senders(self) -> list[str]:

@@ -47,11 +47,12 @@ from outrider.receive.http_models import Accepted, StateLookup
 from outrider.receive.http_openapi import openapi
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.http_parse import parse_request
-from outrider.receive.nesting import is_nested_deeper
+from outrider.receive.nesting import is_nested_deeper, must_be_walked
 from outrider.receive.problems import Fault, Problem, problem_of
 from outrider.receive.submitter import STREAM_FIELD, Submitter
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.content import ContentReader
+from outrider.wire.smtp.long_content import LongContent
 
 _RAW: Final = "message/rfc822"
 
@@ -274,27 +275,45 @@ class _Injection:
         if size == 0:
             raise Problem("bad_content", "The message is empty.")
         reader.finish_chunks()
-        content = reader.finish()
+        content = reader.finish_apart()
         if isinstance(content, Reply):
             raise self._injector.refused(transaction, content)
         transaction = transaction._replace(origin=origin)
         return await self._raw_content(transaction, content, sender, key, digest.digest())
 
     async def _raw_content(
-        self, transaction: Transaction, content: Content, sender: Sender, key: str | None, digest: bytes
+        self,
+        transaction: Transaction,
+        content: Content | LongContent,
+        sender: Sender,
+        key: str | None,
+        digest: bytes,
     ) -> Taken:
         """The checks of what a raw message holds."""
-        header = content.wire[: content.header_octets]
+        head = content.head if isinstance(content, LongContent) else content
+        if head.header_octets > self._options.header_octets:
+            raise self._injector.refused(transaction, replies.HEADER_TOO_BIG)
+        if isinstance(content, LongContent) and head.header_octets > len(head.wire):
+            head = content.joined()  # who allows that much of a header has it copied here
+            content = LongContent(head, (), content.size)
+        header = head.wire[: head.header_octets]
         lower = header.lower()
-        question = partial(is_nested_deeper, content.wire, lower, self._options.mime_depth)
-        is_large = len(content.wire) > THREAD_OCTETS
-        if await asyncio.to_thread(question) if is_large else question():
+        depth = self._options.mime_depth
+        if (
+            isinstance(content, Content)
+            and must_be_walked(content.wire, lower, depth)
+            and await asyncio.to_thread(is_nested_deeper, content.wire, lower, depth)
+        ):
             raise self._injector.refused(transaction, replies.TOO_COMPLEX)
         if STREAM_FIELD in lower:
-            named = sender.submitter.take_stream(content, header, lower)
+            named = sender.submitter.take_stream(head, header, lower)
             if isinstance(named, Reply):
                 raise self._injector.refused(transaction, named)
-            content = named.content
+            if isinstance(content, LongContent):
+                size = content.size - len(head.wire) + len(named.content.wire)
+                content = content._replace(head=named.content, size=size)
+            else:
+                content = named.content
             origin = msgspec.structs.replace(transaction.origin, stream=named.stream)
             transaction = transaction._replace(origin=origin)
         return await self._injector.take_raw(transaction, content, sender, key, digest)
@@ -314,7 +333,10 @@ class _Injection:
         if size > self._options.message_octets:
             self._intake.refused(origin, "", "", replies.MESSAGE_TOO_BIG)
             raise Problem("too_big", f"The limit is {self._options.message_octets} octets.")
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if len(chunks) == 1:
+            return chunks[0]
+        is_large = size > THREAD_OCTETS
+        return await asyncio.to_thread(b"".join, chunks) if is_large else b"".join(chunks)
 
 
 class _BatchResponse(Response):

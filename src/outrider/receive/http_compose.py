@@ -12,18 +12,23 @@ Invariant: nothing but the composer itself is touched while it writes, so one tu
 Standards: RFC 5322 §3.6.4 (message ids).
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from outrider.base.errors import LocalProtocolError
 from outrider.base.ids import MessageId
 from outrider.model.flow import Content
+from outrider.model.reply import Reply
 from outrider.receive.http_parse import Parsed, Personal
 from outrider.receive.http_personal import MissingVariableError, Template, personal_fault
 from outrider.receive.problems import Fault, Problem, pointer_of
 from outrider.receive.trace import format_date
 from outrider.wire.headers import FieldError
 from outrider.wire.mime import Draft, Mailbox, MessageWriter
-from outrider.wire.smtp.content import stuff_plain
+from outrider.wire.smtp.content import ContentReader, stuff_plain
+from outrider.wire.smtp.content_limits import ContentLimits
+from outrider.wire.smtp.long_content import LONG_OCTETS, LongContent, slices
 
 TURN_MESSAGES: Final = 100
 """Chosen: so many personal messages are made in one turn of the loop, some 4 ms."""
@@ -36,8 +41,22 @@ class Made(NamedTuple):
     """A message that was written, and for whom, if it is for one recipient of several."""
 
     message_id: MessageId
-    content: Content
+    content: Content | LongContent
     personal: Personal | None = None
+
+    @property
+    def head(self) -> Content:
+        """The header section of a long content, else the content."""
+        return self.content if isinstance(self.content, Content) else self.content.head
+
+    @property
+    def octets(self) -> int:
+        """Length of the content."""
+        return len(self.content.wire) if isinstance(self.content, Content) else self.content.size
+
+    def joined(self) -> "Made":
+        """With its content in one piece."""
+        return self if isinstance(self.content, Content) else self._replace(content=self.content.joined())
 
 
 class Composer:
@@ -94,22 +113,35 @@ class Composer:
                 if _is_made(error, parsed.draft):
                     fault = personal_fault(error, number)
                 raise Problem("invalid", errors=(fault,)) from error
-            turn.append(Made(ids[number], content, each))
-            octets += len(content.wire)
+            made = Made(ids[number], content, each)
+            turn.append(made)
+            octets += made.octets
             if len(turn) >= TURN_MESSAGES or octets >= TURN_OCTETS:
                 yield turn
                 turn, octets = [], 0
         if turn:
             yield turn
 
-    def _write(self, draft: Draft, message_id: MessageId, now: float) -> Content:
+    def _write(self, draft: Draft, message_id: MessageId, now: float) -> Content | LongContent:
         if int(now) != self._date_time:
             self._date_time = int(now)
             self._date = format_date(now)
         octets = self._writer.write(
             draft, message_id=f"{message_id}@{self._hostname}", date=self._date, boundary=self._boundary
         )
-        return stuff_plain(octets)
+        return stuff_plain(octets) if len(octets) <= LONG_OCTETS else _stuff_long(octets)
+
+
+def _stuff_long(octets: bytes) -> Content | LongContent:
+    """As `stuff_plain`, a piece at a time."""
+    reader = ContentReader(ContentLimits(sys.maxsize, sys.maxsize))
+    for piece in slices(octets):
+        reader.feed_chunk(piece)
+    reader.finish_chunks()
+    content = reader.finish_apart()
+    if isinstance(content, Reply):
+        raise LocalProtocolError("a message that was written holds a stray line end")
+    return content
 
 
 def _render(

@@ -36,13 +36,15 @@ from outrider.receive.http_limits import KeyLimits
 from outrider.receive.http_models import Accepted
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.http_parse import Parsed
+from outrider.receive.nesting import is_nested_deeper
 from outrider.receive.problems import Fault, Problem, problem_of
 from outrider.receive.submitter import Submitter
 from outrider.receive.trace import Tracer, format_peer, refuse_header
 from outrider.wire.smtp import replies
+from outrider.wire.smtp.long_content import LONG_OCTETS, LongContent
 
-THREAD_OCTETS: Final = 1 << 20
-"""A body over this is worked on in a thread: design, no callback holds a loop over 20 ms."""
+THREAD_OCTETS: Final = LONG_OCTETS
+"""A body over this is worked on in a thread."""
 
 PAST_SECONDS: Final = 86_400.0
 """Chosen: a `send_at` up to a day ago is at once (a request may be repeated so long); before it is a slip."""
@@ -171,7 +173,7 @@ class Injector:
         origin = self._check_json(parsed, origin, sender)
         transaction = Transaction(origin, parsed.mail_from, parsed.recipients)
         now = self._clock.wall()
-        made = composer.shared(parsed, self._ids.next(), now)
+        made = composer.shared(parsed, self._ids.next(), now).joined()  # of a line that is not long
         submission = self.complete(transaction, made, sender, now, parsed.send_at_time)
         self.intake.submit_all((submission,), (), done)
         return encode(_accepted((submission,)))
@@ -191,7 +193,7 @@ class Injector:
         now = self._clock.wall()
         write = partial(self.composer().shared, parsed, self._ids.next(), now)
         made = await asyncio.to_thread(write) if is_large else write()
-        return (self.complete(transaction, made, sender, now, parsed.send_at_time),)
+        return (await self.completed(transaction, made, sender, now, parsed.send_at_time),)
 
     async def _personal(
         self, parsed: Parsed, origin: Origin, sender: Sender, *, is_large: bool
@@ -208,13 +210,17 @@ class Injector:
             if turn is None:
                 return submissions
             for made in turn:
-                octets += len(made.content.wire)
+                octets += made.octets
                 if octets > limit and submissions:
                     raise Problem("too_big", f"The messages of one request are over {limit} octets together.")
                 assert made.personal is not None  # noqa: S101 - the composer says so
                 recipient = Recipient(made.personal.mailbox.address, metadata=made.personal.metadata)
                 transaction = Transaction(origin, parsed.mail_from, (recipient,))
-                submissions.append(self.complete(transaction, made, sender, now, parsed.send_at_time))
+                submissions.append(
+                    self.complete(transaction, made, sender, now, parsed.send_at_time)
+                    if isinstance(made.content, Content)
+                    else await self.completed(transaction, made, sender, now, parsed.send_at_time)
+                )
             await asyncio.sleep(0)
 
     def _check_json(self, parsed: Parsed, origin: Origin, sender: Sender) -> Origin:
@@ -275,6 +281,33 @@ class Injector:
             raise Problem("stream_denied", errors=(Fault(place, "is not one of the key's streams"),))
         return replace(origin, stream=stream)
 
+    async def completed(
+        self,
+        transaction: Transaction,
+        made: Made,
+        sender: Sender,
+        now: float,
+        send_at_time: float = 0.0,
+    ) -> Submission:
+        """As `complete`; a long content is joined and looked through in a thread."""
+        content = made.content
+        if isinstance(content, Content):
+            return self.complete(transaction, made, sender, now, send_at_time)
+        submission = self.complete(transaction, made, sender, now, send_at_time)
+        head = content.head
+        lower = head.wire[: head.header_octets].lower()
+        depth = self.options.mime_depth
+        start = len(submission.content.wire) - len(head.wire)
+
+        def joined() -> Content | None:
+            whole = content._replace(head=submission.content).joined()
+            return None if is_nested_deeper(whole.wire, lower, depth, start) else whole
+
+        whole = await asyncio.to_thread(joined)
+        if whole is None:
+            raise self.refused(transaction, replies.TOO_COMPLEX)
+        return replace(submission, content=whole)
+
     def complete(
         self,
         transaction: Transaction,
@@ -283,13 +316,14 @@ class Injector:
         now: float,
         send_at_time: float = 0.0,
     ) -> Submission:
-        """The submission, after the checks of its header and size."""
+        """The submission, after the checks of its header and size; of a long content it has the head."""
         origin, mail_from, recipients = transaction
-        message_id, content, _ = made
+        message_id = made.message_id
+        content = made.head
         header = content.wire[: content.header_octets]
         lower = header.lower()
         reply = refuse_header(header, lower, self._checks)
-        if reply is None and len(content.wire) > self.options.message_octets:
+        if reply is None and made.octets > self.options.message_octets:
             reply = replies.MESSAGE_TOO_BIG
         if reply is None:
             reply = sender.submitter.refuse_author(header, lower)
@@ -316,13 +350,18 @@ class Injector:
     # -- storing --
 
     async def take_raw(
-        self, transaction: Transaction, content: Content, sender: Sender, key: str | None, digest: bytes
+        self,
+        transaction: Transaction,
+        content: Content | LongContent,
+        sender: Sender,
+        key: str | None,
+        digest: bytes,
     ) -> Taken:
         """The answer to a raw message."""
 
         async def make() -> Sequence[Submission]:
             made = Made(self._ids.next(), content)
-            return (self.complete(transaction, made, sender, self._clock.wall()),)
+            return (await self.completed(transaction, made, sender, self._clock.wall()),)
 
         if key is None:
             submissions = await make()

@@ -12,25 +12,28 @@ Standards: RFC 2046 §5.1.1 (multipart), RFC 2046 §5.2.1 (message/rfc822).
 import re
 from collections import Counter
 
+from outrider.wire.smtp.long_content import LONG_OCTETS, find, slices
+
 _TYPE = re.compile(
     rb"^content-type[ \t]*:[ \t\r\n]*(multipart|message)/([^;\s]*)", re.IGNORECASE | re.MULTILINE
 )
+_FIELD = re.compile(rb"^content-type", re.IGNORECASE | re.MULTILINE)
+_FIELD_OCTETS = len(b"content-type")
+_SEARCH_OCTETS = 1 << 18
+# chosen: a quarter of what is long, because a pattern takes some 4 ms for it
 _BOUNDARY = re.compile(rb";\s*boundary\s*=\s*(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE)
 
-_SLICE_OCTETS = 1 << 20
-# measured: 0.7 ms each; a copy of 25 MiB would hold the interpreter, also from a thread, for over 20 ms
 
-
-def is_nested_deeper(wire: bytes, lower_header: bytes, limit: int) -> bool:
-    """True when the message has more than `limit` levels of multipart and message parts."""
-    return must_be_walked(wire, lower_header, limit) and _walk(wire, limit)
+def is_nested_deeper(wire: bytes, lower_header: bytes, limit: int, start: int = 0) -> bool:
+    """True when the message, from `start` on, has more than `limit` levels of multipart and message parts."""
+    return must_be_walked(wire, lower_header, limit) and _walk(wire, limit, start)
 
 
 def must_be_walked(wire: bytes, lower_header: bytes, limit: int) -> bool:
     """True when counting does not show that it is shallow; the walk takes up to 130 ms a MiB (measured)."""
     if b"multipart/" not in lower_header and b"message/" not in lower_header:
         return False
-    return wire.count(b"\n--") + _messages(wire) > limit
+    return _boundaries(wire) + _messages(wire) > limit
 
 
 class _Levels:
@@ -75,28 +78,31 @@ class _Levels:
         return False
 
 
+def _boundaries(wire: bytes) -> int:
+    """Lines that may be boundaries."""
+    if len(wire) <= LONG_OCTETS:
+        return wire.count(b"\n--")
+    return sum(piece.count(b"\n--") for piece in slices(wire, overlap=len(b"\n--") - 1))
+
+
 def _messages(wire: bytes) -> int:
-    """How often `message/` is in it, whatever its case; slices overlap by one octet less than that."""
-    overlap = len(b"message/") - 1
-    return sum(
-        wire[at : at + _SLICE_OCTETS + overlap].lower().count(b"message/")
-        for at in range(0, len(wire), _SLICE_OCTETS)
-    )
+    """How often `message/` is in it, whatever its case."""
+    return sum(piece.lower().count(b"message/") for piece in slices(wire, overlap=len(b"message/") - 1))
 
 
-def _walk(wire: bytes, limit: int) -> bool:
+def _walk(wire: bytes, limit: int, at: int) -> bool:
     """Depth by open boundaries; a header block follows each boundary line and each message/ header."""
     levels = _Levels()
-    at = 0
     while True:
-        end = wire.find(b"\r\n\r\n", at)
-        header = wire[at : end + 2 if end >= 0 else len(wire)]
-        found = _TYPE.search(header)
+        end = find(wire, b"\r\n\r\n", at)
+        end_of_header = end + 2 if end >= 0 else len(wire)
+        found = _type_in(wire, at, end_of_header)
         at = end + 4 if end >= 0 else len(wire)
         if found is not None and found[1].lower() == b"message":
             levels.open(b"")
         elif found is not None:
-            boundary = _BOUNDARY.search(header, found.end())
+            near = min(end_of_header, found.end() + LONG_OCTETS)
+            boundary = _BOUNDARY.search(wire, found.end(), near)
             levels.open(b"--" + (boundary[1] or boundary[2]) if boundary else b"")
         if len(levels.boundaries) > limit:
             return True
@@ -106,11 +112,25 @@ def _walk(wire: bytes, limit: int) -> bool:
             return False
 
 
+def _type_in(wire: bytes, start: int, end: int) -> "re.Match[bytes] | None":
+    """The Content-Type of a nested part between `start` and `end`; a piece at a time where that is far.
+
+    A type or boundary more than `LONG_OCTETS` behind its field's name is none; no header section of a message
+    may be so long.
+    """
+    for at in range(start, end, _SEARCH_OCTETS):
+        for field in _FIELD.finditer(wire, at, min(end, at + _SEARCH_OCTETS + _FIELD_OCTETS - 1)):
+            found = _TYPE.match(wire, field.start(), min(end, field.start() + LONG_OCTETS))
+            if found is not None:
+                return found
+    return None
+
+
 def _next_part(wire: bytes, at: int, levels: _Levels) -> int:
     """Start of the next part's header; -1 at the end."""
     at -= 2
     while True:
-        at = wire.find(b"\r\n--", at)
+        at = find(wire, b"\r\n--", at)
         if at < 0:
             return -1
         end = wire.find(b"\r\n", at + 2)

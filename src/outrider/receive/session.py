@@ -23,6 +23,7 @@ from outrider.receive.session_context import where
 from outrider.receive.submitter import STREAM_FIELD, Named
 from outrider.receive.trace import refuse_header
 from outrider.wire.smtp import replies
+from outrider.wire.smtp.long_content import LongContent
 from outrider.wire.smtp.server_events import (
     AuthRequest,
     ChunkTaken,
@@ -36,9 +37,6 @@ from outrider.wire.smtp.server_events import (
     StartTls,
     Violation,
 )
-
-THREAD_OCTETS = 1 << 20
-"""Chosen: the parts of a larger content are looked at in a thread, so that no callback takes over 20 ms."""
 
 
 class SmtpSession(ClientSession):
@@ -126,11 +124,14 @@ class SmtpSession(ClientSession):
 
     def _on_message(self, event: MessageEnd) -> None:
         content = event.content
+        if isinstance(content, LongContent):
+            self._on_long(event, content)
+            return
         header = content.wire[: content.header_octets]
         lower = header.lower()
         depth = self._context.options.limits.mime_depth
-        is_costly = len(content.wire) > THREAD_OCTETS or must_be_walked(content.wire, lower, depth)
-        if is_costly and self._context.spawn(self._take_large(event)):
+        is_costly = must_be_walked(content.wire, lower, depth)
+        if is_costly and self._context.spawn(self._take_nested(event, content, header, lower)):
             return
         self._take(
             content,
@@ -139,11 +140,8 @@ class SmtpSession(ClientSession):
             is_too_deep=is_costly and is_nested_deeper(content.wire, lower, depth),
         )
 
-    async def _take_large(self, event: MessageEnd) -> None:
-        """As `_take`; what goes through the whole content does so in a thread meanwhile."""
-        content = event.content
-        header = content.wire[: content.header_octets]
-        lower = header.lower()
+    async def _take_nested(self, event: MessageEnd, content: Content, header: bytes, lower: bytes) -> None:
+        """As `_take`; the walk through the content is in a thread meanwhile."""
         depth = self._context.options.limits.mime_depth
         try:
             is_too_deep = await asyncio.to_thread(is_nested_deeper, content.wire, lower, depth)
@@ -154,22 +152,69 @@ class SmtpSession(ClientSession):
             self._server.abort(replies.INTERNAL_ERROR)
         self._run()
 
+    def _on_long(self, event: MessageEnd, content: LongContent) -> None:
+        """As `_take` for a long content: its header section is judged, then all is joined in a thread."""
+        head = content.head
+        if head.header_octets > self._context.options.limits.header_octets:
+            self._refuse(replies.HEADER_TOO_BIG)
+            return
+        if head.header_octets > len(head.wire):  # who allows that much of a header has it copied here
+            head = content.joined()
+            content = LongContent(head, (), content.size)
+        header = head.wire[: head.header_octets]
+        ready = self._checked(head, header, header.lower(), is_too_deep=False)
+        if ready is not None and not self._context.spawn(self._take_long(event, content, header, ready)):
+            self._end(replies.SHUTTING_DOWN)
+
+    async def _take_long(
+        self, event: MessageEnd, content: LongContent, header: bytes, ready: Submission
+    ) -> None:
+        """Join and look through in a thread what `ready` has the head of; then hand it in."""
+        lower = header.lower()
+        depth = self._context.options.limits.mime_depth
+        start = len(ready.content.wire) - len(content.head.wire)  # of what the client sent, behind our trace
+
+        def joined() -> Content | None:
+            whole = content._replace(head=ready.content).joined()
+            return None if is_nested_deeper(whole.wire, lower, depth, max(start, 0)) else whole
+
+        try:
+            whole = await asyncio.to_thread(joined)
+            if self._server.waiting is event and self._transport is not None:
+                if whole is None:
+                    self._refuse(replies.TOO_COMPLEX)
+                else:
+                    self._hand_in(replace(ready, content=whole))
+        except Exception as error:
+            self._context.log.error("receive.session_failed", **where(error))
+            self._server.abort(replies.INTERNAL_ERROR)
+        self._run()
+
     def _take(self, content: Content, header: bytes, lower: bytes, *, is_too_deep: bool) -> None:
+        ready = self._checked(content, header, lower, is_too_deep=is_too_deep)
+        if ready is not None:
+            self._hand_in(ready)
+
+    def _hand_in(self, submission: Submission) -> None:
+        self._context.intake.submit(submission, self._stored, self._policy)
+
+    def _checked(
+        self, content: Content, header: bytes, lower: bytes, *, is_too_deep: bool
+    ) -> Submission | None:
+        """The submission with its trace fields; None: the client was answered."""
         context = self._context
         refusal = refuse_header(header, lower, context.options.limits)
         if refusal is None and is_too_deep:
             refusal = replies.TOO_COMPLEX
         mail = self._server.mail
         if refusal is not None or mail is None:
-            refusal = refusal or replies.INTERNAL_ERROR
-            self._refused(refusal)
-            self._server.answer(refusal)
-            return
+            self._refuse(refusal or replies.INTERNAL_ERROR)
+            return None
         origin = self._origin or self._current_origin()
         if self._principal is not None or (STREAM_FIELD in lower and context.inbound is None):
             submitted = self._submitted(content, header, lower, origin)
             if submitted is None:
-                return
+                return None
             content, lower, origin = submitted
         message_id = context.ids.next()
         parameters = mail.parameters
@@ -183,11 +228,7 @@ class SmtpSession(ClientSession):
             parameters.envid,
             parameters.smtputf8,
         )
-        context.intake.submit(
-            Submission(message_id, context.clock.wall(), origin, envelope, content),
-            self._stored,
-            self._policy,
-        )
+        return Submission(message_id, context.clock.wall(), origin, envelope, content)
 
     def _submitted(
         self, content: Content, header: bytes, lower: bytes, origin: Origin

@@ -22,6 +22,7 @@ from outrider.model.flow import Content, Traits
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.content_limits import DEFAULT_LIMITS, ContentLimits
+from outrider.wire.smtp.long_content import LONG_OCTETS, LongContent
 from outrider.wire.smtp.scan import DOTTED, EIGHT_BIT, LONG, NUL, STRAY, longest_line, scan
 
 SMALL_OCTETS = 4_096
@@ -101,7 +102,7 @@ def maybe_whole(octets: bytes, limits: ContentLimits) -> Content | None:
     None sends the caller to a `ContentReader`, which takes everything. This is the usual small message; apart
     from the scan it costs half of what it would with a reader.
     """
-    if octets[-5:] != b"\r\n.\r\n":
+    if octets[-5:] != b"\r\n.\r\n" or len(octets) > LONG_OCTETS:
         return None
     end, found = scan(octets, True, False)
     if end != len(octets) - 3 or end > limits.message_octets or found & (STRAY | NUL):
@@ -121,7 +122,19 @@ class ContentReader:
     that refuses it.
     """
 
-    __slots__ = ("_after_crlf", "_blocks", "_found", "_limits", "_size", "_tail", "fault")
+    __slots__ = (
+        *(
+            "_after_crlf",
+            "_blocks",
+            "_found",
+            "_header_octets",
+            "_limits",
+            "_looked",
+            "_looked_octets",
+            "_size",
+        ),
+        *("_tail", "fault"),
+    )
 
     def __init__(self, limits: ContentLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -130,6 +143,9 @@ class ContentReader:
         self._size = 0
         self._found = 0
         self._after_crlf = True
+        self._header_octets = -1  # of a long content; -1 is not known yet
+        self._looked = 0  # blocks in which the end of its header section was looked for, with their octets
+        self._looked_octets = 0
         self.fault: Reply | None = None
 
     def feed_data(self, octets: bytes) -> int:
@@ -174,11 +190,52 @@ class ContentReader:
 
     def finish(self) -> Content | Reply:
         """The content, or the reply that refuses it."""
+        content = self.finish_apart()
+        return content.joined() if isinstance(content, LongContent) else content
+
+    def finish_apart(self) -> Content | LongContent | Reply:
+        """As `finish`, but a long content is not joined."""
         if self.fault is not None:
             return self.fault
         blocks = self._blocks
+        if self._size > LONG_OCTETS:
+            return self._long()
         wire = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         return _content(wire or b"\r\n", self._found)
+
+    def _long(self) -> LongContent:
+        self._look_for_body()
+        header_octets = self._size if self._header_octets < 0 else self._header_octets
+        left, in_header = min(header_octets, LONG_OCTETS), header_octets
+        head: list[bytes] = []
+        rest: list[bytes] = []
+        is_utf8 = False
+        for block in self._blocks:
+            if in_header > 0 and self._found & EIGHT_BIT:
+                is_utf8 = is_utf8 or not block[:in_header].isascii()
+            in_header -= len(block)
+            if left < len(block):
+                rest.append(block[left:] if left else block)
+            if left:
+                head.append(block[:left])
+                left -= len(head[-1])
+        traits = (_TRAITS_UTF8_HEADER if is_utf8 else _TRAITS)[self._found]
+        return LongContent(Content(b"".join(head), traits, header_octets), tuple(rest), self._size)
+
+    def _look_for_body(self) -> None:
+        """Look for the end of the header section in the blocks that are new; each holds whole lines."""
+        blocks = self._blocks
+        while self._header_octets < 0 and self._looked < len(blocks):
+            block = blocks[self._looked]
+            if block[:2] == b"\r\n":
+                self._header_octets = self._looked_octets
+                return
+            found = block.find(b"\r\n\r\n")
+            if found >= 0:
+                self._header_octets = self._looked_octets + found + 2
+                return
+            self._looked += 1
+            self._looked_octets += len(block)
 
     def _whole_lines(self, octets: bytes) -> bytes:
         block = self._tail + octets if self._tail else octets
@@ -234,6 +291,8 @@ class ContentReader:
         if blocks and len(blocks[-1]) + len(block) <= SMALL_OCTETS:
             blocks[-1] += block
         else:
+            if self._size > LONG_OCTETS and self._header_octets < 0:
+                self._look_for_body()  # the blocks so far are not joined with others any more
             blocks.append(block)
 
     def _normalised(self, block: bytes, stuffed: bool) -> tuple[bytes, int]:

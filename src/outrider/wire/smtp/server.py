@@ -280,7 +280,7 @@ class Server(ServerState):
         return self._refuse(refusal)
 
     def _end_content(self, reader: ContentReader) -> Event:
-        content = reader.finish()
+        content = reader.finish_apart()
         self._reader = None
         if isinstance(content, Reply):
             self._reset()

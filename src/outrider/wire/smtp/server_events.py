@@ -9,6 +9,7 @@ import msgspec
 from outrider.model.address import Address
 from outrider.model.flow import Content, Recipient
 from outrider.model.reply import Reply
+from outrider.wire.smtp.long_content import LongContent
 from outrider.wire.smtp.mail_parameters import MailParameters
 from outrider.wire.smtp.sasl import Credentials
 
@@ -42,7 +43,7 @@ class DataStart(msgspec.Struct, frozen=True, gc=False):
 class MessageEnd(msgspec.Struct, frozen=True, gc=False):
     """The content is complete; what answers it takes responsibility."""
 
-    content: Content
+    content: Content | LongContent
 
 
 class AuthRequest(msgspec.Struct, frozen=True, gc=False):
