@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from outrider.model.flow import Content
 from outrider.wire.dkim.keys import SigningKey
@@ -38,6 +39,11 @@ def key_of(name: str) -> SigningKey:
     if name.startswith("ed25519"):
         return SigningKey(Ed25519PrivateKey.generate())
     return SigningKey(generate_private_key(65_537, int(name.removeprefix("rsa"))))
+
+
+def pem(name: str) -> bytes:
+    """A key of `key_of` as PKCS #8."""
+    return key_of(name)._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 class KeyTable:
