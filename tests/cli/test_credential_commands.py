@@ -45,15 +45,38 @@ def test_lists_are_emptied_and_ends_taken_away_by_name(config: Path) -> None:
 
 def test_a_login_is_changed_without_its_password(config: Path) -> None:
     run(config, "user", "add", "joe", "--stdin", stdin="long enough\n")
-    assert run(config, "user", "set", "joe", "--network", "192.0.2.1") == {"user": "joe"}
-    assert run(config, "user", "show", "joe")["networks"] == ["192.0.2.1/32"]
+    before = run(config, "user", "show", "joe")
+    changed = run(config, "user", "set", "joe", "--network", "192.0.2.1")
+    assert changed == {**before, "networks": ["192.0.2.1/32"]}
+    assert run(config, "user", "show", "joe") == changed
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing(config: Path) -> None:
     made = run(config, "key", "add", "shop")
-    run(config, "key", "set", "shop", code=2)
+    with pytest.raises(StoreError, match="say what to change"):
+        run(config, "key", "set", "shop")
     for wrong in (("--network", "no network"), ("--stream", "absent"), ("--scope", "")):
         with pytest.raises(StoreError):
             run(config, "key", "set", "shop", *wrong)
     shown = run(config, "key", "show", "shop")
     assert shown == {name: made[name] for name in shown}
+
+
+@pytest.mark.parametrize(
+    "words", [("user", "disable"), ("user", "remove"), ("key", "disable"), ("key", "revoke")], ids=" ".join
+)
+def test_what_keeps_somebody_out_needs_a_reason(config: Path, words: tuple[str, ...]) -> None:
+    run(config, "user", "add", "joe", "--stdin", stdin="long enough\n")
+    run(config, "key", "add", "joe")
+    run(config, *words, "joe", code=2)
+    assert run(config, words[0], "show", "joe")["is_enabled"]
+    run(config, *words, "joe", "--reason", "seen elsewhere")
+    [row] = run(config, "audit", "list", "--limit", "1")
+    assert (row["subject"], row["reason"]) == ("joe", "seen elsewhere")
+
+
+def test_times_are_shown_as_the_control_api_shows_them(config: Path) -> None:
+    made = run(config, "key", "add", "shop", "--expires", "2099-01-01")
+    assert made["expires_time"] == "2099-01-01T00:00:00.000000Z"
+    assert run(config, "key", "show", "shop")["created_time"] == made["created_time"]
+    assert run(config, "tenant", "show", "default")["created_time"] is None

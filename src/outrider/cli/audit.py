@@ -5,8 +5,9 @@ from typing import Annotated
 import msgspec
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.control_store import OfTenant, with_store
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_list, say
 from outrider.store import audit
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: every change, hash-chained.")
@@ -37,14 +38,9 @@ def list_(
             db, limit=limit, before=before, tenant=tenant, actor=actor, action=action, subject=subject
         ),
     )
-    if as_json:
-        print_json(msgspec.to_builtins(rows))
-        return
     columns = ("number", "time", "actor", "action", "subject", "tenant", "reason")
-    cells = [
-        (row.number, row.time, row.actor, row.action, row.subject, row.tenant, row.reason) for row in rows
-    ]
-    print_table("Audit log", columns, cells)
+    cells = [tuple(getattr(row, column) for column in columns) for row in rows]
+    print_list("Audit log", columns, cells, msgspec.to_builtins(rows), as_json=as_json)
 
 
 @app.command("verify")
@@ -72,4 +68,4 @@ def verify(
     else:
         say(f"{check.rows} rows are whole. Keep this elsewhere as a witness: {check.head}")
     if check.fault:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)

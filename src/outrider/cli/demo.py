@@ -115,7 +115,7 @@ def demo(
         )
         typer.echo(f"{first.line()}\n{result.line()}\n{verdict}")
     if not result.complete:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 async def _demo(

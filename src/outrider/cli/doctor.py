@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from outrider.base.exits import Exit
 from outrider.cli.output import CONFIG_DEFAULT, WIDTH, AsJson, ConfigPath, print_json
 
 if TYPE_CHECKING:
@@ -68,4 +69,4 @@ def doctor(
     else:
         print_findings([one for one in findings if show_all or one.level is not Level.GOOD])
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)

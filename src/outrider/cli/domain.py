@@ -5,8 +5,18 @@ from typing import Annotated
 import typer
 
 from outrider.base.exits import Exit
+from outrider.cli.asking import reason_for
 from outrider.cli.control_store import OfTenant, Reason, TenantName, shown_time, with_store
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    print_done,
+    print_json,
+    print_list,
+    say,
+    settings_of,
+)
 from outrider.store import domains
 
 app = typer.Typer(no_args_is_help=True, help="Sender domains, and the DNS records that prove them.")
@@ -82,9 +92,6 @@ def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json:
       outrider domain list -t acme
     """
     found = with_store(config, lambda db, _author: domains.list_domains(db, tenant))
-    if as_json:
-        print_json([domains.shown_domain(domain) for domain in found])
-        return
     rows = [
         (
             domain.tenant,
@@ -93,7 +100,8 @@ def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json:
         )
         for domain in found
     ]
-    print_table("Domains", ("tenant", "domain", "verified"), rows)
+    facts = [domains.shown_domain(domain) for domain in found]
+    print_list("Domains", ("tenant", "domain", "verified"), rows, facts, as_json=as_json)
 
 
 @app.command("show")
@@ -124,10 +132,8 @@ def remove(
     """Remove a domain; nobody of the tenant may use it any more.
 
     Examples:
-      outrider domain remove shop.example -t acme
+      outrider domain remove shop.example -t acme --reason "sold"
     """
-    with_store(config, lambda db, author: domains.remove_domain(db, author, tenant, name), reason)
-    if as_json:
-        print_json({"tenant": tenant, "domain": name})
-    else:
-        say(f"Removed {name} of {tenant}.")
+    why = reason_for(f"removing domain {name} of {tenant}", reason)
+    with_store(config, lambda db, author: domains.remove_domain(db, author, tenant, name), why)
+    print_done(f"Removed {name} of {tenant}.", {"tenant": tenant, "domain": name}, as_json=as_json)

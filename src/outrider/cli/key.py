@@ -1,36 +1,25 @@
 """`outrider key`: API keys, made here, shown once, kept as hashes."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from outrider.cli.control_store import (
-    DefaultStream,
-    Description,
-    Domains,
-    Expires,
-    Networks,
-    NeverExpires,
-    OfTenant,
-    Reason,
-    Sandbox,
-    SetDomains,
-    SetNetworks,
-    SetSandbox,
-    SetStreams,
-    Streams,
-    TenantName,
-    change_rights,
-    rights_of,
+from outrider.cli.control_store import OfTenant, Reason, with_store
+from outrider.cli.credential import (
+    Changes,
+    change,
+    changed_rights,
+    common_commands,
+    new_rights,
+    remove,
     rights_row,
-    unix_time,
-    with_store,
 )
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table
+from outrider.cli.declared import takes
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_done, print_list
 from outrider.privacy import issuing
 from outrider.store import credentials
 from outrider.store.credentials import KEYS
-from outrider.store.records import SCOPES, shown
+from outrider.store.records import SCOPES, Rights, shown
 
 app = typer.Typer(no_args_is_help=True, help="API keys for HTTP.")
 
@@ -38,19 +27,14 @@ KeyId = Annotated[str, typer.Argument(help="Id of the key: the part between the 
 
 
 @app.command("add")
+@takes("rights", new_rights)
 def add(
     key_id: Annotated[str, typer.Argument(help="Id: letters, digits, hyphens; drawn when left out.")] = "",
-    tenant: TenantName = "default",
+    *,
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="inject or status; repeat it. Without one, both.")
     ] = None,
-    domain: Domains = None,
-    stream: Streams = None,
-    default_stream: DefaultStream = None,
-    network: Networks = None,
-    expires: Expires = None,
-    sandbox: Sandbox = False,
-    description: Description = None,
+    rights: Rights,
     reason: Reason = "",
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -61,7 +45,6 @@ def add(
       outrider key add shop -t acme --scope inject --network 192.0.2.0/24 --expires 2027-12-31
       curl -H "Authorization: Bearer $(outrider key add ci --sandbox --json | jq -r .key)" …
     """
-    rights = rights_of(tenant, description, domain, stream, default_stream, network, expires, sandbox=sandbox)
     scopes = tuple(scope) if scope else SCOPES
     issued = with_store(
         config,
@@ -72,10 +55,7 @@ def add(
 
 
 def _print(issued: issuing.Issued, *, as_json: bool) -> None:
-    if as_json:
-        print_json({**shown(issued.key), "key": issued.text})
-    else:
-        typer.echo(issued.text)  # alone and not wrapped: a key must survive copying
+    print_done(issued.text, {**shown(issued.key), "key": issued.text}, as_json=as_json)
 
 
 @app.command("list")
@@ -86,26 +66,12 @@ def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json:
       outrider key list -t acme
     """
     found = with_store(config, lambda db, _author: credentials.list_all(db, KEYS, tenant))
-    if as_json:
-        print_json([shown(key) for key in found])
-        return
     columns = ("id", "tenant", "domains", "streams", "networks", "state", "scopes")
     rows = [(key.id, *rights_row(key.rights), ", ".join(key.scopes)) for key in found]
-    print_table("API keys", columns, rows)
+    print_list("API keys", columns, rows, [shown(key) for key in found], as_json=as_json)
 
 
-@app.command("show")
-def show(key_id: KeyId, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
-    """Show what a key may do.
-
-    Examples:
-      outrider key show shop
-    """
-    facts = shown(with_store(config, lambda db, _author: credentials.find(db, KEYS, key_id)))
-    if as_json:
-        print_json(facts)
-    else:
-        print_table(f"Key {key_id}", ("what", "value"), [(name, str(facts[name])) for name in facts])
+common_commands(app, KEYS, "shop")
 
 
 @app.command("rotate")
@@ -121,28 +87,15 @@ def rotate(
     _print(issued, as_json=as_json)
 
 
-def _set(key_id: str, config: ConfigPath, reason: str, word: str, *, as_json: bool, **asked: Any) -> None:
-    key = change_rights(config, KEYS, key_id, reason, **asked)
-    if as_json:
-        print_json(shown(key))
-    else:
-        typer.echo(f"{word} {key_id}; workers know within two seconds.")
-
-
 @app.command("set")
+@takes("changes", changed_rights)
 def set_(
     key_id: KeyId,
+    *,
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="All its scopes from now on: inject, status.")
     ] = None,
-    domain: SetDomains = None,
-    stream: SetStreams = None,
-    default_stream: DefaultStream = None,
-    network: SetNetworks = None,
-    expires: Expires = None,
-    never_expires: NeverExpires = False,
-    sandbox: SetSandbox = None,
-    description: Description = None,
+    changes: Changes,
     reason: Reason = "",
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -153,46 +106,7 @@ def set_(
       outrider key set shop --network 192.0.2.0/24 --network 2001:db8::/32 --reason "seen from elsewhere"
       outrider key set ci --live --expires 2027-12-31
     """
-    _set(
-        key_id,
-        config,
-        reason,
-        "Changed",
-        as_json=as_json,
-        scopes=scope,
-        domains=domain,
-        streams=stream,
-        stream=default_stream,
-        networks=network,
-        expires_time=unix_time(expires),
-        never_expires=never_expires,
-        is_sandbox=sandbox,
-        description=description,
-    )
-
-
-@app.command("disable")
-def disable(
-    key_id: KeyId, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
-) -> None:
-    """Refuse a key until it is enabled again.
-
-    Examples:
-      outrider key disable shop --reason "unusual volume"
-    """
-    _set(key_id, config, reason, "Disabled", as_json=as_json, is_enabled=False)
-
-
-@app.command("enable")
-def enable(
-    key_id: KeyId, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
-) -> None:
-    """Let a key work again.
-
-    Examples:
-      outrider key enable shop
-    """
-    _set(key_id, config, reason, "Enabled", as_json=as_json, is_enabled=True)
+    change(config, KEYS, key_id, reason, "Changed", changes, as_json=as_json, scopes=scope)
 
 
 @app.command("revoke")
@@ -204,8 +118,5 @@ def revoke(
     Examples:
       outrider key revoke shop --reason "leaked"
     """
-    with_store(config, lambda db, author: credentials.remove(db, author, KEYS, key_id), reason)
-    if as_json:
-        print_json({"id": key_id})
-    else:
-        typer.echo(f"Revoked {key_id}.")
+    remove(config, KEYS, key_id, reason)
+    print_done(f"Revoked {key_id}.", {"id": key_id}, as_json=as_json)

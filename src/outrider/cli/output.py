@@ -1,7 +1,7 @@
 """How commands speak: a table for people, JSON for machines, and where a command finds its server."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -62,6 +62,32 @@ def _cell(value: Any) -> Text:
 def say(text: str) -> None:
     """One line for people."""
     Console(highlight=False, markup=False).print(text, soft_wrap=True)
+
+
+def print_done(text: str, facts: Any, *, as_json: bool) -> None:
+    """What a command did: JSON, or a line for people, not wrapped so that a key survives copying."""
+    if as_json:
+        print_json(facts)
+    else:
+        typer.echo(text)
+
+
+def print_facts(title: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing with all that is known of it."""
+    if as_json:
+        print_json(facts)
+    else:
+        print_table(title, ("what", "value"), [(name, str(value)) for name, value in facts.items()])
+
+
+def print_list(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], facts: Any, *, as_json: bool
+) -> None:
+    """Many things: some cells of each for people, all that is known of each as JSON."""
+    if as_json:
+        print_json(facts)
+    else:
+        print_table(title, columns, rows)
 
 
 def settings_of(config: Path) -> "Settings":

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from outrider.cli.asking import Yes, ask_first, reason_for
+from outrider.cli.asking import Yes, counted_first
 from outrider.cli.output import (
     CONFIG_DEFAULT,
     AsJson,
@@ -120,11 +120,17 @@ def suspend(
         "seconds": None if during is None else parse_age(during),
     }
     with control(config) as server:
-        answer = server.post("/v1/suspensions", {**asked, "dry_run": True})
-        if not dry_run:
-            known = len(answer["paths"])
-            ask_first(f"Stop sending on {known} known paths?", f"{known} paths would stop", yes=yes)
-            answer = server.post("/v1/suspensions", {**asked, "reason": reason_for("suspending", reason)})
+        answer = counted_first(
+            lambda body: server.post("/v1/suspensions", {**asked, **body}),
+            lambda counted: len(counted["paths"]),
+            question="Stop sending on {} known paths?",
+            warning="{} paths would stop",
+            deed="suspending",
+            reason=reason,
+            yes=yes,
+            dry_run=dry_run,
+            has_count=False,
+        )
     if as_json:
         print_json(answer)
         return

@@ -7,14 +7,14 @@ stops or removes mail asks for a reason, which is kept in the audit log.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
-from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from outrider.cli.asking import Yes, ask_first, reason_for
+from outrider.base.exits import Exit
+from outrider.cli.asking import Yes, counted_first
+from outrider.cli.declared import takes
 from outrider.cli.output import (
     CONFIG_DEFAULT,
     AsJson,
@@ -109,23 +109,7 @@ def chosen_by(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with the options of `chosen_by` where its own declaration has `chosen`, which it is given."""
-    options = signature(chosen_by).parameters
-    parameters: list[Parameter] = []
-    for name, parameter in signature(command).parameters.items():
-        found = options.values() if name == "chosen" else (parameter,)
-        parameters += (each.replace(kind=Parameter.KEYWORD_ONLY) for each in found)
-
-    @wraps(command)
-    def wrapped(**given: Any) -> None:
-        chosen = chosen_by(**{name: given.pop(name) for name in options})
-        command(chosen=chosen, **given)
-
-    # what typer reads
-    wrapped.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
-    return wrapped
+filtered = takes("chosen", chosen_by)
 
 
 @app.command("list")
@@ -280,7 +264,7 @@ def show(
             where = f" by {row['last_host']}" if row["last_host"] else ""
             say(f"  {'last reply':14} {row['last_reply']}{where} at {row['last_attempt_time']}")
     if not rows:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 def act(
@@ -297,21 +281,23 @@ def act(
     **arguments: Any,
 ) -> None:
     """Count, ask, do, say what was done."""
-    path = f"/v1/queue/{operation}"
     with control(config) as server:
-        answer = server.post(path, {"filter": chosen, "dry_run": True, **arguments})
-        matched = answer["matched"]
-        if not dry_run and matched:
-            ask_first(f"{verb} {matched} entries?", f"{matched} entries would be changed", yes=yes)
-            why = reason_for(operation, reason) if needs_reason else reason
-            # whoever was shown a count said yes to that one
-            body = {"filter": chosen, "reason": why, "expect": None if yes else matched, **arguments}
-            answer = server.post(path, body)
+        path = f"/v1/queue/{operation}"
+        answer = counted_first(
+            lambda body: server.post(path, {"filter": chosen, **arguments, **body}),
+            lambda counted: counted["matched"],
+            question=f"{verb} {{}} entries?",
+            warning="{} entries would be changed",
+            deed=operation if needs_reason else "",
+            reason=reason,
+            yes=yes,
+            dry_run=dry_run,
+        )
     told = {name: answer[name] for name in ("matched", "changed", "busy")} | {"dry_run": dry_run}
     if as_json:
         print_json(told)
     elif dry_run:
-        say(f"{number(matched)} entries match; nothing was changed.")
+        say(f"{number(answer['matched'])} entries match; nothing was changed.")
     else:
         busy = f"; {answer['busy']} are in delivery now and were left" if answer["busy"] else ""
         kept = f" (audit row {answer['audit']})" if answer["audit"] else ""

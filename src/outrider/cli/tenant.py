@@ -1,14 +1,23 @@
 """`outrider tenant`: who sends, and the streams of each."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-import msgspec
 import typer
 
+from outrider.cli.asking import reason_for
 from outrider.cli.control_store import Description, OfTenant, Reason, shown_time, with_store
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    print_done,
+    print_facts,
+    print_json,
+    print_list,
+)
 from outrider.store import tenants
-from outrider.store.records import KINDS
+from outrider.store.records import KINDS, shown
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: who sends, and the streams of each.")
 stream_app = typer.Typer(no_args_is_help=True, help="Streams of a tenant: transactional or marketing.")
@@ -25,11 +34,9 @@ Verify = Annotated[
 ]
 
 
-def _done(text: str, value: object, *, as_json: bool) -> None:
-    if as_json:
-        print_json(msgspec.to_builtins(value))
-    else:
-        say(text)
+def _set(name: str, config: Path, reason: str, text: str, *, as_json: bool, **asked: Any) -> None:
+    tenant = with_store(config, lambda db, author: tenants.set_tenant(db, author, name, **asked), reason)
+    print_done(text, shown(tenant), as_json=as_json)
 
 
 @app.command("add")
@@ -54,7 +61,7 @@ def add(
         ),
         reason,
     )
-    _done(f"Added {name}. Next: outrider domain add DOMAIN -t {name}", tenant, as_json=as_json)
+    print_done(f"Added {name}. Next: outrider domain add DOMAIN -t {name}", shown(tenant), as_json=as_json)
 
 
 @app.command("list")
@@ -66,9 +73,6 @@ def list_(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
       outrider tenant list --json | jq '.[].name'
     """
     found = with_store(config, lambda db, _author: tenants.list_tenants(db))
-    if as_json:
-        print_json(msgspec.to_builtins(found))
-        return
     rows = [
         (
             tenant.name,
@@ -79,7 +83,8 @@ def list_(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
         )
         for tenant in found
     ]
-    print_table("Tenants", ("name", "state", "domains", "since", "description"), rows)
+    columns = ("name", "state", "domains", "since", "description")
+    print_list("Tenants", columns, rows, [shown(tenant) for tenant in found], as_json=as_json)
 
 
 @app.command("show")
@@ -89,15 +94,12 @@ def show(name: Name, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = Fals
     Examples:
       outrider tenant show acme
     """
-    tenant = with_store(config, lambda db, _author: tenants.find_tenant(db, name))
-    streams = with_store(config, lambda db, _author: tenants.list_streams(db, name))
-    facts = {**msgspec.to_builtins(tenant), "streams": msgspec.to_builtins(streams)}
+    facts = with_store(config, lambda db, _author: tenants.describe_tenant(db, name))
     if as_json:
         print_json(facts)
         return
-    rows = [(key, str(value)) for key, value in facts.items() if key != "streams"]
-    rows.append(("streams", ", ".join(f"{stream.name} ({stream.kind})" for stream in streams)))
-    print_table(f"Tenant {name}", ("what", "value"), rows)
+    streams = ", ".join(f"{stream['name']} ({stream['kind']})" for stream in facts["streams"])
+    print_facts(f"Tenant {name}", {**facts, "streams": streams}, as_json=False)
 
 
 @app.command("set")
@@ -114,14 +116,8 @@ def set_(
     Examples:
       outrider tenant set acme --trust-domains --reason "we host their DNS"
     """
-    tenant = with_store(
-        config,
-        lambda db, author: tenants.set_tenant(
-            db, author, name, description=description, verifies_domains=verify
-        ),
-        reason,
-    )
-    _done(f"Changed {name}.", tenant, as_json=as_json)
+    asked = {"description": description, "verifies_domains": verify}
+    _set(name, config, reason, f"Changed {name}.", as_json=as_json, **asked)
 
 
 @app.command("disable")
@@ -133,10 +129,9 @@ def disable(
     Examples:
       outrider tenant disable acme --reason "complaints, ticket 4711"
     """
-    tenant = with_store(
-        config, lambda db, author: tenants.set_tenant(db, author, name, is_enabled=False), reason
-    )
-    _done(f"Disabled {name}; its queued mail is held until it is enabled again.", tenant, as_json=as_json)
+    why = reason_for(f"disabling tenant {name}", reason)
+    text = f"Disabled {name}; its queued mail is held until it is enabled again."
+    _set(name, config, why, text, as_json=as_json, is_enabled=False)
 
 
 @app.command("enable")
@@ -148,10 +143,7 @@ def enable(
     Examples:
       outrider tenant enable acme
     """
-    tenant = with_store(
-        config, lambda db, author: tenants.set_tenant(db, author, name, is_enabled=True), reason
-    )
-    _done(f"Enabled {name}.", tenant, as_json=as_json)
+    _set(name, config, reason, f"Enabled {name}.", as_json=as_json, is_enabled=True)
 
 
 @app.command("remove")
@@ -163,8 +155,9 @@ def remove(
     Examples:
       outrider tenant remove acme --reason "contract ended"
     """
-    with_store(config, lambda db, author: tenants.remove_tenant(db, author, name), reason)
-    _done(f"Removed {name}.", {"tenant": name}, as_json=as_json)
+    why = reason_for(f"removing tenant {name}", reason)
+    with_store(config, lambda db, author: tenants.remove_tenant(db, author, name), why)
+    print_done(f"Removed {name}.", {"tenant": name}, as_json=as_json)
 
 
 @stream_app.command("add")
@@ -182,7 +175,7 @@ def stream_add(
       outrider tenant stream add acme newsletter --kind marketing
     """
     made = with_store(config, lambda db, author: tenants.add_stream(db, author, name, stream, kind), reason)
-    _done(f"Added stream {stream} of {name}.", made, as_json=as_json)
+    print_done(f"Added stream {stream} of {name}.", shown(made), as_json=as_json)
 
 
 @stream_app.command("list")
@@ -195,11 +188,9 @@ def stream_list(
       outrider tenant stream list -t acme
     """
     found = with_store(config, lambda db, _author: tenants.list_streams(db, tenant))
-    if as_json:
-        print_json(msgspec.to_builtins(found))
-    else:
-        rows = [(each.tenant, each.name, each.kind) for each in found]
-        print_table("Streams", ("tenant", "stream", "kind"), rows)
+    rows = [(each.tenant, each.name, each.kind) for each in found]
+    columns = ("tenant", "stream", "kind")
+    print_list("Streams", columns, rows, [shown(each) for each in found], as_json=as_json)
 
 
 @stream_app.command("remove")
@@ -213,7 +204,8 @@ def stream_remove(
     """Remove a stream that no credential names.
 
     Examples:
-      outrider tenant stream remove acme newsletter
+      outrider tenant stream remove acme newsletter --reason "they stopped it"
     """
-    with_store(config, lambda db, author: tenants.remove_stream(db, author, name, stream), reason)
-    _done(f"Removed stream {stream} of {name}.", {"tenant": name, "stream": stream}, as_json=as_json)
+    why = reason_for(f"removing stream {stream} of {name}", reason)
+    with_store(config, lambda db, author: tenants.remove_stream(db, author, name, stream), why)
+    print_done(f"Removed stream {stream} of {name}.", {"tenant": name, "stream": stream}, as_json=as_json)

@@ -2,33 +2,34 @@
 
 import getpass
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from outrider.base.errors import AddressError, ConfigError
-from outrider.cli.control_store import (
-    DefaultStream,
-    Description,
-    Expires,
-    Networks,
-    NeverExpires,
-    OfTenant,
-    Reason,
-    Sandbox,
-    SetDomains,
-    SetNetworks,
-    SetSandbox,
-    SetStreams,
-    Streams,
-    change_rights,
-    rights_of,
+from outrider.cli.control_store import OfTenant, Reason, TenantName, with_store
+from outrider.cli.credential import (
+    Changes,
+    change,
+    changed_rights,
+    common_commands,
+    new_rights,
+    remove,
     rights_row,
-    unix_time,
-    with_store,
 )
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, settings_of
+from outrider.cli.declared import takes
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    print_done,
+    print_json,
+    print_list,
+    print_table,
+    settings_of,
+)
 from outrider.privacy import credentials, importing, issuing
 from outrider.privacy.passwords import check_password, hash_password
 from outrider.store import credentials as stored
@@ -49,16 +50,6 @@ UsersFile = Annotated[
         "-f",
         envvar="OUTRIDER_USERS",
         help="Work on this users file instead of the control database.",
-    ),
-]
-Tenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose mail it is, for fairness and limits.")]
-Domains = Annotated[
-    list[str],
-    typer.Option(
-        "--domain",
-        "-d",
-        help="Domain allowed in MAIL FROM; repeat it. `.example.com` allows subdomains, `*` any. "
-        "Without one, those of the tenant; in a users file, only the null sender.",
     ),
 ]
 FromStdin = Annotated[bool, typer.Option("--stdin", help="Read the password from standard input, one line.")]
@@ -84,35 +75,22 @@ def _password(*, from_stdin: bool) -> str:
     return password
 
 
-def _domains(texts: list[str]) -> frozenset[str]:
+def _domains(texts: Iterable[str]) -> frozenset[str]:
     try:
         return frozenset(map(check_sender_domain, texts))
     except AddressError as error:
         raise ConfigError(f"--domain: {error.message}") from error
 
 
-def _done(*, as_json: bool, text: str, **facts: object) -> None:
-    if as_json:
-        print_json(facts)
-    else:
-        typer.echo(text)  # not wrapped: a key must survive copying
-
-
 Name = Annotated[str, typer.Argument(help="Login name, as clients give it in AUTH.")]
 
 
 @app.command("add")
+@takes("rights", new_rights)
 def add(
     name: Name,
     *,
-    domain: Domains = [],  # noqa: B006 - typer copies it
-    tenant: Tenant = "default",
-    stream: Streams = None,
-    default_stream: DefaultStream = None,
-    network: Networks = None,
-    expires: Expires = None,
-    sandbox: Sandbox = False,
-    description: Description = None,
+    rights: Rights,
     reason: Reason = "",
     from_stdin: FromStdin = False,
     file: UsersFile = None,
@@ -121,23 +99,26 @@ def add(
 ) -> None:
     """Add a login; asks for the password twice, or reads it with --stdin.
 
+    With --file only --tenant and --domain count, and a login without a domain may use only the null sender.
+
     Examples:
       outrider user add shop -t acme --domain shop.example
       echo "$PASSWORD" | outrider user add crm -t acme --stream crm --network 192.0.2.0/24 --stdin
     """
-    domains = _domains(domain)
-    rights = rights_of(
-        tenant, description, sorted(domains), stream, default_stream, network, expires, sandbox=sandbox
-    )
+    domains = _domains(rights.domains)
     if file is not None:
         _refuse_finer(rights)
     password = _password(from_stdin=from_stdin)
     if file is None:
-        with_store(config, lambda db, author: issuing.issue_user(db, author, name, password, rights), reason)
-        _done(as_json=as_json, text=f"Added {name}; it works within two seconds.", user=name)
+        user = with_store(
+            config, lambda db, author: issuing.issue_user(db, author, name, password, rights), reason
+        )
+        print_done(
+            f"Added {name}; it works within two seconds.", {"user": name, **shown(user)}, as_json=as_json
+        )
     else:
-        credentials.add_user(file, credentials.User(name, hash_password(password), tenant, domains))
-        _done(as_json=as_json, text=f"Added {name}; it works at once.", user=name, file=str(file))
+        credentials.add_user(file, credentials.User(name, hash_password(password), rights.tenant, domains))
+        print_done(f"Added {name}; it works at once.", {"user": name, "file": str(file)}, as_json=as_json)
 
 
 def _refuse_finer(rights: Rights) -> None:
@@ -168,11 +149,11 @@ def passwd(
         with_store(config, lambda db, author: issuing.change_password(db, author, name, password), reason)
     else:
         credentials.set_password(file, name, hash_password(password))
-    _done(as_json=as_json, text=f"Changed the password of {name}.", user=name)
+    print_done(f"Changed the password of {name}.", {"user": name}, as_json=as_json)
 
 
 @app.command("remove")
-def remove(
+def remove_(
     name: Name,
     *,
     reason: Reason = "",
@@ -186,28 +167,18 @@ def remove(
       outrider user remove shop --reason "replaced by shop2"
     """
     if file is None:
-        with_store(config, lambda db, author: stored.remove(db, author, USERS, name), reason)
+        remove(config, USERS, name, reason)
     else:
         credentials.remove_user(file, name)
-    _done(as_json=as_json, text=f"Removed {name}.", user=name)
-
-
-def _set(name: str, config: Path, reason: str, word: str, *, as_json: bool, **asked: Any) -> None:
-    change_rights(config, USERS, name, reason, **asked)
-    _done(as_json=as_json, text=f"{word} {name}; workers know within two seconds.", user=name)
+    print_done(f"Removed {name}.", {"user": name}, as_json=as_json)
 
 
 @app.command("set")
+@takes("changes", changed_rights)
 def set_(
     name: Name,
-    domain: SetDomains = None,
-    stream: SetStreams = None,
-    default_stream: DefaultStream = None,
-    network: SetNetworks = None,
-    expires: Expires = None,
-    never_expires: NeverExpires = False,
-    sandbox: SetSandbox = None,
-    description: Description = None,
+    *,
+    changes: Changes,
     reason: Reason = "",
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -218,59 +189,10 @@ def set_(
       outrider user set shop --domain shop.example --domain .shop.example --reason "ticket 4711"
       outrider user set crm --network '' --never-expires
     """
-    _set(
-        name,
-        config,
-        reason,
-        "Changed",
-        as_json=as_json,
-        domains=domain,
-        streams=stream,
-        stream=default_stream,
-        networks=network,
-        expires_time=unix_time(expires),
-        never_expires=never_expires,
-        is_sandbox=sandbox,
-        description=description,
-    )
+    change(config, USERS, name, reason, "Changed", changes, as_json=as_json)
 
 
-@app.command("disable")
-def disable(
-    name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
-) -> None:
-    """Refuse a login until it is enabled again; its sessions end within seconds.
-
-    Examples:
-      outrider user disable shop --reason "unusual volume"
-    """
-    _set(name, config, reason, "Disabled", as_json=as_json, is_enabled=False)
-
-
-@app.command("enable")
-def enable(
-    name: Name, reason: Reason = "", config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False
-) -> None:
-    """Let a login work again.
-
-    Examples:
-      outrider user enable shop
-    """
-    _set(name, config, reason, "Enabled", as_json=as_json, is_enabled=True)
-
-
-@app.command("show")
-def show(name: Name, config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
-    """Show what a login may do.
-
-    Examples:
-      outrider user show shop
-    """
-    facts = shown(with_store(config, lambda db, _author: stored.find(db, USERS, name)))
-    if as_json:
-        print_json(facts)
-    else:
-        print_table(f"User {name}", ("what", "value"), [(key, str(facts[key])) for key in facts])
+common_commands(app, USERS, "shop")
 
 
 @app.command("import")
@@ -292,13 +214,11 @@ def import_(
         lambda db, author: importing.import_credentials(db, author, credentials.read_credentials(file)),
         reason,
     )
-    _done(
-        as_json=as_json,
-        text=f"Took {taken.users} logins, {taken.keys} keys and {taken.tenants} new tenants; "
+    print_done(
+        f"Took {taken.users} logins, {taken.keys} keys and {taken.tenants} new tenants; "
         "server.users_file can go.",
-        users=taken.users,
-        keys=taken.keys,
-        tenants=taken.tenants,
+        taken._asdict(),
+        as_json=as_json,
     )
 
 
@@ -319,11 +239,9 @@ def list_all(
         _list_file(file, as_json=as_json)
         return
     found = with_store(config, lambda db, _author: stored.list_all(db, USERS, tenant))
-    if as_json:
-        print_json({"users": [shown(user) for user in found]})
-        return
     columns = ("name", "tenant", "domains", "streams", "networks", "state")
-    print_table("Logins", columns, [(user.name, *rights_row(user.rights)) for user in found])
+    rows = [(user.name, *rights_row(user.rights)) for user in found]
+    print_list("Logins", columns, rows, {"users": [shown(user) for user in found]}, as_json=as_json)
 
 
 def _list_file(file: Path, *, as_json: bool) -> None:
@@ -353,8 +271,16 @@ def _list_file(file: Path, *, as_json: bool) -> None:
 def key_create(
     key_id: Annotated[str, typer.Argument(help="Id of the key: letters, digits, hyphens.")],
     *,
-    domain: Domains = [],  # noqa: B006 - typer copies it
-    tenant: Tenant = "default",
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--domain",
+            "-d",
+            help="Domain allowed in MAIL FROM; repeat it. `.example.com` allows subdomains, `*` any; without "
+            "one, only the null sender.",
+        ),
+    ] = None,
+    tenant: TenantName = "default",
     file: UsersFile = None,
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
@@ -366,8 +292,8 @@ def key_create(
       curl -H "Authorization: Bearer $(outrider user key create ci -d ci.example --json | jq -r .key)" …
     """
     path = _path(file, config)
-    text = credentials.make_key(path, key_id, tenant, _domains(domain))
-    _done(as_json=as_json, text=text, id=key_id, key=text, file=str(path))
+    text = credentials.make_key(path, key_id, tenant, _domains(domain or ()))
+    print_done(text, {"id": key_id, "key": text, "file": str(path)}, as_json=as_json)
 
 
 @key_app.command("revoke")
@@ -385,4 +311,4 @@ def key_revoke(
     """
     path = _path(file, config)
     credentials.revoke_key(path, key_id)
-    _done(as_json=as_json, text=f"Revoked {key_id}.", id=key_id, file=str(path))
+    print_done(f"Revoked {key_id}.", {"id": key_id, "file": str(path)}, as_json=as_json)
