@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.wire.smtp.content import unstuff
-from outrider.wire.smtp.long_content import LONG_OCTETS
 from tests.receive.http_site import HttpSite
 
 LINES = LONG_OCTETS // 64 + 500

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from outrider.model.flow import Content
 from outrider.wire.smtp import content as content_module
-from outrider.wire.smtp import long_content
 from outrider.wire.smtp.content import ContentReader
 from outrider.wire.smtp.content_limits import ContentLimits
-from outrider.wire.smtp.long_content import LongContent, find, part, slices
+from outrider.wire.smtp.long_content import LongContent
 
 SHORT_OCTETS = 40
 """Stands for `LONG_OCTETS`, so that every border is met."""
@@ -63,14 +62,3 @@ def test_the_blocks_are_the_content(lines: list[bytes], cuts: list[int], by_data
     head = found.head
     assert (head.header_octets, head.traits) == (whole.header_octets, whole.traits)
     assert len(head.wire) == min(whole.header_octets, SHORT_OCTETS)
-
-
-@given(st.binary(max_size=60), st.binary(min_size=1, max_size=4), st.integers(0, 60))
-def test_pieces_find_what_the_whole_finds(octets: bytes, pattern: bytes, start: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(long_content, "LONG_OCTETS", 7)
-        assert find(octets, pattern, start) == (octets.find(pattern, start) if start < len(octets) else -1)
-        pieces = list(slices(octets, start, overlap=len(pattern) - 1))
-        assert any(pattern in piece for piece in pieces) == (pattern in octets[start:])
-        for end in range(start, len(octets) + 1):
-            assert part(octets, start, end) == octets[start:end]

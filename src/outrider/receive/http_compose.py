@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from outrider.base.errors import LocalProtocolError
 from outrider.base.ids import MessageId
+from outrider.base.long_octets import LONG_OCTETS, slices
 from outrider.model.flow import Content
 from outrider.model.reply import Reply
 from outrider.receive.http_parse import Parsed, Personal
@@ -28,7 +29,7 @@ from outrider.wire.headers import FieldError
 from outrider.wire.mime import Draft, Mailbox, MessageWriter
 from outrider.wire.smtp.content import ContentReader, stuff_plain
 from outrider.wire.smtp.content_limits import ContentLimits
-from outrider.wire.smtp.long_content import LONG_OCTETS, LongContent, slices
+from outrider.wire.smtp.long_content import LongContent
 
 TURN_MESSAGES: Final = 100
 """Chosen: so many personal messages are made in one turn of the loop, some 4 ms."""

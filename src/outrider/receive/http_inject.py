@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from outrider.base.clock import Clock
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.address import Address
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import KeyState
@@ -41,7 +42,7 @@ from outrider.receive.problems import Fault, Problem, problem_of
 from outrider.receive.submitter import Submitter
 from outrider.receive.trace import Tracer, format_peer, refuse_header
 from outrider.wire.smtp import replies
-from outrider.wire.smtp.long_content import LONG_OCTETS, LongContent
+from outrider.wire.smtp.long_content import LongContent
 
 THREAD_OCTETS: Final = LONG_OCTETS
 """A body over this is worked on in a thread."""

@@ -12,7 +12,7 @@ Standards: RFC 2046 §5.1.1 (multipart), RFC 2046 §5.2.1 (message/rfc822).
 import re
 from collections import Counter
 
-from outrider.wire.smtp.long_content import LONG_OCTETS, find, slices
+from outrider.base.long_octets import LONG_OCTETS, find, slices
 
 _TYPE = re.compile(
     rb"^content-type[ \t]*:[ \t\r\n]*(multipart|message)/([^;\s]*)", re.IGNORECASE | re.MULTILINE

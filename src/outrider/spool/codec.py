@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 import zstandard
 
 from outrider.base.errors import KeyAbsentError, NotAuthenticError
+from outrider.base.long_octets import part
 from outrider.model.ports import Cipher, SpoolKeys
 from outrider.spool.frames import FLAG_ENCRYPTED, FLAG_ZSTD, FrameDamagedError
 from outrider.spool.options import SpoolOptions
@@ -140,7 +141,7 @@ class FrameEncoder:
         if self._keys is None:
             if not packed.flags:
                 return packed.body
-            return _PREFIX.pack(packed.plain_length, 0) + packed.body
+            return b"".join((_PREFIX.pack(packed.plain_length, 0), packed.body))
         segment = place[:3]
         if segment != self._cipher_of or self._cipher is None:
             try:
@@ -153,7 +154,8 @@ class FrameEncoder:
             self._cipher_of = segment
         prefix = _PREFIX.pack(packed.plain_length, self._version)
         associated = _associated(place, kind, packed.flags, packed.list_length, prefix)
-        return prefix + self._cipher.seal(_NONCE.pack(0, place.offset), packed.body, associated)
+        sealed = self._cipher.seal(_NONCE.pack(0, place.offset), packed.body, associated)
+        return b"".join((prefix, sealed))
 
 
 def encoder_of(options: SpoolOptions, keys: SpoolKeys | None) -> FrameEncoder | None:
@@ -194,7 +196,7 @@ class FrameDecoder:
         if len(payload) < PREFIX_OCTETS:
             raise FrameDamagedError("a frame with flags is too short for its prefix")
         length, version = _PREFIX.unpack_from(payload)
-        body = payload[PREFIX_OCTETS:]
+        body = part(payload, PREFIX_OCTETS, len(payload))
         if flags & FLAG_ENCRYPTED:
             associated = _associated(place, kind, flags, list_length, payload[:PREFIX_OCTETS])
             try:

@@ -21,6 +21,7 @@ import msgspec
 from google_crc32c import extend, value
 
 from outrider.base.errors import SpoolError
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.changes import Change, Moved, Stored
 
 FORMAT = (
@@ -164,6 +165,18 @@ def payload_checksum(changes: bytes, contents: Sequence[Sequence[bytes]]) -> tup
             crc = extend(crc, chunk)
             length += len(chunk)
     return crc, length
+
+
+def prompt_checksum(changes: bytes, contents: Sequence[Sequence[bytes]]) -> tuple[int | None, int]:
+    """As `payload_checksum`; of a long payload the checksum is None, for a thread to make."""
+    crc = value(changes)
+    length = len(changes)
+    for content in contents:
+        for chunk in content:
+            length += len(chunk)
+            if length <= LONG_OCTETS:
+                crc = extend(crc, chunk)
+    return (crc if length <= LONG_OCTETS else None), length
 
 
 def is_whole(header: FrameHeader, payload: bytes) -> bool:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from outrider.base.long_octets import LONG_OCTETS, part
 from outrider.model.changes import Change, ContentRef, Stored
 from outrider.model.dispatch import Position
 from outrider.model.ports import SpoolKeys
@@ -170,11 +171,15 @@ class FrameReader:
         """
         segment = self._segment(ref.log, ref.segment)
         try:
-            octets = self._files.pread(segment.fd, ref.length, ref.offset)
+            if ref.length <= LONG_OCTETS:
+                octets = self._files.pread(segment.fd, ref.length, ref.offset)
+                payload = octets[FRAME_HEADER:]
+            else:
+                octets = self._files.pread(segment.fd, FRAME_HEADER, ref.offset)
+                payload = self._files.pread(segment.fd, ref.length - FRAME_HEADER, ref.offset + FRAME_HEADER)
         except OSError as error:
             raise FrameDamagedError(f"frame at {ref} cannot be read: {error}") from error
         header = parse_header(octets, segment.salt, ref.offset)
-        payload = octets[FRAME_HEADER:]
         if header is None or header.length != ref.length or not is_whole(header, payload):
             raise FrameDamagedError(
                 f"frame at offset {ref.offset} of segment {ref.segment} of log {ref.log} is damaged",
@@ -203,7 +208,7 @@ class FrameReader:
         if found is None:
             raise FrameDamagedError(f"frame at {ref} does not hold entry {entry}", log=ref.log)
         stored, place = found
-        return stored, payload[start + place : start + place + stored.size]
+        return stored, part(payload, start + place, start + place + stored.size)
 
     def sealed_end(self, log: int, segment: int, later: list[int]) -> int | None:
         """Where `segment` ends by the seal in one of the `later` segments; None when none of them says so."""

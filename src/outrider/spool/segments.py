@@ -51,13 +51,13 @@ class Payload(NamedTuple):
         changes: The encoded change list.
         contents: Chunks of contents behind it.
         length: Octets of both.
-        crc: Checksum of both.
+        crc: Checksum of both; None where it is made when they are written, because they are long.
     """
 
     changes: bytes
     contents: Sequence[Sequence[bytes]]
     length: int
-    crc: int
+    crc: int | None
 
 
 @dataclass(slots=True)
@@ -285,7 +285,8 @@ class SegmentWriter:
             if offset + whole > room:
                 break
             if isinstance(payload, Payload):
-                changes, contents, length, crc = payload
+                changes, contents, length, checksum = payload
+                crc = payload_checksum(changes, contents)[0] if checksum is None else checksum
                 buffers += (format_header(salt, offset, TYPE_CHANGES, len(changes), length, crc), changes)
                 for content in contents:
                     buffers += content

@@ -25,7 +25,7 @@ from outrider.model.dispatch import Position
 from outrider.model.ports import CommitDone, SpoolKeys
 from outrider.spool.codec import encoder_of
 from outrider.spool.directory import SpoolDirectory
-from outrider.spool.frames import encode, payload_checksum
+from outrider.spool.frames import encode, prompt_checksum
 from outrider.spool.options import SpoolOptions
 from outrider.spool.segments import SALT_OCTETS, Payload, SegmentWriter
 
@@ -136,7 +136,7 @@ class LogWriter:
     ) -> None:
         """Write one atomic frame; see `model.ports.Log`."""
         octets = encode(changes)
-        crc, length = payload_checksum(octets, contents)
+        crc, length = prompt_checksum(octets, contents)
         if done is not None:
             if self._is_full(length):
                 self.refused += 1

@@ -18,11 +18,12 @@ RFC 1870 §6 (size).
 import re
 
 from outrider.base.errors import LocalProtocolError
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.flow import Content, Traits
 from outrider.model.reply import Reply
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.content_limits import DEFAULT_LIMITS, ContentLimits
-from outrider.wire.smtp.long_content import LONG_OCTETS, LongContent
+from outrider.wire.smtp.long_content import LongContent
 from outrider.wire.smtp.scan import DOTTED, EIGHT_BIT, LONG, NUL, STRAY, longest_line, scan
 
 SMALL_OCTETS = 4_096
@@ -63,7 +64,8 @@ def _normalise(plain: bytes) -> bytes:
     return _LINE_END.sub(b"\r\n", plain.replace(b"\0", b""))
 
 
-def _content(wire: bytes, found: int) -> Content:
+def content_of(wire: bytes, found: int) -> Content:
+    """`wire`, which is in wire form, as content; `found` is what a scan of it finds."""
     header_octets = 0 if wire[:2] == b"\r\n" else wire.find(b"\r\n\r\n") + 2
     if header_octets == 1:
         header_octets = len(wire)
@@ -83,7 +85,7 @@ def stuff_plain(plain: bytes) -> Content:
     _, found = scan(plain, True, True)
     if found & (STRAY | NUL):
         raise LocalProtocolError("a message holds a bare CR, a bare LF or a NUL", nul=bool(found & NUL))
-    return _content(_stuff(plain) if found & DOTTED else plain, found)
+    return content_of(_stuff(plain) if found & DOTTED else plain, found)
 
 
 def normalise_plain(plain: bytes) -> Content:
@@ -94,6 +96,17 @@ def normalise_plain(plain: bytes) -> Content:
 def unstuff(content: Content) -> bytes:
     """The message as its author sees it: CRLF line ends, dots unstuffed (RFC 5321 §4.5.2)."""
     return _unstuff(content.wire) if content.traits & Traits.DOTTED else content.wire
+
+
+def unstuff_header(content: Content) -> bytes:
+    """Its header section alone, dots unstuffed."""
+    section = content.wire[: content.header_octets]
+    return _unstuff(section) if b"\n." in section or section[:1] == b"." else section
+
+
+def stuff_header(section: bytes) -> bytes:
+    """A header section in wire form."""
+    return _stuff(section) if b"\n." in section or section[:1] == b"." else section
 
 
 def maybe_whole(octets: bytes, limits: ContentLimits) -> Content | None:
@@ -112,7 +125,7 @@ def maybe_whole(octets: bytes, limits: ContentLimits) -> Content | None:
         return None
     if found & LONG and longest_line(wire) - 1 > limits.line_octets:
         return None
-    return _content(wire, found)
+    return content_of(wire, found)
 
 
 class ContentReader:
@@ -201,7 +214,7 @@ class ContentReader:
         if self._size > LONG_OCTETS:
             return self._long()
         wire = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-        return _content(wire or b"\r\n", self._found)
+        return content_of(wire or b"\r\n", self._found)
 
     def _long(self) -> LongContent:
         self._look_for_body()
