@@ -1,6 +1,8 @@
 """The move from a real Postfix and back, by the lines that the pages show."""
 
+import os
 import re
+import signal
 import smtplib
 import subprocess
 import textwrap
@@ -95,6 +97,26 @@ def test_postfix_hands_over_keeps_its_mail_over_an_outage_and_the_logs_agree(tmp
                 again.kill()
                 if again.process.stdout is not None:
                     again.process.stdout.close()
+
+
+def test_what_postfix_had_in_its_queue_moves_too(tmp_path: Path) -> None:
+    listener = block(BESIDE, "toml", 'name = "postfix"').replace("2525", "0")
+    relayhost = block(BESIDE, "cf", "relayhost")
+    dead = relayhost.replace("2525", str(free_port()))
+    with (
+        practising(WORLD) as practice,
+        serving(tmp_path / "outrider", practice.configuration(more=listener)) as server,
+        postfix_peer.postfix(domains="local.test", more=dead) as relay,
+    ):
+        hand_over(relay, 0)
+        wait_until(lambda: relay.log().count("status=deferred") >= COUNT, "Postfix cannot send it")
+        main_cf = relay.folder / "etc" / "main.cf"
+        alive = relayhost.replace("2525", str(server.ports["postfix"]))
+        main_cf.write_text(main_cf.read_text("utf-8").replace(dead, alive), "utf-8")
+        os.kill(int((relay.folder / "queue" / "pid" / "master.pid").read_text()), signal.SIGHUP)
+        await_events(server, COUNT, "delivery")
+        wait_until(lambda: queue_is_empty(relay), "Postfix has nothing left")
+        assert practice.seen("net").recipients == COUNT
 
 
 def test_the_way_back_brings_the_queue_out_through_postfix(tmp_path: Path) -> None:
