@@ -33,8 +33,11 @@ CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """The variable by which systemd tells a service where its credentials are."""
 
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
-_OTHERS: Final = stat.S_IRWXO
-_GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+OTHERS: Final = stat.S_IRWXO
+"""What systemd's credentials must not allow: it may give them as root:root 0440 with an ACL, whose mask the
+group's bits are."""
+GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+"""What key files must not allow."""
 
 
 class KeyRing:
@@ -104,8 +107,17 @@ class KeyRing:
         )
 
 
-def _read_file(path: Path, forbidden: int) -> bytes:
-    """A key file, after a look at its mode through the same descriptor."""
+def read_secret(path: Path, forbidden: int = GROUP_AND_OTHERS, limit: int = FILE_LIMIT) -> bytes:
+    """A key file, after a look at its mode through the same descriptor.
+
+    Args:
+        path: The file.
+        forbidden: Bits of a mode by which others could read or change it.
+        limit: Octets of the longest honest file; one more is read, so that the caller sees it.
+
+    Raises:
+        ConfigError: It cannot be read, or others can.
+    """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -114,7 +126,7 @@ def _read_file(path: Path, forbidden: int) -> bytes:
                     f"{path} has mode {stat.S_IMODE(mode):04o}, so others can read or change it: "
                     f"chmod 0600 {path}, and rotate the key if somebody may have read it"
                 )
-            return file.read(FILE_LIMIT + 1)
+            return file.read(limit + 1)
     except OSError as error:
         raise ConfigError(f"key file {path} cannot be read: {error.strerror}") from error
 
@@ -133,7 +145,7 @@ def _read_directory(
             continue  # a key beside its tombstone is what an interrupted destruction left
         purpose, version, is_key = named
         try:
-            text = _read_file(path, forbidden)
+            text = read_secret(path, forbidden)
             if not is_key:
                 tombstones.append(parse_tombstone(text, str(path), purpose, version))
                 continue
@@ -159,8 +171,7 @@ def read_ring(directory: Path, credentials: Path | None = None) -> KeyRing:
     keys: dict[str, Key] = {}
     tombstones: list[Tombstone] = []
     faults: list[str] = []
-    # systemd may give credentials as root:root 0440 with an ACL, whose mask the group's bits are
-    for place, forbidden in ((directory, _GROUP_AND_OTHERS), (credentials, _OTHERS)):
+    for place, forbidden in ((directory, GROUP_AND_OTHERS), (credentials, OTHERS)):
         if place is not None and place.is_dir():
             _read_directory(place, forbidden, keys, tombstones, faults)
     if faults:

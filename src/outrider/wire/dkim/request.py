@@ -117,7 +117,7 @@ class SignRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
     allow_short_key: bool = False
 
     def __post_init__(self) -> None:
-        if not _HOST.fullmatch(self.domain):
+        if not is_domain(self.domain):
             raise RequestError("domain: is not a domain name in A-labels", domain=self.domain)
         if not _HOST.fullmatch(self.selector):
             raise RequestError("selector: is not made of DNS labels", selector=self.selector)
@@ -131,6 +131,11 @@ class SignRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
             check_fields("oversigned", self.oversigned)
         if not 0 <= self.expiry_seconds <= EXPIRY_SECONDS_MAX:
             raise RequestError(f"expiry_seconds: must be from 0 to {EXPIRY_SECONDS_MAX}")
+
+
+def is_domain(text: str) -> bool:
+    """True for a domain name in A-labels, as `d=` holds it."""
+    return _HOST.fullmatch(text) is not None
 
 
 def _check_identity(identity: str, domain: str) -> None:

@@ -1,0 +1,100 @@
+"""Which signatures a message gets by configuration: the `[[dkim]]` tables, answered by domain and tenant.
+
+In: options and the keys that `outrider dkim` made. Out: requests for the signer. See `signing_options` for
+which tables count.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from outrider.privacy.signing_keys import credential_name, file_name, ring_name
+from outrider.privacy.signing_options import DOMAIN_MARK, SELECTOR_MARK, DkimOptions
+from outrider.privacy.signing_ring import ActiveSelectors
+from outrider.wire.dkim.request import SignRequest, is_domain
+
+CACHE_MAX: Final = 16_384
+"""Chosen: domains and tenants that send lately; it is emptied when it is full."""
+
+
+class SigningTable:
+    """See the module.
+
+    Args:
+        options: The tables, in the order of the file.
+        active: Active selectors of the key directory.
+    """
+
+    __slots__ = ("_active", "_cached", "_options")
+
+    def __init__(self, options: Sequence[DkimOptions], active: ActiveSelectors) -> None:
+        self._options = tuple(options)
+        self._active = active
+        self._cached: dict[tuple[str, str], tuple[DkimOptions, ...]] = {}
+
+    def requests_for(self, domain: str, tenant: str) -> tuple[SignRequest, ...]:
+        """The signatures for a message; none where its domain is no name that has keys in DNS.
+
+        Args:
+            domain: Of the address in From, A-labels, lower case.
+            tenant: Whose message it is.
+
+        Raises:
+            ConfigError: The file of active keys cannot be read.
+        """
+        if not is_domain(domain):
+            return ()
+        requests: list[SignRequest] = []
+        for options in self.options_for(domain, tenant):
+            signing_domain = options.signing_domain or domain
+            for selector in (options.selector,) if options.selector else self._active.of(signing_domain):
+                requests.append(_request(options, signing_domain, selector))  # noqa: PERF401 - reads better
+        return tuple(requests)
+
+    def options_for(self, domain: str, tenant: str) -> tuple[DkimOptions, ...]:
+        """The tables that count for a domain and a tenant."""
+        found = self._cached.get((domain, tenant))
+        if found is None:
+            fitting = [each for each in self._options if _fits(each, domain, tenant)]
+            best = max(map(_rank, fitting), default=None)
+            found = tuple(each for each in fitting if _rank(each) == best)
+            if len(self._cached) >= CACHE_MAX:
+                self._cached.clear()
+            self._cached[domain, tenant] = found
+        return found
+
+
+def _fits(options: DkimOptions, domain: str, tenant: str) -> bool:
+    if options.tenant and options.tenant != tenant:
+        return False
+    pattern = options.domain
+    return pattern in {"*", domain} or (pattern[:2] == "*." and domain.endswith(pattern[1:]))
+
+
+def _rank(options: DkimOptions) -> tuple[int, int, bool]:
+    """How specific it is."""
+    pattern = options.domain
+    kind = 0 if pattern == "*" else 1 if pattern.startswith("*.") else 2
+    return kind, len(pattern) if kind == 1 else 0, bool(options.tenant)
+
+
+def _request(options: DkimOptions, domain: str, selector: str) -> SignRequest:
+    if options.key_file is not None:
+        path = str(options.key_file).replace(DOMAIN_MARK, domain).replace(SELECTOR_MARK, selector)
+        key = file_name(Path(path))
+    elif options.key_credential:
+        key = credential_name(options.key_credential)
+    else:
+        key = ring_name(domain, selector)
+    return SignRequest(
+        domain,
+        selector,
+        key,
+        identity=options.identity,
+        header=options.header_canonicalization,
+        body=options.body_canonicalization,
+        fields=options.fields,
+        oversigned=options.oversign,
+        expiry_seconds=options.expiry_seconds,
+        allow_short_key=options.allow_short_key,
+    )

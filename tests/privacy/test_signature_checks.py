@@ -1,0 +1,102 @@
+"""Signatures and chains checked through the resolver, against the DNS of the practice internet."""
+
+import itertools
+
+import pytest
+
+from outrider.base.clock import FakeClock
+from outrider.base.log import ListLog
+from outrider.net.options import NetOptions
+from outrider.net.resolver import DnsResolver
+from outrider.privacy.signature_checks import verify, verify_chain
+from outrider.sim.dns import DnsServer
+from outrider.sim.options import WorldOptions
+from outrider.sim.zones import Zones
+from outrider.wire.dkim.arc import ChainResult, ChainState, seal
+from outrider.wire.dkim.record import format_record
+from outrider.wire.dkim.results import Fault
+from outrider.wire.dkim.signer import sign
+from outrider.wire.smtp.content import stuff_plain
+from tests.wire.dkim.signing import KEYS, MESSAGE, NOW, key_of, request
+
+LONG = format_record(key_of("rsa2048"))
+HALVES = f'"{LONG[:200]}" "{LONG[200:]}"'
+
+
+def world(zone: dict[str, object]) -> WorldOptions:
+    provider = {
+        "name": "any",
+        "domains": ["any.test"],
+        "mx": [{"name": "mx.any.test", "address": "127.0.0.1"}],
+    }
+    return WorldOptions.model_validate({"provider": [provider], "zone": [{"name": "sender.test", **zone}]})
+
+
+def records(**texts: str) -> dict[str, object]:
+    return {
+        "record": [
+            {"name": f"{selector}._domainkey", "type": "TXT", "value": text}
+            for selector, text in texts.items()
+        ]
+    }
+
+
+async def results(zone: dict[str, object]) -> list[Fault]:
+    server = DnsServer(Zones(world(zone)), "127.0.0.1")
+    await server.start()
+    numbers = itertools.count(1)
+    resolver = DnsResolver(
+        NetOptions(nameservers=(f"127.0.0.1:{server.port}",), query_timeout_seconds=0.5, query_rounds=1),
+        clock=FakeClock(),
+        log=ListLog(),
+        random_bits=lambda bits: next(numbers) % (1 << bits),
+    )
+    signed = sign(stuff_plain(MESSAGE), [request("rsa2048"), request("ed25519")], KEYS, NOW) + MESSAGE
+    try:
+        return [each.fault for each in await verify(stuff_plain(signed), resolver, NOW)]
+    finally:
+        await server.stop()
+
+
+async def test_keys_come_from_dns_also_in_several_strings() -> None:
+    zone = records(rsa2048=HALVES, ed25519=f'"{format_record(key_of("ed25519"))}"')
+    assert await results(zone) == [Fault.NONE, Fault.NONE]
+
+
+async def test_a_name_without_a_record_and_one_without_a_key() -> None:
+    assert await results(records(rsa2048='"v=spf1 -all"')) == [Fault.KEY_SYNTAX, Fault.NO_KEY]
+
+
+async def test_servers_that_fail_are_transient() -> None:
+    assert await results({"answer": "servfail"}) == [Fault.LOOKUP, Fault.LOOKUP]
+
+
+@pytest.mark.parametrize("lie", ["wrong-id", "wrong-question", "garbage"])
+async def test_servers_that_lie_prove_nothing(lie: str) -> None:
+    zone = records(rsa2048=HALVES, ed25519=f'"{format_record(key_of("ed25519"))}"') | {"lie": lie}
+    assert await results(zone) == [Fault.LOOKUP, Fault.LOOKUP]
+
+
+async def test_a_chain_is_checked_in_the_same_way() -> None:
+    fields = seal(
+        stuff_plain(MESSAGE),
+        request("ed25519"),
+        KEYS,
+        NOW,
+        authserv_id="mx.sender.test",
+        checks=[],
+        chain=ChainResult(ChainState.NONE),
+    )
+    server = DnsServer(Zones(world(records(ed25519=f'"{format_record(key_of("ed25519"))}"'))), "127.0.0.1")
+    await server.start()
+    resolver = DnsResolver(
+        NetOptions(nameservers=(f"127.0.0.1:{server.port}",)),
+        clock=FakeClock(),
+        log=ListLog(),
+        random_bits=lambda bits: 7 % (1 << bits),
+    )
+    try:
+        found = await verify_chain(stuff_plain(fields + MESSAGE), resolver, NOW)
+    finally:
+        await server.stop()
+    assert (found.state, found.reason) == (ChainState.PASS, "")
