@@ -115,6 +115,19 @@ class DkimOptions(BaseModel):
         json_schema_extra={"source": "RFC 8301 §3.2 asks for 2048"},
     )
 
+    def resolved(self, base: Path) -> "DkimOptions":
+        """The same with a relative `key_file` made absolute below `base`."""
+        if self.key_file is None:
+            return self
+        return self.model_copy(update={"key_file": base / self.key_file})
+
+    def key_files(self) -> list[Path]:
+        """The key files that there are, all of those that marks in the name may stand for."""
+        if self.key_file is None:
+            return []
+        pattern = str(self.key_file).replace(DOMAIN_MARK, "*").replace(SELECTOR_MARK, "*")
+        return sorted(Path("/").glob(pattern.lstrip("/")))
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.key_file is not None and self.key_credential:

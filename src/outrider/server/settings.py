@@ -14,6 +14,7 @@ from outrider.deliver.options import DeliveryTable
 from outrider.net.options import NetOptions
 from outrider.policy.options import PolicyOptions
 from outrider.privacy.options import PrivacyOptions
+from outrider.privacy.signing_options import DkimOptions
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.options import ListenerOptions
 from outrider.record.options import RecordOptions
@@ -44,6 +45,9 @@ class Settings(BaseModel):
     )
     record: RecordOptions = Field(RecordOptions(), description="Events, metrics and the server log.")
     privacy: PrivacyOptions = Field(PrivacyOptions(), description="The key ring.")
+    dkim: tuple[DkimOptions, ...] = Field(
+        (), description="Signatures that mail gets; each is a `[[dkim]]` table."
+    )
     policy: PolicyOptions = Field(PolicyOptions(), description="Scripts that decide how mail goes out.")
 
     store: StoreOptions = Field(
@@ -73,6 +77,11 @@ class Settings(BaseModel):
         """Where the key ring is."""
         return self.privacy.key_directory or self.server.state_directory / "keys"
 
+    @property
+    def signing_directory(self) -> Path:
+        """Where the keys are that `outrider dkim` makes."""
+        return self.key_directory / "dkim"
+
     def resolved(self, base: Path) -> "Settings":
         """The same settings with every relative directory made absolute below `base`."""
         server = self.server
@@ -90,6 +99,7 @@ class Settings(BaseModel):
                 "privacy": self.privacy.model_copy(
                     update={"key_directory": base / keys if keys else state / "keys"}
                 ),
+                "dkim": tuple(one.resolved(base) for one in self.dkim),
                 "server": server.model_copy(
                     update={
                         "state_directory": state,

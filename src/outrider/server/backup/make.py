@@ -118,6 +118,9 @@ def secret_files(settings: Settings) -> list[Path]:
     found: list[Path] = []
     if settings.key_directory.is_dir():
         found += [path for path in sorted(settings.key_directory.iterdir()) if path.name != "lock"]
+    if settings.signing_directory.is_dir():
+        found += [path for path in sorted(settings.signing_directory.rglob("*")) if path.name != "lock"]
+    found += [path for one in settings.dkim for path in one.key_files()]
     found += [one.private_key for one in settings.listener if one.private_key is not None]
     if settings.store.password_file is not None:
         found.append(settings.store.password_file)
