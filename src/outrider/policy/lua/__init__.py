@@ -1,0 +1,1 @@
+"""Policy in Lua: the runtime that runs scripts written for Momentum, and their dialect."""

@@ -1,0 +1,133 @@
+-- Calls of a script's functions: in a coroutine each, within a budget, with the globals of a session.
+--
+-- Python calls `begin`; the answer begins with a code: 0 and what the function returned; 2 and how it failed; 3 and a
+-- record to `go_on` with once what the script waits for is there. A coroutine that ended its call serves the next one.
+
+local R = ...
+local type, tostring, pcall, xpcall = type, tostring, pcall, xpcall
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
+local match, sub, rawget, setmetatable = string.match, string.sub, rawget, setmetatable
+local getmetatable, getinfo, collectgarbage, tonumber = debug.getmetatable, debug.getinfo, collectgarbage, tonumber
+local WAIT, SPENT, NO_MEMORY, where = R.WAIT, R.SPENT, R.NO_MEMORY, R.where
+local arm, disarm, enter = R.arm, R.disarm, R.enter
+local DONE = {}
+local VALUES, RAISE, WAITS = 0, 2, 3
+local TEXT_MAX = 1000 -- octets of a message, chosen: what a log line holds
+local ALL_MEMORY, GROWTH, TICKS = R.memory, R.growth, R.ticks -- kilobytes, kilobytes, thousands of instructions
+
+local failed_text, failed_script, failed_line
+
+-- What the value that was raised says; a table says it by its __tostring, within the budget.
+local function text_of(e)
+  local kind = type(e)
+  if kind == "string" then return e end
+  if kind == "number" then return tostring(e) end
+  local meta = getmetatable(e)
+  local to_text = type(meta) == "table" and rawget(meta, "__tostring")
+  if to_text then
+    local ok, text = pcall(to_text, e)
+    if ok and type(text) == "string" then return text end
+  end
+  return "(error object is a " .. kind .. " value)"
+end
+
+local function on_error(e)
+  if e == SPENT then
+    failed_text = SPENT
+    return
+  end
+  failed_script, failed_line = where(2)
+  local text = text_of(e)
+  local script, line, rest = match(text, "^([^:\n]+):(%d+): (.*)$")
+  if script and R.is_script(script) then
+    failed_script, failed_line, text = script, tonumber(line), rest
+  end
+  failed_text = #text > TEXT_MAX and sub(text, 1, TEXT_MAX) or text
+end
+
+local function serve(...)
+  return serve(yield(DONE, xpcall(...)))
+end
+
+local idle -- a coroutine that has nothing to do
+
+-- Where no line is known, as when memory ran out or a tail call left no trace, it is the function's first.
+local function failure(f, text, script, line, kind)
+  if not script then
+    local info = type(f) == "function" and getinfo(f, "S")
+    if info and sub(info.source, 1, 1) == "@" then script, line = sub(info.source, 2), info.linedefined end
+  end
+  return RAISE, kind, text, script or "", line or 0
+end
+
+local function ended(co, globals, f, ok, tag, done, ...)
+  local left, spent, script, line = disarm()
+  if ok and tag == WAIT then
+    return WAITS, {co = co, left = left, globals = globals, f = f}
+  end
+  local text, at_script, at_line = failed_text, failed_script, failed_line
+  failed_text, failed_script, failed_line = nil, nil, nil
+  if ok then
+    idle = co
+    if done and not spent then return VALUES, ... end
+    -- LuaJIT asks no handler when memory or stack ran out
+    text = text or tostring((...))
+  else
+    text = tostring(tag) -- the coroutine itself died
+  end
+  R.end_loading()
+  if spent then return failure(f, SPENT, script, line, spent) end
+  return failure(f, text, at_script, at_line, text == NO_MEMORY and "memory" or "error")
+end
+
+local function limit()
+  local growing = collectgarbage("count") + GROWTH
+  return growing < ALL_MEMORY and growing or ALL_MEMORY
+end
+
+-- Calls `f(...)`. `globals`: the session's; `deadline`: until when it may run without waiting, on the clock of `R.clock`.
+function R.begin(globals, deadline, f, ...)
+  enter(globals)
+  local co = idle
+  if co then idle = nil else co = create(serve) end
+  arm(co, TICKS, deadline, limit())
+  return ended(co, globals, f, resume(co, f, on_error, ...))
+end
+
+-- Goes on with a call that waited; the rest is the answer, as of a function of Python's.
+function R.go_on(record, deadline, ...)
+  enter(record.globals)
+  arm(record.co, record.left, deadline, limit())
+  return ended(record.co, record.globals, record.f, resume(record.co, ...))
+end
+
+-- Calls a method of a module, with the table that is private to session and module as its `self`.
+function R.hook(globals, deadline, selves, module, f, ...)
+  local self = selves[module]
+  if not self then
+    self = setmetatable({}, {__index = module})
+    selves[module] = self
+  end
+  enter(globals)
+  local co = idle
+  if co then idle = nil else co = create(serve) end
+  arm(co, TICKS, deadline, limit())
+  return ended(co, globals, f, resume(co, f, on_error, self, ...))
+end
+
+-- Loads: compiles and runs a script's top level.
+function R.load(deadline, text, name)
+  local chunk, wrong = R.compile(text, name)
+  if not chunk then
+    local script, line, rest = match(wrong, "^([^:\n]+):(%d+): (.*)$")
+    return failure(nil, rest or wrong, script or name, tonumber(line), "error")
+  end
+  return R.begin(R.base, deadline, R.top_level, chunk)
+end
+
+-- Calls a function as part of loading.
+function R.start(deadline, f, ...)
+  return R.begin(R.base, deadline, R.top_level, f, ...)
+end
+
+function R.collect() collectgarbage() end

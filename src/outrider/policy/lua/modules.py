@@ -1,0 +1,60 @@
+"""What `msys.registerModule` collected: the hooks of a set of scripts, in the order of their scripts.
+
+In: modules as they are registered. Out: hooks by name. A module without any hook is said to the log and
+never asked.
+"""
+
+from typing import Any
+
+from outrider.base.log import Log
+from outrider.policy.lua.hook_names import is_hook
+from outrider.policy.lua.session import LuaHook
+
+
+class Modules:
+    """Collects; `script` is the file that is being loaded."""
+
+    def __init__(self, more_hooks: frozenset[str], log: Log) -> None:
+        self._more_hooks = more_hooks
+        self._log = log
+        self._tables: dict[str, Any] = {}
+        self._name = ""
+        self._found = 0
+        self._hooks: dict[str, list[LuaHook]] = {}
+        self.script = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the modules, in order."""
+        return tuple(self._tables)
+
+    def begin(self, name: str, table: Any) -> str | None:
+        """A module is registered; why it cannot be, or None."""
+        if name in self._tables:
+            return f"a module {name!r} is registered already"
+        self._tables[name] = table
+        self._name = name
+        self._found = 0
+        return None
+
+    def function(self, key: str, function: Any) -> None:
+        """One of its functions."""
+        if is_hook(key) or key in self._more_hooks:
+            self._found += 1
+            hook = LuaHook(key, self._name, self.script, self._tables[self._name], function)
+            self._hooks.setdefault(key, []).append(hook)
+
+    def end(self) -> None:
+        """All its functions were given."""
+        if not self._found:
+            text = f"scriptlet: no usable methods found for module {self._name} in registerModule call"
+            self._log.warning("policy.no_hooks", script=self.script, module=self._name, text=text)
+
+    def hooks(self, name: str) -> tuple[LuaHook, ...]:
+        """The hooks of a name, in order."""
+        return tuple(self._hooks.get(name, ()))
+
+    @property
+    def hook_names(self) -> frozenset[str]:
+        """Names that there is a hook for."""
+        return frozenset(self._hooks)

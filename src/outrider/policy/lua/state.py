@@ -1,0 +1,480 @@
+"""One LuaJIT state: made, filled, closed to the outside, and called.
+
+In: a registry, and scripts as text. Out: what their functions return, or something to await, or a
+`HookError`.
+
+Theory: the runtime within is written in Lua, in the files beside this one; each is a chunk that gets the
+table `R` and adds to it. They are read in the order of `_CHUNKS`. LuaJIT's compiler is off, because
+compiled loops do not call hooks. Scripts never get at a Python object: what they can call are closures in
+Lua around Python functions that only take and give plain values (`convert.py`), and objects are userdata
+with a number.
+
+Memory: LuaJIT's allocator refuses at `memory_octets` and a reserve; the budget ends calls before that. The
+reserve is what lupa itself may need while it converts values, when an error of the allocator would end the
+process.
+
+Invariant: no exception of Python's passes through Lua; every entry answers with a code.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+import lupa.luajit21  # type: ignore[import-untyped]
+
+from outrider.base.errors import OutriderError
+from outrider.base.log import Log
+from outrider.policy.errors import BudgetError, HookError, ScriptError
+from outrider.policy.lua.convert import PLAIN, RAISE, SPENT, VALUES, WAITS, Converter
+from outrider.policy.lua.limits import LuaLimits
+from outrider.policy.lua.modules import Modules
+from outrider.policy.lua.registry import Function, LuaRegistry, ObjectClass
+from outrider.policy.lua.session import LuaHook, LuaSession
+
+_CHUNKS: Final = ("budget", "operators", "patterns", "text", "objects", "environment", "calls")
+_CLOSE: Final = b"""
+local globals, error = _G, error
+for name in next, globals do globals[name] = nil end
+"""
+# no code of ours looks there any more; lupa would look for `debug`, and scripts must not find their way there
+_RESERVE_OCTETS: Final = 16 << 20
+# chosen: twice the largest answer of a Python function, see LARGE_MAX
+_LARGE_OCTETS: Final = 65_536
+# chosen: answers below it always fit into the reserve
+_PRINT_MAX: Final = 2000
+# octets, chosen: what a log line holds
+_BUDGETS: Final = {
+    "instructions": "it ran too many instructions",
+    "time": "it ran too long without waiting",
+    "memory": "it used too much memory",
+}
+
+
+def _deny(_object: object, _name: object, _is_setting: object) -> str:
+    raise AttributeError("nothing of Python is for scripts")
+
+
+def weigh(value: Any) -> int:
+    """About how many octets a value is in Lua."""
+    match value:
+        case bytes() | str() | bytearray():
+            return 40 + len(value)
+        case list() | tuple():
+            return 80 + sum(weigh(item) for item in value)
+        case dict():
+            return 80 + sum(40 + weigh(key) + weigh(item) for key, item in value.items())
+        case _:
+            return 40
+
+
+class LuaState:
+    """See the module.
+
+    Args:
+        registry: What scripts can call.
+        modules: Hears of `registerModule`.
+        limits: What they may use.
+        clock: Monotonic seconds.
+        log: For `print` and faults of ours.
+        read: The text of a module that is required, in LuaJIT's Lua, and its name; raises ScriptError.
+        translate: A text in the dialect for LuaJIT; raises ScriptError.
+    """
+
+    def __init__(
+        self,
+        registry: LuaRegistry,
+        modules: Modules,
+        limits: LuaLimits,
+        clock: Callable[[], float],
+        log: Log,
+        read: Callable[[str], tuple[bytes, str]],
+        translate: Callable[[bytes, str], bytes],
+    ) -> None:
+        self._modules = modules
+        self._limits = limits
+        self._clock = clock
+        self._log = log
+        self._read = read
+        self._translate = translate
+        self._names: set[str] = set()
+        self._pending: Awaitable[Any] | None = None
+        self._interrupt: BaseException | None = None
+        self._raised: OutriderError | None = None
+        self._is_running = False
+        self._next_id = 0
+        self._class_index: dict[type, int] = {}
+        self._runtime = lupa.luajit21.LuaRuntime(
+            encoding=None,
+            register_eval=False,
+            register_builtins=False,
+            attribute_filter=_deny,
+            unpack_returned_tuples=True,
+            max_memory=limits.memory_octets + _RESERVE_OCTETS,
+        )
+        self._runtime.execute(b"jit.off() jit.flush()")
+        self.converter = Converter(
+            self._runtime.table_from, lupa.luajit21.lua_type, self._object_of, self._proxy_of
+        )
+        self._r = self._build()
+        self.root = LuaSession(self, self._r[b"base"], self._runtime.table())
+        self.session = self.root
+        self._fill(registry)
+
+    # Building.
+
+    def _build(self) -> Any:
+        runtime = self._runtime
+        r = runtime.table()
+        r[b"clock"] = self._clock
+        r[b"memory"] = self._limits.memory_octets / 1024
+        r[b"growth"] = self._limits.growth_octets / 1024
+        r[b"ticks"] = self._limits.instructions // 1000
+        r[b"drop"] = self._drop
+        r[b"print"] = self._print
+        r[b"read"] = self._on_read
+        r[b"translate"] = self._on_translate
+        r[b"is_script"] = self._is_script
+        r[b"register"] = self._on_register
+        r[b"register_function"] = self._on_register_function
+        r[b"registered"] = self._on_registered
+        load = runtime.eval(b"function(text, name, R) return assert(loadstring(text, name, 't'))(R) end")
+        package = files("outrider.policy.lua")
+        for name in _CHUNKS:
+            load((package / f"{name}.lua").read_bytes(), f"=({name}.lua)".encode(), r)
+        runtime.execute(_CLOSE)
+        self._new_globals = r[b"new_globals"]
+        self._begin = r[b"begin"]
+        self._hook = r[b"hook"]
+        self._go_on = r[b"go_on"]
+        return r
+
+    def _fill(self, registry: LuaRegistry) -> None:
+        for module, members in registry.modules.items():
+            self._r[b"fill"](module.encode(), self._members(module + ".", members))
+        self._r[b"fill_globals"](self._members("", registry.globals))
+        for python_class, description in registry.classes.items():
+            self._class_index[python_class] = self._define(description)
+        for module, text in registry.sources.items():
+            name = f"{module}.lua"
+            self.know(name)
+            self._r[b"add_source"](module.encode(), self._translate(text, name), name.encode())
+
+    def _members(self, prefix: str, members: Mapping[str, Any]) -> Any:
+        wrap = self._r[b"wrap"]
+        return self._runtime.table_from(
+            {
+                name.encode(): wrap(self._entry(prefix + name, member))
+                if callable(member)
+                else self.converter.to_lua(member)
+                for name, member in members.items()
+            }
+        )
+
+    def _define(self, description: ObjectClass) -> int:
+        def entries(functions: Mapping[str, Function]) -> Any:
+            return self._runtime.table_from(
+                {
+                    name.encode(): self._method(f"{description.name}:{name}", function)
+                    for name, function in functions.items()
+                }
+            )
+
+        def entry(function: Function | None) -> Any:
+            return None if function is None else self._method(description.name, function)
+
+        return int(
+            self._r[b"define"](
+                description.name.encode(),
+                entries(description.methods),
+                entries(description.getters),
+                entries(description.setters),
+                entry(description.length),
+                entry(description.text),
+            )
+        )
+
+    # What Lua calls.
+
+    def _entry(self, name: str, function: Function) -> Function:
+        """A Python function as Lua calls it."""
+        answer = self._answer
+        to_python = self.converter.to_python
+
+        def entry(*values: Any) -> tuple[Any, ...]:
+            try:
+                for value in values:
+                    if type(value) not in PLAIN:
+                        values = tuple(to_python(each) for each in values)
+                        break
+                result = function(*values)
+            except BaseException as error:
+                return self._failed(name, function, values, error)
+            if result is None or result is True or result is False:
+                return (VALUES, result)
+            return answer(name, result)
+
+        return entry
+
+    def _method(self, name: str, function: Function) -> Function:
+        """A method: the first value is the number of its object."""
+        answer = self._answer
+        to_python = self.converter.to_python
+
+        def entry(ident: int, *values: Any) -> tuple[Any, ...]:
+            target = self.session.objects.get(ident)
+            if target is None and (target := self.root.objects.get(ident)) is None:
+                return (RAISE, f"{name}: this object is gone, or belongs to another session".encode())
+            try:
+                for value in values:
+                    if type(value) not in PLAIN:
+                        values = tuple(to_python(each) for each in values)
+                        break
+                result = function(target, *values)
+            except BaseException as error:
+                return self._failed(name, function, (target, *values), error)
+            if result is None or result is True or result is False:
+                return (VALUES, result)
+            return answer(name, result)
+
+        return entry
+
+    def _answer(self, name: str, result: Any) -> tuple[Any, ...]:
+        """What a Python function gave, for Lua; something to await is kept until Lua has yielded."""
+        kind = type(result)
+        if kind is bytes and len(result) < _LARGE_OCTETS:
+            return (VALUES, result)
+        if hasattr(kind, "__await__"):
+            self._pending = result
+            return (WAITS,)
+        try:
+            if kind not in PLAIN or kind is bytes:
+                size = weigh(result)
+                if size > _LARGE_OCTETS and not self._has_room(size):
+                    return (SPENT, b"memory")
+            return self.converter.answer(result)
+        except Exception as error:
+            return self._failed(name, None, (), error)
+
+    def _has_room(self, octets: int) -> bool:
+        room = self._limits.memory_octets - octets
+        if self._runtime.get_memory_used() <= room:
+            return True
+        self._collect_all()
+        return bool(self._runtime.get_memory_used() <= room)
+
+    def _failed(
+        self, name: str, function: Function | None, values: tuple[Any, ...], error: BaseException
+    ) -> tuple[Any, ...]:
+        """A failure of a Python function, as an answer."""
+        if isinstance(error, OutriderError):
+            self._raised = error
+            text = error.reason if isinstance(error, HookError) else error.message
+            return (RAISE, text.encode("utf-8", "replace"))
+        if isinstance(error, TypeError) and function is not None and not _takes(function, values):
+            return (RAISE, f"bad arguments to '{name}': {_signature_fault(function, values)}".encode())
+        if isinstance(error, ValueError):
+            return (RAISE, f"{name}: {error}".encode("utf-8", "replace"))
+        if isinstance(error, lupa.luajit21.LuaMemoryError):
+            return (SPENT, b"memory")
+        if not isinstance(error, Exception):
+            self._interrupt = error
+            return (SPENT, b"time")
+        self._log.error("policy.api_fault", function=name, error=type(error).__name__, traceback=error)
+        return (RAISE, f"{name} failed: {type(error).__name__}".encode())
+
+    def _drop(self) -> None:
+        """Nobody will await it."""
+        pending, self._pending = self._pending, None
+        close = getattr(pending, "close", None) or getattr(pending, "cancel", None)
+        if close is not None:
+            close()
+
+    def _print(self, text: bytes) -> None:
+        self._log.info("policy.print", text=text[:_PRINT_MAX].decode("utf-8", "replace"))
+
+    def _on_read(self, name: bytes) -> tuple[Any, Any]:
+        try:
+            text, chunk = self._read(name.decode("utf-8", "replace"))
+        except HookError as error:
+            return (
+                None,
+                (f"{error.script}:{error.line}: " if error.line else "").encode() + error.reason.encode(),
+            )
+        self.know(chunk)
+        return (text, chunk.encode())
+
+    def _on_translate(self, text: Any, name: bytes) -> tuple[Any, Any]:
+        if type(text) is not bytes or len(text) > _LARGE_OCTETS:
+            return (None, b"loadstring takes a string of at most 64 KiB")
+        try:
+            return (self._translate(text, name.decode("utf-8", "replace")), None)
+        except HookError as error:
+            return (None, str(error).encode("utf-8", "replace"))
+
+    def _is_script(self, name: bytes) -> bool:
+        return name.decode("utf-8", "replace") in self._names
+
+    def _on_register(self, name: bytes, table: Any) -> bytes | None:
+        wrong = self._modules.begin(name.decode("utf-8", "replace"), table)
+        return None if wrong is None else wrong.encode()
+
+    def _on_register_function(self, _name: bytes, key: bytes, function: Any) -> None:
+        self._modules.function(key.decode("utf-8", "replace"), function)
+
+    def _on_registered(self, _name: bytes) -> None:
+        self._modules.end()
+
+    def know(self, name: str) -> None:
+        """A script's name, as it stands before a line's number in messages."""
+        self._names.add(name)
+
+    # Objects.
+
+    def _object_of(self, userdata: Any) -> Any:
+        ident = self._r[b"identify"](userdata)
+        found = self.session.objects.get(ident, self.root.objects.get(ident))
+        if found is None:
+            raise ValueError("an object is gone, or belongs to another session")
+        return found
+
+    def _proxy_of(self, target: Any) -> Any:
+        session = self.session
+        known = session.proxies.get(id(target))
+        if known is not None:
+            return known[1]
+        index = self._class_index.get(type(target))
+        if index is None:
+            raise TypeError(f"scripts cannot have a {type(target).__name__}")
+        self._next_id += 1
+        proxy = self._r[b"object"](index, self._next_id)
+        session.objects[self._next_id] = target
+        session.proxies[id(target)] = (target, proxy, self._next_id)
+        return proxy
+
+    # Calls.
+
+    def new_session(self, deallocate: Sequence[LuaHook], on_close: Callable[[], None]) -> LuaSession:
+        """A session with globals of its own."""
+        return LuaSession(self, self._new_globals(), self._runtime.table(), deallocate, on_close)
+
+    def call(self, session: LuaSession, phase: str, function: Any, values: Sequence[Any]) -> Any:
+        """Call a Lua function; its first result, or something to await."""
+        deadline = self._clock() + self._limits.seconds
+        return self._result(session, phase, self._begin, (session.lua_globals, deadline, function), values)
+
+    def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
+        """Call a hook with the session's `self`; its first result, or something to await."""
+        deadline = self._clock() + self._limits.seconds
+        given = (session.lua_globals, deadline, session.selves, hook.table, hook.function)
+        return self._result(session, hook.name, self._hook, given, values)
+
+    def load(self, text: bytes, name: str) -> None:
+        """Run a script's top level; `text` is in LuaJIT's Lua."""
+        self.know(name)
+        deadline = self._clock() + self._limits.load_seconds
+        self._result(self.root, "load", self._r[b"load"], (deadline, text, name.encode()), ())
+
+    def start(self, phase: str, function: Any, table: Any) -> Any:
+        """Call a module's function as part of loading, as `init`; its first result."""
+        deadline = self._clock() + self._limits.load_seconds
+        return self._result(self.root, phase, self._r[b"start"], (deadline, function, table), ())
+
+    def _result(
+        self, session: LuaSession, phase: str, enter: Any, given: tuple[Any, ...], values: Sequence[Any]
+    ) -> Any:
+        self._raised = None
+        out = self._step(session, phase, enter, given, values)
+        if out[0] == WAITS:
+            return self._waits(session, phase, out[1], self._taken())
+        return self._value(out)
+
+    def _value(self, out: tuple[Any, ...]) -> Any:
+        if len(out) == 1:
+            return None
+        value = out[1]
+        return value if type(value) in PLAIN else self.converter.to_python(value)
+
+    def _step(
+        self, session: LuaSession, phase: str, enter: Any, given: tuple[Any, ...], values: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """One step of a call: until it ends or waits.
+
+        Raises:
+            HookError: It failed.
+        """
+        if self._is_running:
+            raise RuntimeError("a script is called from within a script")
+        self.session = session
+        arguments = self.converter.arguments(values) if values else ()
+        self._is_running = True
+        try:
+            out = enter(*given, *arguments)
+        except lupa.luajit21.LuaMemoryError:
+            raise self._error(phase, b"memory", b"", b"", 0) from None
+        except lupa.luajit21.LuaError as error:
+            raise ScriptError(f"the Lua runtime failed: {error}", phase=phase) from None
+        finally:
+            self._is_running = False
+        results: tuple[Any, ...] = out if type(out) is tuple else (out,)
+        if results[0] == RAISE:
+            raise self._error(phase, *results[1:])
+        return results
+
+    def _taken(self) -> Awaitable[Any]:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            raise RuntimeError("a script waits for nothing")
+        return pending
+
+    async def _waits(self, session: LuaSession, phase: str, record: Any, pending: Awaitable[Any]) -> Any:
+        """The rest of a call that waits."""
+        while True:
+            try:
+                result = await pending
+                self.session = session
+                answer = self._answer("a function that waited", result)
+            except Exception as error:
+                answer = self._failed("a function that waited", None, (), error)
+            if session.is_closed:
+                raise ScriptError("the session ended while it waited", phase=phase)
+            deadline = self._clock() + self._limits.seconds
+            out = self._step(session, phase, self._go_on, (record, deadline, *answer), ())
+            if out[0] != WAITS:
+                return self._value(out)
+            record, pending = out[1], self._taken()
+
+    def _error(self, phase: str, kind: bytes, text: bytes, script: bytes, line: int) -> BaseException:
+        """What a failure of Lua's is in Python."""
+        raised, self._raised = self._raised, None
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            return interrupt
+        name = script.decode("utf-8", "replace")
+        if kind != b"error":
+            if kind == b"memory":
+                self._collect_all()
+            return BudgetError(_BUDGETS[kind.decode()], script=name, line=line, phase=phase)
+        reason = text.decode("utf-8", "replace")
+        if isinstance(raised, HookError) and raised.reason == reason:
+            return type(raised)(reason, script=name, line=line, phase=phase)
+        return ScriptError(reason, script=name, line=line, phase=phase)
+
+    def _collect_all(self) -> None:
+        """Lets go of what nobody holds, even when the allocator refuses everything."""
+        self._runtime.set_max_memory(0)
+        self._r[b"collect"]()
+        self._runtime.set_max_memory(self._limits.memory_octets + _RESERVE_OCTETS)
+
+
+def _takes(function: Function, values: tuple[Any, ...]) -> bool:
+    return not _signature_fault(function, values)
+
+
+def _signature_fault(function: Function, values: tuple[Any, ...]) -> str:
+    """Why a function cannot be called with these; empty if it can."""
+    try:
+        inspect.signature(function).bind(*values)
+    except TypeError as error:
+        return str(error)
+    return ""
