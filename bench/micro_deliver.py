@@ -61,6 +61,9 @@ class Source:
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         return STORED, WIRE
 
+    def load(self, ref: ContentRef, entry: int) -> None:
+        """Everything is in memory."""
+
 
 class Dispatcher:
     """Gives entries until all are granted."""

@@ -266,6 +266,7 @@ class World:
         self.report = Report()
         self.log = ListLog()
         self.messages: dict[ContentRef, tuple[Stored, bytes]] = {}
+        self.loading: dict[ContentRef, asyncio.Future[tuple[Stored, bytes]] | None] = {}
         self.servers: list[asyncio.Server] = []
         self.peers: list[Peer] = []
         self._numbers = itertools.count(1)
@@ -279,6 +280,13 @@ class World:
         if ref not in self.messages:
             raise SpoolError("gone")
         return self.messages[ref]
+
+    def load(self, ref: ContentRef, entry: int) -> asyncio.Future[tuple[Stored, bytes]] | None:
+        if ref not in self.loading:
+            return None
+        future = self.loading[ref] = asyncio.get_running_loop().create_future()
+        self.report.changed.set()
+        return future
 
     def message(
         self, *names: str, body: bytes = b"Hello\r\n", traits: int = 0, missing: bool = False

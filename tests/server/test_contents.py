@@ -1,8 +1,11 @@
 """Contents kept for delivery: in memory until the last delivery is done, within a bound, else in the log."""
 
+import threading
+
 import pytest
 
 from outrider.base.errors import SpoolError
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.changes import ContentRef, Stored
 from outrider.server.contents import OVERHEAD_OCTETS, Contents
 from tests.spool.samples import stored
@@ -82,3 +85,34 @@ def test_what_the_log_cannot_give_is_an_error(reader: CountingReader) -> None:
     reader.damaged.add(ref(1))
     with pytest.raises(SpoolError):
         Contents(reader, 1000).read(ref(1), 1)
+
+
+def long_ref(number: int) -> ContentRef:
+    return ContentRef(1, 0, number, LONG_OCTETS + 1)
+
+
+async def test_a_long_one_that_is_not_kept_is_read_in_a_thread(reader: CountingReader) -> None:
+    threads: list[bool] = []
+
+    class LongReader(CountingReader):
+        def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return super().read(ref, entry)
+
+    long_reader = LongReader()
+    contents = Contents(reader, 1_000_000, long_reader)
+    contents.keep(long_ref(1), stored(1, WIRE), WIRE)
+    assert contents.load(long_ref(1), 1) is None
+    assert contents.load(ref(2), 2) is None
+    assert Contents(reader, 1_000_000).load(long_ref(2), 2) is None
+    futures = [contents.load(long_ref(number), number) for number in (2, 3)]
+    for number, future in zip((2, 3), futures, strict=True):
+        assert future is not None
+        assert await future == (stored(number, WIRE), WIRE)
+    assert threads == [False, False]
+    assert reader.reads == []
+    long_reader.damaged.add(long_ref(4))
+    future = contents.load(long_ref(4), 4)
+    assert future is not None
+    with pytest.raises(SpoolError):
+        await future

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ async def test_the_checksum_of_a_long_message_is_made_in_the_logs_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[bool, int]] = []
-    extend = frames.extend
+    extend: Callable[[int, bytes], int] = vars(frames)["extend"]
 
     def noted(crc: int, octets: bytes) -> int:
         made.append((threading.current_thread() is threading.main_thread(), len(octets)))

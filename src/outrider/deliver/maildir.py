@@ -24,6 +24,7 @@ from pathlib import Path as FilePath
 from outrider.base.errors import SpoolError
 from outrider.base.files import Files, write_all
 from outrider.base.log import Log
+from outrider.base.long_octets import line_slices
 from outrider.deliver.ports import ContentSource, DeliveryReport
 from outrider.deliver.smtp import failures
 from outrider.model.changes import Stored
@@ -192,7 +193,8 @@ class MaildirDeliverer:
 
     async def _take(self, number: int, slot: _Slot, granted: Granted) -> None:
         try:
-            stored, wire = self._source.read(granted.ref, granted.entry)
+            loading = self._source.load(granted.ref, granted.entry)
+            stored, wire = self._source.read(granted.ref, granted.entry) if loading is None else await loading
         except SpoolError as error:
             self._log.error("deliver.unreadable", path=str(slot.path), entry=granted.entry, error=repr(error))
             outcome = Outcome(failures.UNREADABLE, Phase.QUEUE, ours=True)
@@ -221,7 +223,8 @@ class MaildirDeliverer:
             with suppress(FileExistsError):
                 files.mkdir(path)
                 files.sync_directory(path.rpartition("/")[0])
-        content = unstuff(Content(wire, Traits(stored.traits), stored.header_octets))
+        traits = Traits(stored.traits)
+        lines = (unstuff(Content(each, traits, 0)).replace(b"\r\n", b"\n") for each in line_slices(wire))
         sender = "" if stored.mail_from is None else str(stored.mail_from)
         head = (
             f"Return-Path: <{sender}>\n"
@@ -231,7 +234,7 @@ class MaildirDeliverer:
         unfinished = f"{folder}/tmp/{name}"  # noqa: S108 - the Maildir's own
         fd = files.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            write_all(files, fd, [head.encode(), content.replace(b"\r\n", b"\n")], 0)
+            write_all(files, fd, [head.encode(), *lines], 0)
             files.fdatasync(fd)
         finally:
             files.close(fd)

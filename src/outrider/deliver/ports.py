@@ -4,6 +4,7 @@ Standards: RFC 3207 §4 (TLS contexts).
 """
 
 import ssl
+from asyncio import Future
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -21,6 +22,10 @@ class ContentSource(Protocol):
         Raises:
             SpoolError: It cannot be read.
         """
+        ...
+
+    def load(self, ref: ContentRef, entry: int) -> "Future[tuple[Stored, bytes]] | None":
+        """As `read`, in a thread where it would hold up the loop: long, and not in memory; else None."""
         ...
 
 

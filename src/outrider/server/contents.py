@@ -1,11 +1,16 @@
 """Contents that a worker keeps for delivery, so that a first attempt reads nothing from the log.
 
 Takes what was just committed, gives `(stored, wire)` by reference; what is not here comes from the log
-through a `Reader`. Bounded by octets: when full, the oldest is dropped, and costs one read later.
+through a `Reader`. Bounded by octets: when full, the oldest is dropped, and costs one read later. A long one
+is then read in a thread, by a reader of its own.
 
 Invariant: what `read` gives is what the log holds, or `SpoolError`.
 """
 
+import threading
+from asyncio import Future, get_running_loop
+
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.ports import Reader
 
@@ -17,14 +22,17 @@ class Contents:
     """See the module.
 
     Args:
-        reader: Reads the log.
+        reader: Reads the log, in the loop.
         limit_bytes: Bound on the sum of contents kept, each with its overhead.
+        long_reader: Reads long messages, in a thread, one at a time; without it `reader` does.
     """
 
-    __slots__ = ("_kept", "_limit", "_octets", "_reader")
+    __slots__ = ("_kept", "_limit", "_lock", "_long_reader", "_octets", "_reader")
 
-    def __init__(self, reader: Reader, limit_bytes: int) -> None:
+    def __init__(self, reader: Reader, limit_bytes: int, long_reader: Reader | None = None) -> None:
         self._reader = reader
+        self._long_reader = long_reader
+        self._lock = threading.Lock()
         self._limit = limit_bytes
         self._octets = 0
         self._kept: dict[ContentRef, tuple[Stored, bytes, int]] = {}
@@ -49,6 +57,18 @@ class Contents:
         if kept is not None:
             return kept[0], kept[1]
         return self._reader.read(ref, entry)
+
+    def load(self, ref: ContentRef, entry: int) -> Future[tuple[Stored, bytes]] | None:
+        """As `read`, in a thread: for a long message that is not in memory; else None."""
+        if ref.length <= LONG_OCTETS or self._long_reader is None or ref in self._kept:
+            return None
+        reader, lock = self._long_reader, self._lock
+
+        def read() -> tuple[Stored, bytes]:
+            with lock:
+                return reader.read(ref, entry)
+
+        return get_running_loop().run_in_executor(None, read)
 
     def done(self, ref: ContentRef) -> None:
         """One delivery of the message left the hands of this worker."""

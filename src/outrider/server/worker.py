@@ -84,6 +84,8 @@ RECONNECT_SECONDS = 0.1
 # chosen: a dispatcher's restart takes about a second; ten tries in it cost nothing
 SETTLE_SECONDS = 0.005
 # chosen: finishes are synced within 20 ms
+LONG_SEGMENTS = 4
+# chosen: long messages are read one at a time
 NO_POSITION = Position(0, 0)
 
 
@@ -127,7 +129,13 @@ class Worker:
         self._clients: dict[str, ClientCounts] = {}
         self._rates: dict[str, KeyRates] = {}
         self.contents = contents = Contents(
-            FrameReader(directory, settings.spool, keys.spool), server.content_cache_bytes
+            FrameReader(directory, settings.spool, keys.spool),
+            server.content_cache_bytes,
+            FrameReader(
+                directory,
+                settings.spool.model_copy(update={"open_segments": LONG_SEGMENTS}),
+                keys.spool,
+            ),
         )
         self.reports = reports = Reports(
             settings.classify.dsn, server.hostname, RoutingPolicy(), self.log, ids, birth.clock, birth.log

@@ -15,13 +15,16 @@ is last.
 Standards: RFC 5321 §4.5.3.1.10 (recipients not taken go with the next transaction).
 """
 
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.log import Log
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions
 from outrider.deliver.ports import ContentSource, DeliveryReport
 from outrider.deliver.smtp import failures
@@ -65,6 +68,13 @@ class _Flight:
     transaction: Transaction | None = None
 
 
+class _Loading(NamedTuple):
+    """A long message that is read in a thread for the backlog's first entry."""
+
+    entry: int
+    future: Future[tuple[Stored, bytes]]
+
+
 class Slot:
     """See the module.
 
@@ -85,6 +95,7 @@ class Slot:
         "_completed",
         "_ended",
         "_flights",
+        "_loading",
         "_log",
         "_on_end",
         "_sent",
@@ -116,6 +127,7 @@ class Slot:
         self._log = around.log
         self._on_end = on_end
         self._backlog: deque[Granted] = deque()
+        self._loading: _Loading | None = None
         self._flights: deque[_Flight] = deque()
         self._batch_size = 0
         self._batch_at = around.clock.now()
@@ -200,6 +212,8 @@ class Slot:
         backlog = self._backlog
         limit = self.options.max_deliveries_per_connection
         while backlog and self._sent < limit and client.can_send:
+            if backlog[0].ref.length > LONG_OCTETS and not self._is_at_hand(backlog[0]):
+                break
             self._launch(client)
         if self._sent >= limit:
             self._return_backlog()
@@ -245,6 +259,28 @@ class Slot:
         self._wanting = True
         self._around.report.want(self.number, min(self._want_count, room))
 
+    def _is_at_hand(self, granted: Granted) -> bool:
+        """False while a long message is read in a thread; the slot then goes on with it."""
+        if self._loading is not None and self._loading.entry == granted.entry:
+            return self._loading.future.done()
+        future = self._around.source.load(granted.ref, granted.entry)
+        if future is None:
+            return True
+        self._loading = _Loading(granted.entry, future)
+        future.add_done_callback(self._loaded)
+        return False
+
+    def _loaded(self, future: Future[tuple[Stored, bytes]]) -> None:
+        future.exception()  # whoever launches the entry hears it; the slot may have ended, and nobody does
+        if self.connection is not None and not self._ended:
+            self.connection.run()
+
+    def _read(self, granted: Granted) -> tuple[Stored, bytes]:
+        loading, self._loading = self._loading, None
+        if loading is not None and loading.entry == granted.entry:
+            return loading.future.result()
+        return self._around.source.read(granted.ref, granted.entry)
+
     def _launch(self, client: SmtpClient) -> None:
         """Start a transaction for the first entries of the backlog that are of one message."""
         backlog = self._backlog
@@ -266,7 +302,7 @@ class Slot:
         around = self._around
         group = flight.granted
         try:
-            stored, wire = around.source.read(group[0].ref, group[0].entry)
+            stored, wire = self._read(group[0])
         except SpoolError as error:
             self._flights.remove(flight)
             for granted in group:

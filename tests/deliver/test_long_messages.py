@@ -1,0 +1,118 @@
+"""A long message that is not in memory is read in a thread; its slot goes on with it, and waits in order."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from outrider.base.errors import SpoolError
+from outrider.base.long_octets import LONG_OCTETS
+from outrider.deliver.smtp.connection import BLOCK_OCTETS, TURN_BLOCKS, Connection
+from outrider.model.changes import Stored
+from outrider.model.dispatch import Close, Granted
+
+if TYPE_CHECKING:
+    from tests.deliver.conftest import World
+
+BODY = b"x" * 62 + b"\r\n"
+LONG_BODY = BODY * (LONG_OCTETS // len(BODY) + 1)
+
+
+async def loading_of(world: "World", entry: Granted) -> "asyncio.Future[tuple[Stored, bytes]]":
+    """The question for a message, once it is asked."""
+    await world.report.until(lambda: world.loading[entry.ref])
+    future = world.loading[entry.ref]
+    assert future is not None
+    return future
+
+
+async def test_it_is_sent_when_it_was_read_and_those_behind_it_follow(world: "World") -> None:
+    peer = await world.peer()
+    [short], [long], [last] = world.message(), world.message(body=LONG_BODY), world.message()
+    world.loading[long.ref] = None
+    async with world.running() as deliverer:
+        slot = world.open_slot(deliverer, [peer], short, long, last)
+        future = await loading_of(world, long)
+        await world.report.until(lambda: short.entry in world.report.outcomes)
+        assert len(peer.contents) == 1
+        future.set_result(world.messages[long.ref])
+        await world.report.until(lambda: last.entry in world.report.outcomes)
+        deliverer.close(Close(slot))
+        await world.report.until(lambda: world.report.ends)
+    assert list(world.report.outcomes) == [short.entry, long.entry, last.entry]
+    assert [content.endswith(LONG_BODY) for _, _, content in peer.contents] == [False, True, False]
+
+
+@pytest.mark.parametrize("error", [SpoolError("damaged"), OSError("worse")])
+async def test_what_cannot_be_read_is_said_and_those_behind_it_follow(
+    world: "World", error: Exception
+) -> None:
+    peer = await world.peer()
+    [long], [last] = world.message(body=LONG_BODY), world.message()
+    world.loading[long.ref] = None
+    async with world.running() as deliverer:
+        world.open_slot(deliverer, [peer], long, last)
+        (await loading_of(world, long)).set_exception(error)
+        await world.report.until(lambda: last.entry in world.report.outcomes)
+    assert world.report.unread[long.entry].reply.code == 451
+    assert len(peer.contents) == 1
+    world.assert_once([long, last])
+
+
+async def test_a_slot_that_ends_meanwhile_gives_it_back(world: "World") -> None:
+    peer = await world.peer()
+    [long], [other] = world.message(body=LONG_BODY), world.message(body=LONG_BODY)
+    world.loading |= {long.ref: None, other.ref: None}
+    async with world.running() as deliverer:
+        world.open_slot(deliverer, [peer], long)
+        world.open_slot(deliverer, [peer], other)
+        futures = [await loading_of(world, each) for each in (long, other)]
+        await deliverer.shutdown(0.2)
+        futures[0].set_result(world.messages[long.ref])
+        futures[1].set_exception(SpoolError("damaged"))
+        await asyncio.sleep(0)
+    assert peer.contents == []
+    world.assert_once([long, other])
+
+
+async def test_a_host_that_takes_all_at_once_gets_it_over_many_turns(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = await world.peer(features=("CHUNKING",))
+    [long] = world.message(body=LONG_BODY * 8)
+    written: list[int] = []
+    turns: list[int] = []
+
+    class Greedy:
+        """A transport that never asks to pause."""
+
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self._transport = transport
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._transport, name)
+
+        def write(self, octets: bytes) -> None:
+            written.append(len(octets))
+            self._transport.write(bytes(octets))
+
+    made = Connection.connection_made
+    blocks = Connection._write_blocks
+
+    def connection_made(self: Connection, transport: asyncio.BaseTransport) -> None:
+        made(self, Greedy(transport))  # type: ignore[arg-type]
+
+    def write_blocks(self: Connection) -> None:
+        before = sum(written)
+        blocks(self)
+        turns.append(sum(written) - before)
+
+    monkeypatch.setattr(Connection, "connection_made", connection_made)
+    monkeypatch.setattr(Connection, "pause_writing", lambda _: None)
+    monkeypatch.setattr(Connection, "_write_blocks", write_blocks)
+    async with world.running(chunking=True) as deliverer:
+        world.open_slot(deliverer, [peer], long)
+        await world.report.until(lambda: world.report.outcomes)
+    assert len(peer.contents[0][2]) > 8 * LONG_OCTETS
+    assert sum(turns) > 8 * LONG_OCTETS
+    assert max(turns) <= TURN_BLOCKS * BLOCK_OCTETS
