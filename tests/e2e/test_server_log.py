@@ -6,11 +6,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from outrider.base.clock import SystemClock, format_utc
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
 from tests.peers.processes import wait_until
 
 PROCESSES = {"worker-0", "worker-1", "dispatcher", "control"}
 OLD = json.dumps({"ts": "2026-01-01T00:00:00.000000Z", "event": "test.earlier", "pad": "x" * 1_000})
+
+
+def hour_ago() -> str:
+    return format_utc(SystemClock().wall() - 3_600)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -48,8 +53,9 @@ def reload_with(server: OutriderProcess, seconds: int) -> None:
 
 
 def test_every_process_writes_on_in_the_file_that_has_the_name(tmp_path: Path) -> None:
-    log, closed, moved, again = (
-        tmp_path / name for name in ("outrider.log", "outrider-1.log", "moved", "moved-again")
+    log, closed, second, moved, again, aged = (
+        tmp_path / name
+        for name in ("outrider.log", "outrider-1.log", "outrider-2.log", "moved", "moved-again", "aged")
     )
     # what an earlier run left is large enough, so that the first look of the supervisor closes it
     log.write_text(f"{OLD}\n" * 70, "utf-8")
@@ -73,14 +79,24 @@ def test_every_process_writes_on_in_the_file_that_has_the_name(tmp_path: Path) -
         # nobody says a word and nobody sends a signal
         log.rename(again)
         wait_until(lambda: not holders(server, again), "nobody has the second one open")
+
+        # the next one began an hour ago, and a reload says that a minute is enough
+        aged.write_text(json.dumps({"ts": hour_ago(), "event": "test.hour_ago"}) + "\n", "utf-8")
+        aged.rename(log)
+        text = server.config.read_text("utf-8")
+        server.config.write_text(
+            text.replace("log_rotate_bytes", "log_rotate_seconds = 60\nlog_rotate_bytes")
+        )
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(second.exists, "the old one is closed")
         assert server.stop() == 0
 
     first = lines_of(closed)
     assert [line["event"] for line in first[:70]] == ["test.earlier"] * 70
     assert "process.started" in [line["event"] for line in first]
-    told = [line["event"] for path in (closed, moved, again, log) for line in lines_of(path)]
-    assert told.count("record.log_rotated") == 1
-    assert told.count("config.swapped") == 2 * len(PROCESSES)
+    told = [line["event"] for path in (closed, moved, again, second, log) for line in lines_of(path)]
+    assert told.count("record.log_rotated") == 2
+    assert told.count("config.swapped") == 3 * len(PROCESSES)
     # the supervisor's last words, in the last file
     assert [line["event"] for line in lines_of(log)].count("process.ended") == len(PROCESSES)
     assert server.log() == ""

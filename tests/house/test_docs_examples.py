@@ -102,6 +102,20 @@ def test_an_option_that_a_page_names_exists() -> None:
     assert not wrong
 
 
+LACKS = {"dkim": "DKIM", "dane": "DANE", "mta_sts": "MTA-STS", "milter": "milter", "webhook": "webhooks"}
+"""Parts of the names that options would have, and what the pages call what is not there."""
+
+
+@pytest.mark.parametrize("name", ["postfix", "kumomta"])
+def test_what_is_said_to_be_missing_is_missing(name: str) -> None:
+    page = (ROOT / "docs" / "how-to" / f"migrate-from-{name}.md").read_text(encoding="utf-8")
+    missing = page.partition("## What has no counterpart")[2].partition("\n## ")[0]
+    known = {option.name for option in options()}
+    for part, called in LACKS.items():
+        found = [option for option in known if part in option]
+        assert not (found and called in missing), f"{found} exist now: say so on the page"
+
+
 def anchors(page: str) -> set[str]:
     """Where a link into the page may lead."""
     heads = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
