@@ -79,14 +79,24 @@ def answers(port: int) -> bool:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, port: int, log: Path, cwd: Path, env: dict[str, str] | None = None
+    command: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    user: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`command` as a process group of its own, from when `port` answers until the block ends."""
+    """`command` as a process group of its own, from when `port` answers until the block ends.
+
+    It runs as `user`, if one is given and we are root.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env=env,
+            user=user if os.getuid() == 0 else None,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

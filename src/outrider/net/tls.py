@@ -16,6 +16,8 @@ from outrider.base.errors import ConfigError
 from outrider.net.options import TlsOptions
 
 TlsMode = Literal["opportunistic", "required"]
+ClientContext = ssl.SSLContext
+"""For whoever hands a context on and is not at home with TLS."""
 
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 

@@ -122,6 +122,19 @@ DEFINITIONS: Final[dict[str, Definition]] = {
     "outrider_policy_failures_total": Definition(
         "counter", "Policy hooks that failed, by script and kind of failure.", ("script", "kind")
     ),
+    "outrider_data_source_queries_total": Definition(
+        "counter", "Questions to data sources that the cache did not answer.", ("source", "result")
+    ),
+    "outrider_data_source_cache_total": Definition(
+        "counter", "How the caches of data sources served.", ("source", "result")
+    ),
+    "outrider_data_source_seconds": Definition(
+        "histogram", "Duration of a question to a data source.", ("source",), _SHORT_SECONDS
+    ),
+    "outrider_data_source_open": Definition(
+        "gauge", "Processes that leave a data source alone because it does not answer.", ("source",)
+    ),
+    "outrider_data_source_connections": Definition("gauge", "Open connections to data sources.", ("source",)),
     "outrider_restarts_total": Definition("counter", "Processes that were started again.", ("process",)),
 }
 """All metrics; the manual's page is generated from here."""

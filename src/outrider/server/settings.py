@@ -22,6 +22,7 @@ from outrider.schedule.options import ScheduleOptions
 from outrider.server.options import ServerOptions
 from outrider.spool.options import SpoolOptions
 from outrider.store.options import StoreOptions
+from outrider.store.sources.options import DataSourceOptions
 
 
 class Settings(BaseModel):
@@ -53,6 +54,9 @@ class Settings(BaseModel):
     store: StoreOptions = Field(
         StoreOptions(), description="The control database: tenants, credentials, domains, audit log."
     )
+    data_source: tuple[DataSourceOptions, ...] = Field(
+        (), description="What policy asks; each is a `[[data_source]]` table."
+    )
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Self:
@@ -65,6 +69,14 @@ class Settings(BaseModel):
         for place in places:
             if places.count(place) > 1:
                 raise ValueError(f"two listeners have the address {place[0]} and port {place[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _data_sources_differ(self) -> Self:
+        names = [source.name for source in self.data_source]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two data sources have the name {twice[0]!r}; each needs its own")
         return self
 
     @property
@@ -95,6 +107,7 @@ class Settings(BaseModel):
                     update={"password_file": base / password if password else None}
                 ),
                 "policy": self.policy.resolved(base),
+                "data_source": tuple(source.resolved(base) for source in self.data_source),
                 "record": self.record.model_copy(update={"log_file": str(base / log) if log else ""}),
                 "privacy": self.privacy.model_copy(
                     update={"key_directory": base / keys if keys else state / "keys"}

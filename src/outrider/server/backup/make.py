@@ -124,6 +124,7 @@ def secret_files(settings: Settings) -> list[Path]:
     found += [one.private_key for one in settings.listener if one.private_key is not None]
     if settings.store.password_file is not None:
         found.append(settings.store.password_file)
+    found += [one.password_file for one in settings.data_source if one.password_file is not None]
     delivery = settings.delivery
     found += [Path(one.password_file) for one in (delivery.default, *delivery.override) if one.password_file]
     return _distinct(found)
