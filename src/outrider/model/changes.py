@@ -61,6 +61,8 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
         header_octets: See `Content`.
         size: Octets of the content in wire form.
         idempotency: Not used; see `Keyed`.
+        signing: Which signatures are asked for, as `wire.dkim.stored` packs it; empty for none.
+        notes: What policy noted about the message and may be written: pairs of name and text.
     """
 
     message_id: MessageId
@@ -76,6 +78,8 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     header_octets: int
     size: int
     idempotency: tuple[str, str] | None = None
+    signing: bytes = b""
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -158,11 +158,15 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         discard: Why it is stored as done and never sent; empty for all that goes out.
+        signing: Which signatures are asked for, as `wire.dkim.stored` packs it; empty for none.
+        notes: What policy noted about it and may be written: pairs of name and text.
     """
 
     submission: Submission
     deliveries: tuple[Delivery, ...]
     discard: str = ""
+    signing: bytes = b""
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):

@@ -20,12 +20,18 @@ from outrider.model.mailbox import parse_domain, parse_mailbox
 from outrider.model.route import DISCARD
 from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import ForbiddenError
+from outrider.wire.dkim.request import SignRequest
+from outrider.wire.dkim.stored import pack
 
 CONTENT_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
 LIST_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
 ADDRESS_PHASES = frozenset({HookPhase.EACH_RCPT})
 ROUTING_PHASES = frozenset({HookPhase.EACH_RCPT})
 BINDING_PHASES = frozenset({HookPhase.SET_BINDING})
+SIGNING_PHASES = frozenset({HookPhase.FINAL_VALIDATION})
+
+SIGNATURES_MAX = 8
+# chosen: an own domain's and a provider's, each with two algorithms, and as many again
 
 
 class Mail:
@@ -47,6 +53,7 @@ class Mail:
         "_priority",
         "_recipients",
         "_routing_domain",
+        "_signing",
         "_submission",
         "connection",
         "context",
@@ -71,6 +78,7 @@ class Mail:
         self._priority = 0
         self._not_before_time = submission.not_before_time
         self._discard = ""
+        self._signing: tuple[SignRequest, ...] = ()
         self.connection = connection
         self.context: Context = connection.message
         self.phase = HookPhase.DATA
@@ -195,6 +203,18 @@ class Mail:
         self._only(ROUTING_PHASES, "the time of the first attempt changes")
         self._not_before_time = float(at)
 
+    @property
+    def signing(self) -> tuple[SignRequest, ...]:
+        """The signatures that were asked for."""
+        return self._signing
+
+    def sign(self, request: SignRequest) -> None:
+        """Ask in final_validation for a signature; it is made for each attempt, after the last change."""
+        self._only(SIGNING_PHASES, "a signature is asked for")
+        if len(self._signing) >= SIGNATURES_MAX:
+            raise ValueError(f"more than {SIGNATURES_MAX} signatures are asked for")
+        self._signing = (*self._signing, request)
+
     def discard(self, reason: str) -> None:
         """Accept it, record why, and never send it; before set_binding."""
         self._only(CONTENT_PHASES, "a message is discarded")
@@ -234,28 +254,36 @@ class Mail:
 
 def messages_of(submission: Submission, mails: Sequence[Mail]) -> tuple[Message, ...]:
     """The messages that `mails`, one for each recipient, make: those that are alike are one."""
-    groups: dict[tuple[int, Address | None, str], list[Mail]] = {}
+    groups: dict[tuple[object, ...], list[Mail]] = {}
     for mail in mails:
-        groups.setdefault((id(mail._content), mail._mail_from, mail._discard), []).append(mail)
-    messages = []
-    for group in groups.values():
-        first = group[0]
-        envelope = replace(
-            submission.envelope,
-            mail_from=first._mail_from,
-            recipients=tuple(mail._recipients[0] for mail in group),
+        notes = tuple(mail.context.public().items())
+        alike = (id(mail._content), mail._mail_from, mail._discard, mail._signing, notes)
+        groups.setdefault(alike, []).append(mail)
+    return tuple(_message_of(submission, group) for group in groups.values())
+
+
+def _message_of(submission: Submission, alike: Sequence[Mail]) -> Message:
+    first = alike[0]
+    envelope = replace(
+        submission.envelope,
+        mail_from=first._mail_from,
+        recipients=tuple(mail._recipients[0] for mail in alike),
+    )
+    deliveries = tuple(
+        Delivery(
+            mail._recipients[0],
+            mail.routing_domain,
+            DISCARD if mail._discard else "smtp",
+            mail._binding,
+            mail._priority,
+            mail._not_before_time,
         )
-        deliveries = tuple(
-            Delivery(
-                mail._recipients[0],
-                mail.routing_domain,
-                DISCARD if mail._discard else "smtp",
-                mail._binding,
-                mail._priority,
-                mail._not_before_time,
-            )
-            for mail in group
-        )
-        own = replace(submission, envelope=envelope, content=first._content)
-        messages.append(Message(own, deliveries, first._discard))
-    return tuple(messages)
+        for mail in alike
+    )
+    return Message(
+        replace(submission, envelope=envelope, content=first._content),
+        deliveries,
+        first._discard,
+        pack(first._signing),
+        tuple(first.context.public().items()),
+    )

@@ -48,6 +48,9 @@ def stored_of(message: Message, first_entry: int) -> Stored:
         int(content.traits),
         content.header_octets,
         len(content.wire),
+        None,
+        message.signing,
+        message.notes,
     )
 
 
