@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outrider.base import long_octets
 from outrider.model.address import Address
 from outrider.wire import mime
 from outrider.wire.headers import FieldError, text_field
@@ -331,3 +332,30 @@ def test_what_all_messages_have_in_common_is_written_once(monkeypatch: pytest.Mo
         draft = draft_of(subject=f"Hi {number % 2}", headers=(("X-Campaign", "1"),))
         writer.write(draft, message_id=f"{number}@sender.example", date=DATE, boundary=BOUNDARY)
     assert [names.count(name) for name in ("Date", "X-Campaign", "Subject")] == [1, 1, 100]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["\r", "\n", "\r\n", "é" * 40, "x" * 76, "y " * 60, "z" * 1100, ".", "=", "=_b0", " "]
+        ),
+        max_size=12,
+    ).map("".join),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_long_text_is_written_in_pieces_and_reads_the_same(
+    text: str, is_multipart: bool, eight_bit: bool
+) -> None:
+    draft = draft_of(text=text, html="<p>x</p>" if is_multipart else None)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (mime, long_octets):
+            patch.setattr(module, "LONG_OCTETS", 50)
+        octets = written(draft, eight_bit=eight_bit)
+    assert is_mail(octets)
+    whole, found = (
+        body_of(parts_of(read(each))[0]) for each in (written(draft, eight_bit=eight_bit), octets)
+    )
+    assert found == whole
+    if b"quoted-printable" in octets and " " not in text:  # binascii goes beyond for a space at a line's end
+        assert max(map(len, octets.partition(b"quoted-printable")[2].split(b"\r\n"))) <= 76

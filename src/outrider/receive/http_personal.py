@@ -66,7 +66,7 @@ def parse_text(text: str, pointer: str, *, is_html: bool = False) -> _Text:
     names: list[str] = []
     literal = ""
     position = 0
-    for match in _TOKEN.finditer(text):
+    while (match := _next_token(text, position)) is not None:
         literal += text[position : match.start()]
         position = match.end()
         name = match.group(1)
@@ -83,6 +83,14 @@ def parse_text(text: str, pointer: str, *, is_html: bool = False) -> _Text:
             literal += "{{"
     literals.append(literal + text[position:])
     return _Text(tuple(literals), tuple(names), is_html)
+
+
+def _next_token(text: str, position: int) -> "re.Match[str] | None":
+    """The next placeholder or what looks like one; looking for its braces is quick in a long text."""
+    at = text.find("{{", position)
+    if at < 0:
+        return None
+    return _TOKEN.match(text, at - 1 if at > position and text[at - 1] == "\\" else at)
 
 
 class Template:

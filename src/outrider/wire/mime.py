@@ -17,16 +17,17 @@ Standards: RFC 5322 §3.6 (fields), RFC 2045 §6 (encodings), RFC 2046 §5.1 (mu
 """
 
 import re
-from binascii import b2a_base64, b2a_qp
+from binascii import b2a_qp
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from outrider.base.long_octets import LONG_OCTETS, find, line_slices
 from outrider.model.address import Address
 from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, text_field
-from outrider.wire.mime_parts import Part
+from outrider.wire.mime_parts import Part, format_base64
 
 Argument = TypeVar("Argument")
 Made = TypeVar("Made")
@@ -60,7 +61,6 @@ _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
 _MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+|[A-Za-z0-9._-]+@\[[A-Za-z0-9.:-]+\]")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _CRLF: Final = b"\r\n"
-_BASE64_LINE: Final = 76  # RFC 2045 §6.8
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -315,19 +315,14 @@ def _part(
     text, boundaries = prose
     if "\0" in text:
         raise FieldError(field, "holds a NUL, which no message may hold")
-    if "\r" in text:
-        text = _LINE_END.sub("\r\n", text)
-    elif "\n" in text:
-        text = text.replace("\n", "\r\n")
-    if text and text[-2:] != "\r\n":
-        text += "\r\n"
     try:
-        octets = text.encode()
+        octets = _octets(text)
     except UnicodeEncodeError as error:
         raise FieldError(field, "holds half of a surrogate pair, which is not a character") from error
-    is_ascii = len(octets) == len(text)
+    is_ascii = octets.isascii()
     charset = b"us-ascii" if is_ascii else b"utf-8"
-    if (is_ascii or eight_bit) and _lines_fit(octets) and not any(each in text for each in boundaries):
+    holds_boundary = any(find(octets, each.encode("ascii"), 0) >= 0 for each in boundaries)
+    if (is_ascii or eight_bit) and _lines_fit(octets) and not holds_boundary:
         encoding = b"7bit" if is_ascii else b"8bit"
     else:
         encoding, octets = _encode(octets, quote)
@@ -338,15 +333,57 @@ def _part(
     ]
 
 
+def _octets(text: str) -> bytes:
+    """`text` in UTF-8 with CRLF as its line ends, also at its end; a piece at a time where it is long."""
+    if len(text) <= LONG_OCTETS:
+        octets = _with_crlf(text).encode()
+        return octets if not octets or octets[-2:] == _CRLF else octets + _CRLF
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(text):
+        end = at + LONG_OCTETS
+        while text[end - 1 : end] == "\r":  # perhaps with an LF behind it
+            end += 1
+        pieces.append(_with_crlf(text[at:end]).encode())
+        at = end
+    if pieces[-1][-2:] != _CRLF:
+        pieces.append(_CRLF)
+    return b"".join(pieces)
+
+
+def _with_crlf(text: str) -> str:
+    if "\r" in text:
+        return _LINE_END.sub("\r\n", text)
+    return text.replace("\n", "\r\n")
+
+
 def _lines_fit(octets: bytes) -> bool:
-    return len(octets) <= LINE_OCTETS or max(map(len, octets.split(b"\r\n"))) <= LINE_OCTETS
+    return len(octets) <= LINE_OCTETS or all(
+        max(map(len, piece.split(_CRLF))) <= LINE_OCTETS for piece in line_slices(octets)
+    )
 
 
 def _encode(octets: bytes, quote: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
     """The shorter one of quoted-printable, by `quote`, and base64; `octets` end in CRLF."""
-    quoted = quote(octets)
+    quoted = quote(octets) if len(octets) <= LONG_OCTETS else _quote_long(octets)
     if len(quoted) <= len(octets) * 4 // 3:
         return b"quoted-printable", quoted
-    encoded = b2a_base64(octets, newline=False)
-    lines = [encoded[start : start + _BASE64_LINE] for start in range(0, len(encoded), _BASE64_LINE)]
-    return b"base64", b"\r\n".join(lines) + b"\r\n"
+    return b"base64", format_base64(octets)
+
+
+def _quote_long(octets: bytes) -> bytes:
+    """As `_quote`, a piece at a time; a line that is itself long is cut by a soft line end."""
+    pieces: list[bytes] = []
+    for lines in line_slices(octets):
+        start = 0
+        if len(lines) > 2 * LONG_OCTETS:  # its last line is long
+            start = lines.rfind(_CRLF, 0, LONG_OCTETS + 1) + len(_CRLF)
+            start = 0 if start < len(_CRLF) else start
+            pieces.append(_quote(lines[:start]))
+            while len(lines) - start > 2 * LONG_OCTETS:
+                # what stands behind it makes room for the soft line end, and makes soft line ends CRLF
+                piece = _quote(lines[start : start + LONG_OCTETS] + b"x\r\n")
+                pieces += (piece[:-3], b"=", _CRLF)
+                start += LONG_OCTETS
+        pieces.append(_quote(lines[start:]))
+    return b"".join(pieces)

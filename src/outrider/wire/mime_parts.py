@@ -100,7 +100,7 @@ def format_part(attachment: Attachment, field: str) -> Part:
             raise FieldError(f"{field}/content_id", "is not a content id of letters, digits, `.`, `_`, `-`")
         fields.append(b"Content-ID: <%s>\r\n" % content_id.encode("ascii"))
     fields.append(_disposition("inline" if content_id else "attachment", name))
-    fields += (b"\r\n", _base64(attachment.content))
+    fields += (b"\r\n", format_base64(attachment.content))
     return Part(b"".join(fields), bool(content_id))
 
 
@@ -139,7 +139,7 @@ def _disposition(kind: str, name: str) -> bytes:
     return f"{start};\r\n{lines}\r\n".encode("ascii")
 
 
-def _base64(octets: bytes) -> bytes:
+def format_base64(octets: bytes) -> bytes:
     """Base64 in lines of 76, each ended by CRLF; at least one line end."""
     if not octets:
         return b"\r\n"
