@@ -159,6 +159,19 @@ def _parse_literal(text: str) -> str:
     raise AddressError("the address literal has an unknown tag")
 
 
+def unicode_domain(domain: str) -> str:
+    """The domain that `parse_domain` returned with U-labels for A-labels; a label that has none stays."""
+    if "xn--" not in domain:
+        return domain
+    labels = []
+    for label in domain.split("."):
+        try:
+            labels.append(idna.decode(label) if label.startswith("xn--") else label)
+        except UnicodeError:
+            labels.append(label)
+    return ".".join(labels)
+
+
 def literal_address(domain: str) -> str | None:
     """The IP address inside an address literal that `parse_domain` returned; None for a name."""
     if domain[0] != "[":

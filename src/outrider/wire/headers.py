@@ -103,13 +103,13 @@ def text_field(name: str, text: str, field: str) -> bytes:
     check_name(name, field)
     check_text(text, field)
     if not text.isascii() or "=?" in text or text != text.strip(" "):
-        return _fold(name, _encoded_words(text))
+        return fold_field(name, _encoded_words(text))
     if len(name) + 2 + len(text) <= FOLD_OCTETS:
         return f"{name}: {text}\r\n".encode("ascii")
     words = _WORDS.findall(text)
     if max(map(len, words)) > LINE_OCTETS - NAME_OCTETS - 2:
-        return _fold(name, _encoded_words(text))
-    return _fold(name, [word.encode("ascii") for word in words])
+        return fold_field(name, _encoded_words(text))
+    return fold_field(name, [word.encode("ascii") for word in words])
 
 
 def address_field(name: str, mailboxes: list[tuple[Address, str, str]]) -> bytes:
@@ -124,7 +124,7 @@ def address_field(name: str, mailboxes: list[tuple[Address, str, str]]) -> bytes
     """
     if len(mailboxes) == 1 and not mailboxes[0][1]:  # the usual To of a message that is for one
         address, _, field = mailboxes[0]
-        return _fold(name, [check_text(f"{address.local_part}@{address.domain}", field).encode()])
+        return fold_field(name, [check_text(f"{address.local_part}@{address.domain}", field).encode()])
     words: list[bytes] = []
     for address, display_name, field in mailboxes:
         if words:
@@ -136,7 +136,7 @@ def address_field(name: str, mailboxes: list[tuple[Address, str, str]]) -> bytes
             spec = f"<{spec}>"
         words.append(b" " + spec.encode())
     words[0] = words[0][1:]
-    return _fold(name, words)
+    return fold_field(name, words)
 
 
 def _phrase(text: str, field: str) -> list[bytes]:
@@ -150,8 +150,8 @@ def _phrase(text: str, field: str) -> list[bytes]:
     return [f'"{escaped}"'.encode("ascii")]
 
 
-def _fold(name: str, words: list[bytes]) -> bytes:
-    """`words` after `name`, folded before a word's leading space where the line would get too long."""
+def fold_field(name: str, words: list[bytes]) -> bytes:
+    """A field of `words` after `name`, folded before a word's leading space where a line gets too long."""
     lines = [f"{name}:".encode("ascii")]
     line = lines[0] + b" "
     lines.clear()
