@@ -111,6 +111,14 @@ def test_other_files_of_the_folder_are_no_business_of_it(tmp_path: Path) -> None
     assert next_closed_path(tmp_path / "outrider.log").name == "outrider-8.log"
 
 
+def test_a_closed_file_that_somebody_removes_just_then_is_no_error(tmp_path: Path) -> None:
+    file = opened(tmp_path, octets=1)
+    (tmp_path / "outrider-1.log").symlink_to(tmp_path / "gone")
+    file.write(b"1\n")
+    assert file.rotate() == tmp_path / "outrider-2.log"
+    file.close()
+
+
 def test_who_moves_the_file_away_is_followed_by_the_next_line(tmp_path: Path) -> None:
     file = opened(tmp_path)
     file.write(b"1\n")

@@ -6,6 +6,7 @@ Event files and the server's log follow the same rules with options of their own
 Not here: how the next file is begun (events: `writer`; the server's log: `log_file`).
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,5 +60,10 @@ def next_closed_path(path: Path) -> Path:
 
 
 def older(paths: Iterable[Path], before_time: float) -> list[Path]:
-    """Those that were last written before `before_time` (Unix seconds)."""
-    return [path for path in paths if path.stat().st_mtime < before_time]
+    """Those that were last written before `before_time` (Unix seconds) and are still there."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before_time:
+                found.append(path)
+    return found
