@@ -477,6 +477,26 @@ async def test_options_are_explained_with_what_runs_and_what_the_files_say_since
     assert "origins" not in await site.call("get", "/v1/config/diff")
 
 
+async def test_what_needs_the_files_tells_each_of_their_faults_and_makes_nothing(site: Site) -> None:
+    async def reload(*, dry_run: bool) -> dict[str, Any]:
+        assert dry_run
+        faults = ["outrider.toml:3: server.wrkers is not an option", "outrider.toml:9: net.x: no"]
+        return {"ok": False, "reason": "2 faults in the configuration", "faults": faults, "code": 78}
+
+    site.hub.reload = reload
+    copies = json.dumps({"into": str(site.folder / "copies"), "without_keys": True})
+    for method, path, body in (
+        ("GET", "/v1/config/options", ""),
+        ("POST", "/v1/backups", copies),
+    ):
+        status, _, answer = await site.answer(method, path, body)
+        problem = json.loads(answer)
+        assert (status, problem["code"]) == (409, "bad_configuration")
+        assert [each["detail"].partition(":")[2][0] for each in problem["errors"]] == ["3", "9"]
+    assert not (site.folder / "copies").exists()
+    assert await site.audit() == []
+
+
 async def test_nothing_is_made_that_cannot_be_recorded(site: Site) -> None:
     async with site.engine.begin() as connection:
         await connection.exec_driver_sql("ALTER TABLE audit_head RENAME TO away")
