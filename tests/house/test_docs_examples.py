@@ -102,6 +102,24 @@ def test_an_option_that_a_page_names_exists() -> None:
     assert not wrong
 
 
+UNITS = {"": 1.0, "s": 1.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def shown_defaults(page: str) -> dict[str, float]:
+    """`name` (number) of a page, in the table of settings; a time in seconds."""
+    found = re.findall(r"`([a-z_.]+)` \(([\d,]+) ?([shd]?)\)", page)
+    return {name: float(number.replace(",", "")) * UNITS[unit] for name, number, unit in found}
+
+
+@pytest.mark.parametrize("name", ["postfix", "kumomta"])
+def test_a_default_that_a_page_shows_is_the_default(name: str) -> None:
+    page = (ROOT / "docs" / "how-to" / f"migrate-from-{name}.md").read_text(encoding="utf-8")
+    defaults = {option.name: option.default.strip("`") for option in options()}
+    ours = {key: value for key, value in shown_defaults(page).items() if key in defaults}
+    assert len(ours) >= 5
+    assert ours == {key: float(defaults[key]) for key in ours}
+
+
 LACKS = {"dkim": "DKIM", "dane": "DANE", "mta_sts": "MTA-STS", "milter": "milter", "webhook": "webhooks"}
 """Parts of the names that options would have, and what the pages call what is not there."""
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving, start_server
 from tests.e2e.practice import DEFERS, await_events, events_of, practising, provider, queue_is, send
+from tests.house.test_docs_examples import UNITS, shown_defaults
 from tests.peers import postfix as postfix_peer
 from tests.peers.postfix import MASTER_CF, Postfix, queue_is_empty
 from tests.peers.processes import find_program, free_port, wait_until
@@ -159,8 +160,8 @@ def test_one_domain_may_be_handed_over_first(tmp_path: Path) -> None:
 CF_BLOCKS = [(page, text) for page in (BESIDE, MIGRATE) for text in blocks(page, "cf")]
 
 
-def postconf(folder: Path, main_cf: str, *arguments: str) -> set[str]:
-    """The names of the parameters that Postfix shows; it must have nothing to say against them."""
+def postconf(folder: Path, main_cf: str, *arguments: str) -> dict[str, str]:
+    """The parameters that Postfix shows; it must have nothing to say against them."""
     program = find_program("/usr/sbin/postconf", "postfix/usr/sbin/postconf")
     if program is None:
         pytest.skip("postconf comes with Postfix; run `make peers` as root")
@@ -169,21 +170,31 @@ def postconf(folder: Path, main_cf: str, *arguments: str) -> set[str]:
     command = [str(program), "-c", str(folder), *arguments]
     shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (shown.returncode, shown.stderr) == (0, ""), shown.stderr
-    return {line.partition(" =")[0] for line in shown.stdout.splitlines()}
+    return {
+        name: value.strip() for name, _, value in (one.partition(" =") for one in shown.stdout.splitlines())
+    }
 
 
 @pytest.mark.parametrize(("page", "text"), CF_BLOCKS, ids=lambda value: str(value).partition(" =")[0][-30:])
 def test_the_lines_of_main_cf_on_the_pages_are_postfix_s_own(page: Path, text: str, tmp_path: Path) -> None:
     names = {line.partition(" =")[0] for line in text.splitlines()}
-    assert postconf(tmp_path, text, "-n") - {"config_directory"} == names, page
+    assert postconf(tmp_path, text, "-n").keys() - {"config_directory"} == names, page
 
 
-def test_the_names_in_the_tables_are_postfix_s_own(tmp_path: Path) -> None:
+def test_names_and_defaults_in_the_tables_are_postfix_s_own(tmp_path: Path) -> None:
     first = "".join(re.findall(r"^\|([^|]*)\|", MIGRATE.read_text("utf-8"), re.MULTILINE))
     codes = {code.partition(" =")[0] for code in re.findall(r"`([^`]*)`", first)}
     names = {code for code in codes if re.fullmatch(r"(?!permit_|reject_)[a-z]+(_[a-z0-9]+)+", code)}
     assert len(names) > 40
-    assert postconf(tmp_path, "", "-d", *names) == names
+    known = postconf(tmp_path, "", "-d", *names)
+    assert known.keys() == names
+    defaults = {
+        name: value for name, value in shown_defaults(MIGRATE.read_text("utf-8")).items() if name in known
+    }
+    assert len(defaults) >= 8
+    assert defaults == {
+        name: float(known[name].rstrip("shd")) * UNITS[known[name].lstrip("0123456789")] for name in defaults
+    }
 
 
 def test_the_configuration_before_and_the_one_after_say_the_same() -> None:
