@@ -22,11 +22,13 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 from processes import free_port
 
 from outrider.base.clock import SystemClock
+from outrider.base.errors import KeyAbsentError
 from outrider.base.ids import MessageId
 from outrider.base.log import NullLog
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryTable
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
-from outrider.guard.passthrough import PassthroughGuard
+from outrider.guard.signing import SigningGuard
 from outrider.model.address import Address
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.dispatch import Batch, Granted, Open
@@ -35,6 +37,7 @@ from outrider.model.flow import Path as MailPath
 from outrider.net.loop import run as run_loop
 from outrider.net.options import TlsOptions
 from outrider.net.tls import TlsContexts
+from outrider.wire.dkim.keys import SigningKey
 
 CONNECTIONS = 20
 WIRE = b"Subject: bench\r\n\r\n" + (b"x" * 70 + b"\r\n") * 28
@@ -55,11 +58,20 @@ STORED = Stored(
 PATH = MailPath("smtp", "default", "sink")
 
 
+class NoKeys:
+    """Nothing is signed here."""
+
+    def get(self, name: str) -> SigningKey:
+        raise KeyAbsentError(name)
+
+
 class Source:
     """Every message is the same."""
 
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         return STORED, WIRE
+
+    long_from = LONG_OCTETS
 
     def load(self, ref: ContentRef, entry: int) -> None:
         """Everything is in memory."""
@@ -123,7 +135,7 @@ async def deliver(port: int, messages: int, *, single: bool) -> None:
         table,
         hostname="bench.test",
         source=Source(),
-        guard=PassthroughGuard(),
+        guard=SigningGuard(NoKeys(), SystemClock(), NullLog()),
         report=dispatcher,
         clock=SystemClock(),
         log=NullLog(),

@@ -17,19 +17,28 @@ from outrider.base.clock import SystemClock
 from outrider.base.errors import SpoolError
 from outrider.base.ids import MessageId
 from outrider.base.log import ListLog
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions, DeliveryTable
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
-from outrider.guard.passthrough import PassthroughGuard
 from outrider.model.address import Address
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.dispatch import Batch, Close, Granted, Open
-from outrider.model.flow import Delivery, Host, Origin, Outcome, Path, Phase, Recipient
+from outrider.model.flow import Content, Delivery, Host, Origin, Outcome, Path, Phase, Recipient
 from outrider.model.ports import Guard
 
 PATH = Path("smtp", "default", "peer.test")
 DROP = "DROP"
 HANG = "HANG"
 Rule = Callable[["Peer", str, str], str | None]
+
+
+class OpenGuard:
+    """A guard that clears everything."""
+
+    def clear(
+        self, stored: Stored, entries: Sequence[int], content: Content
+    ) -> tuple[Sequence[int], Content]:
+        return entries, content
 
 
 @dataclass(eq=False)
@@ -262,6 +271,8 @@ class Contexts:
 class World:
     """Everything around one deliverer."""
 
+    long_from = LONG_OCTETS
+
     def __init__(self) -> None:
         self.report = Report()
         self.log = ListLog()
@@ -395,7 +406,7 @@ class World:
             DeliveryTable(default=DeliveryOptions(**options)),
             hostname="me.test",
             source=self,
-            guard=guard or PassthroughGuard(),
+            guard=guard or OpenGuard(),
             report=self.report,
             clock=SystemClock(),
             log=self.log,

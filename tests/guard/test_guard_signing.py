@@ -52,7 +52,7 @@ def clock() -> FakeClock:
 
 
 def test_what_was_asked_for_is_signed_and_an_independent_verifier_agrees(guard: SigningGuard) -> None:
-    entries, signed = guard.clear(stored(pack([REQUEST])), [7, 8], CONTENT)
+    entries, signed = guard.clear(stored(pack((REQUEST,))), [7, 8], CONTENT)
     assert entries == [7, 8]
     assert signed.wire.endswith(CONTENT.wire)
     assert signed.wire[signed.header_octets : signed.header_octets + 2] == b"\r\n"
@@ -71,8 +71,8 @@ def test_what_nobody_asked_to_sign_is_the_same(guard: SigningGuard) -> None:
 @pytest.mark.parametrize(
     ("signing", "content", "why"),
     [
-        (pack([SignRequest(DOMAIN, "s1", "lost")]), CONTENT, "there is no key lost"),
-        (pack([REQUEST]), Content(b"X: y\r\n\r\n", Traits.NONE, 6), "0 From fields"),
+        (pack((SignRequest(DOMAIN, "s1", "lost"),)), CONTENT, "there is no key lost"),
+        (pack((REQUEST,)), Content(b"X: y\r\n\r\n", Traits.NONE, 6), "0 From fields"),
         (b"\x00", CONTENT, "Expected `array`"),
         (b"\x91\x81\xa3new\xa1x", CONTENT, "unknown arguments of a signature: new"),
     ],
@@ -103,8 +103,8 @@ def test_what_cannot_be_signed_stays_and_the_log_says_why(
     )
 )
 def test_requests_come_back_as_they_were_packed(requests: list[Any]) -> None:
-    assert unpack(pack(requests)) == tuple(requests)
+    assert unpack(pack(tuple(requests))) == tuple(requests)
 
 
 def test_a_usual_request_takes_little_room() -> None:
-    assert len(pack([REQUEST])) < 60
+    assert len(pack((REQUEST,))) < 60

@@ -41,6 +41,7 @@ class Mail:
         connection: Where it came from.
         context: Notes about this message; those of its transaction come along.
         phase: The phase that is under way; set by whoever asks the hooks.
+        signing: The signatures that are asked for, by configuration or by `sign`.
     """
 
     __slots__ = (
@@ -53,11 +54,11 @@ class Mail:
         "_priority",
         "_recipients",
         "_routing_domain",
-        "_signing",
         "_submission",
         "connection",
         "context",
         "phase",
+        "signing",
     )
 
     def __init__(
@@ -78,7 +79,7 @@ class Mail:
         self._priority = 0
         self._not_before_time = submission.not_before_time
         self._discard = ""
-        self._signing: tuple[SignRequest, ...] = ()
+        self.signing: tuple[SignRequest, ...] = ()
         self.connection = connection
         self.context: Context = connection.message
         self.phase = HookPhase.DATA
@@ -203,17 +204,17 @@ class Mail:
         self._only(ROUTING_PHASES, "the time of the first attempt changes")
         self._not_before_time = float(at)
 
-    @property
-    def signing(self) -> tuple[SignRequest, ...]:
-        """The signatures that were asked for."""
-        return self._signing
-
     def sign(self, request: SignRequest) -> None:
         """Ask in final_validation for a signature; it is made for each attempt, after the last change."""
         self._only(SIGNING_PHASES, "a signature is asked for")
-        if len(self._signing) >= SIGNATURES_MAX:
+        if len(self.signing) >= SIGNATURES_MAX:
             raise ValueError(f"more than {SIGNATURES_MAX} signatures are asked for")
-        self._signing = (*self._signing, request)
+        self.signing = (*self.signing, request)
+
+    def leave_unsigned(self) -> None:
+        """Ask in final_validation for no signature, also where the configuration does."""
+        self._only(SIGNING_PHASES, "signatures are asked for")
+        self.signing = ()
 
     def discard(self, reason: str) -> None:
         """Accept it, record why, and never send it; before set_binding."""
@@ -257,7 +258,7 @@ def messages_of(submission: Submission, mails: Sequence[Mail]) -> tuple[Message,
     groups: dict[tuple[object, ...], list[Mail]] = {}
     for mail in mails:
         notes = tuple(mail.context.public().items())
-        alike = (id(mail._content), mail._mail_from, mail._discard, mail._signing, notes)
+        alike = (id(mail._content), mail._mail_from, mail._discard, mail.signing, notes)
         groups.setdefault(alike, []).append(mail)
     return tuple(_message_of(submission, group) for group in groups.values())
 
@@ -284,6 +285,6 @@ def _message_of(submission: Submission, alike: Sequence[Mail]) -> Message:
         replace(submission, envelope=envelope, content=first._content),
         deliveries,
         first._discard,
-        pack(first._signing),
+        pack(first.signing),
         tuple(first.context.public().items()),
     )

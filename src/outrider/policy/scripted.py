@@ -10,6 +10,7 @@ Invariant: every recipient that scripts leave goes out exactly once, in one of t
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from outrider.base.errors import ConfigError
 from outrider.model.address import Address
 from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
@@ -19,6 +20,7 @@ from outrider.policy.asking import Asking, Told, drive
 from outrider.policy.connection import Connection
 from outrider.policy.mail import Mail, messages_of
 from outrider.policy.script import Script, ScriptSession
+from outrider.policy.signing import ConfiguredSigning
 from outrider.wire.smtp import replies
 
 _HTTP = "HTTP"
@@ -32,6 +34,7 @@ class Scripts:
         told: Hears of calls and failures.
         wait_seconds: How long one hook may wait.
         is_binding_known: True for names of bindings that there are.
+        signing: What the configuration says of signatures; scripts see it and may change it.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class Scripts:
         *,
         wait_seconds: float,
         is_binding_known: Callable[[str], bool],
+        signing: ConfiguredSigning | None = None,
     ) -> None:
         self._scripts = tuple(scripts)
         self._told = told
         self._wait_seconds = wait_seconds
         self._is_binding_known = is_binding_known
+        self._signing = signing
         self.phases = frozenset().union(*(script.phases for script in scripts))
 
     def open(self, origin: Origin) -> "ScriptedSession":
@@ -62,6 +67,7 @@ class Scripts:
             self.phases,
             Asking(hooks, self._told, self._wait_seconds),
             self._is_binding_known,
+            self._signing,
         )
 
     def close(self) -> None:
@@ -73,7 +79,7 @@ class Scripts:
 class ScriptedSession:
     """`model.ports.PolicySession`."""
 
-    __slots__ = ("_asking", "_connection", "_is_binding_known", "_phases", "_sessions")
+    __slots__ = ("_asking", "_connection", "_is_binding_known", "_phases", "_sessions", "_signing")
 
     def __init__(
         self,
@@ -82,7 +88,9 @@ class ScriptedSession:
         phases: frozenset[HookPhase],
         asking: Asking,
         is_binding_known: Callable[[str], bool],
+        signing: ConfiguredSigning | None,
     ) -> None:
+        self._signing = signing
         self._connection = connection
         self._sessions = sessions
         self._phases = phases
@@ -128,7 +136,14 @@ class ScriptedSession:
             return Refusal(replies.NO_RECIPIENTS_LEFT, "policy")
         mails = mail.split()
         for each in mails:
-            refusal = await self._through(each, RECIPIENT_PHASES)
+            refusal = await self._through(each, RECIPIENT_PHASES[:-1])
+            if refusal is None and self._signing is not None:
+                try:
+                    each.signing = self._signing.requests_for(each.content, submission.origin.tenant)
+                except ConfigError as error:
+                    return Refusal(replies.POLICY_FAILED, error.message)
+            if refusal is None:
+                refusal = await self._through(each, RECIPIENT_PHASES[-1:])
             if refusal is not None:
                 return Refusal(refusal, "policy")
         return Decided(messages_of(submission, mails))

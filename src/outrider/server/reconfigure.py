@@ -42,6 +42,8 @@ LIVE = (
     "net.*",
     "classify.dsn.*",
     "policy.*",
+    "dkim",
+    "dkim.*",
     "record.rotate_bytes",
     "record.rotate_seconds",
     "record.sync_seconds",

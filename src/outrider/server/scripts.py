@@ -24,8 +24,10 @@ from outrider.policy.errors import HookError
 from outrider.policy.options import PolicyOptions
 from outrider.policy.script import Script
 from outrider.policy.scripted import Scripts
+from outrider.policy.signing import ConfiguredSigning
 from outrider.record.metrics import Metrics
 from outrider.server.settings import Settings
+from outrider.server.signing import signing_table
 from outrider.wire.smtp import replies
 
 
@@ -124,13 +126,20 @@ class WorkerScripts:
     Args:
         settings: With which the worker starts.
         teller: Makes who hears of calls and failures.
+        clock: Time.
 
     Attributes:
         scripts: Those of the start; later those that were taken.
     """
 
-    def __init__(self, settings: Settings, teller: Callable[[PolicyOptions], Teller]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        teller: Callable[[PolicyOptions], Teller],
+        clock: Clock,
+    ) -> None:
         self._teller = teller
+        self._clock = clock
         self._budget = CpuBudget(settings.policy.hook_seconds)
         self.scripts: PolicyDoor | None
         try:
@@ -154,6 +163,7 @@ class WorkerScripts:
             self._teller(settings.policy),
             wait_seconds=settings.policy.wait_seconds,
             is_binding_known=known.__contains__,
+            signing=configured_signing(settings, self._clock),
         )
 
     def take(self, scripts: PolicyDoor | None) -> None:
@@ -201,6 +211,11 @@ class Broken:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def configured_signing(settings: Settings, clock: Clock) -> ConfiguredSigning | None:
+    """What a configuration says of signatures; None where it says nothing."""
+    return ConfiguredSigning(signing_table(settings, clock)) if settings.dkim else None
 
 
 def bindings_of(settings: Settings) -> frozenset[str]:

@@ -16,10 +16,12 @@ from mmap import mmap
 from random import Random
 from typing import Any
 
+from outrider.base.clock import Clock
+from outrider.base.files import Files
 from outrider.base.ids import IdSource
 from outrider.deliver.maildir import MaildirDeliverer
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
-from outrider.guard.passthrough import PassthroughGuard
+from outrider.guard.signing import SigningGuard
 from outrider.model.changes import Keyed, Stored
 from outrider.model.dispatch import (
     Arrived,
@@ -70,8 +72,9 @@ from outrider.server.link import Link
 from outrider.server.measures import Measures
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
-from outrider.server.scripts import Teller, WorkerScripts
+from outrider.server.scripts import Teller, WorkerScripts, configured_signing
 from outrider.server.settings import Settings
+from outrider.server.signing import signing_keys
 from outrider.server.states import States
 from outrider.server.unsent import ends_unsent, is_unsent
 from outrider.spool.announce import arrived_of, settled_of
@@ -128,41 +131,26 @@ class Worker:
         self._counts = dict(counts)
         self._clients: dict[str, ClientCounts] = {}
         self._rates: dict[str, KeyRates] = {}
+        reader = FrameReader(directory, settings.spool, keys.spool)
         self.contents = contents = Contents(
-            FrameReader(directory, settings.spool, keys.spool),
+            reader,
             server.content_cache_bytes,
             FrameReader(
                 directory,
                 settings.spool.model_copy(update={"open_segments": LONG_SEGMENTS}),
                 keys.spool,
             ),
+            None if settings.spool.compression == "none" else reader.plain_length,
         )
+        self.routing = RoutingPolicy(signing=configured_signing(settings, birth.clock))
         self.reports = reports = Reports(
-            settings.classify.dsn, server.hostname, RoutingPolicy(), self.log, ids, birth.clock, birth.log
+            settings.classify.dsn, server.hostname, self.routing, self.log, ids, birth.clock, birth.log
         )
         self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
-        smtp = SmtpDeliverer(
-            settings.delivery,
-            hostname=server.hostname,
-            source=contents,
-            guard=PassthroughGuard(),
-            report=self.egress,
-            clock=birth.clock,
-            log=birth.log,
-            tls=TlsContexts(settings.net.tls),
-        )
-        maildir = MaildirDeliverer(
-            server.inbound_directory,
-            hostname=server.hostname,
-            files=files,
-            source=contents,
-            report=self.egress,
-            log=birth.log,
-        )
-        self.deliverer = Channels(smtp, maildir)
+        self.deliverer = self._channels(files)
         self.asker = KeyAsker(self.send)
         self.ingress = Ingress(
-            RoutingPolicy(),
+            self.routing,
             self.log,
             contents,
             self.pressure,
@@ -174,7 +162,9 @@ class Worker:
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
         )
         self.policy = WorkerScripts(
-            settings, partial(Teller, self.measures.metrics, self.events.noticed, birth.clock, birth.log)
+            settings,
+            partial(Teller, self.measures.metrics, self.events.noticed, birth.clock, birth.log),
+            birth.clock,
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self._ids = ids
@@ -185,6 +175,29 @@ class Worker:
         self.removed: list[SmtpListener] = []  # by a reload; their sessions come to an end
         self.tasks: asyncio.TaskGroup
         self.retiring: set[asyncio.Task[None]] = set()
+
+    def _channels(self, files: Files) -> Channels:
+        birth = self._birth
+        settings = birth.settings
+        smtp = SmtpDeliverer(
+            settings.delivery,
+            hostname=settings.server.hostname,
+            source=self.contents,
+            guard=SigningGuard(signing_keys(settings, os.environ, birth.clock), birth.clock, birth.log),
+            report=self.egress,
+            clock=birth.clock,
+            log=birth.log,
+            tls=TlsContexts(settings.net.tls),
+        )
+        maildir = MaildirDeliverer(
+            settings.server.inbound_directory,
+            hostname=settings.server.hostname,
+            files=files,
+            source=self.contents,
+            report=self.egress,
+            log=birth.log,
+        )
+        return Channels(smtp, maildir)
 
     # doors
 
@@ -238,6 +251,11 @@ class Worker:
     def intake_of(self, options: ListenerOptions) -> Intake:
         """Who takes what a listener accepts."""
         return self._inbound(options) if options.role is Role.INBOUND else self.ingress
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        return self._birth.clock
 
     @property
     def settings(self) -> Settings:

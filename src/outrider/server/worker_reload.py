@@ -17,11 +17,13 @@ from typing import Any
 from outrider.model.ports import Intake, PolicyDoor
 from outrider.net.http import HttpServer
 from outrider.net.tls import TlsContexts
+from outrider.policy.signing import ConfiguredSigning
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions
 from outrider.schedule.shaping import ShapingTable
 from outrider.server.doors import server_tls
 from outrider.server.follow import Snapshot, Swap
+from outrider.server.scripts import configured_signing
 from outrider.server.settings import Settings
 from outrider.server.worker import Worker, scripts_for
 
@@ -36,6 +38,7 @@ class _Built:
     shaping: ShapingTable
     tls: TlsContexts
     scripts: PolicyDoor | None
+    signing: ConfiguredSigning | None
     changed: list[tuple[ListenerOptions, Intake, ssl.SSLContext | None]] = field(default_factory=list)
     smtp: list[SmtpListener] = field(default_factory=list)
     http: list[tuple[str, HttpServer]] = field(default_factory=list)
@@ -45,7 +48,12 @@ def prepare(worker: Worker, snapshot: Snapshot) -> Swap:
     """Build what `snapshot` needs; see `Follower.follow`."""
     old, new = worker.settings, snapshot.settings
     worker.add_counts(snapshot.counts)
-    built = _Built(ShapingTable(new.shaping), TlsContexts(new.net.tls), worker.policy.build(new))
+    built = _Built(
+        ShapingTable(new.shaping),
+        TlsContexts(new.net.tls),
+        worker.policy.build(new),
+        configured_signing(new, worker.clock),
+    )
     built.tls.client("required")
     known = {listener.options.name for listener in worker.listeners}
     for options in new.listener:
@@ -72,6 +80,7 @@ async def _swap(worker: Worker, new: Settings, snapshot: Snapshot, built: _Built
     worker.reports.reshape(new.classify.dsn)
     worker.events.reshape(new.record)
     worker.policy.reshape(new.policy)
+    worker.routing.signing = built.signing
     worker.take_scripts(built.scripts)
     old_sockets = [worker.sockets[name] for name in snapshot.sockets if name in worker.sockets]
     worker.sockets.update(snapshot.sockets)

@@ -5,7 +5,6 @@ In: requests. Out: some dozen octets, and back.
 Invariant: `unpack(pack(requests)) == requests`, also for a later program that knows more arguments.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -17,7 +16,8 @@ from outrider.wire.dkim.request import SignRequest
 _DEFAULTS: Final = {field.name: field.default for field in fields(SignRequest)}
 
 
-def pack(requests: Sequence[SignRequest]) -> bytes:
+@lru_cache(maxsize=1024)
+def pack(requests: tuple[SignRequest, ...]) -> bytes:
     """The octets to store; empty without requests."""
     if not requests:
         return b""

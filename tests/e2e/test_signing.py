@@ -1,0 +1,120 @@
+"""What leaves is signed, by configuration and by scripts; an independent verifier agrees."""
+
+import smtplib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.outrider_process import OutriderProcess, serving
+from tests.e2e.practice import Practice, await_events, log_lines, practising, provider
+from tests.peers.processes import wait_until
+from tests.wire.dkim.reference import verifies
+from tests.wire.dkim.signing import DOMAIN, pem, records
+
+WORLD = provider("one", "one.test", "127.30.8.1")
+
+SCRIPT = """\
+from outrider.policy.answers import CONTINUE
+from outrider.wire.dkim.request import SignRequest
+
+def final_validation(mail):
+    if mail.mail_from.startswith("twice@"):
+        [first] = mail.signing
+        mail.sign(SignRequest("sender.test", "ed25519", first.key.replace("rsa2048", "ed25519")))
+    if mail.mail_from.startswith("bare@"):
+        mail.leave_unsigned()
+    if mail.mail_from.startswith("lost@"):
+        mail.sign(SignRequest("sender.test", "rsa2048", "file:/nowhere/key.pem"))
+    return CONTINUE
+"""
+
+CONTENT = b"From: Ann <ann@sender.test>\r\nTo: joe@one.test\r\nSubject: order\r\n\r\nOn its way.\r\n.dot\r\n"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("received")
+
+
+@pytest.fixture(scope="module")
+def practice(store: Path) -> Iterator[Practice]:
+    with practising(WORLD, store) as practice:
+        yield practice
+
+
+def configuration(folder: Path, practice: Practice, more: str = "") -> str:
+    """A server whose table signs for one domain with a key of a file."""
+    for name in ("rsa2048", "ed25519"):
+        path = folder / f"{name}.pem"
+        path.touch(0o600)
+        path.write_bytes(pem(name))
+    table = f'[[dkim]]\ndomain = "{DOMAIN}"\nselector = "rsa2048"\nkey_file = "rsa2048.pem"\n'
+    return practice.configuration(more=table + more)
+
+
+@pytest.fixture(scope="module")
+def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+    """Signs by configuration alone."""
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, configuration(folder, practice)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scripted(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+    """The same, with a script."""
+    folder = tmp_path_factory.mktemp("scripted")
+    (folder / "sign.py").write_text(SCRIPT, encoding="utf-8")
+    more = '[[policy.script]]\nname = "sign"\nsource = "sign.py"\n'
+    with serving(folder, configuration(folder, practice, more)) as running:
+        yield running
+
+
+def received(server: OutriderProcess, store: Path, sender: str, content: bytes = CONTENT) -> bytes:
+    """What the receiver got of a message."""
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+        client.ehlo("client.test")
+        client.mail(sender)
+        client.rcpt("joe@one.test")
+        code, text = client.data(content)
+    assert code == 250
+    message_id = text.decode().partition("queued as ")[2].partition(",")[0]
+    await_events(server, 1, "delivery", message_id=message_id)
+    [found] = [
+        octets for path in store.rglob("*.eml") if message_id.encode() in (octets := path.read_bytes())
+    ]
+    return found
+
+
+def signatures(message: bytes) -> int:
+    return (b"\r\n" + message.partition(b"\r\n\r\n")[0]).count(b"\r\nDKIM-Signature:")
+
+
+def test_mail_of_a_configured_domain_is_signed_as_it_leaves(server: OutriderProcess, store: Path) -> None:
+    message = received(server, store, "ann@sender.test")
+    assert signatures(message) == 1
+    assert verifies(message, records("rsa2048"))
+    assert message.startswith(b"DKIM-Signature:")
+
+
+def test_mail_of_another_domain_is_not(server: OutriderProcess, store: Path) -> None:
+    content = CONTENT.replace(b"ann@sender.test", b"ann@other.test")
+    assert signatures(received(server, store, "ann@other.test", content)) == 0
+
+
+def test_scripts_add_and_leave_out_signatures(scripted: OutriderProcess, store: Path) -> None:
+    assert signatures(received(scripted, store, "ann@sender.test")) == 1
+    message = received(scripted, store, "twice@sender.test")
+    assert signatures(message) == 2
+    assert verifies(message, records("rsa2048", "ed25519"), 0)
+    assert verifies(message, records("rsa2048", "ed25519"), 1)
+    assert signatures(received(scripted, store, "bare@sender.test")) == 0
+
+
+def test_what_cannot_be_signed_waits_and_the_log_says_why(scripted: OutriderProcess) -> None:
+    with smtplib.SMTP("127.0.0.1", scripted.ports["smtp"], timeout=30) as client:
+        client.sendmail("lost@sender.test", ["joe@one.test"], CONTENT)
+    wait_until(lambda: log_lines(scripted, "guard.not_signed") != [], "a line of the log")
+    assert "/nowhere/key.pem" in log_lines(scripted, "guard.not_signed")[0]["error"]
+    assert scripted.command("queue", "count")["count"] == 1
