@@ -110,6 +110,12 @@ async def test_a_long_one_that_is_not_kept_is_read_in_a_thread(reader: CountingR
         assert future is not None
         assert await future == (stored(number, WIRE), WIRE)
     assert threads == [False, False]
+    packed = Contents(reader, 1_000_000, long_reader, lambda ref: LONG_OCTETS + ref.offset)
+    assert (contents.long_from, packed.long_from) == (LONG_OCTETS, 0)
+    assert packed.load(ref(0), 0) is None
+    future = packed.load(ref(1), 1)
+    assert future is not None
+    assert await future == (stored(1, WIRE), WIRE)
     assert reader.reads == []
     long_reader.damaged.add(long_ref(4))
     future = contents.load(long_ref(4), 4)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.spool import frames
@@ -28,10 +29,19 @@ async def test_a_long_message_reads_back_as_it_was_between_short_ones(tmp_path: 
     for ref, (message, content) in zip(refs, pairs, strict=True):
         assert ref is not None
         assert desk.reader.read(ref, message.first_entry) == (message, content)
+        assert (desk.reader.plain_length(ref) > LONG_OCTETS) == (content is LONG)  # however well it packs
     await desk.writer.close()
     changes, damage = desk.found()
     assert changes == messages
     assert damage == []
+
+
+async def test_the_length_of_a_frame_that_cannot_be_read_is_left_to_who_reads_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, codec="zstd")
+    ref = await desk.one(CONTENT)
+    await desk.writer.close()
+    assert desk.reader.plain_length(replace(ref, segment=ref.segment + 7)) == 0
+    assert desk.reader.plain_length(replace(ref, offset=ref.offset + (1 << 20))) == ref.length
 
 
 async def test_the_checksum_of_a_long_message_is_made_in_the_logs_thread(

@@ -14,7 +14,13 @@ from outrider.model.flow import Outcome, Path
 
 
 class ContentSource(Protocol):
-    """Gives messages: what the worker still has in memory, else the spool's reader."""
+    """Gives messages: what the worker still has in memory, else the spool's reader.
+
+    Attributes:
+        long_from: `load` need not be asked for a frame of at most so many octets.
+    """
+
+    long_from: int
 
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         """The message that holds `entry`, and its content in wire form.

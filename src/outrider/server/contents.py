@@ -9,6 +9,7 @@ Invariant: what `read` gives is what the log holds, or `SpoolError`.
 
 import threading
 from asyncio import Future, get_running_loop
+from collections.abc import Callable
 
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.changes import ContentRef, Stored
@@ -25,11 +26,20 @@ class Contents:
         reader: Reads the log, in the loop.
         limit_bytes: Bound on the sum of contents kept, each with its overhead.
         long_reader: Reads long messages, in a thread, one at a time; without it `reader` does.
+        measure: The octets of a frame that may be compressed; None where none is.
     """
 
-    __slots__ = ("_kept", "_limit", "_lock", "_long_reader", "_octets", "_reader")
+    __slots__ = ("_kept", "_limit", "_lock", "_long_reader", "_measure", "_octets", "_reader", "long_from")
 
-    def __init__(self, reader: Reader, limit_bytes: int, long_reader: Reader | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        limit_bytes: int,
+        long_reader: Reader | None = None,
+        measure: Callable[[ContentRef], int] | None = None,
+    ) -> None:
+        self.long_from = LONG_OCTETS if measure is None else 0
+        self._measure = measure
         self._reader = reader
         self._long_reader = long_reader
         self._lock = threading.Lock()
@@ -60,9 +70,11 @@ class Contents:
 
     def load(self, ref: ContentRef, entry: int) -> Future[tuple[Stored, bytes]] | None:
         """As `read`, in a thread: for a long message that is not in memory; else None."""
-        if ref.length <= LONG_OCTETS or self._long_reader is None or ref in self._kept:
-            return None
         reader, lock = self._long_reader, self._lock
+        if reader is None or ref in self._kept:
+            return None
+        if ref.length <= LONG_OCTETS and (self._measure is None or self._measure(ref) <= LONG_OCTETS):
+            return None
 
         def read() -> tuple[Stored, bytes]:
             with lock:

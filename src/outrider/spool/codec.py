@@ -172,6 +172,11 @@ def key_version(payload: bytes, flags: int) -> int:
     return int(_PREFIX.unpack_from(payload)[1])
 
 
+def stated_length(payload: bytes) -> int:
+    """Octets of what was encoded, as the prefix says; nothing has checked it. 0 where it is cut off."""
+    return int(_PREFIX.unpack_from(payload)[0]) if len(payload) >= PREFIX_OCTETS else 0
+
+
 class FrameDecoder:
     """Decodes frames of any log; not for use by two threads at once.
 

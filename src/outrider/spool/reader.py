@@ -14,11 +14,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from outrider.base.errors import SpoolError
 from outrider.base.long_octets import LONG_OCTETS, part
 from outrider.model.changes import Change, ContentRef, Stored
 from outrider.model.dispatch import Position
 from outrider.model.ports import SpoolKeys
-from outrider.spool.codec import FrameDecoder, KeyGoneError, Place
+from outrider.spool.codec import PREFIX_OCTETS, FrameDecoder, KeyGoneError, Place, stated_length
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.frames import (
     FRAME_HEADER,
@@ -190,6 +191,18 @@ class FrameReader:
         if header.flags:
             payload = self.decoded(header, payload, Place(ref.log, ref.segment, segment.salt, ref.offset))
         return decode_changes(payload, header), payload, header.list_length
+
+    def plain_length(self, ref: ContentRef) -> int:
+        """The octets of a frame before it was compressed, as it says; 0 where that cannot be read."""
+        try:
+            segment = self._segment(ref.log, ref.segment)
+            octets = self._files.pread(segment.fd, FRAME_HEADER + PREFIX_OCTETS, ref.offset)
+        except (SpoolError, OSError):
+            return 0  # `frame` says why
+        header = parse_header(octets, segment.salt, ref.offset)
+        if header is None or not header.flags:
+            return ref.length
+        return stated_length(octets[FRAME_HEADER:])
 
     def decoded(self, header: FrameHeader, payload: bytes, place: Place) -> bytes:
         """The payload of a whole frame with flags as it was before it was compressed and encrypted.

@@ -24,7 +24,6 @@ from typing import NamedTuple
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.log import Log
-from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions
 from outrider.deliver.ports import ContentSource, DeliveryReport
 from outrider.deliver.smtp import failures
@@ -212,7 +211,7 @@ class Slot:
         backlog = self._backlog
         limit = self.options.max_deliveries_per_connection
         while backlog and self._sent < limit and client.can_send:
-            if backlog[0].ref.length > LONG_OCTETS and not self._is_at_hand(backlog[0]):
+            if backlog[0].ref.length > self._around.source.long_from and not self._is_at_hand(backlog[0]):
                 break
             self._launch(client)
         if self._sent >= limit:
