@@ -1,6 +1,7 @@
 """Real database servers for tests: MariaDB, PostgreSQL and Redis, each in a folder and on a port of its own.
 
-A server can be killed and started again on what it left. None runs as root, which two of them refuse.
+Each speaks TLS too, by a certificate for 127.0.0.1 from the authority in `ca.pem` of its folder. A server
+can be killed and started again on what it left. None runs as root, which two of them refuse.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+
+import trustme
 
 from tests.peers.processes import PeerError, find_program, free_port, peer_folder, running
 
@@ -25,8 +28,11 @@ Running = AbstractContextManager["subprocess.Popen[bytes]"]
 class DatabaseServer:
     """One server: its port, and how it is killed and started."""
 
-    def __init__(self, port: int, folder: Path, start: Callable[[], Running]) -> None:
+    def __init__(
+        self, port: int, folder: Path, start: Callable[[], Running], tls_port: int | None = None
+    ) -> None:
         self.port = port
+        self.tls_port = tls_port or port
         self.folder = folder
         self._start = start
         self._running = ExitStack()
@@ -57,6 +63,17 @@ def _give(folder: Path, user: int | None) -> None:
             os.chown(path, user, -1)
 
 
+def _certify(folder: Path) -> tuple[str, str, str]:
+    """Files of a certificate, its key and its authority."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    (folder / "key.pem").chmod(0o600)
+    return str(folder / "cert.pem"), str(folder / "key.pem"), str(folder / "ca.pem")
+
+
 def _postgresql_programs() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     return found[-1].parent if found else None
@@ -85,6 +102,7 @@ def mariadb() -> Iterator[DatabaseServer]:
             f"CREATE USER IF NOT EXISTS outrider@'%' IDENTIFIED BY '{PASSWORD}';\n"
             "GRANT ALL ON *.* TO outrider@'%';\n"
         )
+        certificate, key, _ = _certify(folder)
         _give(folder, user)
         usual = [
             "/usr/sbin/mariadbd",
@@ -111,6 +129,8 @@ def mariadb() -> Iterator[DatabaseServer]:
             "--bind-address=127.0.0.1",
             f"--init-file={folder}/init.sql",
             f"--pid-file={folder}/pid",
+            f"--ssl-cert={certificate}",
+            f"--ssl-key={key}",
         ]
         server = DatabaseServer(
             port,
@@ -132,6 +152,7 @@ def postgresql() -> Iterator[DatabaseServer]:
     user, port = _someone("postgres"), free_port()
     with peer_folder("postgresql") as folder:
         (folder / "password").write_text(PASSWORD)
+        certificate, key, _ = _certify(folder)
         _give(folder, user)
         data = str(folder / "data")
         made = subprocess.run(
@@ -148,6 +169,7 @@ def postgresql() -> Iterator[DatabaseServer]:
         if made.returncode:
             raise PeerError(f"PostgreSQL made no cluster: {made.stderr[-2000:]!r}")
         settings = {"fsync": "off", "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
+        settings |= {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
         command = [str(programs / "postgres"), "-D", data, "-p", str(port)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = DatabaseServer(
@@ -176,16 +198,20 @@ def _create_shop(programs: Path, port: int) -> None:
 @contextlib.contextmanager
 def redis() -> Iterator[DatabaseServer]:
     """A Redis that asks for a password and keeps what it is told."""
-    user, port = _someone(), free_port()
+    user, port, tls_port = _someone(), free_port(), free_port()
     with peer_folder("redis") as folder:
+        certificate, key, authority = _certify(folder)
         _give(folder, user)
         command = ["/usr/bin/redis-server", "--port", str(port), "--bind", "127.0.0.1"]
         command += ["--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always"]
         command += ["--dir", str(folder), "--unixsocket", f"{folder}/redis.sock", "--unixsocketperm", "777"]
+        command += ["--tls-port", str(tls_port), "--tls-cert-file", certificate, "--tls-key-file", key]
+        command += ["--tls-ca-cert-file", authority, "--tls-auth-clients", "no"]
         server = DatabaseServer(
             port,
             folder,
             lambda: running(command, port=port, log=folder / "log", cwd=folder, user=user),
+            tls_port,
         )
         try:
             yield server
