@@ -1,6 +1,7 @@
 """`outrider key set` and `outrider user set`: what a credential may do is changed, and nothing else of it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_what_is_not_named_stays(config: Path) -> None:
     assert run(config, "key", "show", "shop") == changed
     [row] = run(config, "audit", "list", "--action", "key.changed")
     assert (row["subject"], row["reason"]) == ("shop", "ticket 1")
-    assert json.loads(row["details"]) == {"domains": ["b.example", "a.example"]}
+    assert json.loads(row["details"]) == {"domains": ["b.example", "a.example"], "user_id": os.getuid()}
 
 
 def test_lists_are_emptied_and_ends_taken_away_by_name(config: Path) -> None:

@@ -19,7 +19,7 @@ NOBODY = "nobody answers at"
 
 
 def test_every_command_has_an_operation_or_says_why_not() -> None:
-    assert set(COUNTERPARTS) == set(NAMED)
+    assert set(COUNTERPARTS) == set(NAMED), "a row for each command belongs into tools/command_routes.py"
     silent = [words for words, found in COUNTERPARTS.items() if bool(found.routes) is bool(found.why)]
     assert silent == []
 
@@ -27,7 +27,7 @@ def test_every_command_has_an_operation_or_says_why_not() -> None:
 def test_every_operation_is_named_by_a_command_or_says_for_whom_it_is() -> None:
     operations = {f"{method.upper()} {path}" for path, each in openapi()["paths"].items() for method in each}
     named = {route for found in COUNTERPARTS.values() for route in found.routes}
-    assert named | set(ROUTES_ALONE) == operations
+    assert named | set(ROUTES_ALONE) == operations, "each operation stands in tools/command_routes.py"
     assert not named & set(ROUTES_ALONE)
 
 

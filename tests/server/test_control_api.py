@@ -55,10 +55,11 @@ async def test_the_row_is_written_before_the_change_and_another_tells_its_result
     )
     asked, result = await site.audit()
     assert (asked.action, asked.subject, asked.reason) == ("queue.purge", "domain=one.test", "a spam run")
-    assert json.loads(asked.details) == {"matched": 3}
+    assert json.loads(asked.details) == {"matched": 3, "user_id": os.geteuid()}
     assert asked.number == changed["audit"]
     assert result.action == "queue.purge.result"
-    assert json.loads(result.details) == {"of": asked.number, "result": "done", "changed": 3}
+    told = {"of": asked.number, "result": "done", "changed": 3, "user_id": os.geteuid()}
+    assert json.loads(result.details) == told
 
 
 async def test_a_change_that_fails_has_its_result_too(site: Site) -> None:

@@ -192,6 +192,7 @@ async def test_every_change_is_audited_and_becomes_an_event(site: Site, change: 
     rows = await site.audit()
     assert change.action in [row.action for row in rows]
     assert {row.actor for row in rows} == {f"api:{ME}"}
+    assert {json.loads(row.details)["user_id"] for row in rows} == {os.geteuid()}
     assert {row.reason for row in rows} == {"why"}
     assert (await verify(site.engine)).fault == ""
     events = [arguments for name, arguments in site.dispatcher.asked if name == "record.admin"]

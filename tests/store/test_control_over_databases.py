@@ -1,6 +1,7 @@
 """The control API's changes of the control database, on SQLite and on PostgreSQL."""
 
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,7 +62,7 @@ async def test_credentials_are_made_changed_and_removed(site: Site, database: Da
         ("user.disabled", "unusual volume", "shop"),
         ("user.added", "contract 17", "shop"),
     ]
-    assert json.loads(rows[1].details) == {"is_enabled": False}
+    assert json.loads(rows[1].details) == {"is_enabled": False, "user_id": os.geteuid()}
     assert (await verify(database)).fault == ""
 
 

@@ -54,8 +54,8 @@ def with_store(
     async def run() -> Result:
         database = open_engine(settings.store, settings.server.state_directory)
         try:
-            await upgrade(database, Author(actor(), clock, "first use"))
-            return await work(database, Author(actor(), clock, reason))
+            await upgrade(database, Author(actor(), clock, "first use", os.getuid()))
+            return await work(database, Author(actor(), clock, reason, os.getuid()))
         finally:
             await database.dispose()
 

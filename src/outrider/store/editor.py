@@ -41,11 +41,13 @@ class Author:
         actor: `cli:NAME`, `api:NAME` or `server`.
         clock: Gives the time of the change.
         reason: Why, in the actor's words.
+        user_id: Id of the user of the machine who asked, as the kernel says; None where it was nobody.
     """
 
     actor: str
     clock: Clock
     reason: str = ""
+    user_id: int | None = None
 
 
 def hash_of(row: AuditRow) -> str:
@@ -94,7 +96,7 @@ class Change:
             subject,
             tenant,
             reason,
-            msgspec.json.encode(details, order="sorted").decode(),
+            msgspec.json.encode(self._with_user(details), order="sorted").decode(),
             self._previous,
             "",
         )
@@ -104,6 +106,11 @@ class Change:
         self._number, self._previous = row.number, row.hash
         self.noted += 1
         return row
+
+    def _with_user(self, details: dict[str, Any]) -> dict[str, Any]:
+        """With the user's id: a name may be given to another one later, or lead to nobody."""
+        user_id = self.author.user_id
+        return details if user_id is None else {**details, "user_id": user_id}
 
 
 @asynccontextmanager

@@ -134,7 +134,7 @@ class AuditRow(msgspec.Struct, frozen=True):
         subject: On what.
         tenant: Whose, where it is somebody's.
         reason: Why, as the actor said.
-        details: What was changed, as a JSON object; no secrets.
+        details: What was changed, as a JSON object, and `user_id` of who asked; no secrets.
         previous: Hash of the row before.
         hash: Of this row.
     """

@@ -15,7 +15,7 @@ from outrider.base.errors import ConfigError
 from outrider.privacy import importing, issuing
 from outrider.privacy.credentials import parse_credentials
 from outrider.server.control_api.accounts import Records, records_of
-from outrider.server.control_api.hub import Actor, Hub, WithHub, act, with_reason
+from outrider.server.control_api.hub import Actor, Caller, Hub, WithHub, act, with_reason
 from outrider.server.control_api.models import IDS_MAX, REASON_CHARACTERS, ChangeAsked, Name, Reason
 from outrider.server.control_api.problems import InvalidPartError
 from outrider.store import credentials
@@ -164,7 +164,7 @@ def _issued(issued: issuing.Issued, response: Response) -> KeyIssued:
 
 
 async def _set(
-    hub: Hub, actor: str, kind: Kind[Record], name: str, asked: UserChange | KeyChange
+    hub: Hub, actor: Caller, kind: Kind[Record], name: str, asked: UserChange | KeyChange
 ) -> dict[str, Any]:
     if asked.is_enabled is False:
         with_reason(asked.reason, f"disabling a {kind.what}")
@@ -178,7 +178,7 @@ async def _set(
     )
 
 
-async def _remove(hub: Hub, actor: str, kind: Kind[Record], name: str, reason: str) -> None:
+async def _remove(hub: Hub, actor: Caller, kind: Kind[Record], name: str, reason: str) -> None:
     with_reason(reason, f"removing a {kind.what}")
     await hub.store(
         act(actor, f"{kind.what}.remove", name, reason),

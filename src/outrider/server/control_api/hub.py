@@ -12,7 +12,7 @@ import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
 from fastapi import Depends, Request
 
@@ -78,9 +78,9 @@ class Hub:
         socket = self.settings.server.sockets_directory / "queue.sock"
         return await ask(socket, operation, patience_seconds=PATIENCE_SECONDS, **arguments)
 
-    def author(self, actor: str, reason: str) -> Author:
+    def _author(self, act: "Act") -> Author:
         """Who changes something, for the control database."""
-        return Author(f"api:{actor}", self.clock, reason)
+        return Author(f"api:{act.by.name}", self.clock, act.reason, act.by.user_id)
 
     async def sources(self) -> "Read":
         """What the configuration's files, environment and flags say now, as a reload would take them.
@@ -111,9 +111,8 @@ class Hub:
         Raises:
             UnavailableError: The audit log cannot be written, so nothing was done; or the work failed so.
         """
-        author = self.author(act.actor, act.reason)
         recorded = noting(
-            self.engine, author, act.action, act.target, act.tenant, matched=matched, **act.details
+            self.engine, self._author(act), act.action, act.target, act.tenant, matched=matched, **act.details
         )
         number = changed = 0
         try:
@@ -136,7 +135,7 @@ class Hub:
             StoreError: What is asked cannot be; nothing was changed.
             UnavailableError: The database does not answer; nothing was changed.
         """
-        result = await work(self.author(act.actor, act.reason))
+        result = await work(self._author(act))
         await self.tell(act, "done", changed=1)
         return result
 
@@ -147,7 +146,7 @@ class Hub:
         try:
             await self.ask(
                 "record.admin",
-                actor=act.actor,
+                actor=act.by.name,
                 action=act.action,
                 target=act.target,
                 reason=act.reason,
@@ -175,12 +174,19 @@ class Read:
     changes: list[dict[str, Any]]
 
 
+class Caller(NamedTuple):
+    """Who is at the other end of the socket, as the kernel says: a user's name now, and its id."""
+
+    name: str
+    user_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """A change that somebody asks for.
 
     Attributes:
-        actor: User of the machine.
+        by: Who.
         action: Words joined by dots.
         target: What it concerns.
         reason: Why.
@@ -188,7 +194,7 @@ class Act:
         details: Facts for the audit log; no secrets.
     """
 
-    actor: str
+    by: Caller
     action: str
     target: str
     reason: str
@@ -212,9 +218,9 @@ async def upgrade_store(hub: Hub) -> None:
             return
 
 
-def act(actor: str, action: str, target: str, reason: str, tenant: str = "", **details: Any) -> Act:
+def act(by: Caller, action: str, target: str, reason: str, tenant: str = "", **details: Any) -> Act:
     """See `Act`."""
-    return Act(actor, action, target, reason, tenant, details)
+    return Act(by, action, target, reason, tenant, details)
 
 
 def with_reason(reason: str, what: str) -> str:
@@ -233,14 +239,13 @@ def _hub(request: Request) -> Hub:
     return hub
 
 
-def _actor(request: Request) -> str:
-    """The user at the other end of the socket, as the kernel says."""
+def _caller(request: Request) -> Caller:
     peer: Peer = request.state.peer
     try:
-        return pwd.getpwuid(peer.user).pw_name
+        return Caller(pwd.getpwuid(peer.user).pw_name, peer.user)
     except KeyError:
-        return f"uid-{peer.user}"
+        return Caller(f"uid-{peer.user}", peer.user)
 
 
 WithHub = Annotated[Hub, Depends(_hub)]
-Actor = Annotated[str, Depends(_actor)]
+Actor = Annotated[Caller, Depends(_caller)]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from outrider.privacy.keyfile import Key, Purpose, Tombstone
 from outrider.privacy.keystore import REASON_LIMIT, KeyStore
-from outrider.server.control_api.hub import Actor, Hub, WithHub, act
+from outrider.server.control_api.hub import Actor, Caller, Hub, WithHub, act
 from outrider.server.control_api.models import ChangeAsked
 from outrider.server.control_api.problems import InvalidPartError
 from outrider.server.ring_changes import doom, make_first, noted_of, open_ring, shown_ring
@@ -74,7 +74,7 @@ def _ring(hub: Hub) -> KeyStore:
 
 
 async def _change(
-    hub: Hub, actor: str, verb: str, target: str, reason: str, work: Callable[[KeyStore], Key | Tombstone]
+    hub: Hub, actor: Caller, verb: str, target: str, reason: str, work: Callable[[KeyStore], Key | Tombstone]
 ) -> tuple[Any, int]:
     """Change the ring off the loop, between its rows of the audit log."""
 

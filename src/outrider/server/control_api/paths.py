@@ -90,7 +90,7 @@ async def suspend(hub: WithHub, actor: Actor, asked: SuspensionAsked) -> Suspend
 
     async def work() -> dict[str, Any]:
         kept: dict[str, Any] = await hub.ask(
-            "paths.suspend", actor=actor, reason=asked.reason, seconds=asked.seconds, **patterns
+            "paths.suspend", actor=actor.name, reason=asked.reason, seconds=asked.seconds, **patterns
         )
         return {"changed": len(concerned), "suspension": kept}
 

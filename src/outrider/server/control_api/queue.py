@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
-from outrider.server.control_api.hub import Actor, Hub, WithHub, act, with_reason
+from outrider.server.control_api.hub import Actor, Caller, Hub, WithHub, act, with_reason
 from outrider.server.control_api.models import (
     Changed,
     Count,
@@ -55,7 +55,7 @@ async def summary(hub: WithHub, asked: Annotated[_SummaryAsked, Query()]) -> Sum
 Work = Callable[[], Awaitable[dict[str, Any]]]
 
 
-async def _apply(hub: Hub, actor: str, verb: str, asked: QueueChange, **arguments: Any) -> Changed:
+async def _apply(hub: Hub, actor: Caller, verb: str, asked: QueueChange, **arguments: Any) -> Changed:
     criteria = asked.filter.criteria()
     if verb == "release":
         criteria.setdefault("held", True)
@@ -72,7 +72,7 @@ async def _apply(hub: Hub, actor: str, verb: str, asked: QueueChange, **argument
 
     async def work() -> dict[str, Any]:
         result: dict[str, Any] = await hub.ask(
-            f"queue.{verb}", actor=actor, reason=asked.reason, **arguments, **criteria
+            f"queue.{verb}", actor=actor.name, reason=asked.reason, **arguments, **criteria
         )
         return result
 
