@@ -16,6 +16,7 @@ from outrider.wire.message.addresses import (
     VALUE_CHARACTERS,
     parse_addresses,
 )
+from outrider.wire.message.header import Header
 
 
 def specs(value: str) -> list[str]:
@@ -172,3 +173,13 @@ def test_no_author_is_seen_that_the_submitters_check_did_not_see(value: str) -> 
         return
     seen = {each.domain for each in parse_addresses(value).addresses if each.domain}
     assert seen <= set(checked), (value, checked)
+
+
+def test_every_field_of_the_name_is_read() -> None:
+    header = Header(b"To: a@a.test,\r\n b@b.test\r\nCc: c@c.test\r\nto: =?utf-8?q?=C3=BC?= <d@d.test>, x\r\n")
+    found = header.addresses("To")
+    assert [each.spec for each in found.addresses] == ["a@a.test", "b@b.test", "d@d.test", "x"]
+    assert found.addresses[2].display_name == "ü"
+    assert found.faults == ("address 2: it has no domain",)
+    assert header.addresses("cc").addresses[0].spec == "c@c.test"
+    assert header.addresses("Bcc").addresses == ()

@@ -10,7 +10,7 @@ Invariant: `parse_addresses` returns for whatever it is given, in linear time an
 address that has an `address` would be taken in MAIL or RCPT.
 
 Standards: RFC 5322 §3.4 (addresses, groups), RFC 5322 §3.2.2 (comments), RFC 5322 §4.4 (obsolete forms),
-RFC 6854 §2 (groups anywhere), RFC 2047 §5 (display names).
+RFC 2047 §5 (display names).
 Not here: who may be the author (receive.submitter), which refuses what this reads with tolerance.
 """
 

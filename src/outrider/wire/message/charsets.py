@@ -8,7 +8,7 @@ its characters.
 
 Invariant: `decode` returns for whatever it is given, and what it returns can be encoded in UTF-8.
 
-Standards: RFC 2045 §5.2 (default), RFC 2046 §4.1.2 (charsets), RFC 2781 §4.3 (UTF-16 without a mark).
+Standards: RFC 2045 §5.2 (default), RFC 2046 §4.1.2 (charsets).
 """
 
 from types import MappingProxyType
@@ -117,7 +117,7 @@ def decode(octets: bytes, charset: str) -> str:
     """
     codec = _CODECS.get(charset.lower(), ("ascii", ""))[0]
     if codec in _NOT_ASCII:
-        if codec == "utf-16" and octets[:2] not in _MARKS:
+        if codec == "utf-16" and octets[:2] not in _MARKS:  # big-endian, as its registration says
             codec = "utf-16-be"
         text = octets.decode(codec, "replace")
         if codec == "utf-7":  # the only codec here that lets halves of characters through

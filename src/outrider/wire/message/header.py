@@ -30,7 +30,7 @@ from outrider.wire.headers import (
     fold_field,
     text_field,
 )
-from outrider.wire.message.addresses import parse_addresses
+from outrider.wire.message.addresses import AddressList, parse_addresses
 from outrider.wire.message.limits import DEFAULT, MessageLimitError, MessageLimits
 from outrider.wire.message.words import decode_words
 
@@ -142,6 +142,17 @@ class Header:
     def get_raw(self, name: str) -> list[bytes]:
         """The values of all fields of this name as they stand in the message, with their folds."""
         return [value.replace(_FOLD, b"\r\n") for value in self._values(name)]
+
+    def addresses(self, name: str) -> AddressList:
+        """The addresses of all fields of this name, and what is wrong in them."""
+        lists = [parse_addresses(_unfold(value)) for value in self._values(name)]
+        if len(lists) == 1:
+            return lists[0]
+        return AddressList(
+            tuple(address for each in lists for address in each.addresses),
+            tuple(fault for each in lists for fault in each.faults),
+            sum(each.more_faults for each in lists),
+        )
 
     def value_at(self, place: int) -> str:
         """The value of the field at `place`: unfolded, decoded, without the white space around it."""

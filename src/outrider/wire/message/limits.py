@@ -22,7 +22,7 @@ class MessageLimits(msgspec.Struct, frozen=True):
     """
 
     depth: int = 100  # chosen: as deep as a receiver lets pass (Postfix's mime_nesting_limit)
-    parts: int = 50_000  # chosen: some 20 MB of memory for the tree of a message that is nothing but parts
+    parts: int = 20_000  # chosen: some 20 MB of memory for a message that is nothing but parts (measured)
     header_octets: int = (
         2 << 20
     )  # chosen: well beyond what a listener takes, so that only the absurd is refused

@@ -22,7 +22,7 @@ import msgspec
 from outrider.wire.message import transfer
 from outrider.wire.message.charsets import Reading
 from outrider.wire.message.content import decoded, is_text, maybe_text, put, set_text
-from outrider.wire.message.limits import EditError
+from outrider.wire.message.limits import EditError, crlf
 from outrider.wire.message.tree import Part
 
 Subject = TypeVar("Subject", str, bytes)
@@ -140,7 +140,7 @@ def _replace_in(
 ) -> int:
     octets = decoded(part)
     reading = Reading(octets, part.charset)
-    edits = _edits(reading.text, find, write, bound)
+    edits = [(at, end, crlf(written)) for at, end, written in _edits(reading.text, find, write, bound)]
     if not edits:
         return 0
     exact = _in_octets(reading, edits)
