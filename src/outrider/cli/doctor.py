@@ -44,7 +44,7 @@ def doctor(
     show_all: Annotated[bool, typer.Option("--all/--problems", help="Show what is well too.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Look at DNS, ports, disk, files, limits, clock and listeners; exit code 1 when something is wrong.
+    """Look at DNS, ports, disk, files, limits, clock, listeners and data sources; exit code 1 if one is bad.
 
     Examples:
       outrider doctor -c /etc/outrider/outrider.toml

@@ -35,6 +35,7 @@ from outrider.cli import (
     serve,
     sim,
     sink,
+    source,
     status,
     tenant,
     top,
@@ -88,6 +89,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(domain.app, name="domain")
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
+app.add_typer(source.app, name="source")
 app.command("inject")(inject.inject)
 app.command("sink")(sink.sink)
 app.command("sim")(sim.sim)

@@ -17,6 +17,7 @@ from outrider.server.doctor.machine import check_machine, read_machine
 from outrider.server.doctor.names import check_names, system_sources
 from outrider.server.doctor.ownership import check_ownership
 from outrider.server.doctor.ports import check_ports, places
+from outrider.server.doctor.sources import check_sources
 from outrider.server.doctor.spool import check_keys, check_spool, is_running
 from outrider.server.settings import Settings
 
@@ -67,6 +68,7 @@ async def examine(
         *check_exposure(settings),
         *check_certificates(settings, clock.wall()),
         *await check_ports(places(settings), running=running),
+        *await check_sources(settings, environment, make_clock),
     ]
     try:
         lookup = DnsResolver(settings.net, clock=clock, log=NullLog(), random_bits=secrets.randbits)

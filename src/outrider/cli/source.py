@@ -1,0 +1,110 @@
+"""`outrider source …`: the data sources that policy asks; list them, and ask one as policy would."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
+
+if TYPE_CHECKING:
+    from outrider.store.sources.rows import Rows
+    from outrider.store.sources.sources import Sources
+
+app = typer.Typer(no_args_is_help=True, help="Data sources of policy: list them, and ask one.")
+
+COLUMNS = ("name", "kind", "url", "queries", "writable", "tls", "connections", "cache seconds")
+
+
+@app.command("list")
+def list_(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
+    """List the data sources that are configured; none is connected to.
+
+    Examples:
+      outrider source list
+      outrider source list --json
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "name": each.name,
+            "kind": each.address.kind,
+            "url": each.url,
+            "queries": [query.name for query in each.query],
+            "writable": each.writable,
+            "tls": each.tls or each.address.is_https,
+            "connections": each.pool.max,
+            "cache seconds": each.cache.seconds,
+        }
+        for each in settings_of(config).data_source
+    ]
+    if as_json:
+        print_json([{key.replace(" ", "_"): value for key, value in row.items()} for row in rows])
+        return
+    shown = [{**row, "queries": ", ".join(row["queries"])} for row in rows]
+    print_table("Data sources", COLUMNS, [[row[column] for column in COLUMNS] for row in shown])
+
+
+@app.command("test")
+def ask_once(
+    name: Annotated[str, typer.Argument(help="The data source.")],
+    parameters: Annotated[
+        list[str] | None, typer.Argument(help="Parameters of the query, by position.")
+    ] = None,
+    query: Annotated[str, typer.Option("--query", "-q", help="Name of one of its queries, or a text.")] = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Connect to a data source and ask it as policy would, but without its cache.
+
+    Without --query it is only found out whether it can be asked. Exit code 69 when it cannot, 65 when it
+    refuses the query.
+
+    Examples:
+      outrider source test customers
+      outrider source test customers --query binding shop.example
+      outrider source test customers -q 'SELECT * FROM customers WHERE domain = ?' shop.example --json
+    """
+    from outrider.base.clock import SystemClock
+    from outrider.base.log import NullLog
+    from outrider.store.sources.sources import Sources
+
+    clock = SystemClock()
+    options = [each for each in settings_of(config).data_source if each.name == name]
+    texts = {each.name: each.text for one in options for each in one.query}
+
+    async def asked() -> "tuple[Rows | None, float]":
+        sources = Sources(options, clock, NullLog(), os.environ)
+        try:
+            begun_at = clock.now()
+            rows = await _ask(sources, name, texts.get(query, query), tuple(parameters or ()))
+            return rows, clock.now() - begun_at
+        finally:
+            await sources.close()
+
+    rows, seconds = asyncio.run(asked())
+    if as_json:
+        found = None if rows is None else [dict(row) for row in rows]
+        print_json({"source": name, "ok": True, "seconds": round(seconds, 6), "rows": found})
+    elif rows is None:
+        say(f"{name} can be asked; connecting and a first answer took {seconds * 1_000:.1f} ms.")
+    else:
+        columns = tuple(rows[0]) if rows else ()
+        if rows:
+            print_table(name, columns, [[_shown(value) for value in row.values()] for row in rows])
+        say(f"{len(rows)} row{'s' * (len(rows) != 1)}, {seconds * 1_000:.1f} ms with connecting.")
+
+
+async def _ask(sources: "Sources", name: str, text: str, parameters: tuple[str, ...]) -> "Rows | None":
+    source = sources.find(name)
+    if not text:
+        await source.probe()
+        return None
+    return await source.fetch(text, parameters, use_cache=False)
+
+
+def _shown(value: Any) -> Any:
+    """As people read it: nothing at all is not the same as an empty text."""
+    if isinstance(value, bytes):
+        return value.hex(" ")
+    return "NULL" if value is None else value
