@@ -1,13 +1,14 @@
 """What leaves is signed, by configuration and by scripts; an independent verifier agrees."""
 
 import smtplib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving
-from tests.e2e.practice import Practice, await_events, log_lines, practising, provider
+from tests.e2e.practice import Practice, await_events, events_of, log_lines, practising, provider
 from tests.peers.processes import wait_until
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import DOMAIN, pem, records
@@ -118,3 +119,80 @@ def test_what_cannot_be_signed_waits_and_the_log_says_why(scripted: OutriderProc
     wait_until(lambda: log_lines(scripted, "guard.not_signed") != [], "a line of the log")
     assert "/nowhere/key.pem" in log_lines(scripted, "guard.not_signed")[0]["error"]
     assert scripted.command("queue", "count")["count"] == 1
+
+
+DATABASE_SCRIPT = """\
+from outrider.policy.api import SignRequest, keep_key, source
+
+async def each_rcpt(mail):
+    mail.message.header.set("X-Customer-Known", "yes" if await customer(mail) else "no")
+
+async def set_binding(mail):
+    row = await customer(mail)
+    if row:
+        mail.binding = row["binding"]
+
+async def final_validation(mail):
+    row = await customer(mail)
+    if row:
+        mail.sign(SignRequest("sender.test", row["selector"], keep_key(row["pem"])))
+
+async def customer(mail):
+    [name] = mail.header("X-Customer")
+    query = "SELECT binding, selector, pem FROM customer WHERE name = ?"
+    source_of = source("down" if name == "nobody-answers" else "crm")
+    rows = source_of.peek(query, (name,)) or await source_of.fetch(query, (name,))
+    return rows[0] if rows else None
+"""
+DATABASE = """\
+[[policy.script]]
+name = "customers"
+source = "customers.py"
+[[data_source]]
+name = "crm"
+url = "sqlite:///crm.sqlite"
+[[data_source]]
+name = "down"
+url = "postgresql://nobody@127.0.0.1:1/none"
+[[delivery.override]]
+binding = "vip"
+ehlo_name = "vip.example.test"
+"""
+
+
+@pytest.fixture(scope="module")
+def customers(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+    """Bindings and keys are in a database."""
+    folder = tmp_path_factory.mktemp("customers")
+    (folder / "customers.py").write_text(DATABASE_SCRIPT, encoding="utf-8")
+    with sqlite3.connect(folder / "crm.sqlite") as database:
+        database.execute("CREATE TABLE customer (name TEXT, binding TEXT, selector TEXT, pem TEXT)")
+        row = ("acme", "vip", "ed25519", pem("ed25519").decode())
+        database.execute("INSERT INTO customer VALUES (?, ?, ?, ?)", row)
+    database.close()
+    with serving(folder, practice.configuration(more=DATABASE)) as running:
+        yield running
+
+
+def test_bindings_and_keys_come_from_a_database(customers: OutriderProcess, store: Path) -> None:
+    message = received(customers, store, "ann@sender.test", b"X-Customer: acme\r\n" + CONTENT)
+    assert b"\r\nX-Customer-Known: yes\r\n" in message
+    assert verifies(message, records("ed25519"))
+    [event] = [each for each in events_of(customers, "delivery") if each["binding"] == "vip"]
+    assert event["mail_from"] == "ann@sender.test"
+    unknown = received(customers, store, "ann@sender.test", b"X-Customer: nobody\r\n" + CONTENT)
+    assert b"\r\nX-Customer-Known: no\r\n" in unknown
+    assert signatures(unknown) == 0
+
+
+def test_a_source_that_is_down_costs_no_message(customers: OutriderProcess) -> None:
+    with smtplib.SMTP("127.0.0.1", customers.ports["smtp"], timeout=30) as client:
+        client.ehlo("client.test")
+        client.mail("ann@sender.test")
+        client.rcpt("joe@one.test")
+        code, text = client.data(b"X-Customer: nobody-answers\r\n" + CONTENT)
+    assert (code, text) == (451, b"4.3.0 Policy takes too long, try again later")
+    wait_until(lambda: log_lines(customers, "policy.failed") != [], "a line of the log")
+    [line] = log_lines(customers, "policy.failed")
+    assert (line["script"], line["phase"], line["reason"]) == ("customers", "each_rcpt", "TooSlowError")
+    assert line["error"].startswith("data source down: ")

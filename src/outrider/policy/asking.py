@@ -19,9 +19,12 @@ from typing import Any, Protocol, TypeVar, cast
 from outrider.model.hooks import HookPhase
 from outrider.model.reply import Reply
 from outrider.policy.answers import DONE, Refuse
+from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
 from outrider.policy.errors import ForbiddenError, HookError, ScriptError, TooSlowError
+from outrider.policy.mail import Mail
 from outrider.policy.script import ScriptSession
+from outrider.store.sources.failures import CONTEXT_KEY, SourceError
 from outrider.wire.smtp import replies
 
 T = TypeVar("T")
@@ -43,44 +46,53 @@ class Asking:
     """The hooks of one session.
 
     Args:
+        connection: Where it is noted which data source failed.
         hooks: For each phase those who have a hook for it, in order, with their names.
         told: Hears of calls and failures.
         wait_seconds: How long one hook may wait.
     """
 
-    __slots__ = ("_hooks", "_told", "_wait_seconds")
+    __slots__ = ("_connection", "_hooks", "_told", "_wait_seconds")
 
     def __init__(
         self,
+        connection: Connection,
         hooks: Mapping[HookPhase, Sequence[tuple[str, ScriptSession]]],
         told: Told,
         wait_seconds: float,
     ) -> None:
+        self._connection = connection
         self._hooks = hooks
         self._told = told
         self._wait_seconds = wait_seconds
 
-    async def ask(self, phase: HookPhase, *arguments: Any) -> Reply | None:
-        """Ask all hooks of a phase. Drive it with `drive`."""
+    async def ask(self, phase: HookPhase, *arguments: Any, mail: Mail | None = None) -> Reply | None:
+        """Ask all hooks of a phase; `mail` is what they may change. Drive it with `drive`."""
         for name, session in self._hooks.get(phase, ()):
             self._told.asked(phase)
             try:
                 answer = session.call(phase, *arguments)
                 if isawaitable(answer):
                     answer = await self._wait(name, phase, answer)
+                if mail is not None:
+                    mail.settle()
             except HookError as error:
-                self._told.failed(error)
-                return replies.POLICY_SLOW if isinstance(error, TooSlowError) else replies.POLICY_FAILED
+                return self._failed(error.of(name, phase))
             if isinstance(answer, Refuse):
                 if HOOKS[phase].can_refuse:
                     return answer.reply
-                self._told.failed(
+                return self._failed(
                     ForbiddenError("nothing can be refused in this phase", script=name, phase=phase)
                 )
-                return replies.POLICY_FAILED
             if answer is DONE:
                 return None
         return None
+
+    def _failed(self, error: HookError) -> Reply:
+        if isinstance(error.__cause__, SourceError):
+            self._connection.context[CONTEXT_KEY] = str(error.__cause__.fields.get("source", ""))
+        self._told.failed(error)
+        return replies.POLICY_SLOW if isinstance(error, TooSlowError) else replies.POLICY_FAILED
 
     async def _wait(self, name: str, phase: HookPhase, answer: Awaitable[T]) -> T:
         await _needs_task()

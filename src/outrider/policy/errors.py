@@ -22,6 +22,14 @@ class HookError(PolicyError):
         self.line = line
         self.phase = phase
 
+    def of(self, script: str, phase: str) -> "HookError":
+        """The same, with its script and phase where it did not know them."""
+        if self.script:
+            return self
+        named = type(self)(self.reason, script=script, line=self.line, phase=self.phase or phase)
+        named.__cause__ = self.__cause__
+        return named
+
 
 class ScriptError(HookError):
     """The script raised, gave what no hook may give, or cannot be loaded."""
@@ -36,4 +44,4 @@ class BudgetError(HookError):
 
 
 class TooSlowError(HookError):
-    """The script waited longer than it may for what it asked for."""
+    """The script waited longer than it may, or what it asked for cannot be had now."""

@@ -22,6 +22,7 @@ from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import ForbiddenError
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.stored import pack
+from outrider.wire.message.editable import EditableMessage
 
 CONTENT_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
 LIST_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
@@ -50,6 +51,7 @@ class Mail:
         "_discard",
         "_is_binding_known",
         "_mail_from",
+        "_message",
         "_not_before_time",
         "_priority",
         "_recipients",
@@ -74,6 +76,7 @@ class Mail:
         self._mail_from = envelope.mail_from
         self._recipients: tuple[Recipient, ...] = envelope.recipients
         self._content = submission.content
+        self._message: EditableMessage | None = None
         self._routing_domain = ""
         self._binding = binding
         self._priority = 0
@@ -151,6 +154,24 @@ class Mail:
     def content(self, content: Content) -> None:
         self._only(CONTENT_PHASES, "content changes")
         self._content = content
+        self._message = None
+
+    @property
+    def message(self) -> EditableMessage:
+        """Header and parts, to be read in every phase and changed up to each_rcpt."""
+        message = self._message
+        if message is None:
+            utf8 = self._submission.envelope.smtputf8
+            message = self._message = EditableMessage(self._content, utf8=utf8)
+        return message
+
+    def header(self, name: str) -> list[str]:
+        """The values of all fields of a name, decoded and unfolded.
+
+        Raises:
+            MessageLimitError: The header section is beyond the limits.
+        """
+        return self.message.header.get_all(name)
 
     # how it goes out
 
@@ -227,6 +248,19 @@ class Mail:
         return bool(self._discard)
 
     # for whoever asks the hooks
+
+    def settle(self) -> None:
+        """A hook has ended: what it changed in `message` is the content from now on.
+
+        Raises:
+            ForbiddenError: Nothing may be changed in this phase, and nothing was.
+        """
+        message = self._message
+        if message is None or not message.is_changed:
+            return
+        self._message = None
+        self._only(CONTENT_PHASES, "content changes")
+        self._content = message.content()
 
     def split(self) -> "tuple[Mail, ...]":
         """One for each recipient."""

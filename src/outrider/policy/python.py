@@ -1,12 +1,16 @@
 """Scripts in Python: a module whose functions are named after the phases.
 
-    from outrider.policy.answers import DONE, Refuse
+    from outrider.policy.api import Refuse, source
 
     def mailfrom(connection, sender):
         if sender.endswith("@old.example"):
             return Refuse(550, "5.7.1 This sender has moved")
 
-    async def set_binding(mail): ...
+    async def set_binding(mail):
+        for customer in mail.header("X-Customer"):
+            rows = await source("crm").fetch("SELECT binding FROM customer WHERE id = ?", (customer,))
+            if rows:
+                mail.try_binding(str(rows[0]["binding"]))
 
 In: a file. Out: its hooks, checked against their declarations. Functions may be `async`; names that begin
 with an underscore are the script's own.
@@ -24,12 +28,13 @@ from pathlib import Path
 from types import CodeType, ModuleType, coroutine
 from typing import Any
 
+from outrider.base.errors import UnavailableError
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import Answer, Go, Refuse
 from outrider.policy.budget import CpuBudget, SpentError
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
-from outrider.policy.errors import BudgetError, HookError, ScriptError
+from outrider.policy.errors import BudgetError, HookError, ScriptError, TooSlowError
 
 Function = Callable[..., Any]
 
@@ -109,6 +114,8 @@ class PythonScript:
         line = self._line(error)
         if isinstance(error, HookError):
             return type(error)(error.reason, script=self.name, line=line, phase=phase)
+        if isinstance(error, UnavailableError):
+            return TooSlowError(error.message, script=self.name, line=line, phase=phase)
         return ScriptError(f"{type(error).__name__}: {error}", script=self.name, line=line, phase=phase)
 
     def _line(self, error: BaseException) -> int:

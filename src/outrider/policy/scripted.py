@@ -65,7 +65,7 @@ class Scripts:
             connection,
             [session for _, session in sessions],
             self.phases,
-            Asking(hooks, self._told, self._wait_seconds),
+            Asking(connection, hooks, self._told, self._wait_seconds),
             self._is_binding_known,
             self._signing,
         )
@@ -152,7 +152,7 @@ class ScriptedSession:
         for phase in phases:
             if phase in self._phases and not mail.is_discarded:
                 mail.phase = phase
-                refusal = await self._asking.ask(phase, mail)
+                refusal = await self._asking.ask(phase, mail, mail=mail)
                 if refusal is not None:
                     return refusal
         return None

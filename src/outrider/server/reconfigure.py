@@ -42,6 +42,8 @@ LIVE = (
     "net.*",
     "classify.dsn.*",
     "policy.*",
+    "data_source",
+    "data_source.*",
     "dkim",
     "dkim.*",
     "record.rotate_bytes",

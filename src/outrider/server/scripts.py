@@ -8,7 +8,7 @@ and goes on sending, and a reload mends it.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
@@ -25,9 +25,12 @@ from outrider.policy.options import PolicyOptions
 from outrider.policy.script import Script
 from outrider.policy.scripted import Scripts
 from outrider.policy.signing import ConfiguredSigning
+from outrider.policy.surroundings import HERE
+from outrider.privacy.signing_keys import SigningKeys
 from outrider.record.metrics import Metrics
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_table
+from outrider.store.sources.sources import Sources
 from outrider.wire.smtp import replies
 
 
@@ -126,6 +129,8 @@ class WorkerScripts:
     Args:
         settings: With which the worker starts.
         teller: Makes who hears of calls and failures.
+        sources: Data sources that scripts may ask.
+        keys: Where they may keep signing keys.
         clock: Time.
 
     Attributes:
@@ -136,10 +141,14 @@ class WorkerScripts:
         self,
         settings: Settings,
         teller: Callable[[PolicyOptions], Teller],
+        sources: Sources,
+        keys: SigningKeys,
         clock: Clock,
     ) -> None:
         self._teller = teller
         self._clock = clock
+        self._sources = sources
+        HERE.sources, HERE.keys = sources, keys
         self._budget = CpuBudget(settings.policy.hook_seconds)
         self.scripts: PolicyDoor | None
         try:
@@ -173,6 +182,14 @@ class WorkerScripts:
             self._budget.stop()
         else:
             self._budget.start()
+
+    def prepare_sources(self, settings: Settings) -> Callable[[], Awaitable[list[str]]]:
+        """What takes over the data sources of a configuration. Raises ConfigError; nothing changed then."""
+        return self._sources.prepare(settings.data_source)
+
+    async def close(self) -> None:
+        """Nothing is asked any more."""
+        await self._sources.close()
 
     def reshape(self, options: PolicyOptions) -> None:
         """Another budget of processor time."""

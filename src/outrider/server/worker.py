@@ -81,6 +81,7 @@ from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.reader import FrameReader
 from outrider.spool.writer import LogWriter, Synced
+from outrider.store.sources.sources import Sources
 from outrider.wire.smtp import replies
 
 RECONNECT_SECONDS = 0.1
@@ -125,7 +126,7 @@ class Worker:
             tokens=keys.tokens,
         )
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
-        ids = IdSource(birth.clock, rng.getrandbits(25))
+        self._ids = ids = IdSource(birth.clock, rng.getrandbits(25))
         shaping = ShapingTable(settings.shaping)
         self.pressure = Pressure(server, server.state_directory, birth.log, stores=self._stores_refusal)
         self._counts = dict(counts)
@@ -147,6 +148,7 @@ class Worker:
             settings.classify.dsn, server.hostname, self.routing, self.log, ids, birth.clock, birth.log
         )
         self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
+        self.keys = signing_keys(settings, os.environ, birth.clock)
         self.deliverer = self._channels(files)
         self.asker = KeyAsker(self.send)
         self.ingress = Ingress(
@@ -164,10 +166,11 @@ class Worker:
         self.policy = WorkerScripts(
             settings,
             partial(Teller, self.measures.metrics, self.events.noticed, birth.clock, birth.log),
+            Sources(settings.data_source, birth.clock, birth.log, os.environ, self.measures.metrics),
+            self.keys,
             birth.clock,
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
-        self._ids = ids
         self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]
         self.http = [(options.name, self.http_door(options)) for options in settings.http]
         self.sockets = dict(birth.sockets)
@@ -183,7 +186,7 @@ class Worker:
             settings.delivery,
             hostname=settings.server.hostname,
             source=self.contents,
-            guard=SigningGuard(signing_keys(settings, os.environ, birth.clock), birth.clock, birth.log),
+            guard=SigningGuard(self.keys, birth.clock, birth.log),
             report=self.egress,
             clock=birth.clock,
             log=birth.log,
@@ -427,6 +430,7 @@ class Worker:
             await self._drain()
             for task in background:
                 task.cancel()
+        await self.policy.close()
         await self.log.close()
         self.events.close()
 

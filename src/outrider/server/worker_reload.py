@@ -9,7 +9,7 @@ Invariant: no connection is closed by a reload.
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +39,7 @@ class _Built:
     tls: TlsContexts
     scripts: PolicyDoor | None
     signing: ConfiguredSigning | None
+    sources: Callable[[], Awaitable[list[str]]]
     changed: list[tuple[ListenerOptions, Intake, ssl.SSLContext | None]] = field(default_factory=list)
     smtp: list[SmtpListener] = field(default_factory=list)
     http: list[tuple[str, HttpServer]] = field(default_factory=list)
@@ -53,6 +54,7 @@ def prepare(worker: Worker, snapshot: Snapshot) -> Swap:
         TlsContexts(new.net.tls),
         worker.policy.build(new),
         configured_signing(new, worker.clock),
+        worker.policy.prepare_sources(new),
     )
     built.tls.client("required")
     known = {listener.options.name for listener in worker.listeners}
@@ -79,6 +81,7 @@ async def _swap(worker: Worker, new: Settings, snapshot: Snapshot, built: _Built
     worker.contents.reshape(new.server.content_cache_bytes)
     worker.reports.reshape(new.classify.dsn)
     worker.events.reshape(new.record)
+    await built.sources()
     worker.policy.reshape(new.policy)
     worker.routing.signing = built.signing
     worker.take_scripts(built.scripts)

@@ -8,7 +8,7 @@ A driver is imported when a source of its kind is there, because each costs a wo
 of milliseconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
@@ -108,12 +108,24 @@ class Sources:
         Raises:
             ConfigError: As of construction; nothing has changed then.
         """
-        before = self._sources
-        self._sources, self._secrets = self._prepared(options)
-        gone = [name for name, source in before.items() if self._sources.get(name) is not source]
-        for name in gone:
-            await before[name].close()
-        return [*gone, *(name for name in self._sources if name not in before)]
+        return await self.prepare(options)()
+
+    def prepare(self, options: Sequence[DataSourceOptions]) -> Callable[[], Awaitable[list[str]]]:
+        """All that can fail of a reload; what it gives does the rest, and gives what `reload` does.
+
+        Raises:
+            ConfigError: As of construction; nothing has changed then.
+        """
+        sources, secrets = self._prepared(options)
+
+        async def take() -> list[str]:
+            before, self._sources, self._secrets = self._sources, sources, secrets
+            gone = [name for name, source in before.items() if sources.get(name) is not source]
+            for name in gone:
+                await before[name].close()
+            return [*gone, *(name for name in sources if name not in before)]
+
+        return take
 
     async def close(self) -> None:
         """Close all connections."""

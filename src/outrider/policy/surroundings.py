@@ -1,0 +1,75 @@
+"""What the process gives to its scripts: data sources, and a place for signing keys that they bring.
+
+A worker sets it once, before its scripts are loaded; everywhere else, as in `check-config`, there is none,
+and whoever asks for one hears so.
+"""
+
+from typing import Protocol
+
+from outrider.base.errors import UnavailableError
+from outrider.store.sources.source import Source
+
+
+class Sources(Protocol):
+    """Data sources by name."""
+
+    def find(self, name: str) -> Source:
+        """The source of that name.
+
+        Raises:
+            SourceQueryError: There is none; says which there are.
+        """
+        ...
+
+
+class SigningKeys(Protocol):
+    """Keeps signing keys."""
+
+    def keep(self, text: str) -> str:
+        """A name for a key that is given as a text.
+
+        Raises:
+            ConfigError: It is no key that can sign, or it cannot be written.
+        """
+        ...
+
+
+class Surroundings:
+    """See the module.
+
+    Attributes:
+        sources: Data sources of the configuration, or None.
+        keys: Where keys are kept, or None.
+    """
+
+    def __init__(self) -> None:
+        self.sources: Sources | None = None
+        self.keys: SigningKeys | None = None
+
+
+HERE = Surroundings()
+"""Of this process."""
+
+
+def source(name: str) -> Source:
+    """A data source of the configuration.
+
+    Raises:
+        SourceQueryError: There is none of that name.
+        UnavailableError: This process has none.
+    """
+    if HERE.sources is None:
+        raise UnavailableError("there are no data sources here; a running server has them")
+    return HERE.sources.find(name)
+
+
+def keep_key(text: str) -> str:
+    """A name, for `SignRequest`, of a private key that a script has as a text, as from a database.
+
+    Raises:
+        ConfigError: It is no key that can sign, or it cannot be written.
+        UnavailableError: This process keeps none.
+    """
+    if HERE.keys is None:
+        raise UnavailableError("no signing keys are kept here; a running server does")
+    return HERE.keys.keep(text)
