@@ -24,6 +24,7 @@ from outrider.cli import (
     backup,
     config,
     demo,
+    dkim,
     doctor,
     domain,
     init,
@@ -31,6 +32,7 @@ from outrider.cli import (
     key,
     keys,
     path,
+    preflight,
     queue,
     serve,
     sim,
@@ -89,6 +91,8 @@ app.add_typer(key.app, name="key")
 app.add_typer(domain.app, name="domain")
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
+app.add_typer(dkim.app, name="dkim")
+app.command("preflight")(preflight.preflight)
 app.add_typer(source.app, name="source")
 app.command("inject")(inject.inject)
 app.command("sink")(sink.sink)

@@ -119,7 +119,7 @@ class DkimOptions(BaseModel):
         """The same with a relative `key_file` made absolute below `base`."""
         if self.key_file is None:
             return self
-        return self.model_copy(update={"key_file": base / self.key_file})
+        return self.model_copy(update={"key_file": (base / self.key_file).absolute()})
 
     def key_files(self) -> list[Path]:
         """The key files that there are, all of those that marks in the name may stand for."""

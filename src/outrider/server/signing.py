@@ -61,6 +61,11 @@ class RecordCheck(msgspec.Struct, frozen=True):
     def is_published(self) -> bool:
         return self.state is RecordState.PUBLISHED
 
+    @property
+    def is_missing(self) -> bool:
+        """DNS answered, and the record is not there as it should be."""
+        return self.state not in {RecordState.PUBLISHED, RecordState.UNANSWERED}
+
     def told(self) -> dict[str, Any]:
         """For machines."""
         return {

@@ -14,7 +14,8 @@ RFC 8314 §3.3 (implicit TLS).
 
 import asyncio
 import ssl
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 from outrider.base.clock import Clock
 from outrider.base.errors import OutriderError
@@ -25,13 +26,25 @@ from outrider.deliver.smtp import failures
 from outrider.deliver.smtp.connection import Connection
 from outrider.deliver.smtp.hosts import HostMemory
 from outrider.deliver.smtp.limit import TimeLimit
-from outrider.deliver.smtp.slot import Slot
-from outrider.model.flow import Host, Outcome, Phase
+from outrider.model.flow import Host, Outcome, Path, Phase
 from outrider.model.reply import Reply
 from outrider.net.options import UNIX_PREFIX
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_events import Answer, Credentials, Ready, TlsPolicy, TlsWanted
 from outrider.wire.smtp.client_replies import ReplyMemo
+
+
+class Wanted(Protocol):
+    """What a connection is for: a slot, or a look at how a host answers."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def options(self) -> DeliveryOptions: ...
+
+    @property
+    def hosts(self) -> Sequence[Host]: ...
 
 
 class _HostFailed(Exception):  # noqa: N818 - not an error: the next host is tried
@@ -84,7 +97,7 @@ class Connector:
         self._register = register
         self._memo = ReplyMemo()
 
-    async def connect(self, slot: Slot) -> Connection | Outcome:
+    async def connect(self, slot: Wanted) -> Connection | Outcome:
         """A connection for `slot` that is ready for transactions, or why there is none."""
         options = slot.options
         started_at = self._clock.now()

@@ -1,0 +1,287 @@
+"""`outrider dkim`: make, show, check and rotate the keys that sign mail."""
+
+import asyncio
+import os
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from outrider.cli.control_store import Reason, with_store
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    print_json,
+    print_table,
+    say,
+    settings_of,
+)
+from outrider.store.audit import noting
+from outrider.store.editor import Author
+from outrider.store.engine import Database
+
+if TYPE_CHECKING:
+    from outrider.net.resolver import DnsResolver
+    from outrider.privacy.signing_ring import SigningRing
+    from outrider.server.settings import Settings
+    from outrider.server.signing import Rotation
+
+app = typer.Typer(no_args_is_help=True, help="Keys that sign mail (DKIM), and their records in DNS.")
+
+KeyType = Literal["rsa", "ed25519"]
+Domain = Annotated[str, typer.Argument(help="The signing domain.")]
+SelectorName = Annotated[str, typer.Argument(help="The selector, such as 2026a.")]
+TypeOption = Annotated[KeyType, typer.Option("--type", help="Kind of the key.")]
+Bits = Annotated[int, typer.Option("--bits", help="Size of an RSA key.", min=2048, max=8192)]
+
+
+def domain_name(text: str) -> str:
+    """A domain as it was typed, in A-labels and lower case."""
+    from outrider.base.errors import AddressError
+    from outrider.model.mailbox import parse_domain
+
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        raise typer.BadParameter(f"{text} is no domain name: {error.message}") from error
+
+
+def _ring(config: ConfigPath) -> tuple["Settings", "SigningRing"]:
+    from outrider.base.clock import SystemClock
+    from outrider.server.signing import open_signing_ring
+
+    settings = settings_of(config)
+    return settings, open_signing_ring(settings, SystemClock())
+
+
+def _resolver(settings: "Settings") -> "DnsResolver":
+    from outrider.base.clock import SystemClock
+    from outrider.base.log import NullLog
+    from outrider.net.resolver import DnsResolver
+
+    return DnsResolver(settings.net, clock=SystemClock(), log=NullLog(), random_bits=secrets.randbits)
+
+
+def _say_record(name: str, text: str) -> None:
+    from outrider.wire.dkim.record import zone_line
+
+    say(f"Publish this TXT record at {name}:")
+    typer.echo(text)
+    say("As a line of a zone file, in strings of at most 255 octets:")
+    typer.echo(zone_line(name, text))
+
+
+@app.command("keygen")
+def keygen(
+    domain: Domain,
+    selector: SelectorName,
+    key_type: TypeOption = "rsa",
+    bits: Bits = 2048,
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print its record. Nothing signs with it before `outrider dkim rotate`.
+
+    Examples:
+      outrider dkim keygen shop.example 2026a
+      outrider dkim keygen shop.example 2026e --type ed25519
+    """
+    from outrider.wire.dkim.record import format_record, record_name, zone_line
+
+    _, ring = _ring(config)
+    domain = domain_name(domain)
+    name = record_name(selector.lower(), domain)
+
+    async def do(database: Database, author: Author) -> None:
+        async with noting(database, author, "dkim.keygen", name) as noted:
+            made = ring.make(domain, selector, key_type, bits)
+            noted.facts |= {"type": made.key_type, "bits": made.bits}
+
+    with_store(config, do, reason)
+    text = format_record(ring.key(domain, selector))
+    path = str(ring.path(domain, selector))
+    if as_json:
+        record = {"name": name, "type": "TXT", "value": text, "zone_line": zone_line(name, text)}
+        print_json({"domain": domain, "selector": selector.lower(), "file": path, "record": record})
+        return
+    say(f"Made the key of {name} in {path}.")
+    _say_record(name, text)
+    say(f"Then: outrider dkim rotate {domain} {selector}")
+
+
+@app.command("show")
+def show(
+    domain: Annotated[str | None, typer.Argument(help="Only this domain, with its records.")] = None,
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show the keys that were made here, what state they are in, and their records.
+
+    Examples:
+      outrider dkim show
+      outrider dkim show shop.example
+    """
+    from outrider.wire.dkim.record import format_record, record_name
+
+    _, ring = _ring(config)
+    domains = ring.domains() if domain is None else [domain_name(domain)]
+    found: list[dict[str, Any]] = []
+    for each in domains:
+        for selector in ring.selectors(each):
+            record = {
+                "name": record_name(selector.name, each),
+                "type": "TXT",
+                "value": format_record(ring.key(each, selector.name)),
+            }
+            found.append({"domain": each, **selector.told(), "record": record})
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("There are no keys here; `outrider dkim keygen DOMAIN SELECTOR` makes one.")
+        return
+    columns = [name for name in found[0] if name != "record"]
+    print_table("Signing keys", columns, [[each[name] for name in columns] for each in found])
+    if domain is not None:
+        for each_found in found:
+            _say_record(each_found["record"]["name"], each_found["record"]["value"])
+
+
+@app.command("check")
+def check(
+    domain: Annotated[list[str] | None, typer.Argument(help="Domains; all that have keys here.")] = None,
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the keys with their records in DNS; exit code 1 when one that signs is not published.
+
+    Checked are the keys that the configuration names and those that were made here.
+
+    Examples:
+      outrider dkim check
+      outrider dkim check shop.example --json
+    """
+    from outrider.base.clock import SystemClock
+    from outrider.server.signing import check_uses, uses_of
+
+    settings, ring = _ring(config)
+    exact = [each.domain for each in settings.dkim if "*" not in each.domain]
+    domains = [*map(domain_name, domain or ())] or list(dict.fromkeys([*ring.domains(), *exact]))
+    clock = SystemClock()
+    uses = [use for each in domains for use in uses_of(settings, os.environ, clock, each)]
+    checks = asyncio.run(check_uses(_resolver(settings), uses))
+    failed = False
+    rows = []
+    told = []
+    for use, found in zip(uses, checks, strict=True):
+        signs = use.state in {"active", "configured"}
+        failed = failed or (signs and (found is None or not found.is_published))
+        what = found.what if found is not None else use.trouble
+        state = str(found.state) if found is not None else "no key"
+        rows.append((use.domain, use.selector, use.state, state, what))
+        told.append(
+            {
+                "domain": use.domain,
+                "selector": use.selector,
+                "state": use.state,
+                "key": use.source,
+                "trouble": use.trouble,
+                "record": found.told() if found is not None else None,
+            }
+        )
+    if as_json:
+        print_json({"ok": not failed, "keys": told})
+    elif rows:
+        print_table("Keys and their records", ("domain", "selector", "key", "record", "found"), rows)
+        for found in checks:
+            if found is not None and found.is_missing:
+                _say_record(found.name, found.expected)
+    else:
+        say("There are no keys to check.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("rotate")
+def rotate(
+    domain: Domain,
+    selector: SelectorName,
+    key_type: TypeOption = "rsa",
+    bits: Bits = 2048,
+    keep_days: Annotated[
+        int, typer.Option(help="Days for which the key before must stay published.", min=1, max=365)
+    ] = 14,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take the record for published on your word, without a look-up.")
+    ] = False,
+    reason: Reason = "",
+    config: ConfigPath = CONFIG_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Sign with another key from now on, once its record is in DNS; exit code 1 while it is not.
+
+    The key is made where the selector is new. The one before is kept until its date, and can be taken back by
+    rotating to it. A running server takes the new key up within seconds.
+
+    Examples:
+      outrider dkim rotate shop.example 2026b
+      outrider dkim rotate shop.example 2026b --keep-days 30
+    """
+    from outrider.server.signing import rotate as rotated
+    from outrider.wire.dkim.record import record_name
+
+    settings, ring = _ring(config)
+    domain = domain_name(domain)
+    name = record_name(selector.lower(), domain)
+
+    async def do(database: Database, author: Author) -> "Rotation":
+        async with noting(database, author, "dkim.rotate", name) as noted:
+            done = await rotated(
+                ring,
+                None if trust else _resolver(settings),
+                domain,
+                selector,
+                key_type=key_type,
+                bits=bits,
+                keep_seconds=keep_days * 86_400.0,
+            )
+            noted.facts |= {
+                "activated": done.active is not None,
+                "record": str(done.check.state),
+                "kept": done.kept.name if done.kept else "",
+                "removed": [each.name for each in done.removed],
+            }
+        return done
+
+    done = with_store(config, do, reason)
+    if as_json:
+        print_json(
+            {
+                "activated": done.active is not None,
+                "made": done.was_made,
+                "record": done.check.told(),
+                "kept": done.kept.told() if done.kept else None,
+                "removed": [each.told() for each in done.removed],
+            }
+        )
+    else:
+        _say_rotation(domain, selector, done)
+    if done.active is None:
+        raise typer.Exit(1)
+
+
+def _say_rotation(domain: str, selector: str, done: "Rotation") -> None:
+    for each in done.removed:
+        say(f"Removed {each.name}, whose date has passed: its record may be taken out of DNS.")
+    if done.active is None:
+        made = "made and " if done.was_made else ""
+        say(f"{selector} of {domain} was {made}not activated: {done.check.what}.")
+        _say_record(done.check.name, done.check.expected)
+        say(f"Once it can be seen: outrider dkim rotate {domain} {selector}")
+        return
+    say(f"{done.active.name} of {domain} signs from now on ({done.check.what}).")
+    if done.kept is not None:
+        until = done.kept.told()["keep_until"]
+        say(f"Leave the record of {done.kept.name} in DNS until {until}: mail that it signed is on its way.")

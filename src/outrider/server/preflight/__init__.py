@@ -1,0 +1,1 @@
+"""Looks at a sending domain before its mail is sent: what receivers will find in DNS."""

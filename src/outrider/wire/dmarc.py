@@ -1,0 +1,204 @@
+"""DMARC records: what a domain asks of receivers whose checks failed, and whose record counts for a domain.
+
+In: texts from anybody; answers to the questions that `discover` yields. Out: a record, and the organizational
+domain, which is found by walking up the tree of names; no list of public suffixes is needed.
+
+Standards: RFC 9989 §4 (identifiers, records and discovery).
+Not here: reports; who may receive them.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Final
+
+import msgspec
+
+from outrider.base.errors import RemoteProtocolError
+from outrider.wire.dkim.tags import TagError, parse_tags
+
+POLICIES: Final = ("none", "quarantine", "reject")
+LABELS_MAX: Final = 8
+"""RFC 9989 §4: a walk asks for at most so many names."""
+
+OLD_TAGS: Final = ("pct", "rf", "ri")
+"""Of the document before RFC 9989, which took them out."""
+
+
+class DmarcError(RemoteProtocolError):
+    """A record that receivers do not use."""
+
+
+class DmarcRecord(msgspec.Struct, frozen=True):
+    """A record.
+
+    Attributes:
+        text: All of it.
+        policy: `p=`.
+        subdomain_policy: `sp=`, or `policy`.
+        nonexistent_policy: `np=`, or `subdomain_policy`.
+        is_strict_dkim: `adkim=s`.
+        is_strict_spf: `aspf=s`.
+        is_testing: `t=y`.
+        public_suffix: `psd=`: `y`, `n` or `u`.
+        aggregate: Addresses of `rua=`.
+        failure: Addresses of `ruf=`.
+        old_tags: Tags that mean nothing any more.
+    """
+
+    text: str
+    policy: str
+    subdomain_policy: str
+    nonexistent_policy: str
+    is_strict_dkim: bool = False
+    is_strict_spf: bool = False
+    is_testing: bool = False
+    public_suffix: str = "u"
+    aggregate: tuple[str, ...] = ()
+    failure: tuple[str, ...] = ()
+    old_tags: tuple[str, ...] = ()
+
+
+class Discovered(msgspec.Struct, frozen=True):
+    """What counts for a domain.
+
+    Attributes:
+        domain: The domain.
+        record: The record, None where there is none.
+        record_domain: Whose it is.
+        organizational_domain: For relaxed alignment.
+        has_failed: A look-up failed, so that it is not known.
+        faults: Records on the way that cannot be used.
+    """
+
+    domain: str
+    record: DmarcRecord | None
+    record_domain: str
+    organizational_domain: str
+    has_failed: bool = False
+    faults: tuple[str, ...] = ()
+
+    @property
+    def applied_policy(self) -> str:
+        """What receivers are asked to do with mail of the domain; empty without a record."""
+        if self.record is None:
+            return ""
+        return self.record.policy if self.record_domain == self.domain else self.record.subdomain_policy
+
+
+def is_dmarc(text: str) -> bool:
+    """True for a text that is meant to be a DMARC record."""
+    return text.partition(";")[0].replace(" ", "") == "v=DMARC1"
+
+
+def parse_dmarc(text: str) -> DmarcRecord:
+    """The record that a text is.
+
+    Raises:
+        DmarcError: Receivers do not use it.
+    """
+    try:
+        tags = parse_tags(text)
+    except TagError as error:
+        raise DmarcError(error.message) from error
+    if next(iter(tags), "") != "v" or tags["v"] != "DMARC1":
+        raise DmarcError("v=DMARC1 does not stand first")
+    policy = _policy(tags, "p", "none" if tags.get("rua") else "")
+    subdomain = _policy(tags, "sp", policy)
+    return DmarcRecord(
+        text,
+        policy,
+        subdomain,
+        _policy(tags, "np", subdomain),
+        tags.get("adkim", "r").lower() == "s",
+        tags.get("aspf", "r").lower() == "s",
+        tags.get("t", "n").lower() == "y",
+        tags.get("psd", "u").lower(),
+        _addresses(tags, "rua"),
+        _addresses(tags, "ruf"),
+        tuple(name for name in OLD_TAGS if name in tags),
+    )
+
+
+def _policy(tags: dict[str, str], name: str, otherwise: str) -> str:
+    found = tags.get(name, otherwise).lower()
+    if found in POLICIES:
+        return found
+    if name == "p" and not found:
+        raise DmarcError("p= is missing")
+    if name == "p" and not tags.get("rua"):
+        raise DmarcError(f"p={found[:20]} is no policy")
+    return otherwise or "none"
+
+
+def _addresses(tags: dict[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word for word in (each.strip() for each in tags.get(name, "").split(",")) if word)
+
+
+def select(texts: Sequence[str]) -> DmarcRecord | None:
+    """The record among the texts of a `_dmarc` name; None where there is none.
+
+    Raises:
+        DmarcError: It cannot be used, or there are several.
+    """
+    found = [text for text in texts if is_dmarc(text)]
+    if len(found) > 1:
+        raise DmarcError(f"there are {len(found)} DMARC records, and only one may be")
+    return parse_dmarc(found[0]) if found else None
+
+
+def discover(domain: str) -> Generator[str, tuple[tuple[str, ...], bool], Discovered]:
+    """Find the record that counts for a domain, and its organizational domain, by the walk up the tree.
+
+    Yields names whose texts are wanted; is sent (texts, the look-up failed).
+
+    Args:
+        domain: In lower case, A-labels.
+    """
+    labels = domain.split(".")
+    names = [domain]
+    rest = labels[1:] if len(labels) <= LABELS_MAX else labels[-(LABELS_MAX - 1) :]
+    names += [".".join(rest[start:]) for start in range(len(rest))]
+    records: dict[str, DmarcRecord] = {}
+    faults: list[str] = []
+    for name in names:
+        texts, has_failed = yield f"_dmarc.{name}"
+        if has_failed:
+            return Discovered(domain, None, "", domain, has_failed=True)
+        try:
+            record = select(texts)
+        except DmarcError as error:
+            faults.append(f"_dmarc.{name}: {error.message}")
+            continue
+        if record is not None:
+            records[name] = record
+            if record.public_suffix == "n" or (record.public_suffix == "y" and name != domain):
+                break
+    organizational = _organizational(domain, records)
+    for name in (domain, organizational, *records):
+        if name in records:
+            return Discovered(domain, records[name], name, organizational, faults=tuple(faults))
+    return Discovered(domain, None, "", organizational, faults=tuple(faults))
+
+
+def _organizational(domain: str, records: dict[str, DmarcRecord]) -> str:
+    for name, record in records.items():
+        if record.public_suffix == "n":
+            return name
+        if record.public_suffix == "y" and name != domain:
+            below = domain.removesuffix(f".{name}").rpartition(".")[2]
+            return f"{below}.{name}"
+    return list(records)[-1] if records else domain
+
+
+def is_aligned(identifier: str, author: str, organizational: str, *, strict: bool) -> bool:
+    """True when a checked domain speaks for the author's domain.
+
+    Args:
+        identifier: `d=` of a signature, or the domain that SPF passed for.
+        author: Domain of From.
+        organizational: Organizational domain of the author's.
+        strict: Only the same domain counts.
+    """
+    identifier = identifier.lower()
+    if identifier == author:
+        return True
+    return not strict and (identifier == organizational or identifier.endswith(f".{organizational}"))

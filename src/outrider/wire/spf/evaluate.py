@@ -1,0 +1,385 @@
+"""Evaluates SPF without I/O: a generator that yields questions to DNS and is sent the answers.
+
+    checking = check(Sender(address="192.0.2.1", mail_from="ann@shop.example", helo="mx.shop.example"))
+    question = next(checking)
+    while True: question = checking.send(answer to question)   # until StopIteration.value, a SpfResult
+
+Whoever can wait drives it; see `privacy.sender_checks`.
+
+Theory: the first mechanism that matches decides. What a record may cost is bounded by the standard, so that
+nobody is made to ask for others: ten terms with look-ups, two answers without records, ten names of one term.
+
+Standards: RFC 7208 §4 (the check), RFC 7208 §4.6.4 (limits), RFC 7208 §5 (mechanisms), RFC 7208 §7 (macros),
+RFC 7208 §2.6 (results).
+"""
+
+import re
+from collections.abc import Generator
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final, Literal
+
+import msgspec
+
+from outrider.wire.spf.record import SpfError, SpfRecord, Term, parse_spf, select
+
+LOOKUPS_MAX: Final = 10
+"""RFC 7208 §4.6.4: terms that cause look-ups."""
+
+VOID_MAX: Final = 2
+"""RFC 7208 §4.6.4: answers without records."""
+
+NAMES_MAX: Final = 10
+"""RFC 7208 §4.6.4: names of one `mx` or `ptr`."""
+
+DEPTH_MAX: Final = 10
+"""Follows from `LOOKUPS_MAX`, because each level costs one."""
+
+DOMAIN_OCTETS_MAX: Final = 253
+# RFC 7208 §7.3
+
+_MACRO: Final = re.compile(r"%(?:\{([A-Za-z])([0-9]*)([Rr]?)([.+,/_=-]*)\}|(%)|(_)|(-))")
+
+
+class SpfWord(StrEnum):
+    """Results (RFC 7208 §2.6)."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"  # noqa: S105 - a word of the standard
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+_OF_QUALIFIER: Final = {
+    "+": SpfWord.PASS,
+    "-": SpfWord.FAIL,
+    "~": SpfWord.SOFTFAIL,
+    "?": SpfWord.NEUTRAL,
+}
+
+Kind = Literal["A", "AAAA", "MX", "PTR", "TXT"]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What to look up."""
+
+    name: str
+    kind: Kind
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The answer: addresses, names or texts; none of them where there is no such record.
+
+    Attributes:
+        values: For MX best preference first.
+        has_failed: No nameserver gave an answer.
+    """
+
+    values: tuple[str, ...] = ()
+    has_failed: bool = False
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """Who sends.
+
+    Attributes:
+        address: That the receiver sees.
+        mail_from: Address of MAIL FROM; for the null reverse-path `postmaster@` and the name in EHLO.
+        helo: Name in EHLO.
+    """
+
+    address: str
+    mail_from: str
+    helo: str
+
+
+class SpfResult(msgspec.Struct, frozen=True):
+    """What came of it.
+
+    Attributes:
+        word: The result.
+        reason: Why, in words.
+        term: That decided, as written; empty where none did.
+        domain: Whose record that was.
+        lookups: Terms with look-ups so far.
+    """
+
+    word: SpfWord
+    reason: str
+    term: str = ""
+    domain: str = ""
+    lookups: int = 0
+
+
+Checking = Generator[Question, Found, SpfResult]
+
+
+class _EndError(Exception):
+    """The check ends here."""
+
+    def __init__(self, word: SpfWord, reason: str) -> None:
+        super().__init__(reason)
+        self.word = word
+
+
+def check(sender: Sender, domain: str = "") -> Checking:
+    """Check a sender; see the module.
+
+    Args:
+        sender: Who.
+        domain: Whose record; empty is the domain of MAIL FROM.
+    """
+    state = _Check(sender)
+    domain = (domain or sender.mail_from.rpartition("@")[2]).rstrip(".").lower()
+    try:
+        return (yield from state.domain(domain, 0))
+    except _EndError as end:
+        return SpfResult(end.word, str(end), domain=domain, lookups=state.lookups)
+
+
+def count_lookups(domain: str, text: str) -> Generator[Question, Found, tuple[int, list[str]]]:
+    """Terms with look-ups in a record and all that it includes, whoever sends, and what is wrong with any.
+
+    A receiver that finds no match early goes through all of them.
+
+    Args:
+        domain: Whose record.
+        text: The record.
+    """
+    faults: list[str] = []
+    seen: set[str] = set()
+
+    def walk(name: str, record_text: str) -> Generator[Question, Found, int]:
+        try:
+            record = parse_spf(record_text)
+        except SpfError as error:
+            faults.append(f"{name}: {error.message}")
+            return 0
+        terms = [*record.mechanisms, *([record.redirect] if record.redirect else [])]
+        count = sum(term.is_lookup for term in terms)
+        for term in terms:
+            target = term.domain.rstrip(".").lower()
+            if term.name not in {"include", "redirect"} or "%" in target or target in seen:
+                continue
+            if len(seen) > 4 * LOOKUPS_MAX:
+                faults.append("the tree of includes is too large to be counted")
+                return count
+            seen.add(target)
+            found = yield Question(target, "TXT")
+            try:
+                inner = select(found.values)
+            except SpfError as error:
+                faults.append(f"{target}: {error.message}")
+                continue
+            if inner is None:
+                trouble = "the nameservers gave no answer" if found.has_failed else "there is no SPF record"
+                faults.append(f"{target}: {trouble}")
+                continue
+            count += yield from walk(target, inner)
+        return count
+
+    seen.add(domain.lower())
+    total = yield from walk(domain, text)
+    return total, faults
+
+
+class _Check:
+    __slots__ = ("_address", "_sender", "_validated", "lookups", "voids")
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        address = ip_address(sender.address)
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        self._address: IPv4Address | IPv6Address = mapped or address
+        self._validated: str | None = None
+        self.lookups = 0
+        self.voids = 0
+
+    def domain(self, domain: str, depth: int) -> Checking:
+        """`check_host` of RFC 7208 §4.1."""
+        if not _is_name(domain):
+            return SpfResult(SpfWord.NONE, f"{domain[:80]!r} is no domain name", domain=domain)
+        answer = yield Question(domain, "TXT")
+        if answer.has_failed:
+            raise _EndError(SpfWord.TEMPERROR, f"the record of {domain} could not be looked up")
+        try:
+            text = select(answer.values)
+            if text is None:
+                return SpfResult(SpfWord.NONE, f"{domain} has no SPF record", domain=domain)
+            record = parse_spf(text)
+        except SpfError as error:
+            raise _EndError(SpfWord.PERMERROR, f"{domain}: {error.message}") from error
+        return (yield from self._record(domain, record, depth))
+
+    def _record(self, domain: str, record: SpfRecord, depth: int) -> Checking:
+        for term in record.mechanisms:
+            if (yield from self._matches(domain, term, depth)):
+                word = _OF_QUALIFIER[term.qualifier]
+                return SpfResult(word, f"{term.text} of {domain} says so", term.text, domain, self.lookups)
+        if record.redirect is not None:
+            self._count(record.redirect)
+            target = yield from self._expanded(record.redirect.domain, domain)
+            result = yield from self.domain(target, depth + 1)
+            if result.word is SpfWord.NONE:
+                raise _EndError(SpfWord.PERMERROR, f"{record.redirect.text} of {domain} leads to no record")
+            return result
+        return SpfResult(SpfWord.NEUTRAL, f"no term of {domain} matches", domain=domain, lookups=self.lookups)
+
+    def _matches(self, domain: str, term: Term, depth: int) -> Generator[Question, Found, bool]:
+        if term.is_lookup:
+            self._count(term)
+        match term.name:
+            case "all":
+                return True
+            case "ip4" | "ip6":
+                return self._address in ip_network(term.network)
+            case "include":
+                return (yield from self._includes(domain, term, depth))
+            case "a":
+                target = yield from self._target(term, domain)
+                return (yield from self._leads_here(target, term))
+            case "mx":
+                return (yield from self._mx(domain, term))
+            case "ptr":
+                return (yield from self._ptr(domain, term))
+            case _:
+                target = yield from self._expanded(term.domain, domain)
+                found = yield from self._ask(target, "A")
+                return bool(found)
+
+    def _includes(self, domain: str, term: Term, depth: int) -> Generator[Question, Found, bool]:
+        target = yield from self._expanded(term.domain, domain)
+        if depth >= DEPTH_MAX:
+            raise _EndError(SpfWord.PERMERROR, f"includes of {domain} are nested too deep")
+        result = yield from self.domain(target, depth + 1)
+        if result.word is SpfWord.NONE:
+            raise _EndError(SpfWord.PERMERROR, f"{term.text} of {domain} leads to no record")
+        return result.word is SpfWord.PASS
+
+    def _mx(self, domain: str, term: Term) -> Generator[Question, Found, bool]:
+        target = yield from self._target(term, domain)
+        names = yield from self._ask(target, "MX")
+        if len(names) > NAMES_MAX:
+            raise _EndError(SpfWord.PERMERROR, f"{target} has more than {NAMES_MAX} exchangers")
+        for name in names:
+            if name and (yield from self._leads_here(name, term)):
+                return True
+        return False
+
+    def _ptr(self, domain: str, term: Term) -> Generator[Question, Found, bool]:
+        target = (yield from self._target(term, domain)).lower()
+        names = yield from self._ask(self._address.reverse_pointer, "PTR")
+        for name in names[:NAMES_MAX]:
+            lower = name.lower()
+            fits = lower == target or lower.endswith(f".{target}")
+            if fits and (yield from self._leads_here(name, term)):
+                return True
+        return False
+
+    def _leads_here(self, name: str, term: Term) -> Generator[Question, Found, bool]:
+        is_4 = self._address.version == 4
+        prefix = (
+            (term.prefix4 if is_4 else term.prefix6)
+            if term.name in {"a", "mx"}
+            else self._address.max_prefixlen
+        )
+        wanted = ip_network(f"{self._address}/{prefix}", strict=False)
+        found = yield from self._ask(name, "A" if is_4 else "AAAA")
+        return any(ip_address(address) in wanted for address in found)
+
+    def _ask(self, name: str, kind: Kind) -> Generator[Question, Found, tuple[str, ...]]:
+        found = yield Question(name, kind)
+        if found.has_failed:
+            raise _EndError(SpfWord.TEMPERROR, f"the {kind} records of {name} could not be looked up")
+        if not found.values:
+            self.voids += 1
+            if self.voids > VOID_MAX:
+                raise _EndError(
+                    SpfWord.PERMERROR, f"more than {VOID_MAX} look-ups found nothing, the last of {name}"
+                )
+        return found.values
+
+    def _count(self, term: Term) -> None:
+        self.lookups += 1
+        if self.lookups > LOOKUPS_MAX:
+            raise _EndError(
+                SpfWord.PERMERROR, f"more than {LOOKUPS_MAX} terms with look-ups, {term.text} is the next"
+            )
+
+    def _target(self, term: Term, domain: str) -> Generator[Question, Found, str]:
+        if not term.domain:
+            return domain
+        return (yield from self._expanded(term.domain, domain))
+
+    def _expanded(self, text: str, domain: str) -> Generator[Question, Found, str]:
+        """`text` with its macros replaced (RFC 7208 §7.3), as a domain name."""
+        if "%" not in text:
+            return text.rstrip(".")
+        parts: list[str] = []
+        at = 0
+        for found in _MACRO.finditer(text):
+            parts.append(text[at : found.start()])
+            at = found.end()
+            if found[1]:
+                value = yield from self._letter(found[1].lower(), domain)
+                parts.append(_transformed(value, found[2], reverse=bool(found[3]), delimiters=found[4]))
+            else:
+                parts.append("%" if found[5] else " " if found[6] else "%20")
+        name = ("".join(parts) + text[at:]).rstrip(".")
+        while len(name) > DOMAIN_OCTETS_MAX and "." in name:
+            name = name.partition(".")[2]
+        return name
+
+    def _letter(self, letter: str, domain: str) -> Generator[Question, Found, str]:
+        local_part, _, sender_domain = self._sender.mail_from.rpartition("@")
+        local_part = local_part or "postmaster"
+        match letter:
+            case "s":
+                return f"{local_part}@{sender_domain}"
+            case "l":
+                return local_part
+            case "o":
+                return sender_domain
+            case "d":
+                return domain
+            case "i":
+                if isinstance(self._address, IPv4Address):
+                    return str(self._address)
+                return ".".join(self._address.exploded.replace(":", ""))
+            case "p":
+                return (yield from self._validated_name(domain))
+            case "v":
+                return "in-addr" if self._address.version == 4 else "ip6"
+            case "h":
+                return self._sender.helo
+            case _:  # c, r and t are for explanations, which are not fetched
+                return "unknown"
+
+    def _validated_name(self, domain: str) -> Generator[Question, Found, str]:
+        if self._validated is None:
+            names = yield from self._ask(self._address.reverse_pointer, "PTR")
+            good = []
+            for name in names[:NAMES_MAX]:
+                if (yield from self._leads_here(name, Term("", "ptr"))):
+                    good.append(name)  # noqa: PERF401 - a question is asked within
+            below = [name for name in good if name == domain or name.endswith(f".{domain}")]
+            self._validated = (below or good or ["unknown"])[0]
+        return self._validated
+
+
+def _transformed(value: str, digits: str, *, reverse: bool, delimiters: str) -> str:
+    pieces = re.split(f"[{re.escape(delimiters or '.')}]", value)
+    if reverse:
+        pieces.reverse()
+    count = int(digits) if digits else 0
+    return ".".join(pieces[-count:] if count else pieces)
+
+
+def _is_name(domain: str) -> bool:
+    labels = domain.split(".")
+    return (
+        len(labels) > 1 and len(domain) <= DOMAIN_OCTETS_MAX and all(0 < len(label) < 64 for label in labels)
+    )

@@ -1,0 +1,136 @@
+"""DMARC: records, which of them counts, and the organizational domain without a list of suffixes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outrider.wire.dmarc import Discovered, DmarcError, discover, is_aligned, parse_dmarc, select
+
+REJECT = (
+    "v=DMARC1; p=reject; sp=quarantine; np=none; adkim=s; aspf=s; rua=mailto:a@x.test,mailto:b@x.test; t=y"
+)
+
+
+def walk(zone: dict[str, str | None], domain: str, asked: list[str] | None = None) -> Discovered:
+    """`zone`: texts by domain; None is a look-up that fails."""
+    walking = discover(domain)
+    try:
+        name = next(walking)
+        while True:
+            if asked is not None:
+                asked.append(name)
+            text = zone.get(name.removeprefix("_dmarc."), "")
+            name = walking.send(((text,) if text else (), text is None))
+    except StopIteration as end:
+        found: Discovered = end.value
+        return found
+
+
+def test_a_record_is_read() -> None:
+    record = parse_dmarc(REJECT)
+    assert (record.policy, record.subdomain_policy, record.nonexistent_policy) == (
+        "reject",
+        "quarantine",
+        "none",
+    )
+    assert (record.is_strict_dkim, record.is_strict_spf, record.is_testing) == (True, True, True)
+    assert record.aggregate == ("mailto:a@x.test", "mailto:b@x.test")
+    plain = parse_dmarc("v=DMARC1;p=Quarantine;pct=50;ri=3600")
+    assert (plain.policy, plain.subdomain_policy, plain.old_tags) == (
+        "quarantine",
+        "quarantine",
+        ("pct", "ri"),
+    )
+    assert parse_dmarc("v=DMARC1; p=odd; rua=mailto:a@x.test").policy == "none"
+    assert parse_dmarc("v=DMARC1; rua=mailto:a@x.test").policy == "none"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["v=DMARC1", "v=DMARC1; p=odd", "p=none; v=DMARC1", "v=DMARC2; p=none", "v=DMARC1; p=none; p=none", ""],
+)
+def test_what_receivers_do_not_use(text: str) -> None:
+    with pytest.raises(DmarcError):
+        parse_dmarc(text)
+
+
+def test_several_records_are_none() -> None:
+    assert select(["other", "v=DMARC1; p=none"]) is not None
+    assert select(["other"]) is None
+    with pytest.raises(DmarcError, match="2 DMARC records"):
+        select(["v=DMARC1; p=none", "v=DMARC1; p=reject"])
+
+
+@pytest.mark.parametrize(
+    ("zone", "domain", "record_domain", "organizational", "policy"),
+    [
+        ({"shop.example": "v=DMARC1; p=none"}, "shop.example", "shop.example", "shop.example", "none"),
+        ({"shop.example": REJECT}, "a.b.shop.example", "shop.example", "shop.example", "quarantine"),
+        (
+            {"b.shop.example": "v=DMARC1; p=none", "shop.example": REJECT},
+            "b.shop.example",
+            "b.shop.example",
+            "shop.example",
+            "none",
+        ),
+        ({}, "shop.example", "", "shop.example", ""),
+        (
+            {"b.shop.example": "v=DMARC1; p=none; psd=n", "shop.example": REJECT},
+            "a.b.shop.example",
+            "b.shop.example",
+            "b.shop.example",
+            "none",
+        ),
+        (
+            {"bank.example": "v=DMARC1; p=reject; psd=y"},
+            "mail.shop.bank.example",
+            "bank.example",
+            "shop.bank.example",
+            "reject",
+        ),
+    ],
+)
+def test_which_record_counts(
+    zone: dict[str, str | None], domain: str, record_domain: str, organizational: str, policy: str
+) -> None:
+    found = walk(zone, domain)
+    assert (found.record_domain, found.organizational_domain) == (record_domain, organizational)
+    assert found.applied_policy == policy
+
+
+def test_the_walk_is_bounded() -> None:
+    asked: list[str] = []
+    walk({}, ".".join("abcdefghijklmnopq") + ".example", asked)
+    assert len(asked) == 8
+    assert asked[1] == "_dmarc.l.m.n.o.p.q.example"
+
+
+def test_a_look_up_that_fails_settles_nothing_and_a_broken_record_is_told() -> None:
+    assert walk({"shop.example": None}, "shop.example").has_failed
+    found = walk({"shop.example": "v=DMARC1; p=odd", "example": "v=DMARC1; p=none; psd=y"}, "shop.example")
+    assert found.faults == ("_dmarc.shop.example: p=odd is no policy",)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "strict", "aligned"),
+    [
+        ("news.shop.example", True, True),
+        ("shop.example", False, True),
+        ("Shop.Example", False, True),
+        ("other.shop.example", False, True),
+        ("shop.example", True, False),
+        ("notshop.example", False, False),
+        ("example", False, False),
+    ],
+)
+def test_alignment(identifier: str, strict: bool, aligned: bool) -> None:
+    assert is_aligned(identifier, "news.shop.example", "shop.example", strict=strict) is aligned
+
+
+@given(st.text(max_size=100))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        record = parse_dmarc(f"v=DMARC1; {text}")
+    except DmarcError:
+        return
+    assert record.policy in {"none", "quarantine", "reject"}
