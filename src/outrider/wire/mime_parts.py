@@ -121,10 +121,16 @@ def _disposition(kind: str, name: str) -> bytes:
         return f"{start}\r\n".encode("ascii")
     if _PLAIN_NAME.fullmatch(name):
         return f'{start};\r\n filename="{name}"\r\n'.encode("ascii")
+    lines = ";\r\n ".join(extended_parameter("filename", name))
+    return f"{start};\r\n {lines}\r\n".encode("ascii")
+
+
+def extended_parameter(name: str, text: str) -> list[str]:
+    """A parameter whose value is any text, in as many sections as it takes (RFC 2231 §3, RFC 2231 §4)."""
     sections: list[str] = []
     section = "UTF-8''"
-    room = FOLD_OCTETS - len(" filename*99*=;")
-    for character in name:
+    room = FOLD_OCTETS - len(f" {name}*99*=;")
+    for character in text:
         encoded = "".join(
             chr(octet) if octet in _ATTRIBUTE else f"%{octet:02X}" for octet in character.encode()
         )
@@ -134,9 +140,8 @@ def _disposition(kind: str, name: str) -> bytes:
         section += encoded
     sections.append(section)
     if len(sections) == 1:
-        return f"{start};\r\n filename*={sections[0]}\r\n".encode("ascii")
-    lines = ";\r\n".join(f" filename*{number}*={text}" for number, text in enumerate(sections))
-    return f"{start};\r\n{lines}\r\n".encode("ascii")
+        return [f"{name}*={section}"]
+    return [f"{name}*{number}*={each}" for number, each in enumerate(sections)]
 
 
 def format_base64(octets: bytes) -> bytes:

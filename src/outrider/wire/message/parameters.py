@@ -20,6 +20,7 @@ import msgspec
 from outrider.wire.headers import FOLD_OCTETS, FieldError, check_text
 from outrider.wire.message.charsets import decode
 from outrider.wire.message.words import decode_words
+from outrider.wire.mime_parts import extended_parameter
 
 PARAMETERS: Final = 200
 """Chosen: a file name of a kilobyte in sections has some twenty; those beyond it are not read."""
@@ -40,7 +41,6 @@ _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+").fullmatch
 _TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+").fullmatch
 _PLAIN: Final = re.compile(r"[ -~]{0,900}").fullmatch
-_ATTRIBUTE: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`{|}~")
 _WITH_SPACES: Final = frozenset(("name", "filename"))
 
 
@@ -189,18 +189,4 @@ def format_parameter(name: str, text: str) -> list[str]:
     if _PLAIN(text) and "=?" not in text and len(name) + len(text) < FOLD_OCTETS - 8:
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
         return [f'{name}="{escaped}"']
-    sections: list[str] = []
-    section = "UTF-8''"
-    room = FOLD_OCTETS - len(f" {name}*999*=;")
-    for character in text:
-        encoded = "".join(
-            chr(octet) if octet in _ATTRIBUTE else f"%{octet:02X}" for octet in character.encode()
-        )
-        if len(section) + len(encoded) > room:
-            sections.append(section)
-            section = ""
-        section += encoded
-    sections.append(section)
-    if len(sections) == 1:
-        return [f"{name}*={sections[0]}"]
-    return [f"{name}*{number}*={text}" for number, text in enumerate(sections)]
+    return extended_parameter(name, text)

@@ -12,8 +12,10 @@ Standards: RFC 2045 §6.7 (quoted-printable), RFC 2045 §6.8 (base64).
 """
 
 from binascii import Error as BinasciiError
-from binascii import a2b_base64, a2b_qp, b2a_base64, b2a_qp
+from binascii import a2b_base64, a2b_qp, b2a_qp
 from typing import Final
+
+from outrider.wire.mime_parts import format_base64
 
 BASE64: Final = "base64"
 QUOTED_PRINTABLE: Final = "quoted-printable"
@@ -27,8 +29,6 @@ IDENTITY: Final = frozenset((SEVEN_BIT, EIGHT_BIT, BINARY, ""))
 LINE_OCTETS: Final = 998
 """RFC 2045 §2.7: the longest line of 7bit and 8bit."""
 
-_BASE64_LINE: Final = 76  # RFC 2045 §6.8
-_BASE64_BUNCH: Final = _BASE64_LINE * 3 // 4 * 1024
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _STRAY: Final = bytes(octet for octet in range(256) if octet not in _ALPHABET)
 
@@ -66,19 +66,10 @@ def encode(octets: bytes, encoding: str) -> bytes:
     No line end is put behind the last line.
     """
     if encoding == BASE64:
-        return b"\r\n".join(base64_lines(octets))
+        return format_base64(octets).removesuffix(b"\r\n")
     if encoding == QUOTED_PRINTABLE:
         return encode_quoted(octets)
     return octets
-
-
-def base64_lines(octets: bytes) -> list[bytes]:
-    """Base64 in lines of 76."""
-    lines: list[bytes] = []
-    for start in range(0, len(octets), _BASE64_BUNCH):
-        encoded = b2a_base64(octets[start : start + _BASE64_BUNCH], newline=False)
-        lines += [encoded[at : at + _BASE64_LINE] for at in range(0, len(encoded), _BASE64_LINE)]
-    return lines
 
 
 def encode_quoted(octets: bytes) -> bytes:
