@@ -78,6 +78,18 @@ class Target:
     check: Callable[[bytes, random.Random], None]
 
 
+def pieces(octets: bytes, chance: random.Random) -> list[bytes]:
+    """The same octets, split at random."""
+    cuts = sorted(chance.randrange(len(octets) + 1) for _ in range(chance.randrange(8)))
+    return [octets[start:end] for start, end in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
+
+
+def must(truth: bool, what: object) -> None:
+    """Break the invariant unless it holds."""
+    if not truth:
+        raise AssertionError(what)
+
+
 def mutated(seeds: Sequence[bytes], chance: random.Random) -> bytes:
     """One more input."""
     octets = bytearray(chance.choice(seeds))

@@ -5,7 +5,6 @@ Seeds are our own; a parser may refuse whatever it likes, but only by the errors
 
 import random
 import re
-import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +12,12 @@ from typing import Any
 
 import dns.message
 import msgspec
-from google_crc32c import value
 
 from outrider.base.errors import (
     AddressError,
     ConfigError,
     LocalProtocolError,
     RemoteProtocolError,
-    SpoolError,
 )
 from outrider.classify.dsn import build_dsn
 from outrider.classify.options import DsnOptions
@@ -38,19 +35,6 @@ from outrider.receive.problems import Problem
 from outrider.receive.trace import refuse_header
 from outrider.server.configuration import read
 from outrider.sim.world import parse_world
-from outrider.spool.frames import (
-    FRAME_HEADER,
-    TYPE_CHANGES,
-    FormatError,
-    SegmentHeader,
-    encode,
-    format_header,
-    format_segment_header,
-    is_whole,
-    parse_header,
-    parse_segment_header,
-    payload_checksum,
-)
 from outrider.wire.headers import FieldError, text_field
 from outrider.wire.mime import write_message
 from outrider.wire.proxy import ProxyReader
@@ -62,8 +46,9 @@ from outrider.wire.smtp.content_limits import ContentLimits
 from outrider.wire.smtp.server import Server
 from outrider.wire.smtp.server_events import MessageEnd, StartTls
 from outrider.wire.smtp.server_limits import ServerLimits
-from tests.fuzz.engine import Target
-from tests.spool.samples import finished, stored
+from tests.fuzz import door_targets, file_targets, spool_targets
+from tests.fuzz.engine import Target, must, pieces
+from tests.spool.samples import stored
 
 LIMITS = ServerLimits(
     "mx.test",
@@ -74,22 +59,9 @@ LIMITS = ServerLimits(
     errors=1000,
     idle_commands=1000,
 )
-SALT = b"saltsalt"
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 COMMAND_OCTETS = 510
 """RFC 5321 §4.5.3.1.4, without CRLF."""
-
-
-def pieces(octets: bytes, chance: random.Random) -> list[bytes]:
-    """The same octets, split at random."""
-    cuts = sorted(chance.randrange(len(octets) + 1) for _ in range(chance.randrange(8)))
-    return [octets[start:end] for start, end in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
-
-
-def must(truth: bool, what: object) -> None:
-    """Break the invariant unless it holds."""
-    if not truth:
-        raise AssertionError(what)
 
 
 def is_clean(content: Content) -> bool:
@@ -283,38 +255,6 @@ def dsn(octets: bytes, chance: random.Random) -> None:
     del chance
 
 
-def _frame() -> bytes:
-    changes = encode([stored(entry_id(3, 0), b"body\r\n"), finished(entry_id(3, 0))])
-    crc, length = payload_checksum(changes, [[b"body\r\n"]])
-    return format_header(SALT, 4096, TYPE_CHANGES, len(changes), length, crc) + changes + b"body\r\n"
-
-
-def frames(octets: bytes, chance: random.Random) -> None:
-    offset = 4096
-    header = parse_header(octets, SALT, offset)
-    if header is not None:
-        must(octets[:FRAME_HEADER] == _frame()[:FRAME_HEADER] or _is_forged(octets), "a header nobody wrote")
-        is_whole(header, octets[FRAME_HEADER : FRAME_HEADER + header.payload_length])
-    del chance
-
-
-def _is_forged(octets: bytes) -> bool:
-    """True when the checksum fits: only who knows the salt can do that, and a mutation may not."""
-    start = octets[: FRAME_HEADER - 4]
-    return bool(
-        struct.unpack("<I", octets[FRAME_HEADER - 4 : FRAME_HEADER])[0]
-        == value(SALT + struct.pack("<Q", 4096) + start)
-    )
-
-
-def segments(octets: bytes, chance: random.Random) -> None:
-    try:
-        parse_segment_header(octets)
-    except (FormatError, SpoolError):
-        return
-    del chance
-
-
 QUERY = dns.message.make_query("big.test", "MX", id=4711)
 
 
@@ -389,6 +329,9 @@ MULTIPART = (
 TARGETS = {
     target.name: target
     for target in (
+        *spool_targets.TARGETS,
+        *file_targets.TARGETS,
+        *door_targets.TARGETS,
         Target(
             "smtp-commands",
             "Whatever a client sends, and however it is split, it gets the same replies.",
@@ -496,13 +439,6 @@ TARGETS = {
                 b"--b\r\n\r\n",
             ),
             dsn,
-        ),
-        Target("frames", "A frame's header is found only where it was written.", (_frame(),), frames),
-        Target(
-            "segments",
-            "A segment's header is read, refused as newer, or none.",
-            (format_segment_header(SegmentHeader(3, 1, 0, SALT)),),
-            segments,
         ),
         Target("dns", "An answer is read or called malformed.", (_answer(), QUERY.to_wire()), dns_answers),
         Target(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.engine import REGRESSIONS, Target, breaks, hunt, mutated, regressions
-from tests.fuzz.targets import TARGETS, must
+from tests.fuzz.engine import REGRESSIONS, Target, breaks, hunt, must, mutated, regressions
+from tests.fuzz.targets import TARGETS
 
 INPUTS = 400
 """Chosen: a second or less a target; a bug at a border shows itself within some hundred."""

@@ -27,9 +27,10 @@ from outrider.spool.announce import arrived_of
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.filters import QueueFilter
-from outrider.spool.frames import FORMAT, FormatError
+from outrider.spool.frames import FORMAT
 from outrider.spool.index import Index
 from outrider.spool.replay import new_entry
+from outrider.spool.stamp import stamp
 from outrider.spool.table import QueueKey
 from outrider.spool.writer import LogWriter
 from tests.spool.samples import SMALL, TIME, finished, retried, stored
@@ -206,7 +207,18 @@ async def test_a_checkpoint_that_fails_is_made_up_for_by_the_next(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "harm", ["garbage", "zeros in the middle", "cut", "a flipped row", "empty format", "old copy"]
+    "harm",
+    [
+        "garbage",
+        "zeros in the middle",
+        "cut",
+        "a flipped row",
+        "empty format",
+        "old copy",
+        "a missing row",
+        "a narrow span",
+        "an index of other rows",
+    ],
 )
 async def test_a_damaged_checkpoint_is_put_aside_and_told(tmp_path: Path, harm: str) -> None:
     index = open_index(tmp_path)
@@ -224,15 +236,24 @@ async def test_a_damaged_checkpoint_is_put_aside_and_told(tmp_path: Path, harm: 
         case "a flipped row":
             place = octets.index(b"%018d" % 77)
             octets[place + 17] ^= 1
-        case "empty format":
+        case "empty format" | "a missing row" | "a narrow span" | "an index of other rows":
             database = sqlite3.connect(path)
-            database.execute("UPDATE meta SET value = 'x'")
+            database.executescript(
+                {
+                    "empty format": "UPDATE meta SET value = 'x' WHERE name = 'format'",
+                    "a missing row": f"DELETE FROM entries WHERE entry = {numbers[77]}",
+                    "a narrow span": "UPDATE spans SET high = high - 1",
+                    "an index of other rows": "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = "
+                    "replace(sql, 'due, entry)', 'entry, due)') WHERE name = 'entries_due'",
+                }[harm]
+            )
             database.commit()
             database.close()
             octets = bytearray(path.read_bytes())
         case _:
             database = sqlite3.connect(path)
-            database.execute("INSERT INTO logs VALUES (1, 0, 4096, 0, 0, 1)")
+            database.execute("INSERT OR REPLACE INTO logs VALUES (1, 0, 4096, 0, 0, 1)")
+            stamp(database)
             database.commit()
             database.close()
             octets = bytearray(path.read_bytes())
@@ -249,14 +270,18 @@ async def test_a_damaged_checkpoint_is_put_aside_and_told(tmp_path: Path, harm: 
     await index.close()
 
 
-async def test_a_newer_checkpoint_is_refused(tmp_path: Path) -> None:
+async def test_a_checkpoint_that_is_newer_than_its_spool_is_made_anew(tmp_path: Path) -> None:
     await open_index(tmp_path).close()
     database = sqlite3.connect(tmp_path / "spool" / "checkpoint.sqlite")
-    database.execute("UPDATE meta SET value = ?", (FORMAT + 1,))
+    database.execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT + 1,))
+    stamp(database)
     database.commit()
     database.close()
-    with pytest.raises(FormatError, match="start the newer"):
-        open_index(tmp_path)
+    log = ListLog()
+    await open_index(tmp_path, log).close()
+    assert [(line[1], f"format {FORMAT + 1}" in line[2]["error"]) for line in log.lines] == [
+        ("spool.checkpoint_damaged", True)
+    ]
 
 
 async def write_logs(path: Path, logs: list[list[tuple[list[Change], list[list[bytes]]]]]) -> None:

@@ -120,7 +120,7 @@ def parse_credentials(text: str, where: str = "credentials") -> Credentials:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{where}: not TOML: {error}") from error
     faults = [
         f"{key}: unknown; only [[user]] and [[key]] stand here" for key in document if key not in _FIELDS

@@ -15,7 +15,6 @@ Standards: RFC 2104 §2 (HMAC), RFC 4648 §4 (Base64).
 """
 
 import base64
-import binascii
 import hmac
 import re
 import tomllib
@@ -164,7 +163,7 @@ def _read(text: bytes, path: str, purpose: Purpose, version: int) -> dict[str, A
         raise ConfigError(f"{path} is no key file: it is too long")
     try:
         found = tomllib.loads(text.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
         raise ConfigError(f"{path} is no key file, or damaged: restore it from your copy") from None
     if found.get("purpose") != purpose or found.get("version") != version:
         raise ConfigError(f"{path} holds another key than its name says: give it back its name")
@@ -180,7 +179,7 @@ def parse_key(text: bytes, path: str, purpose: Purpose, version: int) -> Key:
     found = _read(text, path, purpose, version)
     try:
         secret = base64.b64decode(str(found.get("key", "")), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is text beyond ASCII
         secret = b""
     if len(secret) != KEY_OCTETS or found.get("fingerprint") != fingerprint_of(secret):
         raise ConfigError(

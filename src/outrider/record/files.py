@@ -110,7 +110,7 @@ def _sound_end(files: Files, fd: int) -> int:
     for line in lines_backwards(files, fd, sound):
         try:
             _HEAD.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             sound -= len(line) + 1
         else:
             break
@@ -141,7 +141,7 @@ def opening(path: Path) -> Opened | None:
         return None
     try:
         event = decode_line(line)
-    except msgspec.DecodeError:  # zeros where the first page was never written
+    except (msgspec.DecodeError, RecursionError):  # zeros where the first page was never written
         return None
     return event if isinstance(event, Opened) else None
 

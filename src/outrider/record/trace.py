@@ -226,5 +226,5 @@ def _last_lines(path: Path, count: int) -> list[bytes]:
 def _decoded(line: bytes) -> dict[str, Any] | None:
     try:
         return _DECODER.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

@@ -81,13 +81,16 @@ class Suspensions:
             found = msgspec.json.decode(read_file(files, self._path), type=_File)
         except FileNotFoundError:
             return
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
             # sending what somebody stopped would be worse than saying so; nothing else is lost with the file
             log.error("suspensions.unreadable", path=self._path, error=str(error))
             raise SpoolError(
                 f"{self._path} cannot be read ({error}): repair it, or remove it and suspend anew"
             ) from error
-        self._next = found.next_number
+        numbers = {kept.number for kept in found.suspensions}
+        if len(numbers) < len(found.suspensions):
+            raise SpoolError(f"{self._path} gives a number twice: repair it, or remove it and suspend anew")
+        self._next = max(found.next_number, *(number + 1 for number in numbers), 1)
         for kept in found.suspensions:
             if kept.until_time is None or kept.until_time > clock.wall():
                 self._begin(kept)

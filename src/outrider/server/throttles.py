@@ -62,7 +62,7 @@ class Throttles:
         """What a predecessor left; None when nobody knows what it did last."""
         try:
             written = msgspec.msgpack.decode(self._path.read_bytes(), type=_Written)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, RecursionError):
             return None
         memory = written.memory
         wall = self._clock.wall()

@@ -2,7 +2,8 @@
 
 Theory: it is a cache of the logs. Each write is one transaction that takes the state and the log positions
 that this state covers together, so the logs are replayed from there. Rows carry a checksum, because SQLite
-has none; when anything in the file is wrong it is put aside and everything is rebuilt from the logs.
+has none, and the whole a stamp (`stamp`); when anything in the file is wrong it is put aside and everything
+is rebuilt from the logs.
 
 Invariant: `entries` as of a commit is exactly what the logs up to `logs` say.
 """
@@ -16,9 +17,11 @@ from google_crc32c import value
 from outrider.model.changes import ContentRef, Entry, Keyed, LastReply
 from outrider.model.dispatch import Position
 from outrider.spool.filters import QueueFilter
-from outrider.spool.frames import FORMAT, FormatError, encode
+from outrider.spool.frames import FORMAT, encode
 from outrider.spool.keys import SCHEMA as KEYS_SCHEMA
-from outrider.spool.keys import KeyRow, key_places, read_key, write_keys
+from outrider.spool.keys import KeyRow, check_keys, key_places, read_key, write_keys
+from outrider.spool.stamp import SCHEMA as STAMP_SCHEMA
+from outrider.spool.stamp import arm, begin, is_stamped, stamp, verify
 from outrider.spool.table import QueueKey
 
 _COLUMNS = (
@@ -129,7 +132,7 @@ def _last_row(entry: int, last: LastReply) -> tuple[Any, ...]:
 
 def _last(entry: int, row: tuple[Any, ...]) -> LastReply | None:
     text, host, ours, attempted_time, crc = row
-    if text is None:
+    if text is None and crc is None:  # there is none
         return None
     if value(encode((entry, text, host, ours, attempted_time))) != crc:
         raise CheckpointDamagedError(f"last reply of entry {entry} has a wrong checksum")
@@ -200,7 +203,6 @@ class Checkpoint:
         cache_octets: Memory for its pages.
 
     Raises:
-        FormatError: A newer program made it.
         CheckpointDamagedError: It is damaged.
     """
 
@@ -210,7 +212,7 @@ class Checkpoint:
         )
         try:
             self._prepare(cache_octets)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, ValueError) as error:
             self._database.close()
             raise CheckpointDamagedError(str(error)) from error
         except BaseException:
@@ -222,21 +224,36 @@ class Checkpoint:
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA cache_size = -{cache_octets >> 10}")
-        check = execute("PRAGMA quick_check(1)").fetchone()
+        check = execute("PRAGMA integrity_check(1)").fetchone()
         if check is None or check[0] != "ok":
-            raise CheckpointDamagedError(f"quick_check: {check}")
-        self._database.executescript(_SCHEMA + KEYS_SCHEMA)
+            raise CheckpointDamagedError(f"integrity_check: {check}")
+        if is_stamped(self._database):
+            fault = verify(self._database)
+            if fault:
+                raise CheckpointDamagedError(fault)
+            check_keys(self._database)
+        execute("BEGIN")
+        self._make_tables()
+        execute("COMMIT")
+        arm(self._database)
+
+    def _make_tables(self) -> None:
+        """Make what is missing, as in a new file or one of an earlier program; else nothing is written."""
+        execute = self._database.execute
+        was_stamped = is_stamped(self._database)
+        schema = execute("PRAGMA schema_version").fetchone()
+        for statement in filter(None, map(str.strip, (_SCHEMA + KEYS_SCHEMA + STAMP_SCHEMA).split(";"))):
+            execute(statement)
         found = execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-        if found is None:
-            execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
-        elif not isinstance(found[0], int):
-            raise CheckpointDamagedError("format is no number")
-        elif found[0] > FORMAT:
-            raise FormatError(
-                f"checkpoint has format {found[0]}, this program knows {FORMAT}: start the newer one"
-            )
-        elif found[0] < FORMAT:
-            execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
+        if found is not None and not (isinstance(found[0], int) and 0 < found[0] <= FORMAT):
+            # the spool's own format is known, so nobody newer was here
+            raise CheckpointDamagedError(f"format {found[0]!r} of a spool of format {FORMAT}")
+        if found != (FORMAT,):
+            execute("INSERT OR REPLACE INTO meta VALUES ('format', ?)", (FORMAT,))
+        if not was_stamped:
+            begin(self._database)
+        elif found != (FORMAT,) or execute("PRAGMA schema_version").fetchone() != schema:
+            stamp(self._database)
 
     def close(self) -> None:
         """Close the file."""
@@ -317,6 +334,7 @@ class Checkpoint:
         else:
             self._database.execute("DELETE FROM finished")
             self._database.execute("DELETE FROM early")
+        stamp(self._database)
 
     def due(self, asks: Sequence[Ask]) -> list[list[Entry]]:
         """For each question its rows, in order of due time, and one more when there is one."""

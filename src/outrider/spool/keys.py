@@ -13,7 +13,7 @@ dropped meanwhile; of two uses of one key the later one counts.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from google_crc32c import value
 
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE INDEX IF NOT EXISTS keys_expires ON keys (expires);
 """
 _PUT: Final = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)"
-_GET: Final = "SELECT key, body, answer, expires, log, segment, crc FROM keys WHERE key = ?"
+_ALL: Final = "SELECT key, body, answer, expires, log, segment, crc FROM keys"
 EXPIRED_PER_WRITE: Final = 20_000
 # chosen: a checkpoint deletes so many in some 50 ms; 4,000 keys a second expire at most as fast as they came
 
@@ -119,12 +119,26 @@ def read_key(database: sqlite3.Connection, key: bytes) -> Keyed | None:
     Raises:
         ValueError: The row is damaged.
     """
-    row = database.execute(_GET, (key,)).fetchone()
+    row = database.execute(f"{_ALL} WHERE key = ?", (key,)).fetchone()
     if row is None:
         return None
+    _check(row)
+    return Keyed(row[0], row[1], row[2], row[3])
+
+
+def check_keys(database: sqlite3.Connection) -> None:
+    """Look at every row.
+
+    Raises:
+        ValueError: One is damaged.
+    """
+    for row in database.execute(_ALL):
+        _check(row)
+
+
+def _check(row: tuple[Any, ...]) -> None:
     if value(encode(row[:-1])) != row[-1]:
         raise ValueError("row of an idempotency key has a wrong checksum")
-    return Keyed(row[0], row[1], row[2], row[3])
 
 
 def key_places(database: sqlite3.Connection) -> list[tuple[int, int, float]]:

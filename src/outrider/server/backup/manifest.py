@@ -124,7 +124,7 @@ def read_manifest(copy: Path) -> tuple[Manifest, bytes]:
         raise BackupError(
             f"{copy} is no copy that `outrider backup` made: {MANIFEST} {error.strerror}"
         ) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BackupError(f"{path} cannot be read: {error}") from error
     if manifest.format != FORMAT:
         raise BackupError(
