@@ -35,6 +35,9 @@ Rule = Callable[["Peer", str, str], str | None]
 class OpenGuard:
     """A guard that clears everything."""
 
+    def goes_through(self, stored: Stored) -> bool:
+        return False
+
     def clear(
         self, stored: Stored, entries: Sequence[int], content: Content
     ) -> tuple[Sequence[int], Content]:

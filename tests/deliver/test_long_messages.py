@@ -1,6 +1,8 @@
 """A long message that is not in memory is read in a thread; its slot goes on with it, and waits in order."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,8 @@ from outrider.base.errors import SpoolError
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.smtp.connection import BLOCK_OCTETS, TURN_BLOCKS, Connection
 from outrider.model.changes import Stored
-from outrider.model.dispatch import Close, Granted
+from outrider.model.dispatch import Batch, Close, Granted
+from outrider.model.flow import Content
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import World
@@ -73,6 +76,80 @@ async def test_a_slot_that_ends_meanwhile_gives_it_back(world: "World") -> None:
         await asyncio.sleep(0)
     assert peer.contents == []
     world.assert_once([long, other])
+
+
+class Signing:
+    """A guard that goes through all; it puts a line before what it clears, for what is not `held`."""
+
+    def __init__(self, held: frozenset[int] = frozenset(), error: Exception | None = None) -> None:
+        self.held = held
+        self.error = error
+        self.calls: list[tuple[bool, tuple[int, ...]]] = []
+        self.has_begun = threading.Event()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def goes_through(self, stored: Stored) -> bool:
+        return True
+
+    def clear(
+        self, stored: Stored, entries: Sequence[int], content: Content
+    ) -> tuple[Sequence[int], Content]:
+        self.calls.append((threading.current_thread() is threading.main_thread(), tuple(entries)))
+        self.has_begun.set()
+        self.may_go_on.wait(10)
+        if self.error is not None:
+            raise self.error
+        signed = Content(b"Signed: 1\r\n" + content.wire, content.traits, content.header_octets + 11)
+        return [entry for entry in entries if entry not in self.held], signed
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_what_is_signed_is_signed_in_a_thread_once_for_all_its_recipients(
+    world: "World", *, is_read: bool
+) -> None:
+    peer = await world.peer()
+    long, [last] = world.message("b", "c", "d", body=LONG_BODY), world.message()
+    guard = Signing(held=frozenset({long[1].entry}))
+    if is_read:
+        world.loading[long[0].ref] = None
+    async with world.running(guard=guard) as deliverer:
+        world.open_slot(deliverer, [peer], *long, last)
+        if is_read:
+            (await loading_of(world, long[0])).set_result(world.messages[long[0].ref])
+        await world.report.until(lambda: last.entry in world.report.outcomes)
+    assert guard.calls == [(False, tuple(each.entry for each in long)), (True, (last.entry,))]
+    [(_, names, content), _] = peer.contents
+    assert names == ("b", "d")
+    assert b"ned: 1\r\nSubject" in content[:20]  # the host keeps nothing of the first three octets
+    assert content.endswith(LONG_BODY)
+    world.assert_once([*long, last])
+
+
+async def test_a_recipient_who_comes_while_it_is_signed_is_asked_for_by_himself(world: "World") -> None:
+    peer = await world.peer()
+    long = world.message("b", "c", "d", body=LONG_BODY)
+    guard = Signing()
+    guard.may_go_on.clear()
+    async with world.running(guard=guard) as deliverer:
+        slot = world.open_slot(deliverer, [peer], *long[:2])
+        assert await asyncio.to_thread(guard.has_begun.wait, 10)
+        deliverer.batch(Batch(slot, long[2:]))
+        guard.may_go_on.set()
+        await world.report.until(lambda: len(world.report.outcomes) == 3)
+    assert guard.calls == [(False, tuple(each.entry for each in part)) for part in (long[:2], long[2:])]
+    assert [names for _, names, _ in peer.contents] == [("b", "c"), ("d",)]
+    world.assert_once(long)
+
+
+async def test_a_guard_that_fails_in_its_thread_fails_that_message(world: "World") -> None:
+    peer = await world.peer()
+    [long] = world.message(body=LONG_BODY)
+    async with world.running(guard=Signing(error=RuntimeError("no"))) as deliverer:
+        world.open_slot(deliverer, [peer], long)
+        await world.report.until(lambda: world.report.outcomes)
+    assert peer.contents == []
+    world.assert_once([long])
 
 
 async def test_a_host_that_takes_all_at_once_gets_it_over_many_turns(

@@ -479,6 +479,9 @@ async def test_a_message_that_cannot_be_read_is_reported_and_the_next_goes_out(w
 class _Holding:
     """A guard that holds back one recipient and refuses to work for another."""
 
+    def goes_through(self, stored: Stored) -> bool:
+        return False
+
     def clear(
         self, stored: Stored, entries: Sequence[int], content: Content
     ) -> tuple[Sequence[int], Content]:

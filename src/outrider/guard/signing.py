@@ -38,6 +38,10 @@ class SigningGuard:
         self._clock = clock
         self._log = log
 
+    def goes_through(self, stored: Stored) -> bool:
+        """A signature is over all of it."""
+        return bool(stored.signing)
+
     def clear(
         self, stored: Stored, entries: Sequence[int], content: Content
     ) -> tuple[Sequence[int], Content]:
@@ -51,4 +55,5 @@ class SigningGuard:
             why = error.message if isinstance(error, OutriderError) else str(error)
             self._log.error("guard.not_signed", message_id=stored.message_id, error=why)
             return (), content
-        return entries, Content(fields + content.wire, content.traits, content.header_octets + len(fields))
+        signed = b"".join((fields, content.wire))  # of long octets, the copy that lets other threads go on
+        return entries, Content(signed, content.traits, content.header_octets + len(fields))

@@ -210,7 +210,11 @@ class PolicyDoor(Protocol):
 
 
 class Guard(Protocol):
-    """The last gate before the wire."""
+    """The last gate before the wire; `clear` may be called in any thread."""
+
+    def goes_through(self, stored: Stored) -> bool:
+        """True when `clear` goes through the whole content of this message."""
+        ...
 
     def clear(
         self, stored: Stored, entries: Sequence[int], content: Content

@@ -15,15 +15,16 @@ is last.
 Standards: RFC 5321 §4.5.3.1.10 (recipients not taken go with the next transaction).
 """
 
-from asyncio import Future
+from asyncio import Future, get_running_loop
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.log import Log
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions
 from outrider.deliver.ports import ContentSource, DeliveryReport
 from outrider.deliver.smtp import failures
@@ -74,6 +75,15 @@ class _Loading(NamedTuple):
     future: Future[tuple[Stored, bytes]]
 
 
+class _Clearing(NamedTuple):
+    """A long message that the guard goes through in a thread, for `recipients` entries from `entry` on."""
+
+    entry: int
+    recipients: int
+    stored: Stored
+    future: Future[tuple[Sequence[int], Content]]
+
+
 class Slot:
     """See the module.
 
@@ -90,6 +100,7 @@ class Slot:
         "_backlog",
         "_batch_at",
         "_batch_size",
+        "_clearing",
         "_closing",
         "_completed",
         "_ended",
@@ -127,6 +138,7 @@ class Slot:
         self._on_end = on_end
         self._backlog: deque[Granted] = deque()
         self._loading: _Loading | None = None
+        self._clearing: _Clearing | None = None
         self._flights: deque[_Flight] = deque()
         self._batch_size = 0
         self._batch_at = around.clock.now()
@@ -259,7 +271,9 @@ class Slot:
         self._around.report.want(self.number, min(self._want_count, room))
 
     def _is_at_hand(self, granted: Granted) -> bool:
-        """False while a long message is read in a thread; the slot then goes on with it."""
+        """False while a long message is read or cleared in a thread; the slot then goes on with it."""
+        if self._clearing is not None and self._clearing.entry == granted.entry:
+            return self._clearing.future.done()
         if self._loading is not None and self._loading.entry == granted.entry:
             return self._loading.future.done()
         future = self._around.source.load(granted.ref, granted.entry)
@@ -269,7 +283,7 @@ class Slot:
         future.add_done_callback(self._loaded)
         return False
 
-    def _loaded(self, future: Future[tuple[Stored, bytes]]) -> None:
+    def _loaded(self, future: Future[Any]) -> None:
         future.exception()  # whoever launches the entry hears it; the slot may have ended, and nobody does
         if self.connection is not None and not self._ended:
             self.connection.run()
@@ -285,8 +299,11 @@ class Slot:
         backlog = self._backlog
         first = backlog.popleft()
         group = [first]
+        most = self.options.max_recipients_per_transaction
+        if self._clearing is not None and self._clearing.entry == first.entry:
+            most = self._clearing.recipients
         while backlog and backlog[0].ref == first.ref and backlog[0].message == first.message:
-            if len(group) >= self.options.max_recipients_per_transaction:
+            if len(group) >= most:
                 break
             group.append(backlog.popleft())
         flight = _Flight(group, self._around.clock.now())
@@ -300,18 +317,28 @@ class Slot:
     def _start(self, client: SmtpClient, flight: _Flight) -> None:
         around = self._around
         group = flight.granted
-        try:
-            stored, wire = self._read(group[0])
-        except SpoolError as error:
-            self._flights.remove(flight)
-            for granted in group:
-                self._report_unreadable(granted, error)
-            return
-        flight.stored = stored
-        bits = stored.traits
-        traits = _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits)
-        entries: Sequence[int] = [granted.entry for granted in group]
-        cleared, content = around.guard.clear(stored, entries, Content(wire, traits, stored.header_octets))
+        clearing = self._clearing
+        if clearing is not None and clearing.entry == group[0].entry:
+            self._clearing = None
+            flight.stored = stored = clearing.stored
+            cleared, content = clearing.future.result()
+        else:
+            try:
+                stored, wire = self._read(group[0])
+            except SpoolError as error:
+                self._flights.remove(flight)
+                for granted in group:
+                    self._report_unreadable(granted, error)
+                return
+            flight.stored = stored
+            bits = stored.traits
+            traits = _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits)
+            entries: Sequence[int] = [granted.entry for granted in group]
+            content = Content(wire, traits, stored.header_octets)
+            if stored.size > LONG_OCTETS and around.guard.goes_through(stored):
+                self._clear_later(flight, stored, entries, content)
+                return
+            cleared, content = around.guard.clear(stored, entries, content)
         if len(cleared) < len(group):
             group = self._hold(flight, frozenset(cleared))
             if not group:
@@ -330,6 +357,14 @@ class Slot:
         if done is not None:
             self._sent -= 1
             self.transaction_done(done)
+
+    def _clear_later(self, flight: _Flight, stored: Stored, entries: Sequence[int], content: Content) -> None:
+        """Have a thread do it; the entries wait for it at the head of the backlog."""
+        self._flights.remove(flight)
+        self._backlog.extendleft(reversed(flight.granted))
+        future = get_running_loop().run_in_executor(None, self._around.guard.clear, stored, entries, content)
+        self._clearing = _Clearing(entries[0], len(entries), stored, future)
+        future.add_done_callback(self._loaded)
 
     def _hold(self, flight: _Flight, cleared: frozenset[int]) -> list[Granted]:
         """Report what the guard did not clear; what is left of the flight."""
@@ -411,6 +446,7 @@ class Slot:
         self._around.report.returned(self.number, numbers, was_seen=was_seen)
 
     def _return_backlog(self) -> None:
+        self._loading = self._clearing = None
         if self._backlog:
             backlog = tuple(self._backlog)
             self._backlog.clear()
