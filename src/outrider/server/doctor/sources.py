@@ -47,7 +47,7 @@ async def _reachable(
     except SourceError as error:
         return fault(
             check,
-            f"{error.message}; mail that policy needs it for is refused with 451",
+            f"{error.message}; what policy asks of it fails",
             f"outrider source test {options.name} tries again",
         )
     finally:

@@ -179,7 +179,7 @@ class DataSourceOptions(BaseModel):
         gt=0,
         le=60,
         description="Longest wait for a connection to be made.",
-        json_schema_extra=_about("seconds", "chosen: a lost SYN is repeated after one second (RFC 6298 §2)"),
+        json_schema_extra=_about("seconds", "chosen: a packet that was lost is sent again meanwhile"),
     )
     query_seconds: float = Field(
         5.0,

@@ -59,7 +59,6 @@ class RedisConnector:
             "socket_connect_timeout": options.connect_seconds,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "client_name": "outrider",
             "driver_info": None,
         }
         if address.socket:
