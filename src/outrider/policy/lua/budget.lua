@@ -39,6 +39,13 @@ local function where(level)
 end
 R.where = where
 
+-- Raises a text with the script and line that runs, however our functions stand between.
+local function raise(text)
+  local script, line = where(3)
+  return error(script and script .. ":" .. line .. ": " .. text or text, 0)
+end
+R.raise = raise
+
 local function spend(reason)
   if not spent then
     spent_script, spent_line = where(3)
@@ -160,7 +167,7 @@ function coroutines.wrap(f)
 end
 
 function coroutines.yield(...)
-  if running() == top then error("attempt to yield from outside a coroutine", 2) end
+  if running() == top then raise("attempt to yield from outside a coroutine") end
   return yield(...)
 end
 

@@ -131,3 +131,13 @@ function R.start(deadline, f, ...)
 end
 
 function R.collect() collectgarbage() end
+
+function R.function_at(id) return R.functions[id] end
+
+local kept = 0
+-- Functions that come back as results count downwards, so that they do not meet those that are staged.
+function R.keep(f)
+  kept = kept - 1
+  R.functions[kept] = f
+  return kept
+end

@@ -9,7 +9,7 @@ local R = ...
 local setmetatable, rawget, rawset = setmetatable, rawget, rawset
 local error, type, tostring, pairs, next, select = error, type, tostring, pairs, next, select
 local setfenv, loadstring, gmatch, match, gsub = setfenv, loadstring, string.gmatch, string.match, string.gsub
-local getmeta, collectgarbage = debug.getmetatable, collectgarbage
+local getmeta, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
 
 local loading = 0
 function R.is_loading() return loading > 0 end
@@ -21,7 +21,7 @@ local function guard(target, name)
     __index = target,
     __newindex = function(_, key, value)
       if loading == 0 then
-        error("'" .. name .. "' changes only while a script is loaded ('" .. tostring(key) .. "' was set)", 2)
+        raise("'" .. name .. "' changes only while a script is loaded ('" .. tostring(key) .. "' was set)")
       end
       target[key] = value
     end,
@@ -67,7 +67,7 @@ end
 function base.rawget(t, key) return rawget(behind(t), key) end
 
 function base.rawset(t, key, value)
-  if targets[t] and loading == 0 then error("a library changes only while a script is loaded", 2) end
+  if targets[t] and loading == 0 then raise("a library changes only while a script is loaded") end
   rawset(behind(t), key, value)
   return t
 end
@@ -78,7 +78,7 @@ function base.pairs(t)
   local target = behind(t)
   if target ~= t then return function(_, key) return next(target, key) end, t, nil end
   if type(t) ~= "table" then
-    error("bad argument #1 to 'pairs' (table expected, got " .. type(t) .. ")", 2)
+    raise("bad argument #1 to 'pairs' (table expected, got " .. type(t) .. ")")
   end
   return next, t, nil
 end
@@ -149,7 +149,7 @@ local function at_path(name)
       next_table = guard({}, path)
       rawset(targets[at] or at, part, next_table)
     elseif type(next_table) ~= "table" then
-      error("name conflict for module '" .. name .. "'", 3)
+      raise("name conflict for module '" .. name .. "'")
     end
     at = next_table
   end
@@ -199,10 +199,10 @@ local function run_file(name, text, chunk_name)
 end
 
 function base.require(name)
-  if type(name) ~= "string" then error("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")", 2) end
+  if type(name) ~= "string" then raise("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")") end
   name = gsub(name, "/", ".")
   local module = loaded[name]
-  if module == BUSY then error("loop or previous error loading module '" .. name .. "'", 2) end
+  if module == BUSY then raise("loop or previous error loading module '" .. name .. "'") end
   if module ~= nil then return module end
   module = registered[name]
   if module then
@@ -214,7 +214,10 @@ function base.require(name)
   if source then return run_file(name, source[1], source[2]) end
   R.look_at_memory()
   local text, chunk_name = R.read(name)
-  if not text then return error(chunk_name, 2) end
+  if not text then
+    if match(chunk_name, "^[^:\n]+:%d+: ") then return error(chunk_name, 0) end -- it says where
+    return raise(chunk_name)
+  end
   return run_file(name, text, chunk_name)
 end
 
@@ -252,8 +255,8 @@ local function seeall(_, sees)
 end
 
 function base.module(name, ...)
-  if type(name) ~= "string" then error("bad argument #1 to 'module' (string expected, got " .. type(name) .. ")", 2) end
-  if loading == 0 then error("'module' works only while a script is loaded", 2) end
+  if type(name) ~= "string" then raise("bad argument #1 to 'module' (string expected, got " .. type(name) .. ")") end
+  if loading == 0 then raise("'module' works only while a script is loaded") end
   local module = at_path(name)
   local target = targets[module] or module
   local sees = {}
@@ -283,11 +286,11 @@ base.package = guard({
 R.fill("msys", {
   registerModule = function(name, module)
     if type(name) ~= "string" or type(module) ~= "table" then
-      error("registerModule takes a name and a table, got " .. type(name) .. " and " .. type(module), 2)
+      raise("registerModule takes a name and a table, got " .. type(name) .. " and " .. type(module))
     end
-    if loading == 0 then error("registerModule works only while a script is loaded", 2) end
+    if loading == 0 then raise("registerModule works only while a script is loaded") end
     local wrong = R.register(name, module)
-    if wrong then error(wrong, 2) end
+    if wrong then raise(wrong) end
     for key, f in next, module do
       if type(key) == "string" and type(f) == "function" then R.register_function(name, key, f) end
     end
@@ -301,7 +304,7 @@ registered["msys"] = base.msys
 registered.strict = setmetatable({}, {__metatable = false})
 function R.be_strict()
   setmetatable(base, {
-    __index = function(_, key) error("variable '" .. tostring(key) .. "' is not declared", 2) end,
+    __index = function(_, key) raise("variable '" .. tostring(key) .. "' is not declared") end,
     __metatable = false,
   })
 end

@@ -20,8 +20,8 @@ from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.lua.session import LuaHook, LuaSession
 from outrider.policy.lua.state import LuaState
 
-SCRIPT_OCTETS_MAX = 4 << 20
-# chosen: a hundred times the largest script known
+SCRIPT_OCTETS_MAX = 1 << 20
+# chosen: far above any script; reading it takes seconds at the worst
 _NAME_PARTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 

@@ -4,13 +4,158 @@
 -- Python is called with that number and plain values, and answers with a code first: see convert.py. It never raises.
 
 local R = ...
-local error, type, tostring, pairs, next = error, type, tostring, pairs, next
-local getfenv, setfenv, newproxy = debug.getfenv, debug.setfenv, newproxy
-local isyieldable, yield = coroutine.isyieldable, coroutine.yield
-local getmetatable = debug.getmetatable
+local error, type, tostring, pairs, next, select = error, type, tostring, pairs, next, select
+local getfenv, setfenv, newproxy, setmetatable = debug.getfenv, debug.setfenv, newproxy, setmetatable
+local isyieldable, yield, unpack = coroutine.isyieldable, coroutine.yield, unpack
+local getmetatable, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
 local WAIT, FAIL, NOT_HERE, look_at_memory = R.WAIT, R.FAIL, R.NOT_HERE, R.look_at_memory
 
-local VALUES, LIST, RAISE, WAITS, SPENT = 0, 1, 2, 3, 4
+-- What answers begin with.
+local VALUES, LIST, RAISE, WAITS, SPENT, FLAT, ROOM = 0, 1, 2, 3, 4, 5, 6
+-- What values in a row begin with: a plain value, a table's pairs, an object, a function, nil; a list's items.
+local PLAIN, TABLE, OBJECT, FUNCTION, NIL, ITEMS = 0, 1, 2, 3, 4, 5
+local ROW_MAX = 2000 -- values passed at once, chosen: a quarter of what LuaJIT's stack takes (LUAI_MAXCSTACK)
+local DEPTH_MAX = 100 -- chosen: deeper tables are loops
+local ENTRIES_MAX = 200000 -- chosen: parts of the largest messages, some megabytes
+
+local IS_PLAIN = {["nil"] = true, string = true, number = true, boolean = true}
+
+local functions, last_function = {}, 0 -- what scripts gave to Python
+R.functions = functions
+
+-- From tables and the like to a row of values.
+
+local row, length, entries
+
+local function put(value)
+  if length >= ROW_MAX then
+    R.stage(unpack(row, 1, length))
+    length = 0
+  end
+  length = length + 1
+  row[length] = value
+end
+
+local encode
+
+local function encode_table(t, depth)
+  if depth >= DEPTH_MAX then error("a table is nested deeper than " .. DEPTH_MAX .. ", or holds itself", 0) end
+  local count = 0
+  for _ in next, t do count = count + 1 end
+  entries = entries + count
+  if entries > ENTRIES_MAX then error("a table has more than " .. ENTRIES_MAX .. " entries", 0) end
+  put(TABLE)
+  put(count)
+  for key, value in next, t do
+    if not IS_PLAIN[type(key)] then error("a table's key is neither a string nor a number", 0) end
+    put(key)
+    encode(value, depth + 1)
+  end
+end
+
+function encode(value, depth)
+  local kind = type(value)
+  if kind == "nil" then
+    put(NIL)
+  elseif IS_PLAIN[kind] then
+    put(PLAIN)
+    put(value)
+  elseif kind == "table" then
+    encode_table(value, depth)
+  elseif kind == "userdata" then
+    put(OBJECT)
+    put(getfenv(value).id)
+  elseif kind == "function" then
+    last_function = last_function + 1
+    functions[last_function] = value
+    put(FUNCTION)
+    put(last_function)
+  else
+    error("a " .. kind .. " cannot be passed", 0)
+  end
+end
+
+local function encode_all(...)
+  row, length, entries = {}, 0, 0
+  for i = 1, select("#", ...) do encode((select(i, ...)), 0) end
+  R.stage(unpack(row, 1, length))
+end
+
+local function are_plain(...)
+  local a, b, c, d = ...
+  local n = select("#", ...)
+  if not (IS_PLAIN[type(a)] and IS_PLAIN[type(b)] and IS_PLAIN[type(c)] and IS_PLAIN[type(d)]) then return false end
+  for i = 5, n do
+    if not IS_PLAIN[type((select(i, ...)))] then return false end
+  end
+  return true
+end
+
+local pcall = R.budgeted.pcall
+
+-- Gives arguments to Python in rows; what cannot be given is an error of the script that calls.
+local function stage(...)
+  local ok, wrong = pcall(encode_all, ...)
+  if not ok then
+    R.unstage()
+    return raise(wrong)
+  end
+end
+
+-- From a row of values to tables and the like.
+
+local known = setmetatable({}, {__mode = "v"}) -- number -> object
+local classes = {}
+
+local function object(index, id)
+  local found = known[id]
+  if found then return found end
+  local class = classes[index]
+  found = newproxy(class.proto)
+  setfenv(found, {class = class, id = id})
+  known[id] = found
+  return found
+end
+R.object = object
+
+local incoming, at, last
+
+local function take()
+  if at >= last then
+    incoming = {R.more()}
+    at, last = 0, #incoming
+  end
+  at = at + 1
+  return incoming[at]
+end
+
+local function decode()
+  local kind = take()
+  if kind == PLAIN then return take() end
+  if kind == NIL then return nil end
+  if kind == OBJECT then return object(take(), take()) end
+  if kind == FUNCTION then return functions[take()] end
+  local t = {}
+  if kind == ITEMS then
+    for i = 1, take() do t[i] = decode() end
+  else
+    for _ = 1, take() do
+      local key = take()
+      t[key] = decode()
+    end
+  end
+  return t
+end
+
+local function decode_all(...)
+  incoming, at = {...}, 0
+  last = #incoming
+  local count = take()
+  local values = {}
+  for i = 1, count do values[i] = decode() end
+  incoming = nil
+  return unpack(values, 1, count)
+end
 
 local finish
 
@@ -18,39 +163,43 @@ local finish
 local function resumed(code, ...)
   if code == FAIL then
     R.drop()
-    return error(..., 2)
+    return raise(...)
   end
   return finish(code, ...)
 end
 
--- Levels: this function is called in tail position, so 2 is the script.
+-- What Python answered.
 function finish(code, ...)
   if code == VALUES then return ... end
   if code == LIST then return {...} end
-  if code == RAISE then return error(..., 2) end
+  if code == RAISE then return raise(...) end
+  if code == FLAT then return decode_all(...) end
   if code == SPENT then return R.spend(...) end
+  if code == ROOM then
+    collectgarbage()
+    return finish(R.again())
+  end
   if R.is_loading() then
     R.drop()
-    return error("a function that waits cannot be called while a script is loaded", 2)
+    return raise("a function that waits cannot be called while a script is loaded")
   end
   if not isyieldable() then
     R.drop()
-    return error(NOT_HERE, 2)
+    return raise(NOT_HERE)
   end
   return resumed(yield(WAIT))
 end
 
-R.finish = finish
-
--- A function of Python's as one of Lua's.
-function R.wrap(py)
+-- A function of Python's as one of Lua's: `py` for plain arguments, `py_staged` for those that were staged.
+function R.wrap(py, py_staged)
   return function(...)
     look_at_memory()
-    return finish(py(...))
+    if are_plain(...) then return finish(py(...)) end
+    stage(...)
+    return finish(py_staged())
   end
 end
 
-local classes = {}
 
 local function id_of(object, class, member)
   if type(object) == "userdata" then
@@ -58,20 +207,23 @@ local function id_of(object, class, member)
     if box.class == class then return box.id end
   end
   local mark = member and ":" .. member or ""
-  return error("bad self for '" .. class.name .. mark .. "': " .. class.name .. " expected, got " .. type(object)
-    .. " (call methods with ':')", 3)
+  return raise("bad self for '" .. class.name .. mark .. "': " .. class.name .. " expected, got " .. type(object)
+    .. " (call methods with ':')")
 end
 
--- Makes a class. `methods`, `getters`, `setters`: tables of Python's functions, which get the number first. `length`,
--- `text`: one such function or nil.
-function R.define(name, methods, getters, setters, length, text)
+-- Makes a class. `methods`, `staged`, `getters`, `setters`: tables of Python's functions, which get the number first.
+-- `length_of`, `text_of`: one such function or nil.
+function R.define(name, methods, staged, getters, setters, length_of, text_of)
   local class = {name = name}
   local members = {}
   for member, py in pairs(methods) do
+    local py_staged = staged[member]
     members[member] = function(self, ...)
       local id = id_of(self, class, member)
       look_at_memory()
-      return finish(py(id, ...))
+      if are_plain(...) then return finish(py(id, ...)) end
+      stage(...)
+      return finish(py_staged(id))
     end
   end
   local proto = newproxy(true)
@@ -89,18 +241,21 @@ function R.define(name, methods, getters, setters, length, text)
   meta.__newindex = function(self, key, value)
     local setter = setters[key]
     if not setter then
-      return error(name .. " has no field '" .. tostring(key) .. "' that can be set", 2)
+      return raise(name .. " has no field '" .. tostring(key) .. "' that can be set")
+    end
+    if not IS_PLAIN[type(value)] then
+      return raise("field '" .. key .. "' of " .. name .. " cannot be a " .. type(value))
     end
     return finish(setter(getfenv(self).id, value))
   end
-  if length then
-    meta.__len = function(self) return finish(length(getfenv(self).id)) end
+  if length_of then
+    meta.__len = function(self) return finish(length_of(getfenv(self).id)) end
   end
   meta.__tostring = function(self)
-    if text then return finish(text(getfenv(self).id)) end
+    if text_of then return finish(text_of(getfenv(self).id)) end
     return name
   end
-  if text then
+  if text_of then
     meta.__concat = function(a, b) return tostring(a) .. tostring(b) end
   end
   meta.__metatable = name
@@ -109,14 +264,12 @@ function R.define(name, methods, getters, setters, length, text)
   return #classes
 end
 
-function R.object(index, id)
-  local class = classes[index]
-  local object = newproxy(class.proto)
-  setfenv(object, {class = class, id = id})
-  return object
-end
-
 -- The number of an object; nil for anything else.
 function R.identify(object)
   return type(object) == "userdata" and getfenv(object).id or nil
+end
+
+-- Functions that Python does not hold any more.
+function R.release(...)
+  for i = 1, select("#", ...) do functions[(select(i, ...))] = nil end
 end

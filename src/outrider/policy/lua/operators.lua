@@ -7,7 +7,7 @@
 local R = ...
 local bit = require("bit")
 local band, bor, bxor, tobit = bit.band, bit.bor, bit.bxor, bit.tobit
-local floor, ceil, error, type, tonumber = math.floor, math.ceil, error, type, tonumber
+local floor, ceil, type, tonumber = math.floor, math.ceil, type, tonumber
 local getmetatable, rawget = debug.getmetatable, rawget
 local TWO32, TWO63, TWO64 = 2 ^ 32, 2 ^ 63, 2 ^ 64
 
@@ -28,7 +28,7 @@ end
 
 local function fail(a, b)
   local culprit = integer(a) and b or a
-  error("attempt to perform bitwise operation on a " .. type(culprit) .. " value", 3)
+  R.raise("attempt to perform bitwise operation on a " .. type(culprit) .. " value")
 end
 
 -- The number that a double is after wrapping to 64 bits, signed.
@@ -57,7 +57,7 @@ local function operator(name, f)
   return function(a, b)
     local x, y = integer(a), integer(b)
     if x and y then
-      if not (is_finite(x) and is_finite(y)) then error("number has no integer representation", 2) end
+      if not (is_finite(x) and is_finite(y)) then R.raise("number has no integer representation") end
       return f(x, y)
     end
     local handler = event(a, b, name)

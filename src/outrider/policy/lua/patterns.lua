@@ -305,14 +305,6 @@ end
 local unpack = unpack
 local slow = {}
 
-function slow.find(s, p, init)
-  local m = machine(s, compile(p, true))
-  local start, stop = search(m, start_of(s, init))
-  if not start then return nil end
-  local list, count = captures(m, start, stop, false)
-  return start, stop - 1, unpack(list, 1, count)
-end
-
 -- As find with `plain`: a search that the hook can interrupt.
 function slow.plain(s, p, init)
   local items = {}
@@ -320,6 +312,16 @@ function slow.plain(s, p, init)
   local start, stop = search(machine(s, items), start_of(s, init))
   if not start then return nil end
   return start, stop - 1
+end
+
+function slow.find(s, p, init)
+  -- without any of these, LuaJIT takes the pattern for text
+  if not find(p, "[%^%$%*%+%?%.%(%[%%%-]") then return slow.plain(s, p, init) end
+  local m = machine(s, compile(p, true))
+  local start, stop = search(m, start_of(s, init))
+  if not start then return nil end
+  local list, count = captures(m, start, stop, false)
+  return start, stop - 1, unpack(list, 1, count)
 end
 
 function slow.match(s, p, init)

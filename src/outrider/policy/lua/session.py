@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from outrider.policy.errors import ScriptError
 from outrider.policy.lua.convert import LuaFunction
+from outrider.policy.lua.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,9 @@ class Caller(Protocol):
 
     def hook(self, session: "LuaSession", hook: LuaHook, values: Sequence[Any]) -> Any: ...
 
-    def call(self, session: "LuaSession", phase: str, function: Any, values: Sequence[Any]) -> Any: ...
+    def call(
+        self, session: "LuaSession", phase: str, function: LuaFunction, values: Sequence[Any]
+    ) -> Any: ...
 
 
 class LuaSession:
@@ -62,6 +66,7 @@ class LuaSession:
         "_ran",
         "is_closed",
         "lua_globals",
+        "numbers",
         "objects",
         "proxies",
         "selves",
@@ -83,7 +88,8 @@ class LuaSession:
         self.lua_globals = lua_globals
         self.selves = selves
         self.objects: dict[int, Any] = {}
-        self.proxies: dict[int, tuple[Any, Any, int]] = {}
+        self.numbers: dict[int, tuple[int, int]] = {}
+        self.proxies: dict[int, Any] = {}
 
     def call(self, hook: LuaHook, values: Sequence[Any] = ()) -> Any | Awaitable[Any]:
         """Call a hook.
@@ -105,13 +111,14 @@ class LuaSession:
 
     def run(self, function: LuaFunction, *values: Any) -> Any | Awaitable[Any]:
         """Call a function that a script gave, with this session's globals. As `call`."""
-        return self._caller.call(self, "function", function.raw, values)
+        return self._caller.call(self, "function", function, values)
 
     def release(self, target: Any) -> None:
         """An object is not the session's any more: scripts that still hold it get an error."""
-        known = self.proxies.pop(id(target), None)
+        self.proxies.pop(id(target), None)
+        known = self.numbers.pop(id(target), None)
         if known is not None:
-            del self.objects[known[2]]
+            del self.objects[known[1]]
 
     def close(self) -> tuple[BaseException, ...]:
         """The session is over: `validate_dealloc` runs, then everything is let go.
@@ -130,6 +137,7 @@ class LuaSession:
                     faults.append(error)
         self.is_closed = True
         self.objects.clear()
+        self.numbers.clear()
         self.proxies.clear()
         self.lua_globals = self.selves = None
         if self._on_close is not None:
@@ -138,7 +146,6 @@ class LuaSession:
 
 
 def _refuse_wait(result: Any) -> None:
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()
-        raise RuntimeError("a hook that may not wait does")
+    if isinstance(result, Waiting):
+        result.close()
+        raise ScriptError("a hook that may not wait does", phase="validate_dealloc")

@@ -26,11 +26,22 @@ import lupa.luajit21  # type: ignore[import-untyped]
 from outrider.base.errors import OutriderError
 from outrider.base.log import Log
 from outrider.policy.errors import BudgetError, HookError, ScriptError
-from outrider.policy.lua.convert import PLAIN, RAISE, SPENT, VALUES, WAITS, Converter
+from outrider.policy.lua.convert import (
+    PLAIN,
+    RAISE,
+    ROOM,
+    ROW_MAX,
+    SPENT,
+    VALUES,
+    WAITS,
+    Converter,
+    LuaFunction,
+)
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.modules import Modules
 from outrider.policy.lua.registry import Function, LuaRegistry, ObjectClass
 from outrider.policy.lua.session import LuaHook, LuaSession
+from outrider.policy.lua.waiting import Waiting, let_go
 
 _CHUNKS: Final = ("budget", "operators", "patterns", "text", "objects", "environment", "calls")
 _CLOSE: Final = b"""
@@ -42,6 +53,7 @@ _RESERVE_OCTETS: Final = 16 << 20
 # chosen: twice the largest answer of a Python function, see LARGE_MAX
 _LARGE_OCTETS: Final = 65_536
 # chosen: answers below it always fit into the reserve
+_SMALL: Final = PLAIN - {bytes}
 _PRINT_MAX: Final = 2000
 # octets, chosen: what a log line holds
 _BUDGETS: Final = {
@@ -102,6 +114,11 @@ class LuaState:
         self._interrupt: BaseException | None = None
         self._raised: OutriderError | None = None
         self._is_running = False
+        self._staged: list[Any] = []
+        self._rest: tuple[Any, ...] = ()
+        self._rest_at = 0
+        self._held: Any = None
+        self._ended_functions: list[int] = []
         self._next_id = 0
         self._class_index: dict[type, int] = {}
         self._runtime = lupa.luajit21.LuaRuntime(
@@ -113,10 +130,15 @@ class LuaState:
             max_memory=limits.memory_octets + _RESERVE_OCTETS,
         )
         self._runtime.execute(b"jit.off() jit.flush()")
-        self.converter = Converter(
-            self._runtime.table_from, lupa.luajit21.lua_type, self._object_of, self._proxy_of
-        )
         self._r = self._build()
+        self.converter = Converter(
+            self._runtime.table_from,
+            lupa.luajit21.lua_type,
+            self._r[b"identify"],
+            self._r[b"function_at"],
+            self._r[b"keep"],
+            self,
+        )
         self.root = LuaSession(self, self._r[b"base"], self._runtime.table())
         self.session = self.root
         self._fill(registry)
@@ -131,6 +153,10 @@ class LuaState:
         r[b"growth"] = self._limits.growth_octets / 1024
         r[b"ticks"] = self._limits.instructions // 1000
         r[b"drop"] = self._drop
+        r[b"stage"] = self._on_stage
+        r[b"unstage"] = self._on_unstage
+        r[b"more"] = self._on_more
+        r[b"again"] = self._on_again
         r[b"print"] = self._print
         r[b"read"] = self._on_read
         r[b"translate"] = self._on_translate
@@ -164,7 +190,7 @@ class LuaState:
         wrap = self._r[b"wrap"]
         return self._runtime.table_from(
             {
-                name.encode(): wrap(self._entry(prefix + name, member))
+                name.encode(): wrap(*self._entries(prefix + name, member))
                 if callable(member)
                 else self.converter.to_lua(member)
                 for name, member in members.items()
@@ -172,41 +198,35 @@ class LuaState:
         )
 
     def _define(self, description: ObjectClass) -> int:
-        def entries(functions: Mapping[str, Function]) -> Any:
-            return self._runtime.table_from(
-                {
-                    name.encode(): self._method(f"{description.name}:{name}", function)
-                    for name, function in functions.items()
-                }
-            )
+        def table(functions: Mapping[str, Function], which: int) -> Any:
+            made = {
+                name: self._methods(f"{description.name}:{name}", each) for name, each in functions.items()
+            }
+            return self._runtime.table_from({name.encode(): entries[which] for name, entries in made.items()})
 
         def entry(function: Function | None) -> Any:
-            return None if function is None else self._method(description.name, function)
+            return None if function is None else self._methods(description.name, function)[0]
 
         return int(
             self._r[b"define"](
                 description.name.encode(),
-                entries(description.methods),
-                entries(description.getters),
-                entries(description.setters),
+                table(description.methods, 0),
+                table(description.methods, 1),
+                table(description.getters, 0),
+                table(description.setters, 0),
                 entry(description.length),
                 entry(description.text),
             )
         )
 
-    # What Lua calls.
+    # What Lua calls. None of it may call into Lua, and none of it raises.
 
-    def _entry(self, name: str, function: Function) -> Function:
-        """A Python function as Lua calls it."""
+    def _entries(self, name: str, function: Function) -> tuple[Function, Function]:
+        """A Python function as Lua calls it: with plain arguments, and with those that were staged."""
         answer = self._answer
-        to_python = self.converter.to_python
 
         def entry(*values: Any) -> tuple[Any, ...]:
             try:
-                for value in values:
-                    if type(value) not in PLAIN:
-                        values = tuple(to_python(each) for each in values)
-                        break
                 result = function(*values)
             except BaseException as error:
                 return self._failed(name, function, values, error)
@@ -214,22 +234,17 @@ class LuaState:
                 return (VALUES, result)
             return answer(name, result)
 
-        return entry
+        return entry, self._staged_entry(name, entry)
 
-    def _method(self, name: str, function: Function) -> Function:
-        """A method: the first value is the number of its object."""
+    def _methods(self, name: str, function: Function) -> tuple[Function, Function]:
+        """The same for a method: the first value is the number of its object."""
         answer = self._answer
-        to_python = self.converter.to_python
 
         def entry(ident: int, *values: Any) -> tuple[Any, ...]:
             target = self.session.objects.get(ident)
             if target is None and (target := self.root.objects.get(ident)) is None:
                 return (RAISE, f"{name}: this object is gone, or belongs to another session".encode())
             try:
-                for value in values:
-                    if type(value) not in PLAIN:
-                        values = tuple(to_python(each) for each in values)
-                        break
                 result = function(target, *values)
             except BaseException as error:
                 return self._failed(name, function, (target, *values), error)
@@ -237,7 +252,28 @@ class LuaState:
                 return (VALUES, result)
             return answer(name, result)
 
-        return entry
+        return entry, self._staged_entry(name, entry)
+
+    def _staged_entry(self, name: str, entry: Function) -> Function:
+        def staged(*head: Any) -> Any:
+            try:
+                values = self.converter.read_row(self._on_unstage())
+            except ValueError as error:
+                return (RAISE, f"{name}: {error}".encode())
+            return entry(*head, *values)
+
+        return staged
+
+    def _on_stage(self, *values: Any) -> None:
+        self._staged.extend(values)
+
+    def _on_unstage(self) -> list[Any]:
+        staged, self._staged = self._staged, []
+        return staged
+
+    def _on_more(self) -> tuple[Any, ...]:
+        self._rest_at += ROW_MAX
+        return self._rest[self._rest_at - ROW_MAX : self._rest_at]
 
     def _answer(self, name: str, result: Any) -> tuple[Any, ...]:
         """What a Python function gave, for Lua; something to await is kept until Lua has yielded."""
@@ -248,20 +284,33 @@ class LuaState:
             self._pending = result
             return (WAITS,)
         try:
-            if kind not in PLAIN or kind is bytes:
-                size = weigh(result)
-                if size > _LARGE_OCTETS and not self._has_room(size):
-                    return (SPENT, b"memory")
-            return self.converter.answer(result)
+            if kind not in _SMALL and not self._has_room(weigh(result)):
+                self._held = (name, result)
+                return (ROOM,)
+            return self._split(self.converter.answer(result))
         except Exception as error:
             return self._failed(name, None, (), error)
 
+    def _on_again(self) -> tuple[Any, ...]:
+        """An answer for which there was no room before Lua's garbage was collected."""
+        (name, result), self._held = self._held, None
+        try:
+            if not self._has_room(weigh(result)):
+                return (SPENT, b"memory")
+            return self._split(self.converter.answer(result))
+        except Exception as error:
+            return self._failed(name, None, (), error)
+
+    def _split(self, answer: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(answer) <= ROW_MAX:
+            return answer
+        self._rest, self._rest_at = answer, ROW_MAX
+        return answer[:ROW_MAX]
+
     def _has_room(self, octets: int) -> bool:
-        room = self._limits.memory_octets - octets
-        if self._runtime.get_memory_used() <= room:
+        if octets < _LARGE_OCTETS:
             return True
-        self._collect_all()
-        return bool(self._runtime.get_memory_used() <= room)
+        return bool(self._runtime.get_memory_used() + octets <= self._limits.memory_octets)
 
     def _failed(
         self, name: str, function: Function | None, values: tuple[Any, ...], error: BaseException
@@ -271,12 +320,12 @@ class LuaState:
             self._raised = error
             text = error.reason if isinstance(error, HookError) else error.message
             return (RAISE, text.encode("utf-8", "replace"))
-        if isinstance(error, TypeError) and function is not None and not _takes(function, values):
-            return (RAISE, f"bad arguments to '{name}': {_signature_fault(function, values)}".encode())
+        if isinstance(error, TypeError) and function is not None:
+            fault = _signature_fault(function, values)
+            if fault:
+                return (RAISE, f"bad arguments to '{name}': {fault}".encode("utf-8", "replace"))
         if isinstance(error, ValueError):
             return (RAISE, f"{name}: {error}".encode("utf-8", "replace"))
-        if isinstance(error, lupa.luajit21.LuaMemoryError):
-            return (SPENT, b"memory")
         if not isinstance(error, Exception):
             self._interrupt = error
             return (SPENT, b"time")
@@ -286,9 +335,7 @@ class LuaState:
     def _drop(self) -> None:
         """Nobody will await it."""
         pending, self._pending = self._pending, None
-        close = getattr(pending, "close", None) or getattr(pending, "cancel", None)
-        if close is not None:
-            close()
+        let_go(pending)
 
     def _print(self, text: bytes) -> None:
         self._log.info("policy.print", text=text[:_PRINT_MAX].decode("utf-8", "replace"))
@@ -331,26 +378,34 @@ class LuaState:
 
     # Objects.
 
-    def _object_of(self, userdata: Any) -> Any:
-        ident = self._r[b"identify"](userdata)
+    def object_at(self, ident: int) -> Any:
         found = self.session.objects.get(ident, self.root.objects.get(ident))
         if found is None:
             raise ValueError("an object is gone, or belongs to another session")
         return found
 
-    def _proxy_of(self, target: Any) -> Any:
+    def number_of(self, target: Any) -> tuple[int, int]:
         session = self.session
-        known = session.proxies.get(id(target))
+        known = session.numbers.get(id(target))
         if known is not None:
-            return known[1]
+            return known
         index = self._class_index.get(type(target))
         if index is None:
             raise TypeError(f"scripts cannot have a {type(target).__name__}")
         self._next_id += 1
-        proxy = self._r[b"object"](index, self._next_id)
         session.objects[self._next_id] = target
-        session.proxies[id(target)] = (target, proxy, self._next_id)
-        return proxy
+        session.numbers[id(target)] = (index, self._next_id)
+        return index, self._next_id
+
+    def proxy_of(self, target: Any) -> Any:
+        known = self.session.proxies.get(id(target))
+        if known is None:
+            known = self._r[b"object"](*self.number_of(target))
+            self.session.proxies[id(target)] = known
+        return known
+
+    def released(self, ident: int) -> None:
+        self._ended_functions.append(ident)
 
     # Calls.
 
@@ -358,10 +413,11 @@ class LuaState:
         """A session with globals of its own."""
         return LuaSession(self, self._new_globals(), self._runtime.table(), deallocate, on_close)
 
-    def call(self, session: LuaSession, phase: str, function: Any, values: Sequence[Any]) -> Any:
-        """Call a Lua function; its first result, or something to await."""
+    def call(self, session: LuaSession, phase: str, function: LuaFunction, values: Sequence[Any]) -> Any:
+        """Call a function that a script gave; its first result, or something to await."""
         deadline = self._clock() + self._limits.seconds
-        return self._result(session, phase, self._begin, (session.lua_globals, deadline, function), values)
+        given = (session.lua_globals, deadline, self._r[b"function_at"](function.ident))
+        return self._result(session, phase, self._begin, given, values)
 
     def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
         """Call a hook with the session's `self`; its first result, or something to await."""
@@ -386,7 +442,8 @@ class LuaState:
         self._raised = None
         out = self._step(session, phase, enter, given, values)
         if out[0] == WAITS:
-            return self._waits(session, phase, out[1], self._taken())
+            pending = self._taken()
+            return Waiting(self._waits(session, phase, out[1], pending), pending)
         return self._value(out)
 
     def _value(self, out: tuple[Any, ...]) -> Any:
@@ -406,6 +463,9 @@ class LuaState:
         if self._is_running:
             raise RuntimeError("a script is called from within a script")
         self.session = session
+        if self._ended_functions:
+            ended, self._ended_functions = self._ended_functions, []
+            self._r[b"release"](*ended[:ROW_MAX])
         arguments = self.converter.arguments(values) if values else ()
         self._is_running = True
         try:
@@ -446,6 +506,7 @@ class LuaState:
 
     def _error(self, phase: str, kind: bytes, text: bytes, script: bytes, line: int) -> BaseException:
         """What a failure of Lua's is in Python."""
+        self._staged, self._rest, self._held = [], (), None
         raised, self._raised = self._raised, None
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:
@@ -465,10 +526,6 @@ class LuaState:
         self._runtime.set_max_memory(0)
         self._r[b"collect"]()
         self._runtime.set_max_memory(self._limits.memory_octets + _RESERVE_OCTETS)
-
-
-def _takes(function: Function, values: tuple[Any, ...]) -> bool:
-    return not _signature_fault(function, values)
 
 
 def _signature_fault(function: Function, values: tuple[Any, ...]) -> str:
