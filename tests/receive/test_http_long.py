@@ -1,6 +1,8 @@
 """Long contents through the HTTP door: the same message as a short one would be."""
 
+import base64
 import email
+from email.message import Message
 from typing import Any
 
 import pytest
@@ -72,3 +74,47 @@ async def test_a_long_text_is_what_a_reader_finds(*, is_personal: bool) -> None:
         payload = read.get_payload(decode=True)
         assert isinstance(payload, bytes)
         assert payload.decode() == text.replace("\n", "\r\n")
+
+
+LONG_FILE = bytes(range(256)) * (LONG_OCTETS // 256 + 1)
+
+
+@pytest.mark.parametrize("octets", [0, 1, 2, 3, LONG_OCTETS, LONG_OCTETS + 1])
+async def test_an_attachment_is_what_its_base64_stands_for(octets: int) -> None:
+    content = LONG_FILE[:octets]
+    site = HttpSite()
+    answer = await site.post(attached(base64.b64encode(content).decode()))
+    assert answer.status == 202, answer.body
+    read = email.message_from_bytes(unstuff(site.intake.only().content))
+    parts = read.get_payload()
+    assert isinstance(parts, list)
+    attachment = parts[1]
+    assert isinstance(attachment, Message)
+    assert attachment.get_payload(decode=True) == content
+
+
+LONG_TEXT = base64.b64encode(LONG_FILE).decode()
+
+
+BAD = {
+    **{text: text for text in ("Q", "QQ", "QQ=", "QQ===", "QQ====", "BAQB====", "QQ==QQ==", "QU JD", "QU-D")},
+    "line end": "QQ==\n",
+    "beyond ASCII": "QUé=",
+    "long, only padding at its end": LONG_TEXT[:-4] + "=" * 4,
+    "long, padding at a border": LONG_TEXT[: LONG_OCTETS - 2] + "==" + LONG_TEXT,
+    "long, line end": LONG_TEXT + "\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_what_is_no_base64_is_named(name: str) -> None:
+    site = HttpSite()
+    answer = await site.post(attached(BAD[name]))
+    assert answer.status == 422
+    assert answer.pointers == ["/attachments/0/content"]
+    assert site.intake.submitted == []
+
+
+def attached(text: str) -> dict[str, Any]:
+    message: dict[str, Any] = {"from": "shop@sender.example", "to": ["joe@example.com"], "text": "Hi\n"}
+    return message | {"attachments": [{"content": text, "filename": "a.bin"}]}

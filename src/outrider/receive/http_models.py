@@ -55,7 +55,13 @@ class PersonalRecipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class AttachmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file that goes with the message, or a picture that its HTML shows."""
 
-    content: Annotated[bytes, Meta(description="Base64 of its octets (RFC 4648 §4), without line ends.")]
+    content: Annotated[
+        str,
+        Meta(
+            description="Base64 of its octets (RFC 4648 §4), without line ends.",
+            extra_json_schema={"contentEncoding": "base64"},
+        ),
+    ]
     content_type: Annotated[
         str, Meta(description="Media type, such as application/pdf; no multipart/ or message/.")
     ] = "application/octet-stream"

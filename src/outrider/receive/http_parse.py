@@ -9,11 +9,13 @@ Standards: RFC 8259 §8.1 (UTF-8), RFC 6901 §3 (pointers).
 """
 
 import re
+from binascii import a2b_base64
 from typing import Final
 
 import msgspec
 
 from outrider.base.errors import AddressError
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.address import Address
 from outrider.model.flow import Recipient
 from outrider.model.mailbox import parse_mailbox
@@ -197,13 +199,35 @@ def _metadata(given: dict[str, str], place: tuple[str | int, ...], faults: list[
     return tuple(given.items())
 
 
+def _octets(text: str, field: str) -> bytes:
+    """What base64 stands for, a piece at a time.
+
+    Raises:
+        FieldError: It is no base64 (RFC 4648 §4).
+    """
+    last = max(len(text) - 1, 0) // LONG_OCTETS * LONG_OCTETS
+    is_padded_right = len(text) % 4 == 0 and not text.endswith("===") and text.find("=", 0, last) < 0
+    try:
+        pieces = [
+            a2b_base64(text[at : at + LONG_OCTETS], strict_mode=True)
+            for at in range(0, len(text), LONG_OCTETS)
+        ]
+    except ValueError:  # what binascii raises is one
+        pieces = None
+    if pieces is None or not is_padded_right:
+        raise FieldError(field, "is not base64 without line ends (RFC 4648 §4)")
+    return b"".join(pieces)
+
+
 def _parts(given: list[AttachmentRequest], faults: list[Fault]) -> tuple[Part, ...]:
     parts = []
     seen: set[str] = set()
     for number, each in enumerate(given):
         field = f"attachments/{number}"
         try:
-            attachment = Attachment(each.content, each.content_type, each.filename, each.content_id)
+            attachment = Attachment(
+                _octets(each.content, f"{field}/content"), each.content_type, each.filename, each.content_id
+            )
             parts.append(format_part(attachment, field))
         except FieldError as error:
             faults.append(Fault("/" + error.field, error.reason))
