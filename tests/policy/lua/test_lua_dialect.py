@@ -150,7 +150,7 @@ def _blocks(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         | st.builds("if {} then {} else {} end".format, EXPRESSIONS, inner, inner)
         | st.builds("while {} do {} end".format, EXPRESSIONS, inner)
         | st.builds("repeat {} until {}".format, inner, EXPRESSIONS)
-        | st.builds("for {} = {}, 2 do {} end --c |".format, NAMES, EXPRESSIONS, inner)
+        | st.builds("for {} = {}, 2 do {} end --c |\n".format, NAMES, EXPRESSIONS, inner)
         | st.builds("for k, v in {} do {} end".format, EXPRESSIONS, inner)
         | st.builds("local function {}(a, ...) {} end".format, NAMES, inner)
         | st.builds("do {} end".format, inner)
