@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import sqlite3
 import struct
 import tempfile
@@ -44,6 +45,7 @@ from tests.spool.test_spool_index import everywhere, history, write_logs
 
 SALT = b"saltsalt"
 KEY = b"k" * 16
+DOMAIN = b"moved.example"
 LATE = 4e9
 """Unix seconds: after everything that is due."""
 
@@ -168,6 +170,12 @@ def world() -> World:
         return asyncio.run(_made(Path(folder)))
 
 
+def _misspelt(checkpoint: bytes) -> list[bytes]:
+    """A domain changed in one place at a time: in the row, and in each index that has it."""
+    found = [match.start() for match in re.finditer(DOMAIN, checkpoint)]
+    return [checkpoint[:at] + b"x" + checkpoint[at + 1 :] for at in found]
+
+
 def _laid_out(folder: str, checkpoint: bytes) -> Path:
     spool = Path(folder) / "spool"
     for name, content in world().files.items():
@@ -239,7 +247,7 @@ TARGETS = (
     Target(
         "checkpoint",
         "Whatever octets the checkpoint has, the queue is the one that the logs alone make.",
-        (world().steady, world().recovering),
+        (world().steady, world().recovering, *_misspelt(world().steady)),
         checkpoint_octets,
     ),
     Target(
