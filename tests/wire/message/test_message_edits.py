@@ -211,6 +211,57 @@ def test_a_boundary_that_stands_in_what_was_added_is_replaced() -> None:
     assert EditableMessage(edited.content()).root.content_type.get("boundary") == "b"
 
 
+def test_a_boundary_that_stands_in_a_part_that_was_moved_is_replaced() -> None:
+    root = read_part(MIXED)
+    assert root.add_last(read_part(b"Content-Type: text/plain\r\n\r\nx\r\n--b\r\ny"))
+    again = read_part(root.octets())
+    assert [child.body() for child in again.children] == [b"one", b"iVBO\r\nRw0K", b"x\r\n--b\r\ny"]
+
+
+def test_empty_parts_that_share_a_line_end_stay_as_they_are() -> None:
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n--b\r\n\r\none\r\n--b\r\n--b--\r\n"
+    root = read_part(octets)
+    root.children[1].set_body(b"two")
+    assert root.octets() == octets.replace(b"one", b"two")
+    root.children[0].set_body(b"first")
+    assert [child.body() for child in read_part(root.octets()).children] == [b"first", b"two", b""]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (b"multipart/:; boundary=b", "multipart/mixed"),
+        (b"multipart/" + b"x" * 2000 + b"; boundary=b", "multipart/mixed"),
+        (b"multipart/related; " + b"n" * 2000 + b"=v; boundary=b", "multipart/related"),
+        (b"multipart/related; n*0=v; \x01=v; n=\x01; boundary=b", "multipart/related"),
+        (b"multipart/related; boundary=" + b"b" * 80, "multipart/related"),
+        (b"multipart/related", "multipart/related"),
+    ],
+)
+def test_a_type_that_cannot_be_written_again_is_no_fault_of_who_edits(kind: bytes, expected: str) -> None:
+    boundary = kind.rpartition(b"boundary=")[2]
+    root = read_part(b"Content-Type: %s\r\n\r\n--%s\r\n\r\none\r\n" % (kind, boundary))
+    text = f"--{boundary.decode()}"
+    if root.children:
+        set_text(root.children[0], text)
+    else:
+        root.add_last(make_text(text))
+    again = read_part(root.octets())
+    assert again.media_type == expected
+    assert [maybe_text(child) for child in again.children] == [text]
+    if expected == "multipart/related":
+        root.set_content_type(Parametered("multipart/alternative"))
+        assert [maybe_text(child) for child in read_part(root.octets()).children] == [text]
+
+
+def test_a_text_whose_type_cannot_be_written_again_gets_another() -> None:
+    for kind in (b"text/:", b"text/plain; n=\x01; x=y"):
+        part = read_part(b"Content-Type: %s\r\n\r\nold" % kind)
+        set_text(part, "new")
+        assert read_part(part.octets()).media_type == "text/plain"
+        assert maybe_text(read_part(part.octets())) == "new"
+
+
 def test_another_boundary_is_written_to_all_its_lines() -> None:
     edited = message(MIXED)
     edited.root.set_content_type(edited.root.content_type.with_parameter("boundary", "other one"))

@@ -16,7 +16,7 @@ from outrider.wire.headers import FieldError
 from outrider.wire.message import transfer
 from outrider.wire.message.charsets import decode, is_known, maybe_encode
 from outrider.wire.message.limits import EditError, crlf
-from outrider.wire.message.parameters import Parametered
+from outrider.wire.message.parameters import Parametered, writable
 from outrider.wire.message.tree import Part
 
 _ENCODINGS: Final = frozenset(
@@ -72,7 +72,10 @@ def set_text(part: Part, text: str, *, media_type: str = "", charset: str = "", 
         raise FieldError("Content-Type", "of a text is text/…")
     octets, charset = _octets(text, charset, part.charset if is_text(part) else "")
     encoding = _encoding(octets, encoding, part.transfer_encoding)
-    put(part, octets, own.with_parameter("charset", charset), encoding)
+    kind = own.with_parameter("charset", charset)
+    if kind != part.content_type and not media_type:
+        kind = writable(kind, "text/plain")
+    put(part, octets, kind, encoding)
 
 
 def set_decoded(

@@ -28,6 +28,12 @@ PARAMETERS: Final = 200
 VALUE_CHARACTERS: Final = 65_536
 """Chosen: as much as is written; what is beyond it is not read."""
 
+TYPE_OCTETS: Final = 255
+"""Chosen: no registered type has half of it."""
+
+NAME_OCTETS: Final = 40
+"""Chosen: no parameter in use has half of it, and a section of it fits a line."""
+
 _MAIN: Final = re.compile(r"[ \t]*([^ \t;\"]*)").match
 _NEXT: Final = re.compile(
     r"[^;\"]*;[ \t;]*(?:([^ \t=;\"]+)[ \t]*=[ \t]*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)(?:\"|\Z)|([^;]*)))?",
@@ -180,6 +186,17 @@ def format_parametered(value: Parametered, name: str) -> bytes:
             out += ("; " if fits else ";\r\n ") + piece
             used = used + len(piece) + 2 if fits else len(piece) + 1
     return out.encode("ascii")
+
+
+def writable(value: Parametered, instead: str) -> Parametered:
+    """What of `value`, as it came, can be written again: a type that cannot becomes `instead`."""
+    kept = [
+        (name, text[:VALUE_CHARACTERS])
+        for name, text in value.parameters
+        if _TOKEN(name) and "*" not in name and len(name) <= NAME_OCTETS and text.isprintable()
+    ]
+    is_type = _TYPE(value.value) and len(value.value) <= TYPE_OCTETS
+    return Parametered(value.value if is_type else instead, tuple(kept))
 
 
 def format_parameter(name: str, text: str) -> list[str]:

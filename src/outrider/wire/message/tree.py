@@ -28,10 +28,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from outrider.wire.headers import FieldError
-from outrider.wire.message.delimiters import Delimiter, choose_boundary, find_delimiters, holds_delimiter
+from outrider.wire.message.delimiters import (
+    BOUNDARY_OCTETS,
+    Delimiter,
+    choose_boundary,
+    find_delimiters,
+    holds_delimiter,
+)
 from outrider.wire.message.header import Header
 from outrider.wire.message.limits import DEFAULT, EditError, MessageLimitError, MessageLimits, check_lines
-from outrider.wire.message.parameters import Parametered, format_parametered, parse_parametered
+from outrider.wire.message.parameters import Parametered, format_parametered, parse_parametered, writable
 
 TEXT_PLAIN: Final = Parametered("text/plain")
 RFC822: Final = Parametered("message/rfc822")
@@ -340,7 +346,9 @@ class Part:
             raise FieldError("Content-Type", "is not a media type such as text/plain")
         keeps = kind.value.startswith("multipart/") and self.is_multipart and self.first_child is not None
         if keeps and not kind.get("boundary"):
-            kind = kind.with_parameter("boundary", self.content_type.get("boundary"))
+            own = self.content_type.get("boundary")
+            # One that no multipart may have gives way to a new one when the octets are asked for.
+            kind = kind.with_parameter("boundary", own if len(own) <= BOUNDARY_OCTETS else "")
         self.header.set("Content-Type", format_parametered(kind, "Content-Type"))
         if keeps:
             self._keep_children()
@@ -646,7 +654,8 @@ class Part:
                 is_safe = not holds_delimiter(octets, boundary)
         if not is_safe and self._shape == self._shape_now():
             chosen = choose_boundary([preamble, *(octets for _, octets in pieces)])
-            self.set_content_type(self.content_type.with_parameter("boundary", chosen))
+            kind = writable(self.content_type, "multipart/mixed")
+            self.set_content_type(kind.with_parameter("boundary", chosen))
             boundary = self._shape[1]
         return self._assembled(pieces, preamble, boundary)
 
