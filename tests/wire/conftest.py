@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,8 @@ from outrider.wire.smtp import content, scan
 from tools.build_scan import build
 
 
-def load_compiled() -> scan.Scan | None:
-    """The C version, built for these tests from its source; None where there is no compiler."""
+def load_compiled(name: str) -> Any | None:
+    """A function in C, built for these tests from its source; None where there is no compiler."""
     folder = Path(tempfile.mkdtemp(prefix="outrider-scan-"))
     try:
         built = build(folder)
@@ -24,13 +25,12 @@ def load_compiled() -> scan.Scan | None:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        function: scan.Scan = module.scan
-        return function
+        return getattr(module, name)
     finally:
         shutil.rmtree(folder)
 
 
-VERSIONS: dict[str, scan.Scan | None] = {"pure": scan.scan_pure, "compiled": load_compiled()}
+VERSIONS: dict[str, scan.Scan | None] = {"pure": scan.scan_pure, "compiled": load_compiled("scan")}
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

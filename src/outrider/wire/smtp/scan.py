@@ -15,6 +15,7 @@ Standards: RFC 5321 §2.3.8 (line ends), RFC 5321 §4.5.2 (transparency), RFC 53
 import os
 from collections.abc import Callable
 from io import IncrementalNewlineDecoder
+from typing import Any
 
 STRAY = 1  # CR without LF, or LF without CR
 NUL = 2
@@ -86,15 +87,15 @@ def longest_line(block: bytes) -> int:
     return max(map(len, block.split(b"\n")))
 
 
-def _choose() -> Scan:
-    if os.environ.get("OUTRIDER_PURE", "") in {"", "0"}:
-        try:
-            from outrider.wire.smtp import _scan  # type: ignore[attr-defined,unused-ignore]
-        except ImportError:
-            return scan_pure
-        compiled: Scan = _scan.scan
-        return compiled
-    return scan_pure
+def maybe_compiled(name: str) -> Any | None:
+    """A function of the compiled module; None where it is not built, is an older one, or is not wanted."""
+    if os.environ.get("OUTRIDER_PURE", "") not in {"", "0"}:
+        return None
+    try:
+        from outrider.wire.smtp import _scan  # type: ignore[attr-defined,unused-ignore]
+    except ImportError:
+        return None
+    return getattr(_scan, name, None)
 
 
-scan: Scan = _choose()
+scan: Scan = maybe_compiled("scan") or scan_pure
