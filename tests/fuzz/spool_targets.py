@@ -12,6 +12,7 @@ import re
 import sqlite3
 import struct
 import tempfile
+import tracemalloc
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +25,15 @@ from outrider.base.errors import SpoolError
 from outrider.base.files import OsFiles
 from outrider.base.log import NullLog
 from outrider.model.changes import Keyed, entry_id
+from outrider.spool.codec import FrameDecoder, FrameEncoder, Place, stated_length
 from outrider.spool.filters import QueueFilter
 from outrider.spool.frames import (
+    FLAG_ENCRYPTED,
+    FLAGS,
     FRAME_HEADER,
     TYPE_CHANGES,
     FormatError,
+    FrameDamagedError,
     SegmentHeader,
     encode,
     format_header,
@@ -40,7 +45,7 @@ from outrider.spool.frames import (
 )
 from outrider.spool.index import Index
 from tests.fuzz.engine import Target, must
-from tests.spool.samples import SMALL, finished, stored
+from tests.spool.samples import SMALL, finished, small_as, spool_keys, stored
 from tests.spool.test_spool_index import everywhere, history, write_logs
 
 SALT = b"saltsalt"
@@ -85,6 +90,35 @@ def segments(octets: bytes, chance: random.Random) -> None:
         parse_segment_header(octets)
     except (FormatError, SpoolError):
         return
+    del chance
+
+
+PLACE = Place(3, 1, SALT, 4096)
+BODY = encode([stored(entry_id(3, 0), b"body\r\n" * 200)]) + b"body\r\n" * 200
+
+
+def _encoded(how: str) -> bytes:
+    """Flags and list length in two octets and four, then the payload as it is stored."""
+    encoder = FrameEncoder(small_as(how), spool_keys())
+    packed = encoder.pack(BODY, (), len(BODY))
+    return struct.pack("<BxI", packed.flags, packed.list_length) + encoder.encode(packed, PLACE, TYPE_CHANGES)
+
+
+def codec(octets: bytes, chance: random.Random) -> None:
+    flags, list_length = struct.unpack("<BxI", octets[:6].ljust(6, b"\0"))
+    payload = octets[6:]
+    tracemalloc.start()
+    try:
+        found = FrameDecoder(spool_keys()).decode(payload, PLACE, TYPE_CHANGES, flags & FLAGS, list_length)
+    except FrameDamagedError:
+        pass
+    else:
+        must(len(found) == stated_length(payload), "another length than it states")
+        must(not flags & FLAG_ENCRYPTED or found == BODY, "what nobody wrote is authentic")
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    must(most < 64 * len(octets) + (1 << 26), ("memory for a frame that lies about its length", most))
     del chance
 
 
@@ -243,6 +277,12 @@ TARGETS = (
         "A segment's header is read, refused as newer, or none.",
         (format_segment_header(SegmentHeader(3, 1, 0, SALT)),),
         segments,
+    ),
+    Target(
+        "codec",
+        "A stored frame gives what was encoded, or is damaged; a stated length costs no memory by itself.",
+        (_encoded("zstd"), _encoded("aes"), _encoded("both")),
+        codec,
     ),
     Target(
         "checkpoint",
