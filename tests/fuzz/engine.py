@@ -15,6 +15,9 @@ REGRESSIONS = Path(__file__).parent / "regressions"
 INPUT_OCTETS_MAX = 65_536
 """Chosen: above it a run shows how fast memory is copied, not how input is read."""
 
+TRIES_MAX = 1_000
+"""Chosen: inputs tried to make one smaller; of the slowest target some ten seconds."""
+
 MORSELS = (
     b"\r\n",
     b"\n",
@@ -127,12 +130,14 @@ def breaks(target: Target, octets: bytes, seed: int) -> BaseException | None:
 
 
 def smallest(target: Target, octets: bytes, seed: int) -> bytes:
-    """The input without what it does not need to break the target in the same way."""
+    """The input without what it does not need to break the target in the same way, as far as tries go."""
     kind = type(breaks(target, octets, seed))
     step = len(octets) // 2
-    while step:
+    tried = 0
+    while step and tried < TRIES_MAX:
         at = 0
-        while at < len(octets):
+        while at < len(octets) and tried < TRIES_MAX:
+            tried += 1
             shorter = octets[:at] + octets[at + step :]
             if type(breaks(target, shorter, seed)) is kind:
                 octets = shorter
