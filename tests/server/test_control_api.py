@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from outrider.base.errors import OutriderError, PermissionDeniedError, UnavailableError
+from outrider.server.control_api import accounts, credentials, domains
 from outrider.server.control_api.app import BODY_OCTETS, openapi
 from outrider.server.requests import RefusedError
+from outrider.store.domains import shown_domain
+from outrider.store.records import ApiKey, Domain, Rights, SmtpUser, Stream, Tenant, shown
 from tests.server.control_site import PATH, Site, control_site
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -236,3 +239,17 @@ def test_openapi_describes_every_route() -> None:
             assert operation["summary"], (method, path)
             assert operation["tags"], (method, path)
             assert any(code.startswith("2") for code in operation["responses"]), (method, path)
+
+
+def test_no_field_of_a_record_is_left_out_of_its_answer() -> None:
+    rights = Rights("default")
+    domain = Domain("default", "shop.test", "token", None, "", None, 1.0)
+    for model, told in (
+        (accounts.TenantShown, shown(Tenant("default", "", True, True, 1.0))),
+        (accounts.StreamShown, shown(Stream("default", "news", "marketing", 1.0))),
+        (credentials.UserShown, shown(SmtpUser("joe", "hash", rights))),
+        (credentials.KeyShown, shown(ApiKey("web", "hash", ("inject",), rights))),
+        (domains.DomainShown, shown_domain(domain)),
+    ):
+        assert set(model.model_fields) == set(told), model
+        assert "hash" not in str(told)

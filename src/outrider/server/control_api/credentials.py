@@ -14,7 +14,6 @@ from pydantic import AwareDatetime, BaseModel, Field, SecretStr
 from outrider.base.errors import ConfigError
 from outrider.privacy import importing, issuing
 from outrider.privacy.credentials import parse_credentials
-from outrider.server.control_api.accounts import Records, records_of
 from outrider.server.control_api.hub import Actor, Caller, Hub, WithHub, act, with_reason
 from outrider.server.control_api.models import IDS_MAX, REASON_CHARACTERS, ChangeAsked, Name, Reason
 from outrider.server.control_api.problems import InvalidPartError
@@ -138,6 +137,18 @@ class KeyShown(_Credential):
     scopes: list[str]
 
 
+class Users(BaseModel):
+    """SMTP users, by name."""
+
+    items: list[UserShown]
+
+
+class Keys(BaseModel):
+    """API keys, by id."""
+
+    items: list[KeyShown]
+
+
 class KeyIssued(KeyShown):
     """A key with its text, which is shown this once and kept nowhere."""
 
@@ -187,9 +198,10 @@ async def _remove(hub: Hub, actor: Caller, kind: Kind[Record], name: str, reason
 
 
 @router.get("/users", summary="SMTP users, of all tenants or of one")
-async def list_users(hub: WithHub, tenant: str | None = None) -> Records:
+async def list_users(hub: WithHub, tenant: str | None = None) -> Users:
     """Without anything of their passwords."""
-    return records_of(await credentials.list_all(hub.engine, USERS, tenant))
+    found = await credentials.list_all(hub.engine, USERS, tenant)
+    return Users(items=[UserShown(**shown(user)) for user in found])
 
 
 @router.post("/users", status_code=201, summary="Add an SMTP user with a password")
@@ -250,9 +262,10 @@ async def remove_user(hub: WithHub, actor: Actor, name: str, reason: Reason = ""
 
 
 @router.get("/keys", summary="API keys, of all tenants or of one")
-async def list_keys(hub: WithHub, tenant: str | None = None) -> Records:
+async def list_keys(hub: WithHub, tenant: str | None = None) -> Keys:
     """Without anything of their texts."""
-    return records_of(await credentials.list_all(hub.engine, KEYS, tenant))
+    found = await credentials.list_all(hub.engine, KEYS, tenant)
+    return Keys(items=[KeyShown(**shown(key)) for key in found])
 
 
 @router.post("/keys", status_code=201, summary="Make an API key; the answer shows it, this once")

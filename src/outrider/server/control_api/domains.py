@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from outrider.server.control_api.accounts import Records
 from outrider.server.control_api.hub import Actor, WithHub, act, with_reason
 from outrider.server.control_api.models import ChangeAsked, DomainAsked, Reason
 from outrider.server.domain_proof import prove_domain
@@ -48,11 +47,17 @@ class ProofFound(DomainShown):
     trouble: str = Field(description="Why the record does not prove it; empty: it does.")
 
 
+class Domains(BaseModel):
+    """Sender domains, by tenant and name."""
+
+    items: list[DomainShown]
+
+
 @router.get("/domains", summary="Sender domains, of all tenants or of one")
-async def list_domains(hub: WithHub, tenant: str | None = None) -> Records:
+async def list_domains(hub: WithHub, tenant: str | None = None) -> Domains:
     """With the record that proves each."""
     found = await domains.list_domains(hub.engine, tenant)
-    return Records(items=[domains.shown_domain(domain) for domain in found])
+    return Domains(items=[DomainShown(**domains.shown_domain(domain)) for domain in found])
 
 
 @router.post("/tenants/{name}/domains", status_code=201, summary="Add a sender domain, not verified yet")
