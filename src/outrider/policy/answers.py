@@ -9,10 +9,13 @@ from enum import Enum
 
 from outrider.model.reply import Reply
 
-_REPLY = re.compile(r"([245]\d\d)[ -]?(?:([245]\.\d{1,3}\.\d{1,3})(?: |$))?(.*)", re.DOTALL)
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
+# RFC 3463 §2
 
 TEXT_OCTETS = 512
-# RFC 5321 §4.5.3.1.5: the longest reply line; policy texts are wrapped into lines of this
+# RFC 5321 §4.5.3.1.5: the longest reply line; a line of a policy's text is at most this long
+LINES_MAX = 50
+# chosen: a page; what is longer belongs on a web page
 
 
 class Go(Enum):
@@ -39,6 +42,7 @@ class Refuse:
 
     Raises:
         ValueError: The code refuses nothing, or the text is not one that a reply can hold.
+        TypeError: The code is no whole number, or the text is none.
     """
 
     code: int
@@ -61,14 +65,19 @@ def reply_of(code: int, text: str) -> Reply:
 
     Raises:
         ValueError: The code refuses nothing, or the text does not fit.
+        TypeError: The code is no whole number, or the text is none.
     """
+    if type(code) is not int or not isinstance(text, str):
+        raise TypeError("a refusal is a whole number and a text, as Refuse(550, '5.7.1 Not today')")
     if not 400 <= code <= 599:
         raise ValueError(f"{code} refuses nothing: use 400 to 599")
-    found = _REPLY.fullmatch(f"{code} {text}")
-    enhanced, rest = (found[2], found[3]) if found is not None else (None, text)
+    found = _ENHANCED.match(text)
+    enhanced, rest = (found[1], text[found.end() :]) if found is not None else (None, text)
     if enhanced is not None and int(enhanced[0]) != code // 100:
         raise ValueError(f"the enhanced code {enhanced} is of another class than {code}")
     lines = tuple(line.strip() for line in rest.replace("\r\n", "\n").split("\n") if line.strip())
+    if len(lines) > LINES_MAX:
+        raise ValueError(f"the text of a reply has more than {LINES_MAX} lines")
     for line in lines:
         if not line.isprintable():
             raise ValueError("the text of a reply holds characters that do not print")

@@ -6,15 +6,16 @@ Theory: the way of a message through its phases is written once, as a coroutine.
 no task: the coroutine is driven by hand, and ends in the same call. The first hook that waits asks for a task
 (`_needs_task`), in which the rest goes on.
 
-Invariant: whatever a script does, the peer hears a transient reply, the failure is told with script, line
-and phase, and nothing else is raised.
+Invariant: however a script fails, the peer hears a transient reply, the failure is told with script, line
+and phase but without what it noted as secret, and nothing else is raised.
 """
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
-from inspect import isawaitable
+from contextlib import suppress
+from inspect import isawaitable, iscoroutine
 from types import coroutine
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from outrider.model.hooks import HookPhase
 from outrider.model.reply import Reply
@@ -77,25 +78,38 @@ class Asking:
                 if mail is not None:
                     mail.settle()
             except HookError as error:
-                return self._failed(error.of(name, phase))
+                return self._failed(error.of(name, phase), mail)
+            except Exception as error:  # what a script left in a message cannot be written
+                failure = ScriptError(f"{type(error).__name__}: {error}", script=name, phase=phase)
+                failure.__cause__ = error
+                return self._failed(failure, mail)
             if isinstance(answer, Refuse):
                 if HOOKS[phase].can_refuse:
                     return answer.reply
-                return self._failed(
-                    ForbiddenError("nothing can be refused in this phase", script=name, phase=phase)
-                )
+                forbidden = ForbiddenError("nothing can be refused in this phase", script=name, phase=phase)
+                return self._failed(forbidden, mail)
             if answer is DONE:
                 return None
         return None
 
-    def _failed(self, error: HookError) -> Reply:
+    def _failed(self, error: HookError, mail: Mail | None) -> Reply:
+        connection = self._connection
         if isinstance(error.__cause__, SourceError):
-            self._connection.context[CONTEXT_KEY] = str(error.__cause__.fields.get("source", ""))
-        self._told.failed(error)
+            with suppress(ValueError):  # there is no room for it
+                connection.context[CONTEXT_KEY] = str(error.__cause__.fields.get("source", ""))
+        reason = connection.message.without_secrets(connection.context.without_secrets(error.reason))
+        if mail is not None:
+            reason = mail.context.without_secrets(reason)
+        self._told.failed(error if reason == error.reason else error.saying(reason))
         return replies.POLICY_SLOW if isinstance(error, TooSlowError) else replies.POLICY_FAILED
 
     async def _wait(self, name: str, phase: HookPhase, answer: Awaitable[T]) -> T:
-        await _needs_task()
+        try:
+            await _needs_task()
+        except GeneratorExit:  # nobody goes on with it
+            if iscoroutine(answer):
+                answer.close()
+            raise
         try:
             async with asyncio.timeout(self._wait_seconds) as limit:
                 return await answer
@@ -110,28 +124,20 @@ class _NeedsTask:
     """What a coroutine that is driven by hand gives when it cannot go on without a task."""
 
 
-_NEEDS_TASK = _NeedsTask()
+_NEEDS_TASK: Final = _NeedsTask()
 
 
 @coroutine
 def _needs_task() -> Generator[_NeedsTask, None, None]:
-    if _is_driven[-1]:
-        yield _NEEDS_TASK
-
-
-_is_driven = [False]
-# the last says whether what runs is driven by hand; else it runs in a task
+    yield _NEEDS_TASK
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T | Awaitable[T]:
     """What `work` gives, at once where nothing in it waits, else something to await."""
-    _is_driven.append(True)
     try:
         work.send(None)
     except StopIteration as stop:
         return cast("T", stop.value)
-    finally:
-        _is_driven.pop()
     return _go_on(work)
 
 
@@ -141,4 +147,18 @@ async def _go_on(work: Coroutine[Any, Any, T]) -> T:
 
 @coroutine
 def _rest(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    return (yield from work.__await__())
+    """The rest of `work`, in a task: from now on it has what it asks for."""
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            waited = work.send(value) if error is None else work.throw(error)
+        except StopIteration as stop:
+            return cast("T", stop.value)
+        value = error = None
+        if waited is _NEEDS_TASK:
+            continue
+        try:
+            value = yield waited
+        except BaseException as raised:
+            error = raised

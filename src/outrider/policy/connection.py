@@ -10,33 +10,49 @@ from outrider.model.flow import Origin
 
 NOTES_MAX = 1_000
 # chosen: far over what scripts note; a script in a loop ends here
-NOTE_OCTETS = 65_536
+NAME_CHARACTERS = 255
 # chosen: the same
+NOTES_CHARACTERS = 262_144
+# chosen: the same; notes of a message are stored with it, for each variant
 
 
 class Context(MutableMapping[str, str]):
-    """Notes by name. Numbers are kept as their text."""
+    """Notes by name, both texts; another value is kept as its text.
 
-    __slots__ = ("_notes", "_secret")
+    Names have at most 255 characters, and all names and values together 262,144.
+    """
+
+    __slots__ = ("_characters", "_notes", "_secret")
 
     def __init__(self) -> None:
         self._notes: dict[str, str] = {}
         self._secret: set[str] = set()
+        self._characters = 0
 
     def __getitem__(self, name: str) -> str:
         return self._notes[name]
 
     def __setitem__(self, name: str, value: object) -> None:
         text = value if type(value) is str else str(value)
-        if len(text) > NOTE_OCTETS:
-            raise ValueError(f"the note {name!r} has more than {NOTE_OCTETS} characters")
-        if len(self._notes) >= NOTES_MAX and name not in self._notes:
+        if type(name) is not str:
+            raise TypeError(f"the name of a note is a text, not {type(name).__name__}")
+        notes = self._notes
+        before = notes.get(name)
+        grows = len(text) + len(name) if before is None else len(text) - len(before)
+        if before is None and (not name or len(name) > NAME_CHARACTERS):
+            raise ValueError(f"the name of a note has 1 to {NAME_CHARACTERS} characters")
+        if self._characters + grows > NOTES_CHARACTERS:
+            raise ValueError(f"the notes have more than {NOTES_CHARACTERS} characters together")
+        if before is None and len(notes) >= NOTES_MAX:
             raise ValueError(f"there are {NOTES_MAX} notes already")
-        self._notes[name] = text
+        if not (name.isascii() and text.isascii()):
+            _check_characters(name)
+            _check_characters(text)
+        notes[name] = text
+        self._characters += grows
 
     def __delitem__(self, name: str) -> None:
-        del self._notes[name]
-        self._secret.discard(name)
+        self._characters -= len(self._notes.pop(name)) + len(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._notes)
@@ -44,74 +60,120 @@ class Context(MutableMapping[str, str]):
     def __len__(self) -> int:
         return len(self._notes)
 
+    def __repr__(self) -> str:
+        return f"Context({self.public()!r})"
+
     def keep_secret(self, name: str) -> None:
-        """Whatever `name` holds is never written anywhere."""
+        """Whatever `name` holds, now or later, is never written anywhere."""
+        if name not in self._secret and len(self._secret) >= NOTES_MAX:
+            raise ValueError(f"{NOTES_MAX} names of notes are secret already")
         self._secret.add(name)
+
+    def is_secret(self, name: str) -> bool:
+        """True for a name whose note is never written."""
+        return name in self._secret
 
     def public(self) -> dict[str, str]:
         """The notes that may be written."""
+        if not self._secret:
+            return self._notes.copy()
         return {name: text for name, text in self._notes.items() if name not in self._secret}
+
+    def without_secrets(self, text: str) -> str:
+        """`text`, as of a failure, with the notes that are never written taken out of it."""
+        for name in self._secret:
+            note = self._notes.get(name)
+            if note:
+                text = text.replace(note, "(secret)")
+        return text
 
     def clear(self) -> None:
         """Forget all."""
         self._notes.clear()
         self._secret.clear()
+        self._characters = 0
 
     def copy(self) -> "Context":
         """The same notes, to go on by themselves."""
         other = Context()
-        other._notes = dict(self._notes)
-        other._secret = set(self._secret)
+        other._notes = self._notes.copy()
+        other._secret = self._secret.copy()
+        other._characters = self._characters
         return other
+
+
+def _check_characters(text: str) -> None:
+    """Refuse what cannot be written, because no encoding has it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a note holds half of a surrogate pair, which is not a character") from error
 
 
 class Connection:
     """Who is at the other end.
 
-    Attributes:
-        origin: Listener, protocol, address, name, login, TLS, tenant and stream, as they are now.
-        context: Notes of this connection.
-        message: Notes of the transaction that is under way.
+    Args:
+        origin: What is known of it when it begins.
     """
 
-    __slots__ = ("context", "message", "origin")
+    __slots__ = ("_context", "_message", "_origin")
 
     def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self.context = Context()
-        self.message = Context()
+        self._origin = origin
+        self._context = Context()
+        self._message = Context()
+
+    def update(self, origin: Origin) -> None:
+        """For whoever asks the hooks: what is known of it now."""
+        self._origin = origin
+
+    @property
+    def origin(self) -> Origin:
+        """Listener, protocol, address, name, login, TLS, tenant and stream, as they are now."""
+        return self._origin
+
+    @property
+    def context(self) -> Context:
+        """Notes of this connection."""
+        return self._context
+
+    @property
+    def message(self) -> Context:
+        """Notes of the transaction that is under way."""
+        return self._message
 
     @property
     def listener(self) -> str:
         """Name of the listener."""
-        return self.origin.listener
+        return self._origin.listener
 
     @property
     def client(self) -> str:
         """IP address of the client."""
-        return self.origin.client
+        return self._origin.client
 
     @property
     def helo(self) -> str:
         """What it calls itself; empty before EHLO."""
-        return self.origin.helo
+        return self._origin.helo
 
     @property
     def user(self) -> str:
         """Login or key that it proved to have; empty without."""
-        return self.origin.principal or ""
+        return self._origin.principal or ""
 
     @property
     def tenant(self) -> str:
         """Tenant that its mail is sent for."""
-        return self.origin.tenant
+        return self._origin.tenant
 
     @property
     def stream(self) -> str:
         """Stream of its mail."""
-        return self.origin.stream
+        return self._origin.stream
 
     @property
     def tls(self) -> str:
         """TLS version and cipher; empty without."""
-        return self.origin.tls or ""
+        return self._origin.tls or ""

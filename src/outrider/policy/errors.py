@@ -26,9 +26,16 @@ class HookError(PolicyError):
         """The same, with its script and phase where it did not know them."""
         if self.script:
             return self
-        named = type(self)(self.reason, script=script, line=self.line, phase=self.phase or phase)
-        named.__cause__ = self.__cause__
-        return named
+        return self._copy(self.reason, script, phase)
+
+    def saying(self, reason: str) -> "HookError":
+        """The same, for another reader."""
+        return self._copy(reason, self.script, self.phase)
+
+    def _copy(self, reason: str, script: str, phase: str) -> "HookError":
+        copy = type(self)(reason, script=script, line=self.line, phase=self.phase or phase)
+        copy.__cause__ = self.__cause__
+        return copy
 
 
 class ScriptError(HookError):

@@ -23,6 +23,7 @@ from outrider.policy.errors import ForbiddenError
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.stored import pack
 from outrider.wire.message.editable import EditableMessage
+from outrider.wire.smtp.content import checked
 
 CONTENT_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
 LIST_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
@@ -31,6 +32,10 @@ ROUTING_PHASES = frozenset({HookPhase.EACH_RCPT})
 BINDING_PHASES = frozenset({HookPhase.SET_BINDING})
 SIGNING_PHASES = frozenset({HookPhase.FINAL_VALIDATION})
 
+AHEAD_SECONDS_MAX = 366 * 86_400
+# chosen: who means more has mistaken the unit
+REASON_CHARACTERS = 200
+# chosen: a line
 SIGNATURES_MAX = 8
 # chosen: an own domain's and a provider's, each with two algorithms, and as many again
 
@@ -38,29 +43,29 @@ SIGNATURES_MAX = 8
 class Mail:
     """See the module.
 
-    Attributes:
+    Args:
+        submission: As it was received.
         connection: Where it came from.
-        context: Notes about this message; those of its transaction come along.
-        phase: The phase that is under way; set by whoever asks the hooks.
-        signing: The signatures that are asked for, by configuration or by `sign`.
+        is_binding_known: True for names of bindings that there are.
+        binding: The one that it goes out with unless another is assigned.
     """
 
     __slots__ = (
         "_binding",
+        "_connection",
         "_content",
+        "_context",
         "_discard",
         "_is_binding_known",
         "_mail_from",
         "_message",
         "_not_before_time",
+        "_phase",
         "_priority",
         "_recipients",
         "_routing_domain",
+        "_signing",
         "_submission",
-        "connection",
-        "context",
-        "phase",
-        "signing",
     )
 
     def __init__(
@@ -82,12 +87,27 @@ class Mail:
         self._priority = 0
         self._not_before_time = submission.not_before_time
         self._discard = ""
-        self.signing: tuple[SignRequest, ...] = ()
-        self.connection = connection
-        self.context: Context = connection.message
-        self.phase = HookPhase.DATA
+        self._signing: tuple[SignRequest, ...] = ()
+        self._connection = connection
+        self._context: Context = connection.message
+        self._phase = HookPhase.DATA
 
     # what can be read
+
+    @property
+    def phase(self) -> HookPhase:
+        """The phase that is under way."""
+        return self._phase
+
+    @property
+    def connection(self) -> Connection:
+        """Where it came from."""
+        return self._connection
+
+    @property
+    def context(self) -> Context:
+        """Notes about this message; those of its transaction come along."""
+        return self._context
 
     @property
     def id(self) -> str:
@@ -124,9 +144,14 @@ class Mail:
     @recipients.setter
     def recipients(self, addresses: Iterable[str]) -> None:
         self._only(LIST_PHASES, "recipients are added and removed")
+        if isinstance(addresses, str):
+            raise TypeError("recipients are a list of addresses, not one text")
         known = {str(each.address): each for each in self._recipients}
-        wanted = dict.fromkeys(addresses)
-        self._recipients = tuple(known.get(text) or Recipient(self._parse(text)) for text in wanted)
+        wanted: dict[Address, Recipient] = {}
+        for text in addresses:
+            recipient = known.get(text) or Recipient(self._parse(text))
+            wanted.setdefault(recipient.address, recipient)
+        self._recipients = tuple(wanted.values())
 
     @property
     def rcpt_to(self) -> str:
@@ -147,13 +172,17 @@ class Mail:
 
     @property
     def content(self) -> Content:
-        """Header and body in wire form. Can be changed up to each_rcpt."""
+        """Header and body in wire form. Can be changed up to each_rcpt; its traits are then found anew."""
         return self._content
 
     @content.setter
     def content(self, content: Content) -> None:
         self._only(CONTENT_PHASES, "content changes")
-        self._content = content
+        wire: object = content.wire  # no type is checked when one is made
+        if not isinstance(wire, bytes):
+            raise TypeError("the wire form of a content is bytes")
+        if content is not self._content:
+            self._content = checked(content.wire)
         self._message = None
 
     @property
@@ -223,24 +252,38 @@ class Mail:
     @not_before_time.setter
     def not_before_time(self, at: float) -> None:
         self._only(ROUTING_PHASES, "the time of the first attempt changes")
-        self._not_before_time = float(at)
+        time = float(at)
+        if not 0 <= time <= self._submission.received_time + AHEAD_SECONDS_MAX:
+            raise ValueError(f"the first attempt is at most {AHEAD_SECONDS_MAX // 86_400} days ahead")
+        self._not_before_time = time
+
+    @property
+    def signing(self) -> tuple[SignRequest, ...]:
+        """The signatures that are asked for, by configuration or by `sign`; from final_validation on."""
+        return self._signing
 
     def sign(self, request: SignRequest) -> None:
         """Ask in final_validation for a signature; it is made for each attempt, after the last change."""
         self._only(SIGNING_PHASES, "a signature is asked for")
-        if len(self.signing) >= SIGNATURES_MAX:
+        if not isinstance(request, SignRequest):
+            raise TypeError("a signature is asked for with a SignRequest")
+        if len(self._signing) >= SIGNATURES_MAX:
             raise ValueError(f"more than {SIGNATURES_MAX} signatures are asked for")
-        self.signing = (*self.signing, request)
+        self._signing = (*self._signing, request)
 
     def leave_unsigned(self) -> None:
         """Ask in final_validation for no signature, also where the configuration does."""
         self._only(SIGNING_PHASES, "signatures are asked for")
-        self.signing = ()
+        self._signing = ()
 
     def discard(self, reason: str) -> None:
         """Accept it, record why, and never send it; before set_binding."""
         self._only(CONTENT_PHASES, "a message is discarded")
-        self._discard = reason or "discarded by policy"
+        if not isinstance(reason, str):
+            raise TypeError("a reason is a text")
+        self._discard = (
+            reason[:REASON_CHARACTERS].encode("utf-8", "replace").decode() or "discarded by policy"
+        )
 
     @property
     def is_discarded(self) -> bool:
@@ -248,6 +291,14 @@ class Mail:
         return bool(self._discard)
 
     # for whoever asks the hooks
+
+    def enter(self, phase: HookPhase) -> None:
+        """A phase begins."""
+        self._phase = phase
+
+    def ask_signatures(self, requests: tuple[SignRequest, ...]) -> None:
+        """What the configuration asks for."""
+        self._signing = requests
 
     def settle(self) -> None:
         """A hook has ended: what it changed in `message` is the content from now on.
@@ -268,13 +319,13 @@ class Mail:
             return (self,)
         mails = []
         for recipient in self._recipients:
-            mail = Mail(self._submission, self.connection, self._is_binding_known, self._binding)
+            mail = Mail(self._submission, self._connection, self._is_binding_known, self._binding)
             mail._mail_from = self._mail_from
             mail._recipients = (recipient,)
             mail._content = self._content
             mail._not_before_time = self._not_before_time
             mail._discard = self._discard
-            mail.context = self.context.copy()
+            mail._context = self._context.copy()
             mails.append(mail)
         return tuple(mails)
 
@@ -282,17 +333,17 @@ class Mail:
         return parse_mailbox(address, smtputf8=self._submission.envelope.smtputf8)
 
     def _only(self, phases: frozenset[HookPhase], what: str) -> None:
-        if self.phase not in phases:
+        if self._phase not in phases:
             order = ", ".join(phase for phase in HookPhase if phase in phases)
-            raise ForbiddenError(f"{what} in {order} only, not in {self.phase}", phase=self.phase)
+            raise ForbiddenError(f"{what} in {order} only, not in {self._phase}", phase=self._phase)
 
 
 def messages_of(submission: Submission, mails: Sequence[Mail]) -> tuple[Message, ...]:
     """The messages that `mails`, one for each recipient, make: those that are alike are one."""
     groups: dict[tuple[object, ...], list[Mail]] = {}
     for mail in mails:
-        notes = tuple(mail.context.public().items())
-        alike = (id(mail._content), mail._mail_from, mail._discard, mail.signing, notes)
+        notes = tuple(mail._context.public().items())
+        alike = (id(mail._content), mail._mail_from, mail._discard, mail._signing, notes)
         groups.setdefault(alike, []).append(mail)
     return tuple(_message_of(submission, group) for group in groups.values())
 
@@ -319,6 +370,6 @@ def _message_of(submission: Submission, alike: Sequence[Mail]) -> Message:
         replace(submission, envelope=envelope, content=first._content),
         deliveries,
         first._discard,
-        pack(first.signing),
-        tuple(first.context.public().items()),
+        pack(first._signing),
+        tuple(first._context.public().items()),
     )

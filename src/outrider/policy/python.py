@@ -12,20 +12,21 @@
             if rows:
                 mail.try_binding(str(rows[0]["binding"]))
 
-In: a file. Out: its hooks, checked against their declarations. Functions may be `async`; names that begin
-with an underscore are the script's own.
+In: a file. Out: its hooks, checked against their declarations: whatever can be called and has a phase's name,
+decorated or imported too. Functions may be `async`; names that begin with an underscore are the script's own.
 
 Invariant: a file that cannot be loaded, a hook of another signature and a name that is almost a hook's are
 faults with file and line.
 """
 
+import asyncio
 import difflib
 import inspect
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import CodeType, ModuleType, coroutine
+from types import CodeType, ModuleType
 from typing import Any
 
 from outrider.base.errors import UnavailableError
@@ -35,6 +36,7 @@ from outrider.policy.budget import CpuBudget, SpentError
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
 from outrider.policy.errors import BudgetError, HookError, ScriptError, TooSlowError
+from outrider.policy.metering import metered
 
 Function = Callable[..., Any]
 
@@ -65,6 +67,10 @@ class PythonScript:
     def close(self) -> None:
         """Nothing is kept."""
 
+    def line_of(self, phase: HookPhase) -> int:
+        """Where the hook of a phase begins; 0 where that is not known."""
+        return _line_of(self._functions[phase])
+
     def call(self, phase: HookPhase, *arguments: Any) -> Answer | Awaitable[Answer]:
         function = self._functions[phase]
         if self._waits[phase]:
@@ -79,38 +85,42 @@ class PythonScript:
         except SpentError as error:
             budget.end()
             raise self._spent(phase, error) from None
-        except Exception as error:
+        except BaseException as error:  # SystemExit and the like are the script's own too: nothing waits here
             raise self._failed(phase, error) from error
         if answer is None or type(answer) is Go or type(answer) is Refuse:
             return answer
+        if inspect.iscoroutine(answer):  # as of a decorator's function around one that is `async`
+            return self._await(phase, lambda: answer, ())
         raise self._odd(phase, answer)
 
     async def _await(self, phase: HookPhase, function: Function, arguments: tuple[Any, ...]) -> Answer:
         try:
-            answer = await _metered(function(*arguments), self._budget)
+            answer = await metered(function(*arguments), self._budget)
         except SpentError as error:
             self._budget.end()
             raise self._spent(phase, error) from None
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._failed(phase, error) from error  # nobody wanted that but the script
+        except GeneratorExit:
+            raise
+        except BaseException as error:
             raise self._failed(phase, error) from error
         if answer is None or isinstance(answer, Go | Refuse):
             return answer
         raise self._odd(phase, answer)
 
     def _odd(self, phase: HookPhase, answer: object) -> HookError:
-        code: CodeType = self._functions[phase].__code__
-        return ScriptError(
-            f"a hook gives nothing, CONTINUE, DONE or Refuse, not {type(answer).__name__}",
-            script=self.name,
-            line=code.co_firstlineno,
-            phase=phase,
-        )
+        reason = f"a hook gives nothing, CONTINUE, DONE or Refuse, not {type(answer).__name__}"
+        return ScriptError(reason, script=self.name, line=self.line_of(phase), phase=phase)
 
     def _spent(self, phase: HookPhase, error: BaseException) -> HookError:
         reason = "it used up its processor time"
         return BudgetError(reason, script=self.name, line=self._line(error), phase=phase)
 
-    def _failed(self, phase: HookPhase, error: Exception) -> HookError:
+    def _failed(self, phase: HookPhase, error: BaseException) -> HookError:
         line = self._line(error)
         if isinstance(error, HookError):
             return type(error)(error.reason, script=self.name, line=line, phase=phase)
@@ -119,29 +129,21 @@ class PythonScript:
         return ScriptError(f"{type(error).__name__}: {error}", script=self.name, line=line, phase=phase)
 
     def _line(self, error: BaseException) -> int:
-        frames = traceback.extract_tb(error.__traceback__)
-        return next((each.lineno or 0 for each in reversed(frames) if each.filename == self._path), 0)
+        return _line_in(error, self._path)
 
 
-@coroutine
-def _metered(work: Any, budget: CpuBudget) -> Generator[Any, Any, Any]:
-    """What a coroutine gives; only its own steps count, not its waits."""
-    value: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            budget.begin()
-            try:
-                waited = work.send(value) if error is None else work.throw(error)
-            finally:
-                budget.end()
-        except StopIteration as stop:
-            return stop.value
-        value = error = None
-        try:
-            value = yield waited
-        except BaseException as raised:
-            error = raised
+def _line_in(error: BaseException, path: str) -> int:
+    """The innermost line of a file that an error came through; 0 for none."""
+    found = 0
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == path:
+            found = line
+    return found
+
+
+def _line_of(function: Function) -> int:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_firstlineno if isinstance(code, CodeType) else 0
 
 
 def load(name: str, path: Path, budget: CpuBudget) -> PythonScript:
@@ -151,39 +153,49 @@ def load(name: str, path: Path, budget: CpuBudget) -> PythonScript:
         ScriptError: What is wrong, with its line.
     """
     try:
-        source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        source = path.read_bytes()
+    except OSError as error:
         raise ScriptError(f"cannot be read: {error}", script=str(path), phase="load") from error
     module = ModuleType(f"outrider_policy_{name}")
     module.__file__ = str(path)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - a policy is a program
-    except SyntaxError as error:
-        line = error.lineno or 0
-        raise ScriptError(error.msg, script=str(path), line=line, phase="load") from error
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((each.lineno or 0 for each in reversed(frames) if each.filename == str(path)), 0)
-        reason = f"{type(error).__name__}: {error}"
-        raise ScriptError(reason, script=str(path), line=line, phase="load") from error
-    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
-    return PythonScript(name, path, _hooks_of(module, path), budget)
+        hooks = _hooks_of(module, path)
+    except BaseException as error:
+        if before is None:
+            del sys.modules[module.__name__]
+        else:
+            sys.modules[module.__name__] = before
+        if isinstance(error, HookError | KeyboardInterrupt):
+            raise
+        raise _not_loaded(error, str(path)) from error
+    return PythonScript(name, path, hooks, budget)
+
+
+def _not_loaded(error: BaseException, path: str) -> ScriptError:
+    if isinstance(error, SyntaxError) and error.filename in {path, None}:
+        return ScriptError(error.msg, script=path, line=error.lineno or 0, phase="load")
+    reason = f"{type(error).__name__}: {error}"
+    return ScriptError(reason, script=path, line=_line_in(error, path), phase="load")
 
 
 def _hooks_of(module: ModuleType, path: Path) -> dict[HookPhase, Function]:
     found: dict[HookPhase, Function] = {}
     for name, value in vars(module).items():
-        if not inspect.isfunction(value) or value.__code__.co_filename != str(path) or name[0] == "_":
-            continue
-        line = value.__code__.co_firstlineno
         if name in {*HookPhase}:
-            phase = HookPhase(name)
-            _check_signature(phase, value, path)
-            found[phase] = value
+            if callable(value) and not isinstance(value, type):  # else it is a name of the script's own
+                phase = HookPhase(name)
+                _check_signature(phase, value, path)
+                found[phase] = value
+            continue
+        if not inspect.isfunction(value) or value.__code__.co_filename != str(path) or name[0] == "_":
             continue
         almost = difflib.get_close_matches(name, [*HookPhase], 1, 0.85)
         if almost:
             reason = f"{name} is no hook; {almost[0]} is. Begin it with _ if it is the script's own"
+            line = value.__code__.co_firstlineno
             raise ScriptError(reason, script=str(path), line=line, phase="load")
     if not found:
         names = ", ".join(HookPhase)
@@ -195,8 +207,8 @@ def _check_signature(phase: HookPhase, function: Function, path: Path) -> None:
     arguments = HOOKS[phase].arguments
     try:
         inspect.signature(function).bind(*arguments)
-    except TypeError:
+    except (TypeError, ValueError):  # the latter of what is built in, whose signature cannot be told
         wanted = f"{phase}({', '.join(argument.name for argument in arguments)})"
-        line = function.__code__.co_firstlineno
+        line = _line_of(function)
         reason = f"a hook of this phase is called as {wanted}"
         raise ScriptError(reason, script=str(path), line=line, phase="load") from None

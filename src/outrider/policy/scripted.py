@@ -100,7 +100,7 @@ class ScriptedSession:
     def _ask(self, phase: HookPhase, origin: Origin, *arguments: object) -> Answer | Awaitable[Answer]:
         if phase not in self._phases:
             return None
-        self._connection.origin = origin
+        self._connection.update(origin)
         return drive(self._asking.ask(phase, self._connection, *arguments))
 
     def connect(self, origin: Origin) -> Answer | Awaitable[Answer]:
@@ -123,7 +123,7 @@ class ScriptedSession:
         return self._ask(HookPhase.RCPTTO_LIST, origin, tuple(str(each.address) for each in recipients))
 
     def decide(self, submission: Submission) -> Decided | Refusal | Awaitable[Decided | Refusal]:
-        self._connection.origin = submission.origin
+        self._connection.update(submission.origin)
         return drive(self._decide(submission))
 
     async def _decide(self, submission: Submission) -> Decided | Refusal:
@@ -139,7 +139,7 @@ class ScriptedSession:
             refusal = await self._through(each, RECIPIENT_PHASES[:-1])
             if refusal is None and self._signing is not None:
                 try:
-                    each.signing = self._signing.requests_for(each.content, submission.origin.tenant)
+                    each.ask_signatures(self._signing.requests_for(each.content, submission.origin.tenant))
                 except ConfigError as error:
                     return Refusal(replies.POLICY_FAILED, error.message)
             if refusal is None:
@@ -151,7 +151,7 @@ class ScriptedSession:
     async def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
         for phase in phases:
             if phase in self._phases and not mail.is_discarded:
-                mail.phase = phase
+                mail.enter(phase)
                 refusal = await self._asking.ask(phase, mail, mail=mail)
                 if refusal is not None:
                     return refusal

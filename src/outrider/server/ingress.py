@@ -102,7 +102,19 @@ def _as_asked(message: Message) -> Message:
 def _is_too_big(decision: _Decision) -> bool:
     if not isinstance(decision, Decided) or len(decision.messages) == 1:
         return False
-    return sum(len(each.submission.content.wire) for each in decision.messages) > VARIANTS_OCTETS_MAX
+    octets = sum(
+        len(each.submission.content.wire) + sum(len(name) + 4 * len(text) for name, text in each.notes)
+        for each in decision.messages
+    )
+    return octets > VARIANTS_OCTETS_MAX
+
+
+async def _closing(session: PolicySession, waiting: Awaitable[Decided | Refusal]) -> Decided | Refusal:
+    """What was waited for; the session that was opened for it is closed then."""
+    try:
+        return await waiting
+    finally:
+        session.close()
 
 
 class Ingress:
@@ -220,8 +232,7 @@ class Ingress:
         """As `submit_all`; what has to wait goes on in a task, which a stop waits for as for the disk."""
         decisions: list[_Decision] = []
         for number, submission in enumerate(submissions):
-            asked = self._session_of(submission, session)
-            decision = asked.decide(submission)
+            decision = self._decision(submission, session)
             if not isinstance(decision, Decided | Refusal):
                 self.waiting += 1
                 work = self._decide_later(submissions, number, decisions, decision, keys, done, session)
@@ -248,10 +259,15 @@ class Ingress:
             for submission in submissions[number + 1 :]:
                 if isinstance(decisions[-1], Refusal):
                     break
-                decision = self._session_of(submission, session).decide(submission)
+                decision = self._decision(submission, session)
                 decisions.append(decision if isinstance(decision, Decided | Refusal) else await decision)
         except asyncio.CancelledError:
             decisions.append(Refusal(replies.SHUTTING_DOWN, "stopped while a script waited"))
+        except Exception as error:  # a bug: the client and the keys are not left waiting for it
+            decisions.append(Refusal(replies.POLICY_FAILED, "policy failed"))
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "policy raised", "exception": error}
+            )
         self.waiting -= 1
         self._store_all(submissions, self._pressure_or(decisions), keys, done)
 
@@ -261,13 +277,22 @@ class Ingress:
             return decisions
         return [Refusal(refusal, "pressure")]
 
-    def _session_of(self, submission: Submission, session: PolicySession | None) -> PolicySession:
+    def _decision(
+        self, submission: Submission, session: PolicySession | None
+    ) -> Decided | Refusal | Awaitable[Decided | Refusal]:
+        """What scripts decide, in the session that it came in, or in one of its own."""
         if session is not None:
-            return session
+            return session.decide(submission)
         scripts = self.scripts
-        if scripts is None:
-            raise AssertionError("there are no scripts to ask")
-        return scripts.open(submission.origin)
+        if scripts is None:  # a reload took them away meanwhile
+            decided = self._policy.decide(submission)
+            return decided if isinstance(decided, Refusal) else Decided((decided,))
+        own = scripts.open(submission.origin)
+        decision = own.decide(submission)
+        if isinstance(decision, Decided | Refusal):
+            own.close()
+            return decision
+        return _closing(own, decision)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -280,8 +305,8 @@ class Ingress:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._tasks:  # a script has some time to clean up, and so has one that is asked after it
+            await asyncio.wait(self._tasks, timeout=seconds)
 
     # what was decided
 

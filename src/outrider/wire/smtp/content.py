@@ -88,6 +88,22 @@ def stuff_plain(plain: bytes) -> Content:
     return content_of(_stuff(plain) if found & DOTTED else plain, found)
 
 
+def checked(wire: bytes) -> Content:
+    """Octets of which somebody else says that they are wire form, as content.
+
+    Raises:
+        LocalProtocolError: They are not: a stray line end, a NUL, a dot that is not stuffed, no CRLF at the end.
+    """
+    if wire[-2:] != b"\r\n":
+        raise LocalProtocolError("a content in wire form ends in CRLF")
+    _, found = scan(wire, True, True)
+    if found & (STRAY | NUL):
+        raise LocalProtocolError("a message holds a bare CR, a bare LF or a NUL", nul=bool(found & NUL))
+    if found & DOTTED and not _is_stuffed(wire):
+        raise LocalProtocolError("a line of a content in wire form begins with one dot: it is to be doubled")
+    return content_of(wire, found)
+
+
 def normalise_plain(plain: bytes) -> Content:
     """As `stuff_plain`, but bare CR and LF become CRLF and NUL is dropped."""
     return stuff_plain(_normalise(plain))
