@@ -136,6 +136,13 @@ def test_nothing_costs_more_than_its_length(piece: str) -> None:
     parse_addresses(piece * (VALUE_CHARACTERS // len(piece)))  # within the time-out; the square of it is not
 
 
+def test_what_does_not_end_is_sought_once() -> None:
+    for start, piece in (('"', '\\"'), ("[", "\\[")):
+        found = parse_addresses(start + piece * 100)
+        assert sum("is not closed" in fault for fault in found.faults) + found.more_faults == 1
+        parse_addresses(start + piece * (VALUE_CHARACTERS // 2))
+
+
 @given(st.text(alphabet='ab@<>(),;:."\\[] \r\n=?é', max_size=60))
 def test_anything_is_taken(value: str) -> None:
     found = parse_addresses(value)

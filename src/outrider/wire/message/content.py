@@ -108,7 +108,7 @@ def put(part: Part, octets: bytes, kind: Parametered, encoding: str) -> None:
     part.set_transfer_encoding(encoding)
     part.set_body(encoded)
     if not encoded.isascii():
-        _allow_eight_bit(part)
+        part.allow_eight_bits()
 
 
 def _octets(text: str, charset: str, own: str) -> tuple[bytes, str]:
@@ -137,12 +137,3 @@ def _encoding(octets: bytes, asked: str, own: str) -> str:
     if transfer.can_carry(octets, own):
         return own
     return transfer.shorter_encoding(octets)
-
-
-def _allow_eight_bit(part: Part) -> None:
-    """Containers of an 8bit part that say 7bit say 8bit now (RFC 2045 §6.4)."""
-    above = part.parent
-    while above is not None:
-        if above.transfer_encoding in ("", transfer.SEVEN_BIT):
-            above.set_transfer_encoding(transfer.EIGHT_BIT)
-        above = above.parent

@@ -106,10 +106,11 @@ class Header:
 
     def names(self) -> list[str]:
         """The name of each field as it is written; empty for a line that is no field."""
-        names = []
-        for field, lower in zip(self._split(), self._names, strict=True):
-            names.append(field[: len(lower)].decode("latin-1"))
-        return names
+        return [self.name_at(place) for place in range(len(self))]
+
+    def name_at(self, place: int) -> str:
+        """The name of the field at `place` as it is written; empty where the line is no field."""
+        return self._split()[place][: len(self._names[place])].decode("latin-1")
 
     def find(self, name: str, start: int = 0) -> int:
         """Place of the first field of this name from `start` on; -1 if there is none."""
@@ -206,7 +207,7 @@ class Header:
 
     def set_at(self, place: int, value: Value) -> None:
         """Give the field at `place` another value; its name stays as it is written."""
-        name = self.names()[place]
+        name = self.name_at(place)
         if not name:
             raise FieldError(f"line {place}", "is no header field")
         written = self._written(name, value)
@@ -222,7 +223,7 @@ class Header:
 
     def delete_at(self, place: int) -> None:
         """Take out the field, or line, at `place`."""
-        self._drop(self.names()[place], [place])
+        self._drop(self.name_at(place), [place])
 
     def _drop(self, name: str, places: list[int]) -> int:
         if places:

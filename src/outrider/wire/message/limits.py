@@ -15,7 +15,7 @@ class MessageLimits(msgspec.Struct, frozen=True):
     """Bounds of one message.
 
     Attributes:
-        depth: Levels of parts, the message itself included.
+        depth: Levels of parts, the message itself included; at most 250, because writing recurs.
         parts: Parts in the whole tree.
         header_octets: Length of one header section.
         fields: Fields in one header section.

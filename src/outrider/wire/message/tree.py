@@ -10,20 +10,18 @@ Siblings are linked, so walking and editing cost the same at any number of parts
 the part that was changed, and around it, in each multipart that holds it, the windows of its siblings with
 the delimiter lines that they had. A boundary that stands in what was added is replaced.
 
-What is malformed has one reading: a part without an empty line whose first line is no field is all body; a
-multipart without a boundary, or none of whose delimiters is found, has no children and its content is its
-preamble; without end boundary the last part goes to the end; a type that cannot be read is text/plain.
+What is malformed has one reading: a multipart without a boundary, or none of whose delimiters is found, has
+no children and its content is its preamble; without end boundary the last part goes to the end.
 
 Invariant: `octets()` of an unchanged part is the window itself; after any edits, reading `octets()` again
 gives the tree with the values that were set; reading costs time linear in the octets for each level of
 nesting, and both are bounded by `MessageLimits`.
 
-Standards: RFC 2045 §5 (types), RFC 2045 §6 (encodings), RFC 2046 §5.1 (multipart), RFC 2046 §5.1.5
-(digest), RFC 2046 §5.2.1 (message/rfc822), RFC 6532 §3.7 (message/global), RFC 2183 §2 (disposition). Not
-here: the text of parts (content), making them (makers), the whole message in wire form (editable).
+Standards: RFC 2046 §5.1 (multipart), RFC 2046 §5.1.5 (digest), RFC 2046 §5.2.1 (message/rfc822).
+Not here: what a part says of itself (described), its text (content), making one (makers), the whole message
+in wire form (editable).
 """
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -35,46 +33,17 @@ from outrider.wire.message.delimiters import (
     find_delimiters,
     holds_delimiter,
 )
+from outrider.wire.message.described import MESSAGE_TYPES, RFC822, TEXT_PLAIN, Described, Tree, find_body
 from outrider.wire.message.header import Header
 from outrider.wire.message.limits import DEFAULT, EditError, MessageLimitError, MessageLimits, check_lines
-from outrider.wire.message.parameters import Parametered, format_parametered, parse_parametered, writable
-
-TEXT_PLAIN: Final = Parametered("text/plain")
-RFC822: Final = Parametered("message/rfc822")
-
-MESSAGE_TYPES: Final = frozenset(("message/rfc822", "message/global"))
-"""Types whose content is a message with parts of its own."""
+from outrider.wire.message.parameters import Parametered, format_parametered, writable
 
 _LEAF: Final = ("", b"")
 _MESSAGE: Final = ("message", b"")
 # What a part has: nothing, a message, or the parts between lines of a boundary
 
-_IDENTITY: Final = frozenset(("", "7bit", "8bit", "binary"))
-_FIELD_START: Final = re.compile(rb"[!-9;-~]+[ \t]*:").match
-_TYPE: Final = re.compile(r"[^ \t/]+/[^ \t/]+").fullmatch
 
-
-class Tree:
-    """What the parts of one tree share: bounds, how their headers are written, and how many they are."""
-
-    __slots__ = ("limits", "parts", "utf8")
-
-    def __init__(self, limits: MessageLimits = DEFAULT, *, utf8: bool = False) -> None:
-        self.limits = limits
-        self.utf8 = utf8
-        self.parts = 1
-
-    def check(self, count: int) -> None:
-        """Raises if so many more are too many."""
-        if self.parts + count > self.limits.parts:
-            raise MessageLimitError("parts", self.limits.parts)
-
-    def add(self, count: int) -> None:
-        self.check(count)
-        self.parts += count
-
-
-class Part:
+class Part(Described):
     """One part, or a whole message; made by `read_part` and by `makers`.
 
     Attributes:
@@ -84,37 +53,18 @@ class Part:
     """
 
     __slots__ = (
-        *(
-            "_at",
-            "_begin",
-            "_body",
-            "_closing",
-            "_default",
-            "_disposition",
-            "_end",
-            "_first",
-            "_head",
-            "_header",
-        ),
+        *("_begin", "_body", "_closing", "_end", "_first", "_last", "_lead", "_lines", "_preamble", "_shape"),
         *("_is_changed", "_is_edited", "_is_parted", "_is_rebuilt", "_is_replaced", "_is_restructured"),
-        *("_is_retyped", "_last", "_lead", "_lines", "_preamble", "_shape", "_source", "_tree", "_type"),
-        *("next", "parent", "previous"),
+        *("_is_retyped", "next", "parent", "previous"),
     )
 
     def __init__(
         self, source: bytes, at: int, head: int, body: int, end: int, tree: Tree, default: Parametered
     ) -> None:
-        # The window: the whole part, its header up to `head`, its body from `body` to `end`.
-        self._source = source
-        self._at = at
-        self._head = head
+        super().__init__(source, at, head, tree, default)
+        # With these two: the window, which is the whole part, with its body from `body` to `end`.
         self._body = body
         self._end = end
-        self._tree = tree
-        self._default = default
-        self._header: Header | None = None
-        self._type: Parametered | None = None
-        self._disposition: Parametered | None = None
         self._is_edited = False  # header or body are no longer those of the window
         self._is_replaced = False  # the window is not the one that it came with
         self._is_rebuilt = False  # the body is that of the children now
@@ -135,89 +85,6 @@ class Part:
         self.parent: Part | None = None
         self.previous: Part | None = None
         self.next: Part | None = None
-
-    # What it is.
-
-    @property
-    def limits(self) -> MessageLimits:
-        """The bounds of the tree that it is in."""
-        return self._tree.limits
-
-    @property
-    def header(self) -> Header:
-        """Its header section.
-
-        Raises:
-            MessageLimitError: It is beyond the limits.
-        """
-        header = self._header
-        if header is None:
-            section = self._source[self._at : self._head]
-            tree = self._tree
-            header = Header(section, utf8=tree.utf8, before=self._before_field, limits=tree.limits)
-            self._header = header
-        return header
-
-    @property
-    def content_type(self) -> Parametered:
-        """Content-Type with its parameters; what stands for it where it is missing or cannot be read."""
-        kind = self._type
-        if kind is None:
-            value = self.header.get_unfolded("Content-Type")
-            kind = self._default
-            if value is not None:
-                kind = parse_parametered(value)
-                if not _TYPE(kind.value):
-                    kind = TEXT_PLAIN  # RFC 2045 §5.2
-            self._type = kind
-        return kind
-
-    @property
-    def media_type(self) -> str:
-        """`type/subtype` in lower case."""
-        return self.content_type.value
-
-    @property
-    def charset(self) -> str:
-        """The charset parameter in lower case; empty where there is none."""
-        return self.content_type.get("charset").lower()
-
-    @property
-    def disposition(self) -> Parametered:
-        """Content-Disposition with its parameters; its value is empty where there is none."""
-        found = self._disposition
-        if found is None:
-            found = parse_parametered(self.header.get_unfolded("Content-Disposition") or "")
-            self._disposition = found
-        return found
-
-    @property
-    def filename(self) -> str:
-        """Name to save it under: of Content-Disposition, else of Content-Type; empty where there is none."""
-        return self.disposition.get("filename") or self.content_type.get("name")
-
-    @property
-    def is_attachment(self) -> bool:
-        """It has a file name, or says that it is one."""
-        return self.disposition.value == "attachment" or bool(self.filename)
-
-    @property
-    def transfer_encoding(self) -> str:
-        """Content-Transfer-Encoding in lower case; empty where there is none."""
-        return parse_parametered(self.header.get_unfolded("Content-Transfer-Encoding") or "").value
-
-    @property
-    def is_multipart(self) -> bool:
-        """Its type is a multipart, whatever is in it."""
-        return self.content_type.value.startswith("multipart/")
-
-    @property
-    def is_container(self) -> bool:
-        """It may have children: a multipart, or a message that is not (wrongly) encoded."""
-        kind = self.content_type.value
-        return kind.startswith("multipart/") or (
-            kind in MESSAGE_TYPES and self.transfer_encoding in _IDENTITY
-        )
 
     # Its octets.
 
@@ -327,7 +194,7 @@ class Part:
             EditError: They hold a NUL, a bare CR or a bare LF.
         """
         check_lines(octets, "the part")
-        head, body = _window(octets, 0, len(octets), is_strict=self.parent is not None)
+        head, body = find_body(octets, 0, len(octets), is_strict=self.parent is not None)
         self._replace_body(octets)
         self._at, self._head, self._body, self._preamble = 0, head, body, body
         self._header = self._type = self._disposition = None
@@ -358,6 +225,14 @@ class Part:
         """Change what Content-Transfer-Encoding says; the body is left as it is."""
         if encoding != self.transfer_encoding:
             self.header.set("Content-Transfer-Encoding", encoding)
+
+    def allow_eight_bits(self) -> None:
+        """Have the containers of an 8bit part, where they say 7bit, say 8bit too (RFC 2045 §6.4)."""
+        above = self.parent
+        while above is not None:
+            if above.transfer_encoding in ("", "7bit"):
+                above.set_transfer_encoding("8bit")
+            above = above.parent
 
     def require_mime_version(self) -> None:
         """Give a message MIME-Version if it has none (RFC 2045 §4); other parts need none."""
@@ -455,6 +330,8 @@ class Part:
             self._last = child
         else:
             behind.previous = child
+        if child.transfer_encoding == "8bit":
+            child.allow_eight_bits()
         return True
 
     def _have_default(self, default: Parametered) -> None:
@@ -573,7 +450,7 @@ class Part:
         self._preamble, self._closing = preamble, closing
 
     def _window_at(self, lead: int, at: int, end: int, default: Parametered) -> "Part":
-        head, body = _window(self._source, at, end, is_strict=True)
+        head, body = find_body(self._source, at, end, is_strict=True)
         part = Part(self._source, at, head, body, end, self._tree, default)
         part._lead, part._begin = lead, at
         part.parent = self
@@ -604,9 +481,7 @@ class Part:
         if name in ("content-type", "content-transfer-encoding"):
             self._settle()
             self._is_retyped = True
-            self._type = None
-        elif name == "content-disposition":
-            self._disposition = None
+        super()._before_field(name)
         self._is_edited = True
         self._touch()
 
@@ -688,25 +563,6 @@ def _default_of(shape: tuple[str, bytes]) -> Parametered:
     return RFC822 if shape[0] == "digest" else TEXT_PLAIN
 
 
-def _window(source: bytes, at: int, end: int, *, is_strict: bool) -> tuple[int, int]:
-    """Where the header section of a part ends and where its body begins.
-
-    Args:
-        source: Octets that hold it.
-        at: Its start.
-        end: Its end.
-        is_strict: What does not begin with a field has no header section.
-    """
-    if source.startswith(b"\r\n", at, end):
-        return at, at + 2
-    if is_strict and not _FIELD_START(source, at, end):
-        return at, at
-    found = source.find(b"\r\n\r\n", at, end)
-    if found < 0:
-        return end, end
-    return found + 2, found + 4
-
-
 def read_part(
     octets: bytes, *, limits: MessageLimits = DEFAULT, utf8: bool = False, header: Header | None = None
 ) -> Part:
@@ -718,7 +574,7 @@ def read_part(
         utf8: Text beyond ASCII goes into header fields as UTF-8 (RFC 6532 §3).
         header: Its header section, where that has been read already.
     """
-    head, body = _window(octets, 0, len(octets), is_strict=False)
+    head, body = find_body(octets, 0, len(octets), is_strict=False)
     part = Part(octets, 0, head, body, len(octets), Tree(limits, utf8=utf8), TEXT_PLAIN)
     if header is not None:
         part._header = header
