@@ -16,7 +16,7 @@ from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Stored
 from outrider.model.dispatch import Granted, ToDispatcher
 from outrider.model.flow import Delivery, Message, Origin, Path, Recipient, Refusal, Submission
-from outrider.model.ports import CommitDone, Policy
+from outrider.model.ports import CommitDone, Policy, Reader
 from outrider.policy.routing import RoutingPolicy
 from outrider.schedule.options import ScheduleOptions
 from outrider.schedule.shaping import ShapingTable
@@ -109,13 +109,13 @@ def granted_entry(index: int = 0, *, attempts: int = 0) -> Granted:
 class EgressWorld:
     """An `Egress` between fakes."""
 
-    def __init__(self, **dsn: Any) -> None:
+    def __init__(self, *, long_reader: Reader | None = None, **dsn: Any) -> None:
         self.clock = FakeClock()
         self.log = KeepingLog()
         self.link = KeepingLink()
         self.server_log = ListLog()
         self.policy = StubPolicy()
-        self.contents = Contents(NoReader(), 1_000_000)
+        self.contents = Contents(NoReader(), 1_000_000, long_reader)
         policy: Policy = self.policy
         self.reports = Reports(
             DsnOptions(**dsn),

@@ -110,6 +110,13 @@ async def test_a_long_one_that_is_not_kept_is_read_in_a_thread(reader: CountingR
         assert future is not None
         assert await future == (stored(number, WIRE), WIRE)
     assert threads == [False, False]
+    assert contents.load(long_ref(2), 2) is None  # for a report on it
+    assert contents.read(long_ref(2), 2) == (stored(2, WIRE), WIRE)
+    contents.done(long_ref(2))
+    again = contents.load(long_ref(2), 2)
+    assert again is not None
+    await again
+    assert threads == [False, False, False]
     packed = Contents(reader, 1_000_000, long_reader, lambda ref: LONG_OCTETS + ref.offset)
     assert (contents.long_from, packed.long_from) == (LONG_OCTETS, 0)
     assert packed.load(ref(0), 0) is None

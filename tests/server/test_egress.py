@@ -1,17 +1,21 @@
 """What becomes of an outcome: one change for each entry, with the report that it causes in the same frame."""
 
 import asyncio
+import threading
 
 import pytest
+from msgspec.structs import replace
 
+from outrider.base.errors import SpoolError
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.classify.text import date
 from outrider.model.address import Address
-from outrider.model.changes import Altered, Finished, LastReply, Retried, Stored
-from outrider.model.dispatch import Settle
+from outrider.model.changes import Altered, ContentRef, Finished, LastReply, Retried, Stored
+from outrider.model.dispatch import Granted, Settle
 from outrider.model.flow import Notify, Outcome, Phase, Recipient, Refusal
 from outrider.model.reply import Reply
 from outrider.server.dispatcher import EXPIRED
-from tests.server.conftest import PATH, EgressWorld, granted_entry, stored_message
+from tests.server.conftest import PATH, WIRE, EgressWorld, granted_entry, stored_message
 
 OK = Reply(250, "2.0.0", ("Ok",))
 UNKNOWN = Reply(550, "5.1.1", ("No such user",))
@@ -140,3 +144,60 @@ async def test_an_expired_message_that_was_never_tried_claims_no_attempt(egress_
     assert "Status: 4.4.7\r\nDiagnostic-Code: x-outrider; 451 4.4.7 Message expired" in wire
     assert "Last-Attempt-Date" not in wire
     assert "No attempt was made" in " ".join(wire.split())
+
+
+class LongReader:
+    """A log whose one long message is given when the test lets it, or is damaged."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+        self.may_go_on = threading.Event()
+        self.is_damaged = False
+        self.reads = 0
+
+    def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
+        assert threading.current_thread() is not threading.main_thread()
+        assert self.may_go_on.wait(10)
+        self.reads += 1
+        if self.is_damaged:
+            raise SpoolError("the frame is damaged")
+        return self.stored, WIRE
+
+
+def long_world(reader: LongReader) -> tuple[EgressWorld, Granted]:
+    world = EgressWorld(long_reader=reader)
+    granted = granted_entry(attempts=3)
+    return world, replace(granted, ref=replace(granted.ref, length=LONG_OCTETS + 1))
+
+
+EXPIRY = Outcome(EXPIRED, Phase.QUEUE, ours=True)
+
+
+async def test_what_ends_a_long_message_is_settled_when_it_was_read_once_with_its_report() -> None:
+    reader = LongReader(stored_message(recipient()))
+    world, granted = long_world(reader)
+    world.egress.settle(Settle(PATH, EXPIRY, (granted,), "expire", (None,)))
+    await asyncio.sleep(0)
+    assert world.log.changes == []
+    drained = asyncio.ensure_future(world.egress.drain())
+    await asyncio.sleep(0)
+    assert not drained.done()
+    reader.may_go_on.set()
+    await drained
+    [(changes, [[wire]])] = world.log.frames
+    assert [type(change) for change in changes] == [Finished, Stored]
+    assert WIRE.partition(b"\r\n")[0] in wire, "the report has the header of the message"
+    assert reader.reads == 1
+    assert world.server_log.lines == []
+
+
+async def test_a_long_message_that_cannot_be_read_is_held_too() -> None:
+    reader = LongReader(stored_message(recipient()))
+    reader.is_damaged = True
+    reader.may_go_on.set()
+    world, granted = long_world(reader)
+    world.egress.settle(Settle(PATH, EXPIRY, (granted,), "expire", (None,)))
+    await world.egress.drain()
+    [altered] = world.log.changes
+    assert isinstance(altered, Altered)
+    assert altered.held == "the frame is damaged"

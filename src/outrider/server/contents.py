@@ -10,6 +10,7 @@ Invariant: what `read` gives is what the log holds, or `SpoolError`.
 import threading
 from asyncio import Future, get_running_loop
 from collections.abc import Callable
+from functools import partial
 
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.changes import ContentRef, Stored
@@ -55,7 +56,10 @@ class Contents:
 
     def keep(self, ref: ContentRef, stored: Stored, wire: bytes) -> None:
         """Keep a message that was just committed until all its deliveries are `done`."""
-        self._kept[ref] = (stored, wire, len(stored.deliveries))
+        self._keep(ref, stored, wire, len(stored.deliveries))
+
+    def _keep(self, ref: ContentRef, stored: Stored, wire: bytes, deliveries: int) -> None:
+        self._kept[ref] = (stored, wire, deliveries)
         self._octets += len(wire) + OVERHEAD_OCTETS
         while self._octets > self._limit and self._kept:
             oldest = next(iter(self._kept))
@@ -69,7 +73,10 @@ class Contents:
         return self._reader.read(ref, entry)
 
     def load(self, ref: ContentRef, entry: int) -> Future[tuple[Stored, bytes]] | None:
-        """As `read`, in a thread: for a long message that is not in memory; else None."""
+        """As `read`, in a thread: for a long message that is not in memory; else None.
+
+        It is kept then for one delivery, and for the report that may follow from it.
+        """
         reader, lock = self._long_reader, self._lock
         if reader is None or ref in self._kept:
             return None
@@ -80,7 +87,13 @@ class Contents:
             with lock:
                 return reader.read(ref, entry)
 
-        return get_running_loop().run_in_executor(None, read)
+        future = get_running_loop().run_in_executor(None, read)
+        future.add_done_callback(partial(self._loaded, ref))
+        return future
+
+    def _loaded(self, ref: ContentRef, future: Future[tuple[Stored, bytes]]) -> None:
+        if not future.cancelled() and future.exception() is None and ref not in self._kept:
+            self._keep(ref, *future.result(), 1)
 
     def done(self, ref: ContentRef) -> None:
         """One delivery of the message left the hands of this worker."""

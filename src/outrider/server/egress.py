@@ -10,8 +10,9 @@ be written is written again until it can be.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from random import Random
 from typing import Protocol
@@ -39,6 +40,8 @@ from outrider.schedule.retry import delay_notice_time, expires_time, next_due
 from outrider.schedule.shaping import ShapingTable
 from outrider.server.contents import Contents
 from outrider.server.reports import Reports
+
+_Read = Callable[[], tuple[Stored, bytes]]
 
 
 class ToDispatch(Protocol):
@@ -84,6 +87,7 @@ class Egress:
         self._loop = asyncio.get_running_loop()
         self._settling: list[_Settling] = []
         self.slots: dict[int, int] = {}
+        self._loading: set[asyncio.Future[tuple[Stored, bytes]]] = set()
 
     def reshape(self, shaping: ShapingTable) -> None:
         """Other retries and expirations for outcomes from now on."""
@@ -126,15 +130,36 @@ class Egress:
         """End or defer entries that never reach a connection: expired, no route, loop."""
         verdict = classify(job.outcome)
         for granted, last in zip_longest(job.entries, job.lasts[: len(job.entries)]):
-            try:
-                stored, _ = self._contents.read(granted.ref, granted.entry)
-            except SpoolError as error:
-                outcome = Outcome(Reply(451, "4.3.0", (error.message,)), Phase.QUEUE, ours=True)
-                self.unreadable(job.path, 0, granted, outcome)
-                continue
-            self._take(
-                job.path, 0, granted, stored, job.outcome, verdict, last, may_retry=job.kind == "attempt"
-            )
+            end = partial(self._settle_one, job, verdict, granted, last)
+            loading = self._contents.load(granted.ref, granted.entry)
+            if loading is None:
+                end(partial(self._contents.read, granted.ref, granted.entry))
+            else:
+                self._loading.add(loading)
+                loading.add_done_callback(partial(self._settle_loaded, end))
+
+    def _settle_loaded(
+        self, end: Callable[[_Read], None], loading: asyncio.Future[tuple[Stored, bytes]]
+    ) -> None:
+        self._loading.discard(loading)
+        end(loading.result)
+
+    def _settle_one(
+        self, job: Settle, verdict: Verdict, granted: Granted, last: LastReply | None, read: _Read
+    ) -> None:
+        try:
+            stored, _ = read()
+        except SpoolError as error:
+            outcome = Outcome(Reply(451, "4.3.0", (error.message,)), Phase.QUEUE, ours=True)
+            self.unreadable(job.path, 0, granted, outcome)
+            return
+        self._take(job.path, 0, granted, stored, job.outcome, verdict, last, may_retry=job.kind == "attempt")
+
+    async def drain(self) -> None:
+        """Wait for long messages that are read for what ends them."""
+        if self._loading:
+            await asyncio.wait(self._loading)
+            await asyncio.sleep(0)  # their callbacks, and then the frame that they make
 
     def _take(
         self,

@@ -356,6 +356,7 @@ class Worker:
             except OSError:
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
+            await self.egress.drain()
             while self.egress.slots:
                 # outcomes that are not durable yet are neither held nor in the log: they come first
                 await self.log.drain()
@@ -455,6 +456,7 @@ class Worker:
             await asyncio.wait(self.retiring, timeout=seconds / 2)
         for task in self.retiring:
             task.cancel()
+        await self.egress.drain()
         await self.log.drain()
         await asyncio.sleep(0)  # the last batch's reports leave in the next turn
 
