@@ -28,7 +28,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -37,7 +37,14 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError, KeyAbsentError
 from outrider.base.files import Files, write_atomic
 from outrider.privacy.keyring import GROUP_AND_OTHERS, OTHERS, read_secret
-from outrider.wire.dkim.keys import ED25519_OCTETS, RSA_BITS_MAX, RSA_BITS_MIN, PublicKey, SigningKey
+from outrider.wire.dkim.keys import (
+    ED25519_OCTETS,
+    RSA_BITS_MAX,
+    RSA_BITS_MIN,
+    PublicKey,
+    PublicKeyError,
+    SigningKey,
+)
 
 TEXT_OCTETS_MAX: Final = 16_384
 """Chosen: an RSA key of 8192 bits takes 6,400 in PEM."""
@@ -77,7 +84,11 @@ def parse_private_key(text: str | bytes, where: str, *, thorough: bool = False) 
         private = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=not thorough)
     except TypeError:
         raise ConfigError(f"{where} is encrypted: store the key without a passphrase") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+        InternalError,
+    ):  # the last for lengths that OpenSSL did not foresee
         raise ConfigError(f"{where} is no private key, or damaged") from None
     if not isinstance(private, RSAPrivateKey | Ed25519PrivateKey):
         raise ConfigError(f"{where} is a key of a kind that does not sign mail: use RSA or Ed25519")
@@ -108,10 +119,13 @@ def _der(text: bytes, where: str) -> bytes:
 
 def _is_whole(key: SigningKey) -> bool:
     try:
-        signature = key.sign(_TRIAL)
-    except ValueError:  # OpenSSL found the parts of the key not to fit
+        return PublicKey(key.record_type, key.public).is_good(key.sign(_TRIAL), _TRIAL)
+    except (
+        ValueError,
+        PublicKeyError,
+        InternalError,
+    ):  # OpenSSL found the parts of the key not to fit, or not to be any
         return False
-    return PublicKey(key.record_type, key.public).is_good(signature, _TRIAL)
 
 
 def file_name(path: Path) -> str:

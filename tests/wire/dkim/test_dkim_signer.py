@@ -128,6 +128,13 @@ def test_a_message_without_from_or_with_two_is_not_signed(header: bytes, found: 
         sign(stuff_plain(header + b"\r\nbody\r\n"), [request()], KEYS, NOW)
 
 
+def test_a_message_that_repeats_fields_without_end_is_not_signed() -> None:
+    with pytest.raises(UnsignableError, match="repeats fields so often"):
+        sign(stuff_plain(b"To: a@b.test\r\n" * 2_000 + MESSAGE), [request()], KEYS, NOW)
+    many = b"To: a@b.test\r\n" * 1_000 + MESSAGE
+    assert check(stuff_plain(sign(stuff_plain(many), [request()], KEYS, NOW) + many))[0].is_pass
+
+
 def test_nothing_asked_is_nothing_done() -> None:
     assert sign(stuff_plain(b"\r\nno header\r\n"), [], KEYS, NOW) == b""
 

@@ -14,7 +14,7 @@ Standards: RFC 6376 §3.3 (rsa-sha256), RFC 8301 §3.2 (sizes), RFC 8463 §3 (ed
 import hashlib
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -106,7 +106,7 @@ class PublicKey:
             raise PublicKeyError(f"a key of {len(octets)} octets is too long")
         try:
             public = load_der_public_key(octets)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
             raise PublicKeyError("p= holds no RSA key") from error
         if not isinstance(public, RSAPublicKey):
             raise PublicKeyError("p= holds a key of another kind than k= says")

@@ -32,6 +32,10 @@ LINE_OCTETS: Final = 74
 """Chosen below the 78 of RFC 5322 §2.1.1, the tab before a folded line counted as eight columns by some."""
 
 
+LISTED_OCTETS_MAX: Final = 4_096
+"""Chosen: ten times what honest messages need, and half of what a verifier such as ours reads of a field."""
+
+
 class UnsignableError(LocalProtocolError):
     """This message cannot be signed as it was asked for."""
 
@@ -59,7 +63,7 @@ def sign(content: Content, requests: Sequence[SignRequest], keys: Keys, now: flo
         now: Unix seconds, for `t=` and `x=`.
 
     Raises:
-        UnsignableError: No From or several, or a key that is too short.
+        UnsignableError: No From or several, too many fields to list, or a key that is too short.
         KeyAbsentError: A key is not there.
         ConfigError: A key cannot be used.
     """
@@ -95,12 +99,22 @@ def check_key(key: SigningKey, request: SignRequest) -> None:
 
 
 def listed_names(parts: Parts, request: SignRequest) -> tuple[bytes, ...]:
-    """The names of `h=`, in lower case, each as often as it is to stand there."""
+    """The names of `h=`, in lower case, each as often as it is to stand there.
+
+    Raises:
+        UnsignableError: There are too many.
+    """
     names: list[bytes] = []
+    octets = 0
     for name, is_oversigned in _wanted(request.fields, request.oversigned):
         count = len(parts.fields(name)) + is_oversigned
         if count:
             names += [name] * count
+            octets += (len(name) + 1) * count
+    if octets > LISTED_OCTETS_MAX:
+        raise UnsignableError(
+            "the message repeats fields so often that no signature can list them", octets=octets
+        )
     return tuple(names)
 
 
