@@ -200,6 +200,7 @@ def test_a_stuck_worker_is_ended_and_its_mail_goes_out(practice: Practice, serve
 def test_the_dispatcher_dies_under_load(practice: Practice, serve: Serve) -> None:
     server = serve(practice.configuration())
     load = practice.load(server.ports["smtp"], seconds=6, rate=150, run="load", domains=[("plain.test", 1.0)])
+    wait_until(partial(has_granted, server, 1), "the first one grants")
     for death in (1, 2):
         # the supervisor waits a little longer each time before it starts one that keeps dying
         kill_child(server, "dispatcher")
