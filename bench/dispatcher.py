@@ -169,7 +169,8 @@ class Bench:
         self.workers = [FakeWorker(number, self.process._linked()) for number in range(WORKERS)]
         for worker in self.workers:
             worker.link.data_received(worker.hello())
-        while len(self.process.dispatcher.workers) < WORKERS:  # noqa: ASYNC110 - it has no event for us
+        dispatcher = self.process.dispatcher
+        while len(dispatcher.workers) < WORKERS or not dispatcher.is_granting:  # noqa: ASYNC110 - as it is
             await asyncio.sleep(0.01)
 
     def route(self, paths: int) -> list[str]:
