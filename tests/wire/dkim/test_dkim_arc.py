@@ -120,6 +120,28 @@ def test_a_broken_chain_fails_and_says_where(old: bytes, new: bytes, reason: str
     assert reason in result.reason
 
 
+def test_an_older_seal_of_nobody_breaks_the_chain_although_newer_ones_are_good() -> None:
+    first = through(HOPS[:1])
+    stranger = SignRequest("two.test", "ed25519", "ed25519b")  # not the key that is published there
+    fields = seal(stuff_plain(first), stranger, KEYS, NOW, authserv_id="mx", checks=[], chain=chain_of(first))
+    believed = ChainResult(ChainState.PASS, sets=2)
+    result = chain_of(sealed(fields + first, "three.test", "rsa2048", believed))
+    assert (result.state, result.reason) == (
+        ChainState.FAIL,
+        "seal 2: it does not fit the sets and its key",
+    )
+
+
+def test_a_message_signature_over_seals_is_refused() -> None:
+    request = SignRequest(
+        "one.test", "ed25519", "ed25519", fields=("from", "arc-seal"), oversigned=("arc-seal",)
+    )
+    chain = ChainResult(ChainState.NONE)
+    fields = seal(stuff_plain(MESSAGE), request, KEYS, NOW, authserv_id="mx", checks=[], chain=chain)
+    result = chain_of(fields + MESSAGE)
+    assert (result.state, "h= names ARC-Seal" in result.reason) == (ChainState.FAIL, True)
+
+
 def test_a_set_that_was_taken_out_breaks_the_chain() -> None:
     message = through(HOPS)
     start, end = message.index(b"ARC-Seal: i=2"), message.index(b"ARC-Seal: i=1")
