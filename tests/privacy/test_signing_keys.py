@@ -223,6 +223,8 @@ def test_a_text_of_a_database_gets_a_name_that_every_worker_knows(tmp_path: Path
     assert BARE[:40] not in name
     (written,) = (tmp_path / "dkim" / ".texts").iterdir()
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    for folder in (tmp_path / "dkim", tmp_path / "dkim" / ".texts"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     other = SigningKeys(OsFiles(), tmp_path / "dkim", None, FakeClock())
     assert other.get(name).public == key_of("rsa2048").public
     with pytest.raises(ConfigError, match="the text of a signing key"):

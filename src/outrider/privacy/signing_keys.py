@@ -23,6 +23,7 @@ Standards: RFC 8017 §A.1 (PKCS #1), RFC 5958 §2 (PKCS #8), RFC 7468 §10 (PEM)
 import base64
 import binascii
 import hashlib
+import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -232,8 +233,13 @@ class SigningKeys:
             if path.exists():
                 path.touch()
             else:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                write_atomic(self._files, str(path), text.encode())
+                for folder in (self._directory, path.parent):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # under a name of this process first, because another worker may be writing the same text
+                own = f"{path}.{os.getpid()}"
+                write_atomic(self._files, own, text.encode())
+                self._files.rename(own, str(path))
+                self._files.sync_directory(str(path.parent))
         except OSError as error:
             raise ConfigError(f"signing key {path} cannot be written: {error.strerror}") from error
         self._texts[digest] = name
@@ -248,11 +254,12 @@ class SigningKeys:
         """
         removed = 0
         directory = self._directory / TEXTS
-        for path in sorted(directory.glob("*.pem")) if directory.is_dir() else ():
-            if path.stat().st_mtime < before_time:
+        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+            if path.stat().st_mtime < before_time:  # also what an interrupted write left
+                digest = path.name.partition(".")[0]
                 path.unlink(missing_ok=True)
-                self._kept.pop(f"text:{path.stem}", None)
-                self._texts.pop(bytes.fromhex(path.stem), None)
+                self._kept.pop(f"text:{digest}", None)
+                self._texts.pop(bytes.fromhex(digest), None)
                 removed += 1
         return removed
 

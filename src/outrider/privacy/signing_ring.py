@@ -237,7 +237,8 @@ class SigningRing:
         """One change at a time, over all processes."""
         folder = self._directory / domain
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (self._directory, folder):
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self._files.open(str(folder / "lock"), os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
