@@ -81,6 +81,9 @@ def test_patterns_are_counted(evaluate: Evaluate, body: str) -> None:
 MEMORY = [
     "return ('x'):rep(1e9)",
     "return pcall(string.rep, 'x', 1e9)",
+    "local s = ('x'):rep(1e6) return (pcall(function() for i = 1, 9 do s = s .. s end end))",
+    "local s = ('x'):rep(1e6) return (xpcall(function() for i = 1, 9 do s = s .. s end end, print))",
+    "return coroutine.resume(coroutine.create(function() local s = 'x' while true do s = s .. s end end))",
     "return ('x'):rep(1e6, ('y'):rep(1e6))",
     "local s = ('x'):rep(1e6) while true do s = s .. s end",
     "local s = ('x'):rep(1e6) while true do pcall(function() s = s .. s end) end",
@@ -120,12 +123,12 @@ def test_time_is_limited(load: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("call", ["s:find('x', 1, true)", "s:rep(300)", "s:match('xy')", "s:gsub('xy', '')"])
 def test_what_runs_outside_the_interpreter_looks_at_the_clock(load: Callable[..., Any], call: str) -> None:
-    """Some calls are enough, although they are few instructions."""
+    """Four looks end it; its instructions alone would be two."""
     times = iter(range(10_000_000))
     bench = load(
         "local mod = {}\nfunction mod:validate_connect()\nlocal s = ('a'):rep(300)\n"
-        f"for i = 1, 40 do {call} end\nend\nmsys.registerModule('m', mod)",
-        limits=LuaLimits(seconds=1.5),
+        f"for i = 1, 66 do {call} end\nend\nmsys.registerModule('m', mod)",
+        limits=LuaLimits(seconds=3.5),
         clock=lambda: float(next(times)),
     )
     with pytest.raises(BudgetError, match="too long without waiting"):
@@ -218,6 +221,23 @@ def test_what_python_gives_is_within_the_memory_too(evaluate: Evaluate) -> None:
             evaluate(f"return #msys.{name}()", registry=registry, limits=limits)
     body = "local n = 0 for i = 1, 20 do n = n + #msys.some() end return n"
     assert evaluate(body, registry=registry, limits=limits) == 80_000
+
+
+def test_garbage_makes_room_for_what_python_gives(load: Callable[..., Any]) -> None:
+    registry = LuaRegistry()
+    registry.register("msys", {"large": lambda: b"x" * (9 << 20)})
+    bench = load(
+        "mod = {} function mod:validate_connect() return #msys.large() end msys.registerModule('m', mod)",
+        registry=registry,
+        limits=LuaLimits(growth_octets=8 << 20, memory_octets=24 << 20),
+    )
+    assert [bench.call() for _ in range(8)] == [9 << 20] * 8
+
+
+def test_garbage_is_no_growth(evaluate: Evaluate) -> None:
+    limits = LuaLimits(instructions=100_000_000, seconds=30.0, growth_octets=1 << 20)
+    body = "local n = 0 for i = 1, 60000 do local t = {i, {}, {}} n = n + #t end return n"
+    assert evaluate(body, limits=limits) == 180_000
 
 
 def test_loading_has_a_budget_too(load: Callable[..., Any]) -> None:

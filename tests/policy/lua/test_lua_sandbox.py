@@ -167,6 +167,18 @@ def test_an_object_is_nothing_else(evaluate: Evaluate, body: str, reason: str) -
         evaluate(f"local thing = msys.thing() {body}", registry=registry())
 
 
+def test_a_method_is_for_its_own_class(evaluate: Evaluate) -> None:
+    class Other:
+        pass
+
+    made = registry()
+    other = Other()
+    made.register("msys.test", {"other": lambda: other})
+    made.register_class(Other, ObjectClass("other", methods={"name": lambda _other: "o"}))
+    with pytest.raises(ScriptError, match="bad self for 'thing:name'"):
+        evaluate("return msys.thing().name(msys.test.other())", registry=made)
+
+
 def test_its_metatable_says_its_name(evaluate: Evaluate) -> None:
     body = "local t = msys.thing() return getmetatable(t) .. type(t) .. tostring(t) .. t .. 'x'"
     assert evaluate(body, registry=registry()) == b"thinguserdataTTx"

@@ -2,7 +2,7 @@
 
 While Lua runs, nothing here calls into it: lupa would do so on another coroutine's stack. So tables cross
 as rows of plain values, with a kind before each, and objects as numbers; objects.lua has the other end.
-Between calls, `arguments` and `to_python` may use lupa's tables.
+Between calls, `to_lua` and `to_python` may use lupa's tables.
 
 Invariant: whatever is not of the types below is refused, because lupa would wrap it.
 """
@@ -259,10 +259,6 @@ class Converter:
         if isinstance(value, LuaFunction):
             return self._function_of(value.ident)
         return self._objects.proxy_of(value)
-
-    def arguments(self, values: Sequence[Any]) -> list[Any]:
-        """Arguments of a call into Lua."""
-        return [value if type(value) is bytes else self.to_lua(value) for value in values]
 
 
 def _as_list(items: dict[Any, Any]) -> dict[Any, Any] | list[Any]:

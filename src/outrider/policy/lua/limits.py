@@ -9,11 +9,11 @@ class LuaLimits:
 
     Attributes:
         instructions: Of LuaJIT's interpreter, for a call with all its waits. Counted in thousands.
-        seconds: Time between two waits. Looked at every thousand instructions and by functions that may take
-            long, so a call is stopped some milliseconds later.
+        seconds: Processor time between two waits. Looked at every thousand instructions and by functions that
+            may take long, so a call is stopped some milliseconds later.
         growth_octets: How much more memory there may be at the end of a step than at its start.
         memory_octets: Of the state.
-        load_seconds: Time for a script's top level and `init`.
+        load_seconds: Processor time for a script's top level, and for `init`.
     """
 
     instructions: int = 10_000_000

@@ -7,6 +7,7 @@ Theory: a set is a state with all its scripts. A reload makes another one; sessi
 began in, and its `deinit` functions run when the last of them is closed.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ class LuaScripts:
         limits: LuaLimits,
         log: Log,
         *,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.thread_time,
         folders: Sequence[Path] = (),
         precedence: Precedence = LUA53,
     ) -> "LuaScripts":
@@ -103,7 +104,8 @@ class LuaScripts:
             registry: What they can call.
             limits: What they may use.
             log: For `print`, and for what is odd about them.
-            clock: Monotonic seconds.
+            clock: Seconds that time is limited by. Those of the processor, so that no hook fails because a
+                machine is busy.
             folders: Where `require` looks.
             precedence: How the dialect's operators group.
 

@@ -27,6 +27,7 @@ from outrider.base.errors import OutriderError
 from outrider.base.log import Log
 from outrider.policy.errors import BudgetError, HookError, ScriptError
 from outrider.policy.lua.convert import (
+    LIST,
     PLAIN,
     RAISE,
     ROOM,
@@ -56,6 +57,10 @@ _LARGE_OCTETS: Final = 65_536
 _SMALL: Final = PLAIN - {bytes}
 _PRINT_MAX: Final = 2000
 # octets, chosen: what a log line holds
+_FEW: Final = 8
+# values, chosen: more than a header has
+_SHORT_OCTETS: Final = 4096
+# chosen: so many of these are below what is worth asking for room
 _BUDGETS: Final = {
     "instructions": "it ran too many instructions",
     "time": "it ran too long without waiting",
@@ -87,7 +92,7 @@ class LuaState:
         registry: What scripts can call.
         modules: Hears of `registerModule`.
         limits: What they may use.
-        clock: Monotonic seconds.
+        clock: Seconds that time is limited by.
         log: For `print` and faults of ours.
         read: The text of a module that is required, in LuaJIT's Lua, and its name; raises ScriptError.
         translate: A text in the dialect for LuaJIT; raises ScriptError.
@@ -280,6 +285,13 @@ class LuaState:
         kind = type(result)
         if kind is bytes and len(result) < _LARGE_OCTETS:
             return (VALUES, result)
+        if kind is list and len(result) <= _FEW:
+            # the values of a header: the answer that is given most often
+            for value in result:
+                if type(value) is not bytes or len(value) > _SHORT_OCTETS:
+                    break
+            else:
+                return (LIST, *result)
         if hasattr(kind, "__await__"):
             self._pending = result
             return (WAITS,)
@@ -466,7 +478,8 @@ class LuaState:
         if self._ended_functions:
             ended, self._ended_functions = self._ended_functions, []
             self._r[b"release"](*ended[:ROW_MAX])
-        arguments = self.converter.arguments(values) if values else ()
+        proxies = session.proxies
+        arguments = [proxies.get(id(value)) or self.converter.to_lua(value) for value in values]
         self._is_running = True
         try:
             out = enter(*given, *arguments)
