@@ -140,16 +140,17 @@ async def test_equal_questions_are_asked_once_and_failures_are_shared_but_not_ke
 async def test_whoever_goes_away_takes_nobody_along() -> None:
     site = Site()
     site.backend.gate.clear()
-    first, second, third = (asyncio.ensure_future(site.source.fetch("q")) for _ in range(3))
+    first, second, third, fourth = (asyncio.ensure_future(site.source.fetch("q")) for _ in range(4))
     await turns()
     assert len(site.backend.asked) == 1
     second.cancel()
     first.cancel()
     await turns()
-    assert len(site.backend.asked) == 2  # the third asks for itself now
+    assert len(site.backend.asked) == 2  # the third asks now, for the fourth too
     assert site.backend.cancelled == 1
     site.backend.gate.set()
     assert await third is ROWS
+    assert await fourth is ROWS
     for gone in (first, second):
         with pytest.raises(asyncio.CancelledError):
             await gone

@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from outrider.base.errors import UnavailableError
 from outrider.base.log import ListLog
 from outrider.store.sources.failures import SourceDownError, SourceQueryError, SourceTimeoutError
 from outrider.store.sources.source import Source
+from outrider.store.sources.sqlite import FileConnection
 from tests.peers.databases import DatabaseServer
 from tests.store.sources.conftest import (
     BY_DOMAIN,
@@ -143,6 +147,91 @@ async def test_a_slow_query_ends_in_time_and_harms_nobody(shop: Shop, opened: Op
         await asking
     assert len(await patient.fetch(shop.by_domain, ("a.example",))) == 1
     assert patient._backend.connections == 1
+
+
+RUNNING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sl%'"
+    " AND state = 'active' AND pid <> pg_backend_pid()",
+    "mysql": "SELECT count(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT BENCHMARK%'",
+}
+
+
+@pytest.mark.parametrize("shop", SERVED[:2], indirect=True)
+async def test_a_server_does_not_go_on_for_somebody_who_left(shop: Shop, opened: Opened) -> None:
+    options = shop.options.model_dump(exclude_unset=True)
+    source, _ = opened(**options, query_seconds=1)
+    # MariaDB looks by itself for who has left when it sleeps, and not when it works
+    busy = "SELECT BENCHMARK(1000000000000, MD5('x'))" if shop.kind == "mysql" else SLOW[shop.kind]
+    asking = asyncio.ensure_future(source.fetch(busy))
+    await running_at(shop, 1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await running_at(shop, 0)
+
+
+async def running_at(shop: Shop, number: int) -> None:
+    """Return when so many slow queries run at the server."""
+    for _ in range(500):
+        (row,) = await shop.source.fetch(RUNNING[shop.kind], use_cache=False)
+        if row.at(0) == number:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not {number} but {row.at(0)!r} slow queries")
+
+
+async def test_a_query_that_is_given_up_before_it_begins_never_runs(tmp_path: Path, opened: Opened) -> None:
+    write_sqlite(tmp_path / "shop.db")
+    source, _ = opened(url=f"sqlite:///{tmp_path}/shop.db", pool={"max": 1}, query_seconds=60)
+    await source.probe()
+    threads = source._backend._connector._threads  # type: ignore[attr-defined]
+    gate = threading.Event()
+    blocking = threads.submit(gate.wait)
+    asking = asyncio.ensure_future(source.fetch(SLOW["sqlite"]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    gate.set()
+    await asyncio.wrap_future(blocking)
+    assert len(await source.fetch("SELECT * FROM customers")) == 4  # its thread is free
+
+
+def test_a_query_that_is_given_up_as_it_begins_ends() -> None:
+    """Between a thread's taking it up and SQLite's first step, interrupt() does nothing."""
+    database = sqlite3.connect(":memory:")
+    connection = FileConnection(database, ())
+    connection.work = Future()
+    connection.work.set_running_or_notify_cancel()
+    connection.give_up()
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        database.execute(SLOW["sqlite"].replace("FROM n)", "FROM n LIMIT 1000000)"))
+    database.close()
+
+
+async def test_what_redis_says_of_a_command_is_not_repeated(opened: Opened) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(b"-ERR with args beginning with: 'erika@example.test'\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    source, _ = opened(url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    with pytest.raises(SourceQueryError, match=r"Redis refuses GET: ERR$"):
+        await source.fetch("GET ?", ("erika@example.test",))
+    await source.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_value_of_a_file_that_is_too_large_is_refused(tmp_path: Path, opened: Opened) -> None:
+    write_sqlite(tmp_path / "shop.db")
+    source, _ = opened(url=f"sqlite:///{tmp_path}/shop.db", octets_max=1_024)
+    for query in ("SELECT zeroblob(1000000000)", "SELECT hex(zeroblob(900))"):
+        with pytest.raises(SourceQueryError, match="too big"):
+            await source.fetch(query)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql", "redis", "http"])

@@ -65,6 +65,7 @@ class MysqlConnector:
                 program_name="outrider",
                 ssl=self._tls,
             )
+            await self._limit(client)
         except errors.MySQLError as error:
             what = (
                 "no connection to MySQL" if _number(error) in _CLIENT_ERRORS else "MySQL does not let us in"
@@ -74,6 +75,21 @@ class MysqlConnector:
             reason = getattr(error, "strerror", None) or str(error)
             raise SourceDownError(f"no connection to MySQL: {reason}") from error
         return MysqlConnection(client, Statements())
+
+    async def _limit(self, client: Any) -> None:
+        """The server gives up as we do, and does not go on for somebody who has left."""
+        seconds = self._options.query_seconds
+        is_mariadb = "mariadb" in str(client.get_server_info()).lower()
+        limit = (
+            f"max_statement_time = {seconds:.3f}"
+            if is_mariadb
+            else f"max_execution_time = {seconds * 1e3:.0f}"
+        )
+        try:
+            await client.query(f"SET SESSION {limit}")
+        except BaseException:
+            client.close()
+            raise
 
     def is_usable(self, connection: MysqlConnection) -> bool:
         return bool(connection.client.connected) and not connection.client._stream_broken

@@ -200,8 +200,8 @@ class DataSourceOptions(BaseModel):
     octets_max: int = Field(
         16 << 20,
         ge=1_024,
-        le=1 << 31,
-        description="Largest answer of an HTTP or Redis server, and largest CSV file.",
+        le=1_000_000_000,
+        description="Largest answer of an HTTP server, largest CSV file, largest value of SQLite.",
         json_schema_extra=_about("octets", "chosen: it is held in memory, and copied once"),
     )
     pool: SourcePoolOptions = Field(SourcePoolOptions(), description="Connections.")

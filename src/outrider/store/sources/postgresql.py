@@ -47,7 +47,9 @@ class PostgresqlConnector:
 
     async def connect(self) -> PostgresqlConnection:
         address = self._options.address
-        settings = {"application_name": "outrider"}
+        # the server gives up as we do, and does not go on for somebody who has left
+        limit = str(max(int(self._options.query_seconds * 1_000), 1))
+        settings = {"application_name": "outrider", "statement_timeout": limit}
         if not self._options.writable:
             settings["default_transaction_read_only"] = "on"
         try:

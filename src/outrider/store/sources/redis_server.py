@@ -144,7 +144,7 @@ class RedisBackend:
                 await connection.send_command(*words)
                 return await connection.read_response(disable_decoding=True)
             except replies.ResponseError as error:
-                word = str(error).partition(" ")[0][:32]  # what follows may repeat the arguments
+                word = _code(error)
                 if word in _DOWN_WORDS:
                     raise SourceDownError(f"Redis: {word}") from error
                 raise SourceQueryError(f"Redis refuses {command.name}: {word}") from error
@@ -156,6 +156,12 @@ class RedisBackend:
                 raise SourceDownError(f"Redis: {type(error).__name__}") from error
 
         return command, words, await self._pool.run(work, may_repeat=may_repeat)
+
+
+def _code(error: Exception) -> str:
+    """The code of an error reply: what follows may repeat the arguments. redis-py takes away `ERR`."""
+    word = str(error).partition(" ")[0]
+    return word[:32] if word.isalpha() and word.isupper() else "ERR"
 
 
 def open_redis(options: DataSourceOptions, secret: str, clock: Clock) -> RedisBackend:

@@ -19,7 +19,7 @@ import csv
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -53,6 +53,8 @@ _BUSY_SHARE: Final = 0.5
 # chosen: half of the query's time may go by waiting for who writes
 _INDEXED_COLUMNS: Final = 32
 # chosen: wide exports are looked up by their first columns
+_STEPS: Final = 20_000
+# chosen: some 100 µs of SQLite's virtual machine between two looks at whether anybody still waits
 _STATEMENTS: Final = 100
 # as statements.py keeps for servers
 
@@ -60,12 +62,24 @@ _STATEMENTS: Final = 100
 class FileConnection:
     """A connection with the state of the file that it was opened on, and the work under way on it."""
 
-    __slots__ = ("database", "mark", "work")
+    __slots__ = ("_is_given_up", "database", "mark", "work")
 
     def __init__(self, database: sqlite3.Connection, mark: tuple[int, ...]) -> None:
         self.database = database
         self.mark = mark
-        self.work: asyncio.Future[Any] | None = None
+        self.work: Future[Any] | None = None
+        self._is_given_up = False
+        database.set_progress_handler(self._progress, _STEPS)
+
+    def give_up(self) -> None:
+        """End the work, whether it waits for its thread, has just begun or is under way."""
+        self._is_given_up = True
+        if self.work is not None and not self.work.cancel():
+            self.database.interrupt()
+
+    def _progress(self) -> int:
+        """SQLite asks every so many steps; anything but 0 ends the query."""
+        return int(self._is_given_up)
 
 
 class _FileConnector:
@@ -79,7 +93,7 @@ class _FileConnector:
     async def connect(self) -> FileConnection:
         opened = self._submit(self._open_safely)
         try:
-            found = await asyncio.shield(opened)
+            found = await asyncio.shield(asyncio.wrap_future(opened))
         except asyncio.CancelledError:
             opened.add_done_callback(_close_unwanted)
             raise
@@ -90,11 +104,12 @@ class _FileConnector:
     async def ask(
         self, connection: FileConnection, text: str, values: tuple[Value, ...], rows_max: int
     ) -> Answer:
-        connection.work = work = self._submit(lambda: _ask(connection.database, text, values, rows_max))
+        work = self._submit(lambda: _ask(connection.database, text, values, rows_max))
+        connection.work = work
         try:
-            answer = await asyncio.shield(work)
+            answer = await asyncio.shield(asyncio.wrap_future(work))
         except asyncio.CancelledError:
-            connection.database.interrupt()
+            connection.give_up()
             raise
         if isinstance(answer, SourceError):
             raise answer
@@ -120,10 +135,10 @@ class _FileConnector:
             self._threads.shutdown(wait=False)
             self._threads = None
 
-    def _submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
+    def _submit(self, function: Callable[[], T]) -> Future[T]:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._options.pool.max, f"source-{self._options.name}")
-        return asyncio.get_running_loop().run_in_executor(self._threads, function)
+        return self._threads.submit(function)
 
     def _open_safely(self) -> FileConnection | SourceError:
         try:
@@ -143,7 +158,7 @@ class _FileConnector:
         return (status.st_dev, status.st_ino)
 
 
-def _close_unwanted(opened: asyncio.Future[FileConnection | SourceError]) -> None:
+def _close_unwanted(opened: Future[FileConnection | SourceError]) -> None:
     if not opened.cancelled() and isinstance(found := opened.result(), FileConnection):
         found.database.close()
 
@@ -162,7 +177,7 @@ class SqliteConnector(_FileConnector):
             check_same_thread=False,
             cached_statements=_STATEMENTS,
         )
-        _restrict(database)
+        _restrict(database, self._options.octets_max)
         database.execute("SELECT count(*) FROM sqlite_schema")  # whether it is a database is seen only now
         return FileConnection(database, self._mark(status))
 
@@ -188,7 +203,7 @@ class CsvConnector(_FileConnector):
                 database.close()
                 raise
         database.execute("PRAGMA query_only = ON")
-        _restrict(database)
+        _restrict(database, self._options.octets_max)
         return FileConnection(database, self._mark(status))
 
     def _fill(self, database: sqlite3.Connection, lines: Any) -> None:
@@ -223,7 +238,8 @@ def _name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def _restrict(database: sqlite3.Connection) -> None:
+def _restrict(database: sqlite3.Connection, octets_max: int) -> None:
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, octets_max)
     database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     database.text_factory = _text
 
