@@ -180,6 +180,10 @@ def test_what_cannot_be_is_refused(site: Site) -> None:
     (site.folder / "state" / "keys" / "dkim" / "shop.test" / "a.pem").chmod(0o644)
     with pytest.raises(ConfigError, match="mode 0644"):
         site.run("dkim", "rotate", "shop.test", "a", "--trust")
+    (shown,) = site.json("dkim", "show", "shop.test")
+    assert "mode 0644" in shown["trouble"]
+    assert shown["record"]["value"] == ""
+    assert "mode 0644" in site.run("dkim", "show", "shop.test")
 
 
 def test_preflight_prints_what_to_publish_and_in_the_end_is_content(site: Site) -> None:

@@ -22,9 +22,11 @@ from outrider.server.doctor.finding import Finding, Level, as_data, worst
 from outrider.server.doctor.machine import EARLIEST_TIME, Machine, check_machine, read_machine
 from outrider.server.doctor.ownership import check_config, check_directory, check_secrets
 from outrider.server.doctor.ports import check_ports
+from outrider.server.doctor.signing import check_signing
 from outrider.server.doctor.spool import check_keys, check_spool, is_running
 from outrider.server.node import lock_spool
 from outrider.server.settings import Settings
+from outrider.server.signing import open_signing_ring
 from outrider.sim.certificates import self_signed
 from outrider.sim.server import PracticeInternet
 from outrider.sim.world import parse_world
@@ -381,3 +383,31 @@ def test_findings_for_machines_say_what_the_worst_is() -> None:
     data = as_data(found)
     assert (data["worst"], data["ok"]) == ("fault", False)
     assert data["findings"][1] == {"check": "b", "level": "fault", "what": "y", "mend": "z"}
+
+
+def test_signing_keys_that_are_not_there_are_faults(tmp_path: Path) -> None:
+    clock = SystemClock()
+    tables = [
+        {"domain": "one.test", "selector": "s1", "key_file": str(tmp_path / "one.pem")},
+        {"domain": "two.test", "tenant": "acme", "selector": "s2", "key_credential": "two.pem"},
+        {"domain": "*.four.test", "selector": "any", "key_file": "/nowhere/{domain}.pem"},
+    ]
+    settings = Settings.model_validate({"server": {"state_directory": str(tmp_path)}, "dkim": tables})
+    ring = open_signing_ring(settings, clock)
+    ring.make("three.test", "a", "ed25519")
+    found = check_signing(settings, {}, clock)
+    assert sorted(finding.what.split(":")[0] for finding in found) == [
+        "the key of s1._domainkey.one.test",
+        "the key of s2._domainkey.two.test",
+    ]
+    ring.activate("three.test", "a", 1.0)
+    (tmp_path / "one.pem").write_bytes(ring.path("three.test", "a").read_bytes())
+    (tmp_path / "one.pem").chmod(0o600)
+    (tmp_path / "two.pem").write_bytes(ring.path("three.test", "a").read_bytes())
+    (tmp_path / "two.pem").chmod(0o400)
+    (only,) = check_signing(settings, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, clock)
+    assert (only.level, only.what) == (Level.GOOD, "3 signing keys can be used")
+    ring.path("three.test", "a").unlink()
+    found = check_signing(settings, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, clock)
+    assert [finding.level for finding in found] == [Level.FAULT]
+    assert check_signing(Settings(), {}, clock) == []

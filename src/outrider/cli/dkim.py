@@ -123,6 +123,7 @@ def show(
       outrider dkim show
       outrider dkim show shop.example
     """
+    from outrider.base.errors import OutriderError
     from outrider.wire.dkim.record import format_record, record_name
 
     _, ring = _ring(config)
@@ -130,12 +131,13 @@ def show(
     found: list[dict[str, Any]] = []
     for each in domains:
         for selector in ring.selectors(each):
-            record = {
-                "name": record_name(selector.name, each),
-                "type": "TXT",
-                "value": format_record(ring.key(each, selector.name)),
-            }
-            found.append({"domain": each, **selector.told(), "record": record})
+            trouble = value = ""
+            try:
+                value = format_record(ring.key(each, selector.name))
+            except OutriderError as error:
+                trouble = error.message
+            record = {"name": record_name(selector.name, each), "type": "TXT", "value": value}
+            found.append({"domain": each, **selector.told(), "trouble": trouble, "record": record})
     if as_json:
         print_json(found)
         return
@@ -146,6 +148,8 @@ def show(
     print_table("Signing keys", columns, [[each[name] for name in columns] for each in found])
     if domain is not None:
         for each_found in found:
+            if each_found["trouble"]:
+                continue
             _say_record(each_found["record"]["name"], each_found["record"]["value"])
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from outrider.wire.dkim.canonical import Canonicalization
+from outrider.wire.dkim.canonical import Canonicalization, relaxed_body_pure
 from outrider.wire.dkim.message import Parts, selected
 from outrider.wire.dkim.record import format_record
 from outrider.wire.dkim.results import Fault, Records, Result, SignatureResult
@@ -250,6 +250,21 @@ def test_only_some_signatures_of_many_are_looked_at() -> None:
     assert [each.fault for each in results] == [Fault.NONE] * 3 + [Fault.TOO_MANY]
     verification = Verification(stuff_plain(field * 500 + MESSAGE), NOW)
     assert len(verification.names) == 1
+
+
+def test_signatures_of_many_lengths_make_the_body_canonical_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(body: bytes) -> bytes:
+        made.append(len(body))
+        return relaxed_body_pure(body)
+
+    monkeypatch.setattr("outrider.wire.dkim.message.BODY", {Canonicalization.RELAXED: counted})
+    field = RELAXED.removesuffix(MESSAGE)
+    fields = b"".join(field.replace(b"q=dns/txt;", b"q=dns/txt; l=%d;" % length) for length in range(9))
+    results = check(stuff_plain(fields + MESSAGE))
+    assert [each.fault for each in results] == [Fault.BODY] * 9
+    assert len(made) == 1
 
 
 def test_a_field_that_is_too_long_is_not_read() -> None:

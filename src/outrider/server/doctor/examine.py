@@ -17,6 +17,7 @@ from outrider.server.doctor.machine import check_machine, read_machine
 from outrider.server.doctor.names import check_names, system_sources
 from outrider.server.doctor.ownership import check_ownership
 from outrider.server.doctor.ports import check_ports, places
+from outrider.server.doctor.signing import check_signing
 from outrider.server.doctor.sources import check_sources
 from outrider.server.doctor.spool import check_keys, check_spool, is_running
 from outrider.server.settings import Settings
@@ -62,6 +63,7 @@ async def examine(
     findings = [
         *check_ownership(settings, config_files),
         *check_keys(settings, environment),
+        *check_signing(settings, environment, clock),
         *check_spool(files, settings),
         *check_disk(files, where, settings.server.min_free_bytes, clock),
         *check_machine(read_machine(make_clock), settings),

@@ -104,15 +104,14 @@ BODY: Final[Mapping[Canonicalization, Callable[[bytes], bytes]]] = MappingProxyT
 """The body algorithms by name."""
 
 
-def body_digest(body: bytes, canonicalization: Canonicalization, octets: int | None = None) -> bytes:
-    """SHA-256 of the canonical body, or of its first `octets` (RFC 6376 §3.7).
+def digest_of(canonical: bytes, octets: int | None = None) -> bytes:
+    """SHA-256 of a canonical body, or of its first `octets` (RFC 6376 §3.7).
 
     Raises:
-        ValueError: The canonical body has fewer than `octets`.
+        ValueError: It has fewer than `octets`.
     """
-    canonical = BODY[canonicalization](body)
-    if octets is not None:
-        if octets > len(canonical):
-            raise ValueError(f"{octets} octets of a body of {len(canonical)}")
-        canonical = canonical[:octets]
-    return hashlib.sha256(canonical).digest()
+    if octets is None:
+        return hashlib.sha256(canonical).digest()
+    if octets > len(canonical):
+        raise ValueError(f"{octets} octets of a body of {len(canonical)}")
+    return hashlib.sha256(memoryview(canonical)[:octets]).digest()

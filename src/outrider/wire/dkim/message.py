@@ -1,7 +1,8 @@
 """A message as signatures see it: its header fields by name, and its body, dots unstuffed.
 
 In: a `Content` in wire form. Out: fields as they came and in relaxed form, each computed once, and the digest
-of the body for each canonicalisation, computed once however many signatures there are.
+of the body. The body is made canonical once for each canonicalisation, however many signatures there are and
+however many lengths they name.
 
 Theory: only the header section is looked at field by field. A line that is no field (no colon, a name of
 other characters than printable ASCII) and what continues it belong to no field and are never signed.
@@ -13,7 +14,7 @@ import re
 from typing import Final, NamedTuple
 
 from outrider.model.flow import Content, Traits
-from outrider.wire.dkim.canonical import Canonicalization, body_digest, relaxed_field
+from outrider.wire.dkim.canonical import BODY, Canonicalization, digest_of, relaxed_field
 
 _FIELD: Final = re.compile(rb"(?m)^(([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*))")
 # RFC 5322 §2.2, with the white space before the colon that RFC 5322 §4.5.8 still reads
@@ -36,7 +37,7 @@ class Field(NamedTuple):
 class Parts:
     """See the module; one for each message, thrown away after use."""
 
-    __slots__ = ("_body", "_digests", "_fields", "_relaxed")
+    __slots__ = ("_bodies", "_body", "_digests", "_fields", "_relaxed")
 
     def __init__(self, content: Content) -> None:
         header_octets = content.header_octets
@@ -48,6 +49,7 @@ class Parts:
         for field in map(Field._make, _FIELD.findall(header)):
             self._fields.setdefault(field.name.lower(), []).append(field)
         self._relaxed: dict[tuple[bytes, int], bytes] = {}
+        self._bodies: dict[Canonicalization, bytes] = {}
         self._digests: dict[tuple[Canonicalization, int | None], bytes] = {}
 
     def fields(self, name: bytes) -> list[Field]:
@@ -74,7 +76,10 @@ class Parts:
         key = (canonicalization, octets)
         found = self._digests.get(key)
         if found is None:
-            found = self._digests[key] = body_digest(self._body, canonicalization, octets)
+            canonical = self._bodies.get(canonicalization)
+            if canonical is None:
+                canonical = self._bodies[canonicalization] = BODY[canonicalization](self._body)
+            found = self._digests[key] = digest_of(canonical, octets)
         return found
 
 
