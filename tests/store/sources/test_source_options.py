@@ -73,7 +73,7 @@ def test_addresses_that_are_none(url: str, reason: str) -> None:
         ({"url": "csv:///x", "writable": True}, "cannot be written"),
         ({"tls": True}, "tls is for servers"),
         ({"pool": {"min": 5, "max": 4}}, "min is larger"),
-        ({"password_file": "a", "password_environment": "B"}, "not both"),
+        ({"password_file": "a", "password_environment": "B"}, "give one of"),
         ({"query": ({"name": "q", "text": "SELECT ?"},)}, "query q: it has 1 placeholders, but 0 parameters"),
         ({"query": ({"name": "q", "text": "SELECT '"},)}, "quote at character 8"),
         ({"query": ({"name": "q", "text": "SELECT 1"},) * 2}, "two queries have the name 'q'"),
@@ -155,6 +155,24 @@ def test_a_password_that_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the variable A is not set"):
         read_secret(source(variable="A"), {})
     assert read_secret(source(), {}) == ""
+
+
+def test_a_password_comes_from_a_systemd_credential(tmp_path: Path) -> None:
+    options = DataSourceOptions(name="shop", url="redis://127.0.0.1", password_credential="shop.password")
+    path = tmp_path / "shop.password"
+    path.write_text("hunter 2")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    for mode in (0o400, 0o440):  # the group's bits are the mask of systemd's ACL
+        path.chmod(mode)
+        assert read_secret(options, environment) == "hunter 2"
+    path.chmod(0o444)
+    with pytest.raises(ConfigError, match="has mode 0444"):
+        read_secret(options, environment)
+    with pytest.raises(ConfigError, match=r"password_credential: systemd passes no credentials"):
+        read_secret(options, {})
+    for outside in ("../x", "a/b"):
+        with pytest.raises(ValidationError):
+            DataSourceOptions(name="shop", url="redis://127.0.0.1", password_credential=outside)
 
 
 async def test_a_reload_keeps_what_did_not_change(tmp_path: Path) -> None:

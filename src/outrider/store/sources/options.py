@@ -156,6 +156,12 @@ class DataSourceOptions(BaseModel):
         "For HTTP without a user in the URL it is sent as a bearer token. Relative to the configuration "
         "file.",
     )
+    password_credential: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        max_length=255,
+        description="Name of the systemd credential (`LoadCredential=`) that holds the password instead.",
+    )
     password_environment: str = Field(
         "", max_length=255, description="Name of an environment variable that holds the password instead."
     )
@@ -220,8 +226,9 @@ class DataSourceOptions(BaseModel):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         kind = self.address.kind
-        if self.password_file is not None and self.password_environment:
-            raise ValueError("give password_file or password_environment, not both")
+        given = (self.password_file, self.password_credential, self.password_environment)
+        if sum(map(bool, given)) > 1:
+            raise ValueError("give one of password_file, password_credential and password_environment")
         if self.tls and (kind in {"sqlite", "csv", "http"} or self.address.socket):
             raise ValueError(f"tls is for servers of databases; leave it out of {self.url}")
         if self.writable and kind in {"csv", "http"}:
