@@ -227,6 +227,18 @@ def test_empty_parts_that_share_a_line_end_stay_as_they_are() -> None:
     assert [child.body() for child in read_part(root.octets()).children] == [b"first", b"two", b""]
 
 
+def test_a_boundary_at_the_very_end_gets_a_line_of_its_own() -> None:
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b"
+    root = read_part(octets)
+    root.children[0].set_body(b"two")
+    assert root.octets() == octets.replace(b"one", b"two")
+    root.children[1].header.append("X", "1")
+    assert read_part(root.octets()).children[1].header.get("X") == "1"
+    other = read_part(octets)
+    assert other.add_last(make_text("three"))
+    assert [child.body() for child in read_part(other.octets()).children] == [b"one", b"", b"three"]
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

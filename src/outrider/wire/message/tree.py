@@ -543,8 +543,10 @@ class Part(Described):
         line = b"--%s\r\n" % boundary
         for child, octets in pieces:
             own = has_own_lines and child._lead >= 0
-            out.append(source[child._lead : child._begin] if own else line)
-            out.append(octets)
+            own_line = source[child._lead : child._begin]
+            # The last line of all may have no end; it needs one if something follows now.
+            own = own and (own_line[-2:] == b"\r\n" or not octets)
+            out += (own_line if own else line, octets)
             # An empty part may share the line end of its delimiter with the next one.
             shares = own and not octets and source.startswith(line[:-2], child._begin)
             out.append(b"" if shares else b"\r\n")
