@@ -1,5 +1,7 @@
 """Sets of scripts: what is loaded, what they see, how they are replaced."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ from outrider.policy.errors import BudgetError, HookError, ScriptError
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.loader import LiveScripts, LuaScripts
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.policy.lua.state import LuaState
 
 Load = Callable[..., Any]
 Evaluate = Callable[..., Any]
@@ -325,9 +328,6 @@ def test_objects(load: Load, body: str, expected: object) -> None:
 
 
 def test_nothing_of_a_closed_session_is_held(load: Load) -> None:
-    import gc
-    import weakref
-
     bench = load(script("m", "kept = t self.t = t", "t"), registry=things())
     thing = Thing()
     alive = weakref.ref(thing)
@@ -364,7 +364,7 @@ def test_a_reload_swaps_or_keeps(load: Load) -> None:
     live = LiveScripts(old.scripts)
 
     def loaded(text: str) -> LuaScripts:
-        scripts: LuaScripts = load(text, limits=LuaLimits(instructions=100_000)).scripts
+        scripts: LuaScripts = load(text, limits=LuaLimits(load_instructions=100_000)).scripts
         return scripts
 
     for broken in ("x = = 1", "error('x')", script("m", "return false", hook="init"), "while true do end"):
@@ -496,3 +496,32 @@ def test_the_state_that_spends_its_budget_in_a_module_can_be_asked_again(load: L
         with pytest.raises(BudgetError):
             bench.call(1)
         assert bench.call(2) is False
+
+
+def test_nothing_of_a_set_that_ended_is_held(load: Load) -> None:
+    """Lua and Python hold each other; a reload each minute would fill the memory."""
+    bench = load(script("m", "kept = t return function() return kept end", "t"), registry=things())
+    function = bench.call(Thing())
+    assert isinstance(bench.session.run(function), Thing)
+    alive = weakref.ref(bench.scripts._state)
+    bench.scripts.close()
+    assert alive() is not None
+    bench.session.close()
+    del bench, function
+    gc.collect()
+    assert alive() is None
+
+
+def test_nothing_of_a_set_that_failed_is_held(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[LuaState]] = []
+    begin = LuaState.__init__
+
+    def kept(self: LuaState, *values: Any) -> None:
+        made.append(weakref.ref(self))
+        begin(self, *values)
+
+    monkeypatch.setattr(LuaState, "__init__", kept)
+    with pytest.raises(ScriptError):
+        load(script("m", "return false", hook="init"))
+    gc.collect()
+    assert [each() for each in made] == [None]

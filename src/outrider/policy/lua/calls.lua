@@ -13,7 +13,8 @@ local arm, disarm, enter = R.arm, R.disarm, R.enter
 local DONE = {}
 local VALUES, RAISE, WAITS = 0, 2, 3
 local TEXT_MAX = 1000 -- octets of a message, chosen: what a log line holds
-local ALL_MEMORY, GROWTH, TICKS = R.memory, R.growth, R.ticks -- kilobytes, kilobytes, thousands of instructions
+local ALL_MEMORY, GROWTH = R.memory, R.growth -- kilobytes
+local TICKS, LOAD_TICKS = R.ticks, R.load_ticks -- thousands of instructions
 
 local failed_text, failed_script, failed_line
 
@@ -94,6 +95,14 @@ function R.begin(globals, deadline, f, ...)
   return ended(co, globals, f, resume(co, f, on_error, ...))
 end
 
+-- The same while scripts are loaded: what it makes is there to stay.
+local function begin_loading(deadline, f, ...)
+  enter(R.base)
+  local co = create(serve)
+  arm(co, LOAD_TICKS, deadline, ALL_MEMORY)
+  return ended(co, R.base, f, resume(co, R.top_level, on_error, f, ...))
+end
+
 -- Goes on with a call that waited; the rest is the answer, as of a function of Python's.
 function R.go_on(record, deadline, ...)
   enter(record.globals)
@@ -122,12 +131,12 @@ function R.load(deadline, text, name)
     local script, line, rest = match(wrong, "^([^:\n]+):(%d+): (.*)$")
     return failure(nil, rest or wrong, script or name, tonumber(line), "error")
   end
-  return R.begin(R.base, deadline, R.top_level, chunk)
+  return begin_loading(deadline, chunk)
 end
 
 -- Calls a function as part of loading.
 function R.start(deadline, f, ...)
-  return R.begin(R.base, deadline, R.top_level, f, ...)
+  return begin_loading(deadline, f, ...)
 end
 
 function R.collect() collectgarbage() end

@@ -13,6 +13,8 @@ class LuaLimits:
             may take long, so a call is stopped some milliseconds later.
         growth_octets: How much more memory there may be at the end of a step than at its start.
         memory_octets: Of the state.
+        load_instructions: For a script's top level, and for `init`. Their growth is limited by the state's
+            memory alone.
         load_seconds: Processor time for a script's top level, and for `init`.
     """
 
@@ -24,5 +26,7 @@ class LuaLimits:
     # chosen: some copies of a large message
     memory_octets: int = 64 << 20
     # chosen: tables of some hundred thousand rows
+    load_instructions: int = 1_000_000_000
+    # chosen: a hundred times a call's
     load_seconds: float = 5.0
     # chosen: scripts that build their tables when they are loaded

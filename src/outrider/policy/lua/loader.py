@@ -74,6 +74,13 @@ class ScriptFiles:
         raise ScriptError(f"module {name!r} not found ({file_name} in {looked})")
 
 
+def _start(state: LuaState, hook: LuaHook) -> None:
+    """Call an `init`."""
+    if state.start(hook.name, hook.function, hook.table) is not True:
+        reason = f"{hook.name}() of module {hook.module!r} did not return true"
+        raise ScriptError(reason, script=hook.script, phase=hook.name)
+
+
 class LuaScripts:
     """A set of scripts that can be asked. Made by `load`."""
 
@@ -115,17 +122,15 @@ class LuaScripts:
         files = ScriptFiles(folders, precedence, log)
         modules = Modules(frozenset(registry.hook_names), log)
         state = LuaState(registry, modules, limits, clock, log, files.module, files.translate)
-        for path in paths:
-            modules.script = path.name
-            state.load(files.read(path, path.name), path.name)
-        for name in ("init", "rsrc_setup"):
-            for hook in modules.hooks(name):
-                if state.start(name, hook.function, hook.table) is not True:
-                    raise ScriptError(
-                        f"{name}() of module {hook.module!r} did not return true",
-                        script=hook.script,
-                        phase=name,
-                    )
+        try:
+            for path in paths:
+                modules.script = path.name
+                state.load(files.read(path, path.name), path.name)
+            for hook in (*modules.hooks("init"), *modules.hooks("rsrc_setup")):
+                _start(state, hook)
+        except BaseException:
+            state.close()
+            raise
         return cls(state, modules, log)
 
     @property
@@ -180,6 +185,7 @@ class LuaScripts:
                 continue
             if result is not True:
                 self._log.warning("policy.deinit_failed", module=hook.module, reason="it did not return true")
+        self._state.close()
 
 
 class LiveScripts:

@@ -57,6 +57,8 @@ _LARGE_OCTETS: Final = 65_536
 _SMALL: Final = PLAIN - {bytes}
 _PRINT_MAX: Final = 2000
 # octets, chosen: what a log line holds
+_LOADSTRING_MAX: Final = 8192
+# octets, chosen: translated in some 30 ms
 _FEW: Final = 8
 # values, chosen: more than a header has
 _SHORT_OCTETS: Final = 4096
@@ -157,6 +159,7 @@ class LuaState:
         r[b"memory"] = self._limits.memory_octets / 1024
         r[b"growth"] = self._limits.growth_octets / 1024
         r[b"ticks"] = self._limits.instructions // 1000
+        r[b"load_ticks"] = self._limits.load_instructions // 1000
         r[b"drop"] = self._drop
         r[b"stage"] = self._on_stage
         r[b"unstage"] = self._on_unstage
@@ -364,8 +367,8 @@ class LuaState:
         return (text, chunk.encode())
 
     def _on_translate(self, text: Any, name: bytes) -> tuple[Any, Any]:
-        if type(text) is not bytes or len(text) > _LARGE_OCTETS:
-            return (None, b"loadstring takes a string of at most 64 KiB")
+        if type(text) is not bytes or len(text) > _LOADSTRING_MAX:
+            return (None, b"loadstring takes a string of at most %d octets" % _LOADSTRING_MAX)
         try:
             return (self._translate(text, name.decode("utf-8", "replace")), None)
         except HookError as error:
@@ -383,6 +386,12 @@ class LuaState:
 
     def _on_registered(self, _name: bytes) -> None:
         self._modules.end()
+
+    def close(self) -> None:
+        """Nothing is called any more. Lua and Python let go of each other, which no collector would see."""
+        for name in list(vars(self)):
+            if name not in ("_log", "_ended_functions"):
+                delattr(self, name)
 
     def know(self, name: str) -> None:
         """A script's name, as it stands before a line's number in messages."""
@@ -520,6 +529,7 @@ class LuaState:
     def _error(self, phase: str, kind: bytes, text: bytes, script: bytes, line: int) -> BaseException:
         """What a failure of Lua's is in Python."""
         self._staged, self._rest, self._held = [], (), None
+        self._drop()
         raised, self._raised = self._raised, None
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:
