@@ -1,0 +1,110 @@
+"""Numbers that processes count together: exact, bounded, kept where it is asked."""
+
+import os
+import stat
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from outrider.base.errors import StoreError
+from outrider.policy.shared import attach_cells, create_cells, owner_of
+
+
+def test_numbers_begin_at_nothing_and_add_up() -> None:
+    cells = create_cells(None, 64)
+    key = cells.key(b"series", b"a")
+    assert cells.get(key, 0.0) is None
+    assert [cells.add(key, delta, 1.0) for delta in (3, -5, 1)] == [3, -2, -1]
+    assert (cells.get(key, 2.0), cells.touched(key)) == (-1, 1.0)
+    assert cells.get(cells.key(b"series", b"b"), 0.0) is None
+    assert cells.get(cells.key(b"serie", b"sa"), 0.0) is None
+
+
+def test_a_number_ends() -> None:
+    cells = create_cells(None, 64)
+    key = cells.key(b"x")
+    cells.add(key, 7, 1.0, until=5.0)
+    assert (cells.get(key, 4.9), cells.get(key, 5.0)) == (7, None)
+    assert cells.add(key, 1, 6.0, until=9.0) == 1
+
+
+def test_a_full_bucket_drops_what_ends_first_and_never_what_has_no_end() -> None:
+    cells = create_cells(None, 1)
+    keys = [cells.key(b"%d" % number) for number in range(65)]
+    for number, key in enumerate(keys):
+        cells.add(key, number, 0.0, until=100.0 + number)
+    assert [cells.get(key, 0.0) for key in keys] == [None, *range(1, 65)]
+    assert cells.dropped == 1
+    forever = create_cells(None, 1)
+    for number in range(64):
+        forever.add(forever.key(b"%d" % number), 1, 0.0)
+    with pytest.raises(StoreError, match=r"policy\.shared_numbers"):
+        forever.add(forever.key(b"64"), 1, 0.0)
+    assert forever.drop(forever.key(b"3"))
+    assert forever.add(forever.key(b"64"), 1, 0.0) == 1
+
+
+def test_an_owners_oldest_are_forgotten() -> None:
+    cells = create_cells(None, 1000)
+    ours, theirs = owner_of(b"ours"), owner_of(b"theirs")
+    for number in range(50):
+        cells.add(cells.key(b"%d" % number), 1, float(number), inf, ours)
+        cells.add(cells.key(b"their %d" % number), 1, 0.0, inf, theirs)
+    cells.forget_oldest(ours, 20, 60.0)
+    assert [cells.get(cells.key(b"%d" % number), 60.0) for number in range(50)] == [None] * 20 + [1] * 30
+    assert (cells.count(ours, 60.0), cells.count(theirs, 60.0)) == (30, 50)
+
+
+def test_what_is_meant_to_be_kept_is_there_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    cells = create_cells(path, 64)
+    cells.add(cells.key(b"a", is_kept=True), 5, 0.0)
+    cells.add(cells.key(b"a"), 6, 0.0)
+    worker = attach_cells(path)
+    assert (worker.get(worker.key(b"a", is_kept=True), 0.0), worker.get(worker.key(b"a"), 0.0)) == (5, 6)
+    worker.close()
+    cells.close()
+    again = create_cells(path, 64)
+    assert (again.get(again.key(b"a", is_kept=True), 0.0), again.get(again.key(b"a"), 0.0)) == (5, None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again.close()
+    larger = create_cells(path, 6400)
+    assert larger.get(larger.key(b"a", is_kept=True), 0.0) is None
+
+
+@pytest.mark.parametrize("text", [b"", b"x", b"ORCELLS1" + bytes(32), b"x" * 300_000])
+def test_a_file_that_is_none_of_ours_is_begun_anew_and_not_attached(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "numbers"
+    path.write_bytes(text)
+    with pytest.raises(StoreError):
+        attach_cells(path)
+    cells = create_cells(path, 64)
+    assert cells.add(cells.key(b"a"), 1, 0.0) == 1
+
+
+def test_a_number_that_no_script_could_read_is_refused() -> None:
+    cells = create_cells(None, 64)
+    cells.add(cells.key(b"a"), (1 << 53) - 1, 0.0)
+    with pytest.raises(StoreError, match="larger"):
+        cells.add(cells.key(b"a"), 1, 0.0)
+
+
+def test_processes_lose_nothing(tmp_path: Path) -> None:
+    """Four processes add to the same keys, some of which are new to each bucket; one of them is killed."""
+    path = tmp_path / "numbers"
+    create_cells(path, 256)
+    children = []
+    for child in range(4):
+        pid = os.fork()
+        if not pid:  # what the child does; it must leave without pytest noticing
+            cells = attach_cells(path)
+            for number in range(1500):
+                cells.add(cells.key(b"%d" % (number % 40)), 1, 0.0)
+            os._exit(0 if child else 9)
+        children.append(pid)
+    assert sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children) == [0, 0, 0, 9]
+    cells = attach_cells(path)
+    total = [cells.get(cells.key(b"%d" % number), 0.0) or 0 for number in range(40)]
+    assert sum(total) == 6000
+    assert set(total) == {148, 152}
