@@ -1,7 +1,9 @@
 """Private keys for signatures: every form that people keep them in, and what is refused, by its name."""
 
 import base64
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from outrider.base.errors import ConfigError, KeyAbsentError
 from outrider.base.files import OsFiles
 from outrider.privacy.signing_keys import (
     LOOK_SECONDS,
+    TOUCH_SECONDS,
     SigningKeys,
     credential_name,
     file_name,
@@ -234,6 +237,31 @@ def test_a_text_of_a_database_gets_a_name_that_every_worker_knows(tmp_path: Path
     with pytest.raises(KeyAbsentError):
         keys.get(name)
     assert keys.get(keys.keep(BARE)).bits == 2048
+
+
+def test_a_text_that_is_in_use_is_not_pruned(tmp_path: Path) -> None:
+    clock = FakeClock()
+    keys = SigningKeys(OsFiles(), tmp_path / "dkim", None, clock)
+    name = keys.keep(BARE)
+    (written,) = (tmp_path / "dkim" / ".texts").iterdir()
+    os.utime(written, (1.0, 1.0))
+    assert keys.keep(BARE) == name
+    assert written.stat().st_mtime == 1.0
+    clock.advance(TOUCH_SECONDS)
+    assert keys.keep(BARE) == name
+    assert keys.prune(before_time=2.0) == 0
+    written.unlink()
+    clock.advance(TOUCH_SECONDS)
+    assert keys.get(keys.keep(BARE)).bits == 2048
+
+
+def test_threads_share_the_keys(tmp_path: Path) -> None:
+    keys = SigningKeys(OsFiles(), tmp_path, None, FakeClock(), keys_max=2)
+    names = [file_name(put(tmp_path / f"{number}.pem", pem("ed25519"))) for number in range(5)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(keys.get, names * 200))
+    assert {key.algorithm for key in found} == {"ed25519-sha256"}
+    assert len(keys) <= 2
 
 
 def test_the_number_of_keys_is_bounded(tmp_path: Path) -> None:

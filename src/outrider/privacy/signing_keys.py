@@ -25,9 +25,10 @@ import binascii
 import hashlib
 import os
 import re
+import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -47,6 +48,9 @@ from outrider.wire.dkim.keys import (
     SigningKey,
 )
 
+Known = TypeVar("Known")
+Value = TypeVar("Value")
+
 TEXT_OCTETS_MAX: Final = 16_384
 """Chosen: an RSA key of 8192 bits takes 6,400 in PEM."""
 
@@ -56,11 +60,15 @@ KEYS_MAX: Final = 4_096
 LOOK_SECONDS: Final = 10.0
 """Chosen: a file that was replaced is taken up within this time, and a look costs nothing a message."""
 
+TOUCH_SECONDS: Final = 3_600.0
+"""Chosen: far below the days after which a text is removed, and nothing a message."""
+
 TEXTS: Final = ".texts"
 # no domain begins with a dot
 
 _ARMOUR: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _DOMAIN: Final = re.compile(r"(?!.*\.\.)[a-z0-9_][a-z0-9_.-]{0,252}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TRIAL: Final = b"outrider tries a key"
 
 
@@ -150,6 +158,43 @@ def ring_name(domain: str, selector: str) -> str:
     return f"ring:{domain.lower()}/{selector.lower()}"
 
 
+class _Recent(Generic[Known, Value]):
+    """What was used lately, at most so many; safe from any thread, as long messages are signed in one."""
+
+    __slots__ = ("_entries", "_lock", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._entries: OrderedDict[Known, Value] = OrderedDict()
+        self._lock = threading.Lock()
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Known) -> Value | None:
+        with self._lock:
+            value = self._entries.get(key)
+            if value is not None:
+                self._entries.move_to_end(key)
+            return value
+
+    def put(self, key: Known, value: Value) -> None:
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+
+    def drop(self, key: Known) -> None:
+        with self._lock:
+            self._entries.pop(key, None)
+
+
+class _Text(NamedTuple):
+    name: str
+    touched_at: float
+
+
 class _Kept(NamedTuple):
     key: SigningKey
     stamp: tuple[int, int, int]
@@ -157,7 +202,7 @@ class _Kept(NamedTuple):
 
 
 class SigningKeys:
-    """Gives keys by name; a `wire.dkim.signer.Keys`. See the module. One for each process.
+    """Gives keys by name; a `wire.dkim.signer.Keys`. See the module. One for a process and all its threads.
 
     Args:
         files: Writes texts that are kept.
@@ -167,7 +212,7 @@ class SigningKeys:
         keys_max: Keys that are kept; the least recently used go first.
     """
 
-    __slots__ = ("_clock", "_credentials", "_directory", "_files", "_kept", "_keys_max", "_texts")
+    __slots__ = ("_clock", "_credentials", "_directory", "_files", "_kept", "_texts")
 
     def __init__(
         self,
@@ -177,13 +222,12 @@ class SigningKeys:
         clock: Clock,
         keys_max: int = KEYS_MAX,
     ) -> None:
-        self._keys_max = keys_max
         self._files = files
         self._directory = directory
         self._credentials = credentials
         self._clock = clock
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._kept: _Recent[str, _Kept] = _Recent(keys_max)
+        self._texts: _Recent[bytes, _Text] = _Recent(keys_max)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -198,7 +242,6 @@ class SigningKeys:
         kept = self._kept.get(name)
         now = self._clock.now()
         if kept is not None and now - kept.looked_at < LOOK_SECONDS:
-            self._kept.move_to_end(name)
             return kept.key
         path, forbidden = self._place(name)
         stamp = _stamp(path)
@@ -206,27 +249,26 @@ class SigningKeys:
             key = kept.key
         else:
             key = parse_private_key(read_secret(path, forbidden, TEXT_OCTETS_MAX), str(path))
-        self._kept[name] = _Kept(key, stamp, now)
-        self._kept.move_to_end(name)
-        while len(self._kept) > self._keys_max:
-            self._kept.popitem(last=False)
+        self._kept.put(name, _Kept(key, stamp, now))
         return key
 
     def keep(self, text: str) -> str:
         """A name for a key that policy has as a text, such as a column of a database.
 
         The text is written to a file of its own, once, so that every worker has the key, also after a
-        restart, for as long as messages wait that name it. The first time takes a write with its sync.
+        restart, for as long as messages wait that name it. The first time takes a write with its sync. Each
+        hour the file is marked as used, for `prune`.
 
         Raises:
             ConfigError: It is no key that can sign, or it cannot be written.
         """
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        name = self._texts.get(digest)
-        if name is not None:
-            self._texts.move_to_end(digest)
-            return name
-        parse_private_key(text, "the text of a signing key")
+        now = self._clock.now()
+        known = self._texts.get(digest)
+        if known is not None and now - known.touched_at < TOUCH_SECONDS:
+            return known.name
+        if known is None:
+            parse_private_key(text, "the text of a signing key")
         name = f"text:{digest.hex()}"
         path, _ = self._place(name)
         try:
@@ -242,9 +284,7 @@ class SigningKeys:
                 self._files.sync_directory(str(path.parent))
         except OSError as error:
             raise ConfigError(f"signing key {path} cannot be written: {error.strerror}") from error
-        self._texts[digest] = name
-        while len(self._texts) > self._keys_max:
-            self._texts.popitem(last=False)
+        self._texts.put(digest, _Text(name, now))
         return name
 
     def prune(self, before_time: float) -> int:
@@ -255,11 +295,11 @@ class SigningKeys:
         removed = 0
         directory = self._directory / TEXTS
         for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            if path.stat().st_mtime < before_time:  # also what an interrupted write left
-                digest = path.name.partition(".")[0]
+            digest = path.name.partition(".")[0]  # a longer name is what an interrupted write left
+            if _DIGEST.fullmatch(digest) and path.stat().st_mtime < before_time:
                 path.unlink(missing_ok=True)
-                self._kept.pop(f"text:{digest}", None)
-                self._texts.pop(bytes.fromhex(digest), None)
+                self._kept.drop(f"text:{digest}")
+                self._texts.drop(bytes.fromhex(digest))
                 removed += 1
         return removed
 
@@ -276,7 +316,7 @@ class SigningKeys:
             domain, _, selector = rest.partition("/")
             if _DOMAIN.fullmatch(domain) and _DOMAIN.fullmatch(selector):
                 return self._directory / domain / f"{selector}.pem", GROUP_AND_OTHERS
-        if kind == "text" and re.fullmatch(r"[0-9a-f]{64}", rest):
+        if kind == "text" and _DIGEST.fullmatch(rest):
             return self._directory / TEXTS / f"{rest}.pem", GROUP_AND_OTHERS
         raise ConfigError(f"{name[:80]!r} is not the name of a signing key")
 

@@ -70,6 +70,7 @@ scan(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return Py_BuildValue("(nl)", end, found);
 }
 
+enum { ALONE = 1 << 20 }; /* chosen: a millisecond; a longer body is worked on while other threads go on */
 enum { BLOCK = 16 }; /* octets that are looked at together; compilers make one vector of them */
 
 static inline int
@@ -88,21 +89,11 @@ is_relaxed(const unsigned char *at)
     return !found;
 }
 
-static PyObject *
-relaxed(PyObject *module, PyObject *body)
+/* Writes the relaxed form of a body at `start` and returns its length: no longer than the body, but for the
+ * CRLF that a last line may lack. */
+static Py_ssize_t
+write_relaxed(const unsigned char *first, Py_ssize_t size, char *start)
 {
-    (void)module;
-    if (!PyBytes_Check(body)) {
-        PyErr_SetString(PyExc_TypeError, "relaxed(body: bytes)");
-        return NULL;
-    }
-    const unsigned char *const first = (const unsigned char *)PyBytes_AS_STRING(body);
-    const Py_ssize_t size = PyBytes_GET_SIZE(body);
-    /* no longer than the body, but for the CRLF that a last line may lack */
-    PyObject *result = PyBytes_FromStringAndSize(NULL, size + 2);
-    if (result == NULL)
-        return NULL;
-    char *const start = PyBytes_AS_STRING(result);
     char *to = start;
     int white = 0; /* the octet before is white space, and stands as one space before `to` */
 
@@ -132,7 +123,33 @@ relaxed(PyObject *module, PyObject *body)
         *to++ = '\r';
         *to++ = '\n';
     }
-    if (_PyBytes_Resize(&result, to - start) < 0)
+    return to - start;
+}
+
+static PyObject *
+relaxed(PyObject *module, PyObject *body)
+{
+    (void)module;
+    if (!PyBytes_Check(body)) {
+        PyErr_SetString(PyExc_TypeError, "relaxed(body: bytes)");
+        return NULL;
+    }
+    const unsigned char *first = (const unsigned char *)PyBytes_AS_STRING(body);
+    const Py_ssize_t size = PyBytes_GET_SIZE(body);
+    PyObject *result = PyBytes_FromStringAndSize(NULL, size + 2);
+    if (result == NULL)
+        return NULL;
+    char *start = PyBytes_AS_STRING(result);
+    Py_ssize_t length;
+    if (size < ALONE) {
+        length = write_relaxed(first, size, start);
+    }
+    else { /* nobody else knows the result yet, and the body never changes */
+        Py_BEGIN_ALLOW_THREADS
+        length = write_relaxed(first, size, start);
+        Py_END_ALLOW_THREADS
+    }
+    if (_PyBytes_Resize(&result, length) < 0)
         return NULL;
     return result;
 }
