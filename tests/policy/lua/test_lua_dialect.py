@@ -50,6 +50,8 @@ def shown(text: str, **options: Any) -> str:
         ("x = a | 1\n(f or g)()", "x = __dialect_or(a , 1)\n(f or g)()"),
         ("x = a | 1 y = 2", "x = __dialect_or(a , 1) y = 2"),
         ("x = a | b y = 2", "x = __dialect_or(a , b) y = 2"),
+        ("x = a | {}\n(f or g)()", "x = __dialect_or(a , {})\n(f or g)()"),
+        ("x = a | function() end\n(f or g)()", "x = __dialect_or(a , function() end)\n(f or g)()"),
         (
             "return a | function(b) return b & 1 end",
             "return __dialect_or(a , function(b) return __dialect_and(b , 1) end)",

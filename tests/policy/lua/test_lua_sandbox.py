@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from outrider.policy.errors import ScriptError
+from outrider.policy.errors import BudgetError, ScriptError
+from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 
 Evaluate = Callable[..., Any]
@@ -211,6 +212,44 @@ def test_callbacks_come_as_functions_and_objects_as_themselves(evaluate: Evaluat
     evaluate("msys.see(msys.thing(), {msys.thing()}, 'x', {a = 1}, nil)", registry=registry(seen))
     assert [type(value).__name__ for value in seen] == ["Thing", "list", "bytes", "dict", "NoneType"]
     assert seen[1][0] is seen[0]
+
+
+@pytest.mark.parametrize(
+    ("lua", "python"),
+    [
+        ("{}", {}),
+        ("{1, 2}", [1, 2]),
+        ("{1, nil, 3}", {1: 1, 3: 3}),
+        ("{[0] = 'a', 'b'}", {0: b"a", 1: b"b"}),
+        ("{a = {b = {true, 1.5}}}", {b"a": {b"b": [True, 1.5]}}),
+        ("2 ^ 40", 2**40),
+    ],
+)
+def test_values_for_python(evaluate: Evaluate, lua: str, python: object) -> None:
+    seen: list[Any] = []
+    evaluate(f"msys.see({lua})", registry=registry(seen))
+    assert seen == [python]
+    if lua != "2 ^ 40":
+        assert evaluate(f"return {lua}") == python
+
+
+def test_arguments_that_were_not_all_passed_are_forgotten(load: Callable[..., Any]) -> None:
+    """The budget ends while a table is on its way to Python; the next table is not mixed with it."""
+    seen: list[Any] = []
+    bench = load(
+        """
+        local mod, large = {}, {}
+        for i = 1, 20000 do large[i] = i end
+        function mod:validate_connect(n) msys.see(n == 1 and large or {n}) end
+        msys.registerModule("m", mod)
+        """,
+        registry=registry(seen),
+        limits=LuaLimits(instructions=200_000, seconds=30.0),
+    )
+    with pytest.raises(BudgetError):
+        bench.call(1)
+    bench.call(2)
+    assert seen == [[2]]
 
 
 @pytest.mark.parametrize(

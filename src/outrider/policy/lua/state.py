@@ -388,7 +388,7 @@ class LuaState:
         self._modules.end()
 
     def close(self) -> None:
-        """Nothing is called any more. Lua and Python let go of each other, which no collector would see."""
+        """Nothing is called any more. Lua and Python let go of each other, without a collector's help."""
         for name in list(vars(self)):
             if name not in ("_log", "_ended_functions"):
                 delattr(self, name)
