@@ -69,7 +69,7 @@ REDUCED = 150
 
 def _reads_ours(message: bytes, key: str, header: Canonicalization, body: Canonicalization) -> None:
     asked = SignRequest(
-        DOMAIN, key, key, header=header, body=body, identity="@sender.test", expiry_seconds=999
+        DOMAIN, key, key, header=header, body=body, identity="@sender.test", expiry_seconds=9_999_999
     )
     signed = sign(stuff_plain(message), [asked], KEYS, NOW) + message
     answers = records(key)
