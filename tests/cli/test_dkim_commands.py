@@ -210,3 +210,21 @@ def test_preflight_prints_what_to_publish_and_in_the_end_is_content(site: Site) 
     assert found["addresses"] == ["192.0.2.1"]
     said = site.run("preflight", "shop.test", "--no-reach")
     assert "aligned by DKIM (shop.test) and SPF" in said
+
+
+def test_preflight_takes_the_addresses_of_the_binding(site: Site) -> None:
+    site.configure(
+        'own_addresses = ["192.0.2.1"]',
+        '[[delivery.override]]\nbinding = "news"\nsource_addresses = ["192.0.2.7"]\nehlo_name = "news.shop.test"',
+    )
+    site.publish("shop.test", "v=spf1 ip4:192.0.2.1 -all")
+    found = site.json("preflight", "shop.test", "--no-reach", "--binding", "news", code=1)
+    assert (found["binding"], found["addresses"], found["ehlo_name"]) == (
+        "news",
+        ["192.0.2.7"],
+        "news.shop.test",
+    )
+    assert "v=spf1 ip4:192.0.2.1 ip4:192.0.2.7 -all" in [record["value"] for record in found["publish"]]
+    found = site.json("preflight", "shop.test", "--no-reach", code=1)
+    assert found["addresses"] == ["192.0.2.1"]
+    site.run("preflight", "no domain", code=2)
