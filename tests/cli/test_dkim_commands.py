@@ -215,7 +215,8 @@ def test_preflight_prints_what_to_publish_and_in_the_end_is_content(site: Site) 
 def test_preflight_takes_the_addresses_of_the_binding(site: Site) -> None:
     site.configure(
         'own_addresses = ["192.0.2.1"]',
-        '[[delivery.override]]\nbinding = "news"\nsource_addresses = ["192.0.2.7"]\nehlo_name = "news.shop.test"',
+        "[[delivery.override]]",
+        'binding = "news"\nsource_addresses = ["192.0.2.7"]\nehlo_name = "news.shop.test"',
     )
     site.publish("shop.test", "v=spf1 ip4:192.0.2.1 -all")
     found = site.json("preflight", "shop.test", "--no-reach", "--binding", "news", code=1)
