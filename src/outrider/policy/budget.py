@@ -1,17 +1,26 @@
 """Processor time that Python hooks may use, kept without a call for each hook.
 
-In: `begin` and `end` around whatever runs a script. Out: `SpentError`, raised inside the script when it used
-up its time, and again at each tick until it ends, so that catching it does not help.
+In: `begin` and `is_running` around what runs a script. Out: `SpentError`, raised inside the script when it
+used up its time, and again at the next call, loop or step until it ends, so that catching it does not help.
 
 Theory: a timer of the process's own processor time ticks while anything runs; its handler looks whether a
-script runs now and for how many ticks. So a hook costs two assignments, and a tick some microseconds. What
-runs outside the interpreter, as a regular expression gone wild, is interrupted when it comes back.
+script runs now and for how many ticks. So a hook costs two assignments, and a tick some microseconds. Python
+runs a signal's handler at the next call or turn of a loop. When the time is up, the signal is marked as come
+once more while the exception is made: who catches it meets the next one in its own handler, outside of what
+catches. That is done by a function in C, because after any call in the handler the signal would be taken
+there. What runs outside the interpreter, as a regular expression gone wild, is interrupted when it
+comes back.
 
-Invariant: nothing is raised outside `begin` and `end`.
+Whoever runs a script ends its time by `is_running = False`, in a `finally` and before anything else: an
+assignment is no place where a handler runs, a call is one.
+
+Invariant: nothing is raised while `is_running` is false.
 """
 
 import math
 import signal
+from _thread import interrupt_main
+from functools import partial
 from types import FrameType
 
 TICK_SECONDS = 0.01
@@ -19,7 +28,12 @@ TICK_SECONDS = 0.01
 
 
 class SpentError(BaseException):
-    """The script used up its processor time. Not an Exception: scripts that catch those do not catch it."""
+    """The script used up its processor time. Not an Exception: scripts that catch those do not catch it.
+
+    Each one that is made has the tick come again; see the module.
+    """
+
+    __init__ = partial(interrupt_main, signal.SIGPROF)
 
 
 class CpuBudget:
@@ -27,14 +41,19 @@ class CpuBudget:
 
     Args:
         seconds: Processor time for one step of a hook, between its waits.
+
+    Attributes:
+        is_running: A script runs now; set by `begin`, ended by whoever called that.
+        abandoned: Hooks that caught even their end; see `metering`.
     """
 
-    __slots__ = ("_left", "_runs", "_ticks")
+    __slots__ = ("_left", "_ticks", "abandoned", "is_running")
 
     def __init__(self, seconds: float) -> None:
+        self.abandoned: list[object] = []
         self._ticks = 0
         self._left = 0
-        self._runs = False
+        self.is_running = False
         self.reshape(seconds)
 
     def reshape(self, seconds: float) -> None:
@@ -53,14 +72,10 @@ class CpuBudget:
     def begin(self) -> None:
         """A script runs from now on."""
         self._left = self._ticks
-        self._runs = True
-
-    def end(self) -> None:
-        """It does not any more."""
-        self._runs = False
+        self.is_running = True
 
     def _tick(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._runs:
+        if self.is_running:
             self._left -= 1
             if self._left <= 0:
                 raise SpentError

@@ -58,7 +58,7 @@ def metered(work: Coroutine[Any, Any, Any], budget: CpuBudget) -> Generator[Any,
                 try:
                     waited = work.send(value) if error is None else work.throw(error)
                 finally:
-                    budget.end()
+                    budget.is_running = False
             except StopIteration as stop:
                 return stop.value
             value = error = None
@@ -85,5 +85,7 @@ def _break_off(work: Coroutine[Any, Any, Any], budget: CpuBudget) -> None:
             try:
                 work.close()
             finally:
-                budget.end()
+                budget.is_running = False
             return
+    # one that is forgotten would be closed once more, perhaps without an end, where nothing interrupts it
+    budget.abandoned.append(work)

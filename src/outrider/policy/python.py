@@ -81,9 +81,8 @@ class PythonScript:
             try:
                 answer = function(*arguments)
             finally:
-                budget.end()
+                budget.is_running = False
         except SpentError as error:
-            budget.end()
             raise self._spent(phase, error) from None
         except BaseException as error:  # SystemExit and the like are the script's own too: nothing waits here
             raise self._failed(phase, error) from error
@@ -97,7 +96,6 @@ class PythonScript:
         try:
             answer = await metered(function(*arguments), self._budget)
         except SpentError as error:
-            self._budget.end()
             raise self._spent(phase, error) from None
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
