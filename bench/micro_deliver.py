@@ -27,6 +27,7 @@ from outrider.base.ids import MessageId
 from outrider.base.log import NullLog
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryTable
+from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.guard.signing import SigningGuard
 from outrider.model.address import Address
@@ -132,7 +133,7 @@ async def deliver(port: int, messages: int, *, single: bool) -> None:
         {"default": {"max_deliveries_per_connection": 1 if single else 100_000}}
     )
     dispatcher.deliverer = deliverer = SmtpDeliverer(
-        table,
+        DeliveryResolver(table),
         hostname="bench.test",
         source=Source(),
         guard=SigningGuard(NoKeys(), SystemClock(), NullLog()),

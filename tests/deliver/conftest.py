@@ -19,6 +19,7 @@ from outrider.base.ids import MessageId
 from outrider.base.log import ListLog
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions, DeliveryTable
+from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.model.address import Address
 from outrider.model.changes import ContentRef, Stored
@@ -406,7 +407,7 @@ class World:
     async def running(self, *, guard: Guard | None = None, **options: Any) -> AsyncIterator[SmtpDeliverer]:
         """A deliverer at work; at the end it is shut down and nothing may be left."""
         deliverer = SmtpDeliverer(
-            DeliveryTable(default=DeliveryOptions(**options)),
+            DeliveryResolver(DeliveryTable(default=DeliveryOptions(**options))),
             hostname="me.test",
             source=self,
             guard=guard or OpenGuard(),

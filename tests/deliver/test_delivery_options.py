@@ -3,15 +3,23 @@
 import pytest
 from pydantic import ValidationError
 
-from outrider.deliver.options import CACHE_MAX, DeliveryOptions, DeliveryTable
+from outrider.deliver.options import DeliveryOptions, DeliveryTable
+from outrider.deliver.resolve import CACHE_MAX, DeliveryResolver
 from outrider.model.flow import Path
+
+
+def resolver(values: dict[str, object]) -> DeliveryResolver:
+    """Of a table, checked as a configuration is."""
+    found = DeliveryResolver(DeliveryTable.model_validate(values))
+    found.check()
+    return found
 
 
 def _path(site: str, binding: str = "default") -> Path:
     return Path("smtp", binding, site)
 
 
-TABLE = DeliveryTable.model_validate(
+TABLE = resolver(
     {
         "default": {"idle_seconds": 7, "max_deliveries_per_connection": 50},
         "override": [
@@ -53,7 +61,7 @@ def test_the_most_specific_override_wins_and_the_rest_is_inherited(
 
 
 def test_the_cache_is_bounded() -> None:
-    table = DeliveryTable()
+    table = resolver({})
     for number in range(CACHE_MAX + 10):
         table.for_path(_path(f"{number}.test"))
     assert len(table._cached) <= CACHE_MAX
@@ -79,19 +87,17 @@ def test_the_cache_is_bounded() -> None:
 def test_what_makes_no_sense_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DeliveryOptions.model_validate(values)
-    with pytest.raises(ValidationError):
-        DeliveryTable.model_validate({"override": [{"site": "x.test", **values}]})
+    with pytest.raises(ValueError):
+        resolver({"override": [{"site": "x.test", **values}]})
 
 
 def test_overrides_that_only_clash_together_are_refused() -> None:
     smart = {"site": "*.test", "auth_user": "user", "password_file": "file", "tls": "required"}
-    DeliveryTable.model_validate({"override": [smart, {"site": "*.test", "idle_seconds": 1}]})
-    with pytest.raises(ValidationError, match="required"):
-        DeliveryTable.model_validate({"override": [smart, {"site": "a.test", "tls": "off"}]})
-    with pytest.raises(ValidationError, match="required"):
-        DeliveryTable.model_validate(
-            {"override": [smart, {"site": "*.test", "binding": "bulk", "tls": "off"}]}
-        )
+    resolver({"override": [smart, {"site": "*.test", "idle_seconds": 1}]})
+    with pytest.raises(ValueError, match="required"):
+        resolver({"override": [smart, {"site": "a.test", "tls": "off"}]})
+    with pytest.raises(ValueError, match="required"):
+        resolver({"override": [smart, {"site": "*.test", "binding": "bulk", "tls": "off"}]})
 
 
 @pytest.mark.parametrize("site", ["a*.test", "*.*.test", "x.*"])

@@ -10,6 +10,7 @@ from outrider.model.address import Address
 from outrider.model.flow import Content, Decided, Envelope, Message, Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
 from outrider.policy import python
+from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.connection import Connection
 from outrider.policy.errors import HookError
@@ -20,7 +21,7 @@ from outrider.wire.smtp.content import stuff_plain
 SMTP = Origin("smtp", "ESMTP", "192.0.2.1", "client.test", None, None)
 HTTP = Origin("api", "HTTP", "192.0.2.1", "", "key", None)
 PLAIN = b"From: shop@sender.test\r\nSubject: hello\r\n\r\nHello\r\n"
-BINDINGS = frozenset({"default", "vip"})
+BINDINGS = ("default", "vip")
 
 
 @dataclass
@@ -61,7 +62,7 @@ def address(text: str) -> Address:
 
 def mail_of(submitted: Submission, phase: HookPhase = HookPhase.DATA) -> Mail:
     """A message as hooks of a phase see it."""
-    mail = Mail(submitted, Connection(submitted.origin), BINDINGS.__contains__)
+    mail = Mail(submitted, Connection(submitted.origin), Bindings(BINDINGS))
     mail.enter(phase)
     return mail
 
@@ -89,7 +90,7 @@ class Stage:
             self.scripts,
             self.told,
             wait_seconds=wait_seconds,
-            is_binding_known=BINDINGS.__contains__,
+            bindings=Bindings(BINDINGS),
             **more,
         )
 

@@ -4,9 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from outrider.model.flow import Path
+from outrider.model.scopes import matches
 from outrider.schedule.options import ScheduleOptions, ShapingOptions, ShapingOverride
 from outrider.schedule.rate import Rate
-from outrider.schedule.shaping import Shaping, ShapingTable, matches
+from outrider.schedule.shaping import Shaping, ShapingTable
 
 
 def shaping(path: tuple[str, str], *overrides: ShapingOverride) -> Shaping:
@@ -51,8 +52,8 @@ def test_most_specific_first_field_by_field() -> None:
     assert result.message_rate == Rate(5, 60.0)
     assert options.retry_interval_seconds == 7
     assert result.connection_rate == Rate(9, 60.0)
-    assert result.sources["window"] == "news::*"
-    assert result.sources["max_message_rate"] == "*::*.big.example"
+    assert str(result.sources["window"].scope) == "news::*"
+    assert str(result.sources["max_message_rate"].scope) == "*::*.big.example"
     assert shaping(("other", "mx.big.example"), *overrides).options.max_connections == 3
     assert shaping(("other", "x.big.example"), *overrides).options.max_connections == 4
 
@@ -101,3 +102,52 @@ def test_an_override_can_lift_a_limit() -> None:
 def test_a_bad_rate_is_refused_where_it_stands() -> None:
     with pytest.raises(ValidationError, match="max_message_rate"):
         ShapingOptions(max_message_rate="fast")
+
+
+GROUPS = {"a": ["pool"], "b": ["pool"], "c": ["others"]}
+
+
+def test_members_of_a_group_take_its_options_by_value() -> None:
+    table = ShapingTable(
+        ScheduleOptions(override=(ShapingOverride(group="pool", max_message_rate="1/minute", window=7),)),
+        GROUPS,
+    )
+    a, b, c = (table.for_path(Path("smtp", name, "x.test")) for name in "abc")
+    assert (a.options.window, b.options.window, c.options.window) == (7, 7, 2000)
+    assert a.message_rate == b.message_rate == Rate(1, 60.0)
+    assert a.message_key != b.message_key
+    assert c.message_rate is None
+
+
+@pytest.mark.parametrize(
+    ("selectors", "key"),
+    [
+        ({}, "*::*"),
+        ({"site": "x.test"}, "*::x.test"),
+        ({"group": "pool"}, "pool::*::*"),
+        ({"binding": "a"}, "a::*"),
+        ({"group": "pool", "site": "x.test"}, "pool::*::x.test"),
+        ({"binding": "a", "site": "x.test"}, "a::x.test"),
+        ({"group": "pool", "binding": "a", "site": "x.test"}, "pool::a::x.test"),
+    ],
+)
+def test_a_shared_throttle_of_each_level_is_one_for_all_that_inherit_it(
+    selectors: dict[str, str], key: str
+) -> None:
+    shared = ShapingOverride(**selectors, max_message_rate="1/minute", window=7, shared=True)
+    own = ShapingOverride(group="pool", binding="a", site="y.test", max_message_rate="1/minute")
+    table = ShapingTable(ScheduleOptions(override=(shared, own)), GROUPS)
+    for binding in "abc":
+        for site in ("x.test", "y.test"):
+            found = table.for_path(Path("smtp", binding, site))
+            inherits = found.sources.get("max_message_rate")
+            if inherits is not None and inherits.shared:
+                assert found.message_key == f"messages {key}"
+            elif inherits is not None:  # set closer: a bucket of its own
+                assert (binding, site) == ("a", "y.test")
+                assert found.message_key == "messages smtp/a/y.test"
+            else:
+                assert found.message_rate is None
+            assert (found.options.window == 7) is (found.sources.get("window") is not None)
+    first = table.for_path(Path("smtp", "a", "x.test"))
+    assert first.message_key == f"messages {key}"

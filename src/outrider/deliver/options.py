@@ -1,23 +1,20 @@
 """Options of delivery, per path.
 
-A `DeliveryTable` has a default and overrides; an override names a site by pattern and sets only what differs.
-`for_path` merges them, least specific first: `*`, then `*.suffix` from the shorter to the longer, then the
-exact site; among equals one that also names the binding comes after one that does not, then the order of the
-file.
+A `DeliveryTable` has a default and overrides; an override names a group, a binding and a site by patterns and
+sets only what differs. What holds for a path is said by `resolve`.
 
 Standards: RFC 5321 §4.5.3.2 (time-outs), RFC 5321 §4.5.3.1.8 (recipients), RFC 3207 §4, RFC 4954 §4.
 """
 
-from ipaddress import ip_address
+from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from outrider.model.flow import Path, Phase
-
-CACHE_MAX = 10_000
-# chosen: sites with a connection open or lately so; the cache is emptied when it is full
+from outrider.deliver.identity_options import IdentityOptions
+from outrider.model.flow import Phase
+from outrider.model.scopes import Layer, Scope
 
 _SECONDS = {"unit": "seconds"}
 
@@ -32,10 +29,8 @@ def _seconds(default: float, description: str, source: str) -> Any:
     )
 
 
-class DeliveryOptions(BaseModel):
+class DeliveryOptions(IdentityOptions):
     """How one path is delivered."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: Literal["smtp", "lmtp"] = Field(
         default="smtp",
@@ -113,24 +108,11 @@ class DeliveryOptions(BaseModel):
     chunking: bool = Field(
         default=True, description="Use CHUNKING where offered.", json_schema_extra={"source": "RFC 3030 §2"}
     )
-    source_addresses: tuple[str, ...] = Field(
-        default=(),
-        description="Our addresses for connections, at most one IPv4 and one IPv6; where set, only hosts of "
-        "their families are tried. Empty leaves it to the system.",
-        max_length=2,
-    )
     ip_families: tuple[Literal["ipv4", "ipv6"], ...] = Field(
         default=("ipv4", "ipv6"),
         description="Families of host addresses that may be tried.",
         min_length=1,
         max_length=2,
-    )
-    ehlo_name: str = Field(
-        default="",
-        description="What we call ourselves in EHLO; empty is the server's host name.",
-        pattern=r"^[!-~]*$",
-        max_length=255,
-        json_schema_extra={"source": "RFC 5321 §4.1.1.1"},
     )
     auth_user: str = Field(
         default="",
@@ -142,16 +124,8 @@ class DeliveryOptions(BaseModel):
         description="File with the password of `auth_user`, read at each connection without its line end.",
     )
 
-    @field_validator("source_addresses")
-    @classmethod
-    def _one_each(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        versions = [ip_address(address).version for address in addresses]
-        if len(set(versions)) != len(versions):
-            raise ValueError("at most one IPv4 and one IPv6 address")
-        return addresses
-
     @model_validator(mode="after")
-    def _auth_whole(self) -> "DeliveryOptions":
+    def _auth_whole(self) -> Self:
         if bool(self.auth_user) != bool(self.password_file):
             raise ValueError("auth_user and password_file go together; set both or neither")
         if self.auth_user and self.tls not in {"required", "implicit"}:
@@ -178,7 +152,11 @@ class DeliveryOptions(BaseModel):
 
     def read_password(self) -> str:
         """The password for `auth_user`. Raises OSError."""
-        return FilePath(self.password_file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        return _password_in(self.password_file)
+
+    def read_proxy_password(self) -> str:
+        """The password for `proxy_user`. Raises OSError."""
+        return _password_in(self.proxy_password_file)
 
     def phase_seconds(self) -> dict[Phase, float]:
         """The time-out of each phase that waits for a reply."""
@@ -195,6 +173,18 @@ class DeliveryOptions(BaseModel):
         }
 
 
+def _password_in(file: str) -> str:
+    return FilePath(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+
+
+def options_of(values: Mapping[str, object]) -> DeliveryOptions:
+    """Options that hold together. Raises ValueError, which says why they do not."""
+    try:
+        return DeliveryOptions.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
 class DeliveryOverride(DeliveryOptions):
     """What differs for some paths; fields that are not set are inherited."""
 
@@ -202,7 +192,12 @@ class DeliveryOverride(DeliveryOptions):
         default="*",
         description="Site (or domain, where a domain is its own site): exact, `*.suffix`, or `*`.",
     )
-    binding: str = Field(default="*", description="Binding, or `*` for all.")
+    binding: str = Field(default="*", description="Binding: exact, `*.suffix`, or `*` for all.")
+    group: str = Field(
+        default="*",
+        description="Group of bindings (`[[binding_group]]`) that the path's binding is a member of: exact, "
+        "`*.suffix`, or `*` for any or none.",
+    )
 
     @field_validator("site")
     @classmethod
@@ -212,23 +207,21 @@ class DeliveryOverride(DeliveryOptions):
         return site.lower()
 
     @model_validator(mode="after")
-    def _auth_whole(self) -> "DeliveryOverride":
+    def _auth_whole(self) -> Self:
         return self  # checked when merged with what is inherited
 
-    def matches(self, site: str, binding: str) -> bool:
-        if self.binding not in {"*", binding}:
-            return False
-        if self.site == "*":
-            return True
-        if self.site.startswith("*."):
-            return site.endswith(self.site[1:])
-        return site == self.site
+    @model_validator(mode="after")
+    def _proxy_whole(self) -> Self:
+        return self  # as above
 
-    @property
-    def rank(self) -> tuple[int, int, bool]:
-        """Order of application."""
-        kind = 0 if self.site == "*" else 1 if self.site.startswith("*.") else 2
-        return kind, len(self.site) if kind == 1 else 0, self.binding != "*"
+    def layer(self, number: int) -> Layer:
+        """What it says, as the `number`th override."""
+        said = self.model_fields_set - {"site", "binding", "group"}
+        return Layer(
+            Scope(self.group, self.binding, self.site),
+            {name: getattr(self, name) for name in said},
+            f"delivery.override.{number}",
+        )
 
 
 class DeliveryTable(BaseModel):
@@ -239,34 +232,11 @@ class DeliveryTable(BaseModel):
     default: DeliveryOptions = Field(default=DeliveryOptions(), description="For every path.")
     override: tuple[DeliveryOverride, ...] = Field(default=(), description="What differs for some paths.")
 
-    _cached: dict[tuple[str, str], DeliveryOptions] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _each_valid(self) -> "DeliveryTable":
-        # every set of overrides that can meet on a path does so on one of these
-        sites = {override.site.replace("*", "any", 1) for override in self.override}
-        for site in sorted(sites):
-            for binding in sorted({override.binding for override in self.override} | {"*"}):
-                self._resolve(site, binding)
-        return self
-
-    def for_path(self, path: Path) -> DeliveryOptions:
-        """The options of `path`; the same object each time."""
-        key = (path.binding, path.site)
-        options = self._cached.get(key)
-        if options is None:
-            options = self._resolve(path.site, path.binding)
-            if len(self._cached) >= CACHE_MAX:
-                self._cached.clear()
-            self._cached[key] = options
-        return options
-
-    def _resolve(self, site: str, binding: str) -> DeliveryOptions:
-        matching = [override for override in self.override if override.matches(site, binding)]
-        if not matching:
-            return self.default
-        values = self.default.model_dump()
-        for override in sorted(matching, key=lambda override: override.rank):
-            for name in override.model_fields_set - {"site", "binding"}:
-                values[name] = getattr(override, name)
-        return DeliveryOptions.model_validate(values)
+    def resolved(self, base: FilePath) -> "DeliveryTable":
+        """The same with its files made absolute below `base`."""
+        return self.model_copy(
+            update={
+                "default": self.default.resolved(base),
+                "override": tuple(each.resolved(base) for each in self.override),
+            }
+        )

@@ -227,6 +227,16 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, tag=5):
     lasts: tuple[LastReply | None, ...] = ()
 
 
+class Suspended(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """The suspensions of paths that hold now, whenever they change: who chooses bindings heeds them.
+
+    Attributes:
+        suspensions: (channel, binding, site, until_time): patterns, and Unix seconds or None for no end.
+    """
+
+    suspensions: tuple[tuple[str, str, str, float | None], ...]
+
+
 class KeyState(IntEnum):
     """What the dispatcher knows of an idempotency key."""
 
@@ -251,4 +261,4 @@ class Reserved(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
     answer: bytes = b""
 
 
-ToWorker = Welcome | Open | Batch | Close | Settle | Reserved
+ToWorker = Welcome | Open | Batch | Close | Settle | Suspended | Reserved

@@ -9,7 +9,7 @@ message again, so a content that nobody changed is stored once.
 Invariant: what may not be changed in a phase raises, names phase and rule, and is left as it was.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ from outrider.model.flow import Content, Delivery, Message, Recipient, Submissio
 from outrider.model.hooks import HookPhase
 from outrider.model.mailbox import parse_domain, parse_mailbox
 from outrider.model.route import DISCARD
+from outrider.policy.bindings import Bindings
 from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import ForbiddenError
 from outrider.wire.dkim.request import SignRequest
@@ -46,17 +47,17 @@ class Mail:
     Args:
         submission: As it was received.
         connection: Where it came from.
-        is_binding_known: True for names of bindings that there are.
-        binding: The one that it goes out with unless another is assigned.
+        bindings: Those that there are.
     """
 
     __slots__ = (
         "_binding",
+        "_binding_group",
+        "_bindings",
         "_connection",
         "_content",
         "_context",
         "_discard",
-        "_is_binding_known",
         "_mail_from",
         "_message",
         "_not_before_time",
@@ -72,18 +73,18 @@ class Mail:
         self,
         submission: Submission,
         connection: Connection,
-        is_binding_known: Callable[[str], bool],
-        binding: str = "default",
+        bindings: Bindings,
     ) -> None:
         envelope = submission.envelope
         self._submission = submission
-        self._is_binding_known = is_binding_known
+        self._bindings = bindings
         self._mail_from = envelope.mail_from
         self._recipients: tuple[Recipient, ...] = envelope.recipients
         self._content = submission.content
         self._message: EditableMessage | None = None
         self._routing_domain = ""
-        self._binding = binding
+        self._binding = bindings.initial
+        self._binding_group = ""
         self._priority = 0
         self._not_before_time = submission.not_before_time
         self._discard = ""
@@ -216,21 +217,33 @@ class Mail:
 
     @property
     def binding(self) -> str:
-        """Sending identity. Assigned in set_binding."""
+        """Sending identity. Assigned in set_binding; empty until then where there is no default for it."""
         return self._binding
 
     @binding.setter
     def binding(self, name: str) -> None:
         if not self.try_binding(name):
-            raise LookupError(f"there is no binding {name!r}")
+            raise LookupError(f"there is no binding and no group {name!r}")
 
     def try_binding(self, name: str) -> bool:
-        """Assign a binding in set_binding; False, and nothing changes, where there is none of that name."""
+        """Assign a binding, or a member of a group, in set_binding; False and no change if there is none."""
         self._only(BINDING_PHASES, "a binding is assigned")
-        if not self._is_binding_known(name):
+        if name not in self._bindings:
             return False
-        self._binding = name
+        self._binding = self._bindings.choose(name, self.routing_domain)
+        self._binding_group = name if self._bindings.is_group(name) else ""
         return True
+
+    @property
+    def binding_group(self) -> str:
+        """The group that its binding was chosen from; empty where none was. Assigned in set_binding."""
+        return self._binding_group
+
+    @binding_group.setter
+    def binding_group(self, name: str) -> None:
+        if not self._bindings.is_group(name):
+            raise LookupError(f"there is no group of bindings {name!r}")
+        self.try_binding(name)
 
     @property
     def priority(self) -> int:
@@ -296,6 +309,16 @@ class Mail:
         """A phase begins."""
         self._phase = phase
 
+    def bind(self) -> bool:
+        """No script assigns a binding any more: it has the default; False where there is none."""
+        if self._binding:
+            return True
+        chosen = self._bindings.choose_default(self.routing_domain)
+        if chosen is None:
+            return False
+        self._binding, self._binding_group = chosen
+        return True
+
     def ask_signatures(self, requests: tuple[SignRequest, ...]) -> None:
         """What the configuration asks for."""
         self._signing = requests
@@ -319,7 +342,7 @@ class Mail:
             return (self,)
         mails = []
         for recipient in self._recipients:
-            mail = Mail(self._submission, self._connection, self._is_binding_known, self._binding)
+            mail = Mail(self._submission, self._connection, self._bindings)
             mail._mail_from = self._mail_from
             mail._recipients = (recipient,)
             mail._content = self._content

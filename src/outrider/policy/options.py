@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from outrider.model.binding import DEFAULT, NAME_CHARACTERS
+
 
 class ScriptOptions(BaseModel):
     """One script."""
@@ -36,6 +38,14 @@ class PolicyOptions(BaseModel):
     script: tuple[ScriptOptions, ...] = Field(
         (),
         description="Scripts in the order in which they are asked; each is a `[[policy.script]]` table.",
+        json_schema_extra={"unit": "", "source": "operator's choice"},
+    )
+    default_binding: str = Field(
+        DEFAULT,
+        min_length=1,
+        max_length=NAME_CHARACTERS,
+        description="Binding or group of mail to which no script assigns one; `none`: such mail is refused "
+        "with a 451 until the policy is mended.",
         json_schema_extra={"unit": "", "source": "operator's choice"},
     )
     hook_seconds: float = Field(

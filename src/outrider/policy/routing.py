@@ -7,6 +7,7 @@ where a domain's exchangers are (`net.mx`), not who sends.
 
 from outrider.base.errors import ConfigError
 from outrider.model.flow import Delivery, Message, Refusal, Submission
+from outrider.policy.bindings import Bindings
 from outrider.policy.signing import ConfiguredSigning
 from outrider.wire.dkim.stored import pack
 from outrider.wire.smtp import replies
@@ -16,25 +17,40 @@ class RoutingPolicy:
     """`model.ports.Policy` by configuration alone.
 
     Args:
-        binding: That all mail goes out with.
+        bindings: Say which is the default; may be exchanged.
         signing: What the configuration says of signatures, where it says anything; may be exchanged.
+        fallback: Binding of mail that has none by `bindings`; empty where such mail is refused.
     """
 
-    __slots__ = ("_binding", "signing")
+    __slots__ = ("_fallback", "bindings", "signing")
 
-    def __init__(self, binding: str = "default", signing: ConfiguredSigning | None = None) -> None:
-        self._binding = binding
+    def __init__(
+        self,
+        bindings: Bindings | None = None,
+        signing: ConfiguredSigning | None = None,
+        fallback: str = "",
+    ) -> None:
+        self.bindings = bindings or Bindings()
         self.signing = signing
+        self._fallback = fallback
 
     def decide(self, submission: Submission) -> Message | Refusal:
-        """One delivery for each recipient; a refusal only where the signing keys cannot be read."""
-        binding = self._binding
-        deliveries = tuple(
-            [
-                Delivery(recipient, recipient.address.domain, "smtp", binding)
-                for recipient in submission.envelope.recipients
-            ]
-        )
+        """One delivery for each recipient; a refusal where there is no binding, or no signing key to read."""
+        fixed = self.bindings.initial
+        deliveries = []
+        for recipient in submission.envelope.recipients:
+            domain = recipient.address.domain
+            binding = fixed or self._chosen(domain)
+            if not binding:
+                return Refusal(replies.NO_BINDING, "no binding")
+            deliveries.append(Delivery(recipient, domain, "smtp", binding))
+        return self._signed(submission, tuple(deliveries))
+
+    def _chosen(self, domain: str) -> str:
+        chosen = self.bindings.choose_default(domain)
+        return self._fallback if chosen is None else chosen[0]
+
+    def _signed(self, submission: Submission, deliveries: tuple[Delivery, ...]) -> Message | Refusal:
         if self.signing is None:
             return Message(submission, deliveries)
         try:

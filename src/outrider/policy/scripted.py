@@ -8,7 +8,7 @@ Scripts open their part of a session when it begins; whoever takes an HTTP reque
 Invariant: every recipient that scripts leave goes out exactly once, in one of the messages.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 
 from outrider.base.errors import ConfigError
 from outrider.model.address import Address
@@ -17,6 +17,7 @@ from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer
 from outrider.model.reply import Reply
 from outrider.policy.asking import Asking, Told, drive
+from outrider.policy.bindings import Bindings
 from outrider.policy.connection import Connection
 from outrider.policy.mail import Mail, messages_of
 from outrider.policy.script import Script, ScriptSession
@@ -33,7 +34,7 @@ class Scripts:
         scripts: In the order in which they are asked.
         told: Hears of calls and failures.
         wait_seconds: How long one hook may wait.
-        is_binding_known: True for names of bindings that there are.
+        bindings: Those that there are.
         signing: What the configuration says of signatures; scripts see it and may change it.
     """
 
@@ -43,13 +44,13 @@ class Scripts:
         told: Told,
         *,
         wait_seconds: float,
-        is_binding_known: Callable[[str], bool],
+        bindings: Bindings,
         signing: ConfiguredSigning | None = None,
     ) -> None:
         self._scripts = tuple(scripts)
         self._told = told
         self._wait_seconds = wait_seconds
-        self._is_binding_known = is_binding_known
+        self._bindings = bindings
         self._signing = signing
         self.phases = frozenset().union(*(script.phases for script in scripts))
 
@@ -66,7 +67,7 @@ class Scripts:
             [session for _, session in sessions],
             self.phases,
             Asking(connection, hooks, self._told, self._wait_seconds),
-            self._is_binding_known,
+            self._bindings,
             self._signing,
         )
 
@@ -79,7 +80,7 @@ class Scripts:
 class ScriptedSession:
     """`model.ports.PolicySession`."""
 
-    __slots__ = ("_asking", "_connection", "_is_binding_known", "_phases", "_sessions", "_signing")
+    __slots__ = ("_asking", "_bindings", "_connection", "_phases", "_sessions", "_signing")
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class ScriptedSession:
         sessions: Sequence[ScriptSession],
         phases: frozenset[HookPhase],
         asking: Asking,
-        is_binding_known: Callable[[str], bool],
+        bindings: Bindings,
         signing: ConfiguredSigning | None,
     ) -> None:
         self._signing = signing
@@ -95,7 +96,7 @@ class ScriptedSession:
         self._sessions = sessions
         self._phases = phases
         self._asking = asking
-        self._is_binding_known = is_binding_known
+        self._bindings = bindings
 
     def _ask(self, phase: HookPhase, origin: Origin, *arguments: object) -> Answer | Awaitable[Answer]:
         if phase not in self._phases:
@@ -127,7 +128,7 @@ class ScriptedSession:
         return drive(self._decide(submission))
 
     async def _decide(self, submission: Submission) -> Decided | Refusal:
-        mail = Mail(submission, self._connection, self._is_binding_known)
+        mail = Mail(submission, self._connection, self._bindings)
         phases = (HookPhase.MSG_GEN,) if submission.origin.protocol == _HTTP else WHOLE_PHASES
         refusal = await self._through(mail, phases)
         if refusal is not None:
@@ -137,6 +138,8 @@ class ScriptedSession:
         mails = mail.split()
         for each in mails:
             refusal = await self._through(each, RECIPIENT_PHASES[:-1])
+            if refusal is None and not each.is_discarded and not each.bind():
+                return Refusal(replies.NO_BINDING, "no binding")
             if refusal is None and self._signing is not None:
                 try:
                     each.ask_signatures(self._signing.requests_for(each.content, submission.origin.tenant))

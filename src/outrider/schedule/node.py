@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 
 from outrider.model.changes import Entry
 from outrider.model.flow import Path
+from outrider.model.scopes import matches
 from outrider.schedule.memory import Memory
 from outrider.schedule.paths import Gate, Linger, Meter, PathQueue, Pool, Slot, Worker
 from outrider.schedule.rate import Rate
-from outrider.schedule.shaping import ShapingTable, matches
+from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.stats import Suspension
 from outrider.schedule.throttle import SKEW_SECONDS
 

@@ -98,7 +98,7 @@ class ShapingOptions(BaseModel):
 class ShapingOverride(ShapingOptions):
     """Shaping of the paths that match; fields that are not set are inherited.
 
-    A pattern is a name, `*.suffix`, or `*`. The more specific override wins, field by field.
+    A pattern is a name, `*.suffix`, or `*`. The more specific override wins, field by field (`model.scopes`).
     """
 
     site: str = Field(
@@ -114,6 +114,11 @@ class ShapingOverride(ShapingOptions):
     binding: str = Field(
         default="*",
         description="Binding of the path.",
+        json_schema_extra={"unit": "pattern", "source": "operator's choice"},
+    )
+    group: str = Field(
+        default="*",
+        description="Group of bindings (`[[binding_group]]`) that the path's binding is a member of.",
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
     )
     shared: bool = Field(

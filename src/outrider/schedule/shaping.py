@@ -1,13 +1,12 @@
 """Which shaping options hold for a path, and where each comes from.
 
-Theory: an override may name a binding, a site or domain, or both. Most specific first (design: binding and
-site, then binding, then site, then default); within that an exact name beats a suffix, a longer suffix a
-shorter one, and of equals the later one wins. Each field is inherited for itself, so the effective options
-of a path are the default with all matching overrides laid over it, least specific first.
+Theory: `model.scopes` says which override wins, field by field; the effective options of a path are the
+default with all matching overrides laid over it, least specific first. An override with `domain` has the
+scope of those domains' own sites.
 
 Limits count events of something that is shared. A limit belongs to the path, unless it comes from an
-override with `shared`, then it belongs to that override and to all paths that take it from there. The *key*
-of a limit says to whom it belongs.
+override with `shared`, then it belongs to that override and to all paths that take it from there: they
+inherit it by reference, everything else by value. The *key* of a limit says to whom it belongs.
 
 A domain that an override names is queued for itself: its site is `@domain` (see `sites`).
 """
@@ -15,27 +14,13 @@ A domain that an override names is queued for itself: its site is `@domain` (see
 from dataclasses import dataclass
 
 from outrider.model.flow import Path
+from outrider.model.scopes import Layer, Memberships, Scope, in_order, matches, sources_of
 from outrider.schedule.options import ScheduleOptions, ShapingOptions, ShapingOverride
 from outrider.schedule.rate import Rate, parse_rate
 
 # Chosen: many more paths than are busy at once; a miss costs some 50 µs.
 _CACHE_PATHS = 20_000
-_SELECTORS = frozenset({"site", "domain", "binding", "shared"})
-
-
-def matches(pattern: str, name: str) -> bool:
-    """True when `name` is what `pattern` says: `*`, `*.suffix`, or the name itself."""
-    if pattern == "*":
-        return True
-    if pattern.startswith("*."):
-        return name.endswith(pattern[1:])
-    return name == pattern
-
-
-def _rank(pattern: str) -> int:
-    if pattern in {"*", ""}:
-        return 0
-    return len(pattern) if pattern.startswith("*.") else 1000
+_SELECTORS = frozenset({"site", "domain", "group", "binding", "shared"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +43,25 @@ class Shaping:
     message_key: str
     connection_key: str
     pool_key: str | None
-    sources: dict[str, str]
+    sources: dict[str, Layer]
 
 
 class ShapingTable:
     """Resolves paths to their shaping."""
 
-    def __init__(self, options: ScheduleOptions) -> None:
+    def __init__(self, options: ScheduleOptions, groups: Memberships | None = None) -> None:
+        """Take the options.
+
+        Args:
+            options: Default and overrides.
+            groups: Of which each binding is a member.
+        """
         self.options = options
-        order = sorted(
-            range(len(options.override)), key=lambda index: (*self._order(options.override[index]), index)
-        )
-        self._overrides = [options.override[index] for index in order]
+        self._groups = groups or {}
+        self._layers = in_order(_layer(number, override) for number, override in enumerate(options.override))
         self._domains = [override.domain for override in options.override if override.domain]
         self._cache: dict[Path, Shaping] = {}
         self._rates: dict[str, Rate] = {}
-
-    @staticmethod
-    def _order(override: ShapingOverride) -> tuple[int, int, int]:
-        receiver = max(_rank(override.site), _rank(override.domain) * 2)
-        binding = _rank(override.binding)
-        kind = 3 if receiver and binding else 2 if binding else 1 if receiver else 0
-        return kind, binding, receiver
 
     def is_separate(self, domain: str) -> bool:
         """True when an override names the domain, which then has a site for itself."""
@@ -95,27 +77,16 @@ class ShapingTable:
         return shaping
 
     def _resolve(self, path: Path) -> Shaping:
-        domain = path.site[1:] if path.site.startswith("@") else None
-        values: dict[str, object] = {}
-        origins: dict[str, ShapingOverride] = {}
-        for override in self._overrides:
-            if not matches(override.binding, path.binding):
-                continue
-            if override.domain:
-                if domain is None or not matches(override.domain, domain):
-                    continue
-            elif not matches(override.site, path.site):
-                continue
-            for name in override.model_fields_set - _SELECTORS:
-                values[name] = getattr(override, name)
-                origins[name] = override
+        groups = self._groups.get(path.binding, ())
+        sources = sources_of(self._layers, groups, path.binding, path.site)
+        values = {name: layer.values[name] for name, layer in sources.items()}
         # Laid over the default, not over an override, which would carry its selectors along.
         options = self.options.default.model_copy(update=values) if values else self.options.default
         own = str(path)
 
         def key(field: str) -> str | None:
-            origin = origins.get(field)
-            return self._label(origin) if origin is not None and origin.shared else None
+            layer = sources.get(field)
+            return str(layer.scope) if layer is not None and layer.shared else None
 
         return Shaping(
             options=options,
@@ -124,7 +95,7 @@ class ShapingTable:
             message_key=f"messages {key('max_message_rate') or own}",
             connection_key=f"connections {key('max_connection_rate') or own}",
             pool_key=key("max_connections"),
-            sources={name: self._label(override) for name, override in origins.items()},
+            sources=sources,
         )
 
     def _rate(self, text: str) -> Rate | None:
@@ -135,7 +106,12 @@ class ShapingTable:
             rate = self._rates[text] = parse_rate(text)
         return rate
 
-    @staticmethod
-    def _label(override: ShapingOverride) -> str:
-        receiver = f"@{override.domain}" if override.domain else override.site
-        return f"{override.binding}::{receiver}"
+
+def _layer(number: int, override: ShapingOverride) -> Layer:
+    site = f"@{override.domain}" if override.domain else override.site
+    return Layer(
+        Scope(override.group, override.binding, site),
+        {name: getattr(override, name) for name in override.model_fields_set - _SELECTORS},
+        f"shaping.override.{number}",
+        override.shared,
+    )

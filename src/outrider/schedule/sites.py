@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 
 from outrider.model.flow import Host
 from outrider.model.route import Route, RouteFailure
+from outrider.model.scopes import matches
 from outrider.schedule.options import ProviderPattern
-from outrider.schedule.shaping import matches
 
 # Chosen: fits a column of a report and a metrics label.
 _NAME_LENGTH = 100

@@ -24,6 +24,7 @@ from outrider.model.dispatch import (
     Released,
     Reserve,
     Returned,
+    Suspended,
     ToDispatcher,
     Want,
 )
@@ -32,8 +33,8 @@ from outrider.net.resolver import DnsResolver
 from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
-from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
+from outrider.server.bindings import shaping_of
 from outrider.server.credentials import preparation
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.faults import files_of
@@ -121,7 +122,7 @@ class DispatchProcess:
             birth.log,
             tokens=self._key_ring.tokens,
         )
-        shaping = ShapingTable(settings.shaping)
+        shaping = shaping_of(settings)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
         places = [
             (listener.address, birth.sockets[listener.name].getsockname()[1])
@@ -169,7 +170,12 @@ class DispatchProcess:
         self._lease = Lease(throttles, self.dispatcher.scheduler, birth.clock, birth.log)
         self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))  # noqa: PLW0108 - not there yet
         self._suspensions = Suspensions(
-            self._files, settings.server.state_directory, self.dispatcher.scheduler, birth.clock, birth.log
+            self._files,
+            settings.server.state_directory,
+            self.dispatcher.scheduler,
+            birth.clock,
+            birth.log,
+            self._tell_suspended,
         )
         self._admin = QueueAdmin(self._index, self._writer, birth.clock, self.dispatcher.take)
         self._holds = TenantHolds(
@@ -193,7 +199,7 @@ class DispatchProcess:
     def _prepare(self, snapshot: Snapshot) -> Swap:
         """Other limits and routes; see `Follower.follow`."""
         old, new = self._life.settings, snapshot.settings
-        shaping = ShapingTable(new.shaping)
+        shaping = shaping_of(new)
         mx = self._resolver_of(new, snapshot.places)
 
         async def swap() -> None:
@@ -310,6 +316,7 @@ class DispatchProcess:
         if not worker.is_linked():
             return
         self.dispatcher.joined(hello, held, worker.link, replayed)
+        worker.link.send(self._suspensions.message())
         self._register.joined(hello.worker, hello.reserved)
         worker.is_joined = True
         self._expected.discard(hello.log)
@@ -317,6 +324,10 @@ class DispatchProcess:
             self._take(hello.worker, worker.queue.popleft())
         self._log.info("worker.joined", worker=hello.worker, spool_log=hello.log, held=len(hello.held))
         self._begin_if_complete()
+
+    def _tell_suspended(self, message: Suspended) -> None:
+        for worker in self.dispatcher.workers.values():
+            worker.end.send(message)
 
     def _has_predecessor(self, worker: _Worker, hello: Hello) -> bool:
         """True while an earlier link of a worker of this number is not done with."""

@@ -63,7 +63,11 @@ class _Settling:
 
 
 class Egress:
-    """`deliver`'s report port and the dispatcher's settle jobs, for one worker."""
+    """`deliver`'s report port and the dispatcher's settle jobs, for one worker.
+
+    Attributes:
+        slots: Entries whose settlement is not durable yet, each with the slot it was granted to.
+    """
 
     def __init__(
         self,
@@ -75,7 +79,21 @@ class Egress:
         clock: Clock,
         rng: Random,
         server_log: ServerLog,
+        learned: Callable[[str, str], None] = lambda _domain, _site: None,
     ) -> None:
+        """Take the parts.
+
+        Args:
+            shaping: Retries and expirations.
+            log: Where outcomes go.
+            contents: What messages were.
+            reports: For senders.
+            link: To the dispatcher.
+            clock: Time.
+            rng: Spreads retries.
+            server_log: For what cannot be read.
+            learned: Hears of each attempt to which site its routing domain went.
+        """
         self._shaping = shaping
         self._log = log
         self._contents = contents
@@ -88,6 +106,7 @@ class Egress:
         self._settling: list[_Settling] = []
         self.slots: dict[int, int] = {}
         self._loading: set[asyncio.Future[tuple[Stored, bytes]]] = set()
+        self._learned = learned
 
     def reshape(self, shaping: ShapingTable) -> None:
         """Other retries and expirations for outcomes from now on."""
@@ -97,6 +116,7 @@ class Egress:
 
     def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:
         """One recipient of one attempt came to an end."""
+        self._learned(stored.deliveries[granted.index].routing_domain, path.site)
         self._take(path, slot, granted, stored, outcome, classify(outcome), may_retry=True)
 
     def unreadable(self, path: Path, slot: int, granted: Granted, outcome: Outcome) -> None:

@@ -8,8 +8,8 @@ another door.
 import asyncio
 
 from outrider.deliver.maildir import MaildirDeliverer
-from outrider.deliver.options import DeliveryTable
 from outrider.deliver.ports import TlsContexts
+from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.model.dispatch import Batch, Close, Held, Open
 from outrider.model.flow import Delivery, Message, Refusal, Submission
@@ -46,7 +46,7 @@ class Channels:
         self._smtp = smtp
         self._maildir = maildir
 
-    def reconfigure(self, options: DeliveryTable, tls: TlsContexts) -> None:
+    def reconfigure(self, options: DeliveryResolver, tls: TlsContexts) -> None:
         """Other options and TLS for connections from now on."""
         self._smtp.reconfigure(options, tls)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from outrider.base.clock import Clock, format_utc
 from outrider.model.flow import Path
-from outrider.schedule.shaping import matches
+from outrider.model.scopes import matches
 from outrider.schedule.stats import PathStats
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.requests import Operation

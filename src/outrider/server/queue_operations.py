@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from outrider.base.clock import Clock, format_utc
 from outrider.model.changes import Entry
+from outrider.model.scopes import matches
 from outrider.record.derive import Act
 from outrider.record.writer import EventWriter
-from outrider.schedule.shaping import matches
 from outrider.server.dispatcher import Dispatcher
 from outrider.server.requests import Operation
 from outrider.spool.admin import QueueAdmin

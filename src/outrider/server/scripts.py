@@ -19,6 +19,7 @@ from outrider.model.hooks import HookPhase
 from outrider.model.ports import PolicyDoor
 from outrider.model.reply import Reply
 from outrider.policy import python
+from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.errors import HookError
 from outrider.policy.options import PolicyOptions
@@ -132,6 +133,7 @@ class WorkerScripts:
         sources: Data sources that scripts may ask.
         keys: Where they may keep signing keys.
         clock: Time.
+        bindings: Makes what chooses bindings.
 
     Attributes:
         scripts: Those of the start; later those that were taken.
@@ -144,7 +146,9 @@ class WorkerScripts:
         sources: Sources,
         keys: SigningKeys,
         clock: Clock,
+        bindings: Callable[[Settings], Bindings],
     ) -> None:
+        self._bindings = bindings
         self._teller = teller
         self._clock = clock
         self._sources = sources
@@ -166,12 +170,11 @@ class WorkerScripts:
         scripts = load_all(settings.policy, self._budget)
         if not scripts:
             return None
-        known = bindings_of(settings)
         return Scripts(
             scripts,
             self._teller(settings.policy),
             wait_seconds=settings.policy.wait_seconds,
-            is_binding_known=known.__contains__,
+            bindings=self._bindings(settings),
             signing=configured_signing(settings, self._clock),
         )
 
@@ -233,12 +236,3 @@ class Broken:
 def configured_signing(settings: Settings, clock: Clock) -> ConfiguredSigning | None:
     """What a configuration says of signatures; None where it says nothing."""
     return ConfiguredSigning(signing_table(settings, clock)) if settings.dkim else None
-
-
-def bindings_of(settings: Settings) -> frozenset[str]:
-    """The bindings that a configuration names."""
-    named: Sequence[str] = [
-        *(override.binding for override in settings.delivery.override),
-        *(override.binding for override in settings.shaping.override),
-    ]
-    return frozenset({"default", *(name for name in named if "*" not in name)})

@@ -10,8 +10,13 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from outrider.classify.options import ClassifyOptions
+from outrider.deliver.binding_options import BindingOptions
 from outrider.deliver.options import DeliveryTable
+from outrider.deliver.resolve import DeliveryResolver
+from outrider.model.binding import DEFAULT, NONE
+from outrider.model.scopes import ALL, Memberships
 from outrider.net.options import NetOptions
+from outrider.policy.group_options import BindingGroupOptions
 from outrider.policy.options import PolicyOptions
 from outrider.privacy.options import PrivacyOptions
 from outrider.privacy.signing_options import DkimOptions
@@ -40,6 +45,12 @@ class Settings(BaseModel):
     spool: SpoolOptions = Field(SpoolOptions(), description="The log and its checkpoint.")
     shaping: ScheduleOptions = Field(ScheduleOptions(), description="Limits and retries of each path.")
     delivery: DeliveryTable = Field(DeliveryTable(), description="How connections to receivers are made.")
+    binding: tuple[BindingOptions, ...] = Field(
+        (), description="Sending identities; each is a `[[binding]]` table."
+    )
+    binding_group: tuple[BindingGroupOptions, ...] = Field(
+        (), description="Groups of bindings; each is a `[[binding_group]]` table."
+    )
     net: NetOptions = Field(NetOptions(), description="DNS, routes and TLS towards receivers.")
     classify: ClassifyOptions = Field(
         ClassifyOptions(), description="Reading of replies, reports to senders."
@@ -79,6 +90,37 @@ class Settings(BaseModel):
             raise ValueError(f"two data sources have the name {twice[0]!r}; each needs its own")
         return self
 
+    @model_validator(mode="after")
+    def _bindings_hold_together(self) -> Self:
+        faults = binding_faults(self)
+        if faults:
+            raise ValueError("; ".join(faults))
+        DeliveryResolver(self.delivery, self.binding, self.memberships).check()
+        return self
+
+    @property
+    def memberships(self) -> Memberships:
+        """The groups of each binding that is a member of one, in the order of the configuration."""
+        found: dict[str, list[str]] = {}
+        for group in self.binding_group:
+            for member in group.members:
+                found.setdefault(member.binding, []).append(group.name)
+        return found
+
+    @property
+    def binding_names(self) -> frozenset[str]:
+        """The bindings that there are: `default`, those of tables, and those that an override names."""
+        named = {binding for _, binding in self._overridden if ALL not in binding}
+        return frozenset({DEFAULT, *named, *(binding.name for binding in self.binding)})
+
+    @property
+    def _overridden(self) -> list[tuple[str, str]]:
+        """(group, binding) of each override."""
+        return [
+            *((each.group, each.binding) for each in self.delivery.override),
+            *((each.group, each.binding) for each in self.shaping.override),
+        ]
+
     @property
     def listeners(self) -> tuple[ListenerOptions | HttpOptions, ...]:
         """Everything that listens, SMTP first."""
@@ -107,6 +149,8 @@ class Settings(BaseModel):
                     update={"password_file": base / password if password else None}
                 ),
                 "policy": self.policy.resolved(base),
+                "delivery": self.delivery.resolved(base),
+                "binding": tuple(one.resolved(base) for one in self.binding),
                 "data_source": tuple(source.resolved(base) for source in self.data_source),
                 "record": self.record.model_copy(update={"log_file": str(base / log) if log else ""}),
                 "privacy": self.privacy.model_copy(
@@ -124,3 +168,36 @@ class Settings(BaseModel):
                 ),
             }
         )
+
+
+def binding_faults(settings: Settings) -> list[str]:
+    """What of bindings and groups does not hold together."""
+    bindings = [binding.name for binding in settings.binding]
+    groups = [group.name for group in settings.binding_group]
+    faults = [f"two bindings have the name {name!r}; each needs its own" for name in _twice(bindings)]
+    faults += [f"two groups have the name {name!r}; each needs its own" for name in _twice(groups)]
+    known = settings.binding_names
+    faults += [
+        f"{name!r} is a binding and a group; call one of them otherwise"
+        for name in sorted(known.intersection(groups))
+    ]
+    faults += [
+        f"the group {group.name!r} has the member {member.binding!r}, which is no binding; "
+        f"add a [[binding]] of that name"
+        for group in settings.binding_group
+        for member in group.members
+        if member.binding not in known
+    ]
+    overridden = {group for group, _ in settings._overridden if ALL not in group}
+    faults += [
+        f"an override is for the group {name!r}, which there is not"
+        for name in sorted(overridden.difference(groups))
+    ]
+    default = settings.policy.default_binding
+    if default != NONE and default not in known and default not in groups:
+        faults.append(f"policy.default_binding is {default!r}, which is neither a binding nor a group")
+    return faults
+
+
+def _twice(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})

@@ -10,6 +10,7 @@ Invariant: a suspension that was answered holds until its end or its lifting, wh
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
 from outrider.base.files import Files, read_file, write_atomic
 from outrider.base.log import Log
+from outrider.model.dispatch import Suspended
 from outrider.schedule.scheduler import Scheduler
 from outrider.server.requests import RefusedError
 
@@ -67,13 +69,23 @@ class Suspensions:
         scheduler: Told what holds.
         clock: Time.
         log: Told when the file cannot be read.
+        tell: Hears of those that hold, whenever somebody changes them.
     """
 
-    def __init__(self, files: Files, directory: Path, scheduler: Scheduler, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        scheduler: Scheduler,
+        clock: Clock,
+        log: Log,
+        tell: Callable[[Suspended], None] = lambda _: None,
+    ) -> None:
         self._files = files
         self._path = str(directory / FILE)
         self._scheduler = scheduler
         self._clock = clock
+        self._tell = tell
         self._in_scheduler: dict[int, int] = {}
         self._kept: dict[int, Kept] = {}
         self._next = 1
@@ -126,6 +138,7 @@ class Suspensions:
         self._write(self._next + 1, [*active, kept])
         self._next += 1
         self._begin(kept)
+        self._tell(self.message())
         return kept
 
     def resume(self, number: int) -> Kept:
@@ -142,7 +155,15 @@ class Suspensions:
             )
         self._write(self._next, [kept for kept in active if kept.number != number])
         self._scheduler.resume(self._in_scheduler.pop(number))
-        return self._kept.pop(number)
+        lifted = self._kept.pop(number)
+        self._tell(self.message())
+        return lifted
+
+    def message(self) -> Suspended:
+        """What workers are told."""
+        return Suspended(
+            tuple((kept.channel, kept.binding, kept.site, kept.until_time) for kept in self.active())
+        )
 
     def _begin(self, kept: Kept) -> None:
         left = math.inf if kept.until_time is None else kept.until_time - self._clock.wall()

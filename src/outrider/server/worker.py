@@ -20,6 +20,7 @@ from outrider.base.clock import Clock
 from outrider.base.files import Files
 from outrider.base.ids import IdSource
 from outrider.deliver.maildir import MaildirDeliverer
+from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.guard.signing import SigningGuard
 from outrider.model.changes import Keyed, Stored
@@ -34,6 +35,7 @@ from outrider.model.dispatch import (
     Reserved,
     Settle,
     Settled,
+    Suspended,
     ToDispatcher,
     ToWorker,
     Welcome,
@@ -44,7 +46,6 @@ from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
 from outrider.net.tls import TlsContexts
-from outrider.policy.routing import RoutingPolicy
 from outrider.receive.client_history import ClientHistory, history_name
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
@@ -56,7 +57,7 @@ from outrider.receive.options import ListenerOptions, Role
 from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
-from outrider.schedule.shaping import ShapingTable
+from outrider.server.bindings import delivery_of, shaping_of
 from outrider.server.contents import Contents
 from outrider.server.credentials import authenticator_of
 from outrider.server.doors import server_tls
@@ -72,11 +73,12 @@ from outrider.server.link import Link
 from outrider.server.measures import Measures
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
-from outrider.server.scripts import Teller, WorkerScripts, configured_signing
+from outrider.server.scripts import Teller, WorkerScripts
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_keys
 from outrider.server.states import States
 from outrider.server.unsent import ends_unsent, is_unsent
+from outrider.server.worker_routing import WorkerRouting
 from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.reader import FrameReader
@@ -127,7 +129,7 @@ class Worker:
         )
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
         self._ids = ids = IdSource(birth.clock, rng.getrandbits(25))
-        shaping = ShapingTable(settings.shaping)
+        shaping, delivery = shaping_of(settings), delivery_of(settings)
         self.pressure = Pressure(server, server.state_directory, birth.log, stores=self._stores_refusal)
         self._counts = dict(counts)
         self._clients: dict[str, ClientCounts] = {}
@@ -143,16 +145,18 @@ class Worker:
             ),
             None if settings.spool.compression == "none" else reader.plain_length,
         )
-        self.routing = RoutingPolicy(signing=configured_signing(settings, birth.clock))
+        self.routing = routing = WorkerRouting(settings, shaping, delivery, birth.clock, rng)
         self.reports = reports = Reports(
-            settings.classify.dsn, server.hostname, self.routing, self.log, ids, birth.clock, birth.log
+            settings.classify.dsn, server.hostname, routing.reporting, self.log, ids, birth.clock, birth.log
         )
-        self.egress = Egress(shaping, self.log, contents, reports, self, birth.clock, rng, birth.log)
+        self.egress = Egress(
+            shaping, self.log, contents, reports, self, birth.clock, rng, birth.log, routing.fitness.learned
+        )
         self.keys = signing_keys(settings, os.environ, birth.clock)
-        self.deliverer = self._channels(files)
+        self.deliverer = self._channels(files, delivery)
         self.asker = KeyAsker(self.send)
         self.ingress = Ingress(
-            self.routing,
+            self.routing.policy,
             self.log,
             contents,
             self.pressure,
@@ -169,6 +173,7 @@ class Worker:
             Sources(settings.data_source, birth.clock, birth.log, os.environ, self.measures.metrics),
             self.keys,
             birth.clock,
+            self.routing.bindings,
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]
@@ -179,11 +184,11 @@ class Worker:
         self.tasks: asyncio.TaskGroup
         self.retiring: set[asyncio.Task[None]] = set()
 
-    def _channels(self, files: Files) -> Channels:
+    def _channels(self, files: Files, delivery: DeliveryResolver) -> Channels:
         birth = self._birth
         settings = birth.settings
         smtp = SmtpDeliverer(
-            settings.delivery,
+            delivery,
             hostname=settings.server.hostname,
             source=self.contents,
             guard=SigningGuard(self.keys, birth.clock, birth.log),
@@ -392,6 +397,8 @@ class Worker:
                     self.egress.settle(message)
                 case Welcome():
                     self._welcomed()
+                case Suspended():
+                    self.routing.fitness.told(message)
                 case Reserved():
                     self.asker.answered(message)
 

@@ -21,6 +21,7 @@ from outrider.policy.signing import ConfiguredSigning
 from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions
 from outrider.schedule.shaping import ShapingTable
+from outrider.server.bindings import delivery_of, shaping_of
 from outrider.server.doors import server_tls
 from outrider.server.follow import Snapshot, Swap
 from outrider.server.scripts import configured_signing
@@ -50,7 +51,7 @@ def prepare(worker: Worker, snapshot: Snapshot) -> Swap:
     old, new = worker.settings, snapshot.settings
     worker.add_counts(snapshot.counts)
     built = _Built(
-        ShapingTable(new.shaping),
+        shaping_of(new),
         TlsContexts(new.net.tls),
         worker.policy.build(new),
         configured_signing(new, worker.clock),
@@ -76,14 +77,15 @@ def prepare(worker: Worker, snapshot: Snapshot) -> Swap:
 
 async def _swap(worker: Worker, new: Settings, snapshot: Snapshot, built: _Built) -> None:
     worker.egress.reshape(built.shaping)
-    worker.deliverer.reconfigure(new.delivery, built.tls)
+    delivery = delivery_of(new)
+    worker.deliverer.reconfigure(delivery, built.tls)
     worker.pressure.reshape(new.server)
     worker.contents.reshape(new.server.content_cache_bytes)
     worker.reports.reshape(new.classify.dsn)
     worker.events.reshape(new.record)
     await built.sources()
     worker.policy.reshape(new.policy)
-    worker.routing.signing = built.signing
+    worker.routing.reshape(new, built.shaping, delivery, built.signing)
     worker.take_scripts(built.scripts)
     old_sockets = [worker.sockets[name] for name in snapshot.sockets if name in worker.sockets]
     worker.sockets.update(snapshot.sockets)

@@ -208,6 +208,7 @@ class Session(Line):
             "smtputf8": smtputf8,
             "parameters": path.parameters,
             "client": self._client,
+            "ehlo": self._helo,
         }
         self._say(_SENDER_OK)
 

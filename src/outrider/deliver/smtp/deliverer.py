@@ -16,8 +16,8 @@ import asyncio
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
-from outrider.deliver.options import DeliveryTable
 from outrider.deliver.ports import ContentSource, DeliveryReport, TlsContexts
+from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp import failures
 from outrider.deliver.smtp.connection import Connection
 from outrider.deliver.smtp.connector import Connector
@@ -48,7 +48,7 @@ class SmtpDeliverer:
 
     def __init__(
         self,
-        options: DeliveryTable,
+        options: DeliveryResolver,
         *,
         hostname: str,
         source: ContentSource,
@@ -82,7 +82,7 @@ class SmtpDeliverer:
         self._stopped = asyncio.Event()
         self._empty = asyncio.Event()
 
-    def reconfigure(self, options: DeliveryTable, tls: TlsContexts) -> None:
+    def reconfigure(self, options: DeliveryResolver, tls: TlsContexts) -> None:
         """Other options and TLS for slots that are opened from now on; those that are open keep theirs."""
         self._options = options
         self._connector.tls = tls

@@ -127,6 +127,8 @@ def secret_files(settings: Settings) -> list[Path]:
     found += [one.password_file for one in settings.data_source if one.password_file is not None]
     delivery = settings.delivery
     found += [Path(one.password_file) for one in (delivery.default, *delivery.override) if one.password_file]
+    senders = (delivery.default, *delivery.override, *settings.binding)
+    found += [Path(one.proxy_password_file) for one in senders if one.proxy_password_file]
     return _distinct(found)
 
 

@@ -8,6 +8,7 @@ from outrider.base.log import NullLog
 from outrider.model.flow import Path
 from outrider.net.answers import Lookup
 from outrider.net.mx import MxResolver
+from outrider.server.bindings import delivery_of
 from outrider.server.doctor.examine import source_addresses
 from outrider.server.doctor.finding import Finding
 from outrider.server.doctor.names import check_hostname, check_source
@@ -22,7 +23,7 @@ from outrider.server.signing import uses_of
 
 def sending_as(settings: Settings, domain: str, binding: str) -> SendingAs:
     """How mail of a binding leaves, by the options of delivery; `default` where no binding is named."""
-    options = settings.delivery.for_path(Path("smtp", binding or "default", domain))
+    options = delivery_of(settings).for_path(Path("smtp", binding or "default", domain))
     addresses = [(address, "delivery source_addresses") for address in options.source_addresses]
     own = [(address, "net.own_addresses") for address in settings.net.own_addresses]
     return SendingAs(
@@ -58,7 +59,7 @@ async def preflight(
     uses = uses_of(settings, environment, clock, domain, tenant)
     reach = None
     if reach_port is not None:
-        options = settings.delivery.for_path(Path("smtp", sender.binding, domain))
+        options = delivery_of(settings).for_path(Path("smtp", sender.binding, domain))
         reach = Reach(options, settings.net.tls, sender.ehlo_name, clock, reach_port)
     resolver = MxResolver(lookup, settings.net, log=NullLog())
     return list(

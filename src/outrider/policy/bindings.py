@@ -1,0 +1,133 @@
+"""Which binding a recipient's mail gets: the one that policy names, a member of its group, or the default.
+
+In: a name, and the domain that the mail goes to. Out: a binding.
+
+Theory: a member is chosen when policy decides, so the entry is written once, with the binding that it has,
+and every process and event after that knows one binding. Mail keeps it: a member that is suspended later
+keeps what it has, as any path does.
+
+Members are sorted by how fit they are: of this host and not suspended, not suspended, all. The choice is
+made among the fittest that there are, in the group's order. Where all are suspended mail is taken all the
+same and waits.
+
+Invariant: with round robin, each of the members that stay the fittest is chosen once in as many choices as
+there are of them.
+"""
+
+from collections.abc import Collection, Sequence
+from random import Random
+from typing import Protocol
+
+from outrider.model.binding import DEFAULT, NONE
+from outrider.policy.group_options import BindingGroupOptions
+
+
+class Fitness(Protocol):
+    """What is known of bindings now."""
+
+    def is_suspended(self, binding: str, domain: str) -> bool:
+        """True when mail of a binding to a routing domain would have to wait."""
+        ...
+
+    def is_local(self, binding: str) -> bool:
+        """True when this host can send with it."""
+        ...
+
+
+class Fit:
+    """`Fitness` where nothing is known: every binding is fit."""
+
+    def is_suspended(self, binding: str, domain: str) -> bool:  # noqa: ARG002 - the port's shape
+        return False
+
+    def is_local(self, binding: str) -> bool:  # noqa: ARG002 - the port's shape
+        return True
+
+
+class _Group:
+    """A group and where its round is."""
+
+    __slots__ = ("members", "order", "turn", "weights")
+
+    def __init__(self, options: BindingGroupOptions) -> None:
+        self.order = options.order
+        self.members = tuple(member.binding for member in options.members)
+        self.weights = tuple(member.weight for member in options.members)
+        self.turn = 0
+
+
+class Bindings:
+    """See the module.
+
+    Args:
+        names: Bindings that there are.
+        groups: Groups of them.
+        default: Binding or group of mail to which nothing is assigned; `none` is neither.
+        rng: For groups in random order.
+        fitness: What is known of bindings now.
+
+    Attributes:
+        initial: The binding of mail to which nothing is assigned, where it is not a group's; else empty.
+    """
+
+    __slots__ = ("_default", "_fitness", "_groups", "_names", "_rng", "initial")
+
+    def __init__(
+        self,
+        names: Collection[str] = (DEFAULT,),
+        groups: Sequence[BindingGroupOptions] = (),
+        default: str = DEFAULT,
+        rng: Random | None = None,
+        fitness: Fitness | None = None,
+    ) -> None:
+        self._names = frozenset(names)
+        self._groups = {options.name: _Group(options) for options in groups}
+        self._default = default
+        self._rng = rng or Random(0)  # noqa: S311 - spreads mail; who wants another seed passes it
+        self._fitness = fitness or Fit()
+        self.initial = default if default in self._names else ""
+
+    def is_group(self, name: str) -> bool:
+        """True for a group."""
+        return name in self._groups
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or name in self._groups
+
+    def choose(self, name: str, domain: str) -> str:
+        """The binding that `name` means for mail to a routing domain.
+
+        Raises:
+            LookupError: There is neither a binding nor a group of that name.
+        """
+        if name in self._names:
+            return name
+        group = self._groups.get(name)
+        if group is None:
+            raise LookupError(f"there is no binding and no group {name!r}")
+        return self._member(group, domain)
+
+    def choose_default(self, domain: str) -> tuple[str, str] | None:
+        """Binding and group of mail to which nothing is assigned; None where it may not go without."""
+        if self._default == NONE:
+            return None
+        return self.choose(self._default, domain), self._default if self.is_group(self._default) else ""
+
+    def _member(self, group: _Group, domain: str) -> str:
+        members = group.members
+        ranks = [self._rank(member, domain) for member in members]
+        best = min(ranks)
+        if group.order == "round_robin":
+            while ranks[group.turn % len(members)] != best:
+                group.turn += 1
+            chosen = members[group.turn % len(members)]
+            group.turn = (group.turn + 1) % len(members)
+            return chosen
+        fit = [at for at, rank in enumerate(ranks) if rank == best]
+        [at] = self._rng.choices(fit, [group.weights[at] for at in fit])
+        return members[at]
+
+    def _rank(self, binding: str, domain: str) -> int:
+        if self._fitness.is_suspended(binding, domain):
+            return 2
+        return 0 if self._fitness.is_local(binding) else 1
