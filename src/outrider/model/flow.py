@@ -120,6 +120,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         not_before_time: Earliest first attempt that the sender asked for, Unix seconds; 0 is at once.
+        notes: What the sender noted for policy; not stored.
     """
 
     message_id: MessageId
@@ -128,6 +129,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     envelope: Envelope
     content: Content
     not_before_time: float = 0.0
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):

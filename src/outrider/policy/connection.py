@@ -4,10 +4,13 @@ Theory: notes are text, as in Momentum's contexts; a connection's last as long a
 as its transaction. A key can be marked secret: what it holds is then never written anywhere.
 """
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import suppress
 
 from outrider.model.flow import Origin
 
+SECRET_PREFIX = "secret_"  # noqa: S105 - the beginning of a name
+# as of metadata by HTTP: what begins so is in no event
 NOTES_MAX = 1_000
 # chosen: far over what scripts note; a script in a loop ends here
 NAME_CHARACTERS = 255
@@ -63,6 +66,17 @@ class Context(MutableMapping[str, str]):
     def __repr__(self) -> str:
         return f"Context({self.public()!r})"
 
+    def seed(self, notes: Iterable[tuple[str, str]]) -> None:
+        """Notes that configuration or client give; those whose names begin with `secret_` are secret.
+
+        What there is no room for is left out: whoever gives notes holds its own bounds, so that is little.
+        """
+        for name, text in notes:
+            with suppress(ValueError):
+                self[name] = text
+                if name.startswith(SECRET_PREFIX):
+                    self.keep_secret(name)
+
     def keep_secret(self, name: str) -> None:
         """Whatever `name` holds, now or later, is never written anywhere."""
         if name not in self._secret and len(self._secret) >= NOTES_MAX:
@@ -115,14 +129,28 @@ class Connection:
 
     Args:
         origin: What is known of it when it begins.
+
+    Attributes:
+        mail_from: Reverse-path of the transaction under way; empty for the null one, and outside of any.
+        rcpt_to: The recipient that was named last in it; empty without.
     """
 
-    __slots__ = ("_context", "_message", "_origin")
+    __slots__ = ("_context", "_message", "_origin", "_shared", "mail_from", "rcpt_to")
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
         self._context = Context()
         self._message = Context()
+        self._shared: dict[Any, Any] = {}
+        self.mail_from = ""
+        self.rcpt_to = ""
+
+    def shared(self, owner: Any, make: Callable[[], Any]) -> Any:
+        """What the scripts of one language share for this session: made once for each owner."""
+        found = self._shared.get(owner)
+        if found is None:
+            found = self._shared[owner] = make()
+        return found
 
     def update(self, origin: Origin) -> None:
         """For whoever asks the hooks: what is known of it now."""

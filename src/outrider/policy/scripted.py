@@ -8,7 +8,7 @@ Scripts open their part of a session when it begins; whoever takes an HTTP reque
 Invariant: every recipient that scripts leave goes out exactly once, in one of the messages.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from outrider.base.errors import ConfigError
 from outrider.model.address import Address
@@ -36,6 +36,7 @@ class Scripts:
         wait_seconds: How long one hook may wait.
         bindings: Those that there are.
         signing: What the configuration says of signatures; scripts see it and may change it.
+        notes: For each listener the notes that its connections begin with.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Scripts:
         wait_seconds: float,
         bindings: Bindings,
         signing: ConfiguredSigning | None = None,
+        notes: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        self._notes = notes or {}
         self._scripts = tuple(scripts)
         self._told = told
         self._wait_seconds = wait_seconds
@@ -57,6 +60,8 @@ class Scripts:
     def open(self, origin: Origin) -> "ScriptedSession":
         """For a session or request that begins."""
         connection = Connection(origin)
+        if origin.listener in self._notes:
+            connection.context.seed(self._notes[origin.listener].items())
         sessions = [(script, script.open(connection)) for script in self._scripts]
         hooks: dict[HookPhase, list[tuple[str, ScriptSession]]] = {}
         for script, session in sessions:
@@ -114,11 +119,14 @@ class ScriptedSession:
         return self._ask(HookPhase.AUTH, origin, user, is_valid)
 
     def mail_from(self, origin: Origin, sender: Address | None) -> Answer | Awaitable[Answer]:
-        self._connection.message.clear()
-        return self._ask(HookPhase.MAILFROM, origin, "" if sender is None else str(sender))
+        connection = self._connection
+        connection.message.clear()
+        connection.mail_from, connection.rcpt_to = "" if sender is None else str(sender), ""
+        return self._ask(HookPhase.MAILFROM, origin, connection.mail_from)
 
     def rcpt_to(self, origin: Origin, recipient: Recipient) -> Answer | Awaitable[Answer]:
-        return self._ask(HookPhase.RCPTTO, origin, str(recipient.address))
+        self._connection.rcpt_to = str(recipient.address)
+        return self._ask(HookPhase.RCPTTO, origin, self._connection.rcpt_to)
 
     def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
         return self._ask(HookPhase.RCPTTO_LIST, origin, tuple(str(each.address) for each in recipients))
@@ -129,7 +137,12 @@ class ScriptedSession:
 
     async def _decide(self, submission: Submission) -> Decided | Refusal:
         mail = Mail(submission, self._connection, self._bindings)
-        phases = (HookPhase.MSG_GEN,) if submission.origin.protocol == _HTTP else WHOLE_PHASES
+        if submission.notes:
+            mail.context.seed(submission.notes)
+        is_http = submission.origin.protocol == _HTTP
+        if is_http:
+            mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
+        phases = (HookPhase.MSG_GEN,) if is_http else WHOLE_PHASES
         refusal = await self._through(mail, phases)
         if refusal is not None:
             return Refusal(refusal, "policy")

@@ -1,0 +1,164 @@
+"""A message goes through all phases without a server: what each script decides, and what becomes of it.
+
+In: scripts, and a message with what is known of its client. Out: each decision in order, and the messages or
+the refusal. Nothing is stored and nothing is sent.
+
+Theory: the phases of the session are asked as `receive` asks them, and the rest as the intake does, by the
+very code that a server runs (`scripted`). What a listener itself checks, as who may relay, is not asked.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from outrider.model.flow import Decided, Message, Recipient, Refusal, Submission
+from outrider.model.hooks import HookPhase
+from outrider.model.ports import Answer
+from outrider.model.reply import Reply
+from outrider.policy.bindings import Bindings
+from outrider.policy.errors import HookError
+from outrider.policy.observed import Decision, Lines, Observed
+from outrider.policy.script import Script
+from outrider.policy.scripted import ScriptedSession, Scripts
+from outrider.policy.signing import ConfiguredSigning
+from outrider.wire.smtp import replies
+
+T = TypeVar("T")
+
+HTTP = "HTTP"
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """What came of a message.
+
+    Attributes:
+        decisions: Of each hook that was asked.
+        failures: Hooks that failed, with script, line and phase.
+        refused: Recipients that were refused, with the reply.
+        refusal: The reply that refused the whole; None where it was taken.
+        refused_in: The phase of that.
+        messages: What goes out, or is discarded.
+    """
+
+    decisions: list[Decision] = field(default_factory=list)
+    failures: list[HookError] = field(default_factory=list)
+    refused: list[tuple[str, Reply]] = field(default_factory=list)
+    refusal: Reply | None = None
+    refused_in: str = ""
+    messages: tuple[Message, ...] = ()
+
+    def asked(self, phase: HookPhase) -> None:
+        """`asking.Told`: the decision itself is what counts here."""
+
+    def failed(self, error: HookError) -> None:
+        """`asking.Told`: it is listed."""
+        self.failures.append(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What hooks meet besides the message.
+
+    Attributes:
+        bindings: Those that there are.
+        now: Monotonic seconds.
+        wait_seconds: How long one hook may wait.
+        signing: What the configuration says of signatures.
+        lines: Knows lines of scripts.
+    """
+
+    bindings: Bindings
+    now: Callable[[], float]
+    wait_seconds: float = 20.0
+    signing: ConfiguredSigning | None = None
+    lines: Lines | None = None
+
+
+async def rehearse(
+    scripts: Sequence[Script],
+    submission: Submission,
+    around: Surroundings,
+    notes: Mapping[str, str] | None = None,
+) -> Rehearsal:
+    """Have a message go through all phases.
+
+    Args:
+        scripts: In the order in which they are asked.
+        submission: The message; a protocol of HTTP in its origin lets it enter where requests do, and a
+            principal is a login that was right.
+        around: See there.
+        notes: Notes of the connection, as a listener gives them.
+    """
+    found = Rehearsal()
+    door = Scripts(
+        [Observed(script, found.decisions.append, around.now, around.lines) for script in scripts],
+        found,
+        wait_seconds=around.wait_seconds,
+        bindings=around.bindings,
+        signing=around.signing,
+        notes={submission.origin.listener: notes or {}},
+    )
+    session = door.open(submission.origin)
+    try:
+        if submission.origin.protocol == HTTP:
+            await _decide(found, session, submission)
+        else:
+            await _play(found, session, submission)
+    finally:
+        session.close()
+    return found
+
+
+async def _play(found: Rehearsal, session: ScriptedSession, submission: Submission) -> None:
+    """As an SMTP session."""
+    origin, envelope = submission.origin, submission.envelope
+    early = replace(origin, helo="", principal=None)
+    steps: list[tuple[HookPhase, Callable[[], Answer | Awaitable[Answer]]]] = [
+        (HookPhase.CONNECT, lambda: session.connect(early)),
+        (HookPhase.EHLO, lambda: session.ehlo(replace(early, helo=origin.helo), origin.helo)),
+        (HookPhase.MAILFROM, lambda: session.mail_from(origin, envelope.mail_from)),
+    ]
+    if origin.principal is not None:
+        user = origin.principal
+        steps.insert(2, (HookPhase.AUTH, lambda: session.auth(origin, user, is_valid=True)))
+    for phase, ask in steps:
+        reply = await _awaited(ask())
+        if reply is not None:
+            found.refusal, found.refused_in = reply, phase
+            return
+    accepted: list[Recipient] = []
+    for recipient in envelope.recipients:
+        reply = await _awaited(session.rcpt_to(origin, recipient))
+        if reply is None:
+            accepted.append(recipient)
+        else:
+            found.refused.append((str(recipient.address), reply))
+            found.refused_in = HookPhase.RCPTTO
+    if not accepted:
+        found.refusal = found.refused[-1][1] if found.refused else replies.NO_RECIPIENTS_LEFT
+        return
+    reply = await _awaited(session.rcpt_list(origin, accepted))
+    if reply is not None:
+        found.refusal, found.refused_in = reply, HookPhase.RCPTTO_LIST
+        return
+    envelope = replace(envelope, recipients=tuple(accepted))
+    await _decide(found, session, replace(submission, envelope=envelope))
+
+
+async def _decide(found: Rehearsal, session: ScriptedSession, submission: Submission) -> None:
+    decision: Decided | Refusal = await _awaited(session.decide(submission))
+    if isinstance(decision, Refusal):
+        found.refusal = decision.reply
+        found.refused_in = str(found.decisions[-1].phase) if found.decisions else "policy"
+    else:
+        found.messages = decision.messages
+
+
+async def _awaited(answer: T | Awaitable[T]) -> T:
+    if isawaitable(answer):
+        return await answer
+    return answer
