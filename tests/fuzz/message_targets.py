@@ -85,7 +85,13 @@ def message_authors(octets: bytes, chance: random.Random) -> None:
     for each in found.addresses:
         must(each.address is None or each.spec == str(each.address), ("one address", each))
     if Submitter(BOUND, "news").refuse_author(section, section.lower()) is None:
-        seen = {each.domain.strip() for each in found.addresses if each.domain}  # white space of any kind
+        # (Controls and what is not ASCII are space for one and text for another, but never a domain.)
+        seen = {
+            each.domain.strip()
+            for each in found.addresses
+            if each.address is not None or each.domain.isascii()
+        }
+        seen.discard("")
         must(seen <= {"own.example"}, ("another author", seen, value))
 
 

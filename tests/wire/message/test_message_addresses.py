@@ -34,6 +34,8 @@ def specs(value: str) -> list[str]:
         ('"Doe, John" <j@d.test>', ["Doe, John"], ["j@d.test"]),
         (r'"a \"b\" \\" <j@d.test>', ['a "b" \\'], ["j@d.test"]),
         ("John Q. Public <j@d.test>", ["John Q. Public"], ["j@d.test"]),
+        ('John (not  \t the) Smith\t "  the  2nd"  <j@d.test>', ["John Smith   the  2nd"], ["j@d.test"]),
+        ("j @ (in) d (dot) . (and) test", ["and"], ["j@d.test"]),
         (
             "Pete (A nice \\) chap) <pete (his account) @ silly.test (his host)>",
             ["Pete"],
@@ -91,7 +93,16 @@ def test_a_label_that_is_no_u_label_stays() -> None:
     [
         ("nobody", ["nobody"], "it has no domain"),
         ("a@b@c.test", ["a@b@c.test"], "it has more than one @"),
-        ("John Doe j@d.test", ["j@d.test"], "it is no mailbox"),
+        ("John Doe j@d.test", ["j@d.test"], "something stands before its local part"),
+        (
+            f"{'l' * 65}@B\u00fccher.example",
+            [f"{'l' * 65}@xn--bcher-kva.example"],
+            "the local part is too long",
+        ),
+        ("a(c)b@d.test", ["b@d.test"], "something stands before its local part"),
+        ("a@b.test evil.test", ["a@b.test"], "something stands behind its domain"),
+        ("a@b.test(c)evil.test", ["a@b.test"], "something stands behind its domain"),
+        ("<a@b.test evil.test>", ["a@b.test"], "something stands behind its domain"),
         ("a <b@c.test, d@e.test", ["b@c.test", "d@e.test"], "its angle bracket is not closed"),
         ("a <b@c.test", ["b@c.test"], "its angle bracket is not closed"),
         ("<a@b.test> rest", ["a@b.test"], "something stands behind its angle brackets"),

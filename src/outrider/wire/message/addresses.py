@@ -14,6 +14,7 @@ RFC 2047 §5 (display names).
 Not here: who may be the author (receive.submitter), which refuses what this reads with tolerance.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -22,7 +23,7 @@ import msgspec
 
 from outrider.base.errors import AddressError
 from outrider.model.address import Address
-from outrider.model.mailbox import maybe_plain_path, parse_mailbox, unicode_domain
+from outrider.model.mailbox import maybe_plain_path, parse_domain, parse_mailbox, unicode_domain
 from outrider.wire.message.words import decode_words
 
 VALUE_CHARACTERS: Final = 65_536
@@ -54,7 +55,7 @@ class HeaderAddress(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         display_name: Decoded; that of a comment where the old form `a@b.test (Name)` was used; empty is none.
         local_part: As written, without comments and spaces; quoted where it has to be.
-        domain: A-labels in lower case where the address is valid, else as written; empty is none.
+        domain: A-labels in lower case where it is valid, else as written; empty is none.
         address: The valid mailbox, or None.
         group: Display name of the group that it stands in; empty outside.
         text: The whole mailbox as it stands in the field, unfolded.
@@ -264,19 +265,22 @@ class _Reader:
         self._place += 1
 
     def _add(self, display: str, spec: list[_Token], text: str, *, is_empty_allowed: bool) -> None:
-        spec = [token for token in spec if token.kind != "c"]
         ats = [index for index, token in enumerate(spec) if token.kind == "@"]
-        local, lead = _joined(spec[: ats[-1]] if ats else spec)
-        domain, _ = _joined(spec[ats[-1] + 1 :]) if ats else ("", "")
-        if lead and not display:
-            display = lead
+        *before, local = _words(spec[: ats[-1]] if ats else spec)
+        domain, *behind = _words(spec[ats[-1] + 1 :]) if ats else [""]
+        if before and not display:
+            display = " ".join(before)
         address = None
         if not local and not ats and is_empty_allowed:
             pass  # <>, the null reverse-path
         elif not ats:
             self._fault("it has no domain")
-        elif lead or len(ats) > 1:
-            self._fault("it is no mailbox" if lead else "it has more than one @")
+        elif before:
+            self._fault("something stands before its local part")
+        elif behind:
+            self._fault("something stands behind its domain")
+        elif len(ats) > 1:
+            self._fault("it has more than one @")
         else:
             try:
                 address = parse_mailbox(f"{local}@{domain}", smtputf8=True)
@@ -284,6 +288,9 @@ class _Reader:
                 self._fault(error.message)
         if address is not None:
             local, domain = address.local_part, address.domain
+        elif domain:
+            with contextlib.suppress(AddressError):  # then it stays as it is written
+                domain = parse_domain(domain)
         self.addresses.append(HeaderAddress(display, local, domain, address, self._group, text))
 
 
@@ -297,29 +304,31 @@ def _without_route(spec: list[_Token]) -> list[_Token]:
     return spec
 
 
-def _joined(tokens: list[_Token]) -> tuple[str, str]:
-    """The word that `tokens` end in, spaces around dots left out, and what stands before it."""
-    out: list[str] = []
-    lead: list[str] = []
-    is_open = True  # the next word continues this one
+def _words(tokens: list[_Token]) -> list[str]:
+    """The words that spaces and comments make of `tokens`, but for those around dots; at least one."""
+    words = [""]
+    is_open = True  # the next token continues the last word
     has_space = False
     for token in tokens:
-        if token.kind == " ":
+        if token.kind in " c":
             has_space = True
             continue
-        if token.kind == ".":
-            is_open = True
+        text = f'"{_NEEDS_BACKSLASH.sub(_ESCAPED, token.text)}"' if token.kind == "q" else token.text
+        if token.kind == "." or is_open or not has_space:
+            words[-1] += text
         else:
-            if has_space and not is_open:
-                lead.append("".join(out))
-                out.clear()
-            is_open = False
+            words.append(text)
+        is_open = token.kind == "."
         has_space = False
-        out.append(f'"{_NEEDS_BACKSLASH.sub(_ESCAPED, token.text)}"' if token.kind == "q" else token.text)
-    return "".join(out), " ".join(lead)
+    return words
 
 
 def _phrase(tokens: list[_Token]) -> str:
-    """A display name (RFC 5322 §3.2.5): words with one space where there were any, decoded."""
-    text = "".join(token.text for token in tokens if token.kind != "c")
-    return decode_words(text.replace("\r\n", "").strip(" "))
+    """A display name (RFC 5322 §3.2.5): words with one space where there were spaces or comments, decoded."""
+    out: list[str] = []
+    for token in tokens:
+        if token.kind not in " c":
+            out.append(token.text)
+        elif out and out[-1] != " ":
+            out.append(" ")
+    return decode_words("".join(out).replace("\r\n", "").strip(" "))
