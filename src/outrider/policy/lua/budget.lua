@@ -67,7 +67,8 @@ local function look()
 end
 
 local function tick()
-  if not armed then return end
+  -- outside of any coroutine only our own code runs, which must not be interrupted
+  if not armed or not running() then return end
   left = left - 1
   if left < 0 then return spend("instructions") end
   return look()

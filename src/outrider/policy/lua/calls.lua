@@ -10,6 +10,7 @@ local match, sub, rawget, setmetatable = string.match, string.sub, rawget, setme
 local getmetatable, getinfo, collectgarbage, tonumber = debug.getmetatable, debug.getinfo, collectgarbage, tonumber
 local WAIT, SPENT, NO_MEMORY, where = R.WAIT, R.SPENT, R.NO_MEMORY, R.where
 local arm, disarm, enter = R.arm, R.disarm, R.enter
+local hooks = R.hooks
 local DONE = {}
 local VALUES, RAISE, WAITS = 0, 2, 3
 local TEXT_MAX = 1000 -- octets of a message, chosen: what a log line holds
@@ -111,7 +112,9 @@ function R.go_on(record, deadline, ...)
 end
 
 -- Calls a method of a module, with the table that is private to session and module as its `self`.
-function R.hook(globals, deadline, selves, module, f, ...)
+function R.hook(globals, deadline, selves, index, ...)
+  local hook = hooks[index]
+  local module, f = hook[1], hook[2]
   local self = selves[module]
   if not self then
     self = setmetatable({}, {__index = module})
@@ -134,9 +137,10 @@ function R.load(deadline, text, name)
   return begin_loading(deadline, chunk)
 end
 
--- Calls a function as part of loading.
-function R.start(deadline, f, ...)
-  return begin_loading(deadline, f, ...)
+-- Calls a hook as part of loading, as `init`: its `self` is the module.
+function R.start(deadline, index)
+  local hook = hooks[index]
+  return begin_loading(deadline, hook[2], hook[1])
 end
 
 function R.collect() collectgarbage() end

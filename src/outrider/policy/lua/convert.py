@@ -1,8 +1,10 @@
 """Values between Python and Lua: plain ones only, so that no Python object ever gets into a script's hands.
 
-While Lua runs, nothing here calls into it: lupa would do so on another coroutine's stack. So tables cross
-as rows of plain values, with a kind before each, and objects as numbers; objects.lua has the other end.
-Between calls, `to_lua` and `to_python` may use lupa's tables.
+While Lua runs, no object of lupa's may be made or used here: it would belong to the coroutine that runs,
+which may be gone when it is let go of (measured: a fault at the process's end), and calls would be on
+another coroutine's stack. So tables cross as rows of plain values, with a kind before each, and objects and
+functions as numbers; objects.lua has the other end. Between calls, `to_lua` and `to_python` may use lupa's
+tables.
 
 Invariant: whatever is not of the types below is refused, because lupa would wrap it.
 """

@@ -282,6 +282,9 @@ base.package = guard({
   loaded = guard(loaded, "package.loaded"), seeall = seeall, path = "", cpath = "", config = "/\n;\n?\n!\n-",
 }, "package")
 
+local hooks = {} -- number -> module's table, function
+R.hooks = hooks
+
 -- `msys.registerModule(name, table)`: its functions, in the order in which `next` gives them; Python knows the hooks.
 R.fill("msys", {
   registerModule = function(name, module)
@@ -289,10 +292,13 @@ R.fill("msys", {
       raise("registerModule takes a name and a table, got " .. type(name) .. " and " .. type(module))
     end
     if loading == 0 then raise("registerModule works only while a script is loaded") end
-    local wrong = R.register(name, module)
+    local wrong = R.register(name)
     if wrong then raise(wrong) end
     for key, f in next, module do
-      if type(key) == "string" and type(f) == "function" then R.register_function(name, key, f) end
+      if type(key) == "string" and type(f) == "function" then
+        hooks[#hooks + 1] = {module, f}
+        R.register_function(name, key, #hooks)
+      end
     end
     R.registered(name)
   end,

@@ -8,6 +8,7 @@ began in, and its `deinit` functions run when the last of them is closed.
 """
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class ScriptFiles:
 
 def _start(state: LuaState, hook: LuaHook) -> None:
     """Call an `init`."""
-    if state.start(hook.name, hook.function, hook.table) is not True:
+    if state.start(hook) is not True:
         reason = f"{hook.name}() of module {hook.module!r} did not return true"
         raise ScriptError(reason, script=hook.script, phase=hook.name)
 
@@ -128,7 +129,8 @@ class LuaScripts:
                 state.load(files.read(path, path.name), path.name)
             for hook in (*modules.hooks("init"), *modules.hooks("rsrc_setup")):
                 _start(state, hook)
-        except BaseException:
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # they refer to the state
             state.close()
             raise
         return cls(state, modules, log)
@@ -179,7 +181,7 @@ class LuaScripts:
             return
         for hook in self._modules.hooks("deinit"):
             try:
-                result = self._state.start("deinit", hook.function, hook.table)
+                result = self._state.start(hook)
             except HookError as error:
                 self._log.error("policy.deinit_failed", module=hook.module, reason=str(error))
                 continue

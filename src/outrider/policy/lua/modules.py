@@ -4,8 +4,6 @@ In: modules as they are registered. Out: hooks by name. A module without any hoo
 never asked.
 """
 
-from typing import Any
-
 from outrider.base.log import Log
 from outrider.policy.lua.hook_names import is_hook
 from outrider.policy.lua.session import LuaHook
@@ -17,7 +15,7 @@ class Modules:
     def __init__(self, more_hooks: frozenset[str], log: Log) -> None:
         self._more_hooks = more_hooks
         self._log = log
-        self._tables: dict[str, Any] = {}
+        self._names: list[str] = []
         self._name = ""
         self._found = 0
         self._hooks: dict[str, list[LuaHook]] = {}
@@ -26,22 +24,22 @@ class Modules:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the modules, in order."""
-        return tuple(self._tables)
+        return tuple(self._names)
 
-    def begin(self, name: str, table: Any) -> str | None:
+    def begin(self, name: str) -> str | None:
         """A module is registered; why it cannot be, or None."""
-        if name in self._tables:
+        if name in self._names:
             return f"a module {name!r} is registered already"
-        self._tables[name] = table
+        self._names.append(name)
         self._name = name
         self._found = 0
         return None
 
-    def function(self, key: str, function: Any) -> None:
-        """One of its functions."""
+    def function(self, key: str, number: int) -> None:
+        """One of its functions: its name and its number in the state."""
         if is_hook(key) or key in self._more_hooks:
             self._found += 1
-            hook = LuaHook(key, self._name, self.script, self._tables[self._name], function)
+            hook = LuaHook(key, self._name, self.script, number)
             self._hooks.setdefault(key, []).append(hook)
 
     def end(self) -> None:

@@ -23,15 +23,13 @@ class LuaHook:
         name: As `validate_connect`.
         module: Its module's name, as it was registered.
         script: The file that registered it.
-        table: The module, of Lua.
-        function: It, of Lua.
+        number: Of the function, in its state.
     """
 
     name: str
     module: str
     script: str
-    table: Any
-    function: Any
+    number: int
 
     def __call__(self, session: "LuaSession", *values: Any) -> Any:
         """Call it in a session; see `LuaSession.call`."""
@@ -136,13 +134,17 @@ class LuaSession:
                 except Exception as error:
                     faults.append(error)
         self.is_closed = True
+        self.let_go()
+        if self._on_close is not None:
+            self._on_close()
+        return tuple(faults)
+
+    def let_go(self) -> None:
+        """Of all that is Lua's, and of all objects."""
         self.objects.clear()
         self.numbers.clear()
         self.proxies.clear()
         self.lua_globals = self.selves = None
-        if self._on_close is not None:
-            self._on_close()
-        return tuple(faults)
 
 
 def _refuse_wait(result: Any) -> None:

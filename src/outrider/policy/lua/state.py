@@ -377,20 +377,21 @@ class LuaState:
     def _is_script(self, name: bytes) -> bool:
         return name.decode("utf-8", "replace") in self._names
 
-    def _on_register(self, name: bytes, table: Any) -> bytes | None:
-        wrong = self._modules.begin(name.decode("utf-8", "replace"), table)
+    def _on_register(self, name: bytes) -> bytes | None:
+        wrong = self._modules.begin(name.decode("utf-8", "replace"))
         return None if wrong is None else wrong.encode()
 
-    def _on_register_function(self, _name: bytes, key: bytes, function: Any) -> None:
-        self._modules.function(key.decode("utf-8", "replace"), function)
+    def _on_register_function(self, _name: bytes, key: bytes, number: int) -> None:
+        self._modules.function(key.decode("utf-8", "replace"), number)
 
     def _on_registered(self, _name: bytes) -> None:
         self._modules.end()
 
     def close(self) -> None:
-        """Nothing is called any more. Lua and Python let go of each other, without a collector's help."""
+        """Nothing is called any more; the memory is given back at once."""
+        self.root.let_go()
         for name in list(vars(self)):
-            if name not in ("_log", "_ended_functions"):
+            if name != "_ended_functions":
                 delattr(self, name)
 
     def know(self, name: str) -> None:
@@ -443,7 +444,7 @@ class LuaState:
     def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
         """Call a hook with the session's `self`; its first result, or something to await."""
         deadline = self._clock() + self._limits.seconds
-        given = (session.lua_globals, deadline, session.selves, hook.table, hook.function)
+        given = (session.lua_globals, deadline, session.selves, hook.number)
         return self._result(session, hook.name, self._hook, given, values)
 
     def load(self, text: bytes, name: str) -> None:
@@ -452,10 +453,10 @@ class LuaState:
         deadline = self._clock() + self._limits.load_seconds
         self._result(self.root, "load", self._r[b"load"], (deadline, text, name.encode()), ())
 
-    def start(self, phase: str, function: Any, table: Any) -> Any:
-        """Call a module's function as part of loading, as `init`; its first result."""
+    def start(self, hook: LuaHook) -> Any:
+        """Call a hook as part of loading, as `init`; its first result."""
         deadline = self._clock() + self._limits.load_seconds
-        return self._result(self.root, phase, self._r[b"start"], (deadline, function, table), ())
+        return self._result(self.root, hook.name, self._r[b"start"], (deadline, hook.number), ())
 
     def _result(
         self, session: LuaSession, phase: str, enter: Any, given: tuple[Any, ...], values: Sequence[Any]
