@@ -4,8 +4,9 @@ Theory: notes are text, as in Momentum's contexts; a connection's last as long a
 as its transaction. A key can be marked secret: what it holds is then never written anywhere.
 """
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
+from typing import Any
 
 from outrider.model.flow import Origin
 
