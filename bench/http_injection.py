@@ -36,6 +36,10 @@ workers = {workers}
 state_directory = "state"
 users_file = "users.toml"
 
+[[listener]]
+name = "smtp"
+port = 0
+
 [[http]]
 name = "http"
 port = {port}
