@@ -137,6 +137,7 @@ fi
 
 unpack exim exim4-base exim4-daemon-light
 unpack haproxy haproxy
+unpack microsocks microsocks
 system_user Debian-exim
 
 find_program() { # the first of these that is executable
@@ -154,6 +155,7 @@ say "postfix: $(find_program /usr/sbin/postfix .peers/postfix/usr/sbin/postfix)"
 say "smtp-source: $(find_program /usr/sbin/smtp-source .peers/postfix/usr/sbin/smtp-source)"
 say "exim: $(find_program .peers/exim/usr/sbin/exim4) ($(.peers/exim/usr/sbin/exim4 -C /dev/null -bV 2>/dev/null | sed -n 1p))"
 say "haproxy: $(.peers/haproxy/usr/sbin/haproxy -v | sed -n 1p)"
+say "microsocks: $(find_program .peers/microsocks/usr/bin/microsocks)"
 say "postgres: $(find_program /usr/lib/postgresql/*/bin/postgres)"
 say "mariadb: $(find_program /usr/sbin/mariadbd) ($(/usr/sbin/mariadbd --version | awk '{print $3}'))"
 say "redis: $(find_program /usr/bin/redis-server) ($(/usr/bin/redis-server --version | awk '{print $3}'))"

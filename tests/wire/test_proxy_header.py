@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.base.errors import RemoteProtocolError
-from outrider.wire.proxy import BODY_MAX, LINE_MAX, SIGNATURE, ProxyHeader, ProxyReader, crc32c
+from outrider.wire.proxy import BODY_MAX, LINE_MAX, SIGNATURE, ProxyHeader, ProxyReader, crc32c, format_header
 
 IPV4 = bytes([192, 0, 2, 1, 198, 51, 100, 2]) + pack("!HH", 40_000, 25)
 IPV6 = bytes.fromhex("20010db8000000000000000000000001" + "20010db8000000000000000000000002") + pack(
@@ -124,3 +124,25 @@ def test_whatever_comes_is_taken_or_refused_within_bounds(octets: bytes, step: i
 @given(st.binary(max_size=64))
 def test_the_checksum_is_crc32c(octets: bytes) -> None:
     assert crc32c(octets) == reference_crc32c(octets)
+
+
+ADDRESSES = st.one_of(
+    st.tuples(st.ip_addresses(v=4), st.ip_addresses(v=4)),
+    st.tuples(st.ip_addresses(v=6), st.ip_addresses(v=6)),
+)
+
+
+@given(ADDRESSES, st.integers(0, 65_535), st.binary(max_size=5))
+def test_what_we_write_is_read_as_it_was_meant(
+    addresses: tuple[object, object], port: int, rest: bytes
+) -> None:
+    source, address = map(str, addresses)
+    header = format_header(source, address, port)
+    reader = ProxyReader()
+    assert reader.feed(header + rest) == len(header)
+    assert reader.header == ProxyHeader(2, source, 0, address, port)
+
+
+def test_addresses_of_two_families_are_no_connection() -> None:
+    with pytest.raises(ValueError, match="not of one family"):
+        format_header("192.0.2.1", "2001:db8::1", 25)

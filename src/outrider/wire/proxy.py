@@ -1,4 +1,4 @@
-"""The header by which a load balancer says who the client really is: PROXY protocol, versions 1 and 2.
+"""The header by which a proxy says, or is told, who the client is: PROXY protocol, versions 1 and 2.
 
 Octets in by `feed`, which says how many of them belong to the header, so that who reads the socket takes not
 one octet of what follows (it may be a TLS handshake). `header` is there when it is complete.
@@ -6,7 +6,8 @@ one octet of what follows (it may be a TLS handshake). `header` is there when it
 Theory: both versions are told apart by their first octets, and each is bounded: version 1 by its line,
 version 2 by its own length field, which is refused before the rest is awaited when it is over `BODY_MAX`.
 Extensions (TLVs) are walked over, so that a header whose parts do not add up is refused; of them only the
-checksum is used, because all others are claims about TLS that ended elsewhere.
+checksum is used, because all others are claims about TLS that ended elsewhere. `format_header` writes the
+header for a proxy that is to connect from an address of its own.
 
 Invariant: whatever the octets and however they are split, `feed` returns or raises RemoteProtocolError, and
 no octet behind the header is ever counted to it.
@@ -17,7 +18,7 @@ and 2.2.3 (checksum). Not here: who may send one (receive.proxied).
 """
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from struct import unpack_from
+from struct import pack, unpack_from
 
 import msgspec
 
@@ -109,6 +110,20 @@ class ProxyReader:
         if length > BODY_MAX:
             raise RemoteProtocolError(f"the PROXY header announces {length} octets, over {BODY_MAX}")
         return _FIXED + length if len(known) >= _FIXED + length else 0
+
+
+def format_header(source: str, address: str, port: int) -> bytes:
+    """A header of version 2: a connection from `source`, at any port, to `address` and `port`.
+
+    Raises:
+        ValueError: The addresses are not of one family.
+    """
+    client, server = ip_address(source), ip_address(address)
+    if client.version != server.version:
+        raise ValueError(f"{source} and {address} are not of one family")
+    family = _INET if client.version == 4 else _INET6
+    body = client.packed + server.packed + pack("!HH", 0, port)
+    return SIGNATURE + pack("!BBH", 2 << 4 | _PROXY, family << 4 | _STREAM, len(body)) + body
 
 
 def _end_of_line(known: bytes) -> int:

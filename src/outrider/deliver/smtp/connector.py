@@ -10,22 +10,26 @@ Invariant: what was opened here and is not returned is closed, also when the att
 
 Standards: RFC 5321 §5.1 (several hosts), RFC 3207 §4 (STARTTLS), RFC 7435 §3 (opportunistic security),
 RFC 8314 §3.3 (implicit TLS).
+Not here: how a proxy is told where to connect (`through`).
 """
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from outrider.base.clock import Clock
 from outrider.base.errors import OutriderError
 from outrider.base.log import Log
+from outrider.deliver.identity_options import parse_proxy
 from outrider.deliver.options import DeliveryOptions
 from outrider.deliver.ports import TlsContexts
 from outrider.deliver.smtp import failures
 from outrider.deliver.smtp.connection import Connection
 from outrider.deliver.smtp.hosts import HostMemory
 from outrider.deliver.smtp.limit import TimeLimit
+from outrider.deliver.smtp.through import ProxyError, Through
 from outrider.model.flow import Host, Outcome, Path, Phase
 from outrider.model.reply import Reply
 from outrider.net.options import UNIX_PREFIX
@@ -50,11 +54,21 @@ class Wanted(Protocol):
 class _HostFailed(Exception):  # noqa: N818 - not an error: the next host is tried
     """One host did not come to a session."""
 
-    def __init__(self, answer: Answer, connection: Connection | None = None, *, in_tls: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        connection: Connection | None = None,
+        *,
+        in_tls: bool = False,
+        blames_host: bool = True,
+        ends_attempt: bool = False,
+    ) -> None:
         super().__init__(answer.reply.text)
         self.answer = answer
         self.connection = connection
         self.in_tls = in_tls
+        self.blames_host = blames_host
+        self.ends_attempt = ends_attempt  # the next host would fail alike
 
 
 def _ours(phase: Phase, reply: Reply) -> Answer:
@@ -113,7 +127,8 @@ class Connector:
                 connection = await self._try(host, options, credentials)
             except _HostFailed as failed:
                 answer = failed.answer
-                self._memory.failed(host)
+                if failed.blames_host:
+                    self._memory.failed(host)
                 self._log.debug(
                     "deliver.host_failed", path=str(slot.path), host=host.name, reply=str(answer.reply)
                 )
@@ -132,6 +147,8 @@ class Connector:
                         tls,
                         self._clock.now() - started_at,
                     )
+                if failed.ends_attempt:
+                    break
             else:
                 self._memory.succeeded(host)
                 return connection
@@ -198,9 +215,23 @@ class Connector:
         except OSError as error:
             if limit.is_over:
                 reply = failures.connect_timed_out(host, options.connect_seconds)
+            elif error.errno == errno.EADDRNOTAVAIL:
+                raise self._not_ours(host, options) from error
             else:
                 reply = failures.not_connected(host, error)
             raise _HostFailed(_ours(Phase.CONNECT, reply)) from error
+        except ProxyError as error:
+            reply = failures.proxy_failed(host, options.proxy, error.why)
+            raise _HostFailed(
+                _ours(Phase.CONNECT, reply),
+                blames_host=error.blames_host,
+                ends_attempt=error.ends_attempt,
+            ) from error
+
+    @staticmethod
+    def _not_ours(host: Host, options: DeliveryOptions) -> _HostFailed:
+        source = options.source_for(host.address) or "what the system chose"
+        return _HostFailed(_ours(Phase.CONNECT, failures.not_ours(host, source)), blames_host=False)
 
     async def _connect(self, connection: Connection, options: DeliveryOptions) -> None:
         host = connection.host
@@ -213,16 +244,41 @@ class Connector:
             source = options.source_for(host.address)
         except LookupError as error:
             raise _HostFailed(_ours(Phase.CONNECT, failures.not_usable(host, str(error)))) from error
-        is_implicit = options.tls == "implicit"
+        tls: dict[str, Any] = {}
+        if options.tls == "implicit":
+            tls["ssl"] = self.tls.client("required")
+            tls["server_hostname"] = _tls_name(host)
+            tls["ssl_handshake_timeout"] = options.starttls_seconds
+        if options.proxy:
+            await self._connect_through(connection, options, source, tls)
+            return
         await loop.create_connection(
             lambda: connection,
             host.address,
             host.port,
             local_addr=(source, 0) if source is not None else None,
-            ssl=self.tls.client("required") if is_implicit else None,
-            server_hostname=_tls_name(host) if is_implicit else None,
-            ssl_handshake_timeout=options.starttls_seconds if is_implicit else None,
+            **tls,
         )
+
+    async def _connect_through(
+        self, connection: Connection, options: DeliveryOptions, source: str | None, tls: dict[str, Any]
+    ) -> None:
+        """As `_connect`, by way of the proxy that the options name."""
+        try:
+            password = options.read_proxy_password() if options.proxy_user else ""
+        except OSError as error:
+            self._log.error("deliver.password_unreadable", file=options.proxy_password_file, error=str(error))
+            answer = _ours(Phase.CONNECT, failures.PROXY_PASSWORD_UNREADABLE)
+            raise _HostFailed(answer, blames_host=False, ends_attempt=True) from error
+        credentials = (options.proxy_user, password) if options.proxy_user else None
+        through = Through(parse_proxy(options.proxy), credentials)
+        sock, sent_from = await through.connect(connection.host, source)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock, **tls)
+        except BaseException:
+            sock.close()
+            raise
+        connection.source = sent_from
 
     async def _handshake(self, connection: Connection, options: DeliveryOptions, tls: TlsPolicy) -> None:
         host = connection.host

@@ -29,6 +29,9 @@ STOPPING = Reply(451, "4.3.2", ("This server stopped before the host had replied
 PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for this smart host cannot be read",))
 """RFC 3463 §3.4 X.3.5: a fault of our configuration."""
 
+PROXY_PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for the proxy cannot be read",))
+"""RFC 3463 §3.4 X.3.5: a fault of our configuration."""
+
 
 _WAITED = {
     Phase.GREETING: "the greeting",
@@ -70,6 +73,20 @@ def not_usable(host: Host, why: str) -> Reply:
 def not_connected(host: Host, error: BaseException) -> Reply:
     """The system says why."""
     return Reply(451, "4.4.1", (f"Connecting to {_named(host)} failed: {_reason(error)}",))
+
+
+def proxy_failed(host: Host, proxy: str, why: str) -> Reply:
+    """The proxy is not there, does not want us, or did not reach the host."""
+    return Reply(451, "4.4.1", (f"Connecting to {_named(host)} by way of {proxy} failed: {why}",))
+
+
+def not_ours(host: Host, source: str) -> Reply:
+    """What we are to send from is no address of this host."""
+    return Reply(
+        451,
+        "4.4.1",
+        (f"Connecting to {_named(host)} failed: {source} is no address of this host; see outrider doctor",),
+    )
 
 
 def connect_timed_out(host: Host, seconds: float) -> Reply:
