@@ -11,14 +11,16 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from outrider.base.clock import Clock
 from outrider.base.errors import UnavailableError
 from outrider.base.log import Log
 from outrider.model.hooks import HookPhase
 from outrider.net.answers import Lookup
+from outrider.policy.budget import CpuBudget
 from outrider.policy.connection import Connection
 from outrider.policy.errors import ForbiddenError
 from outrider.policy.lua.api.coverage import ANY, LOAD, Row
@@ -27,6 +29,8 @@ from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.mail import Mail
 from outrider.policy.shared import SharedCells
 from outrider.store.sources.source import Source
+
+T = TypeVar("T")
 
 
 class Current(Protocol):
@@ -119,12 +123,13 @@ class Host:
         spawn: Owns work that goes on beside the hooks.
         resolver: DNS, or None.
         client_tls: For HTTPS, or None.
-        is_allowed: True for an address that scripts may connect to.
+        new_message: A script's `msg` object for a message in plain form, or None.
+        hostname: Ours.
         shared: Counters of all workers.
         bounces: Classifies replies, or None.
         outbox: Sends new messages, or None.
+        budget: Ends what takes too long outside of Lua, as a pattern; or None.
         folder: Where files of scripts are; they cannot read others.
-        audits: Windows of `msys.audit`, name to a function (kind, cidr) that counts.
         limits: See there.
     """
 
@@ -139,9 +144,11 @@ class Host:
     spawn: Callable[[Coroutine[Any, Any, Any]], None] = no_spawn
     resolver: Lookup | None = None
     client_tls: ssl.SSLContext | None = None
-    is_allowed: Callable[[str], bool] = field(default=lambda _address: True)
+    new_message: Callable[[bytes], Any] | None = None
+    hostname: str = "localhost"
     bounces: Bounces | None = None
     outbox: Outbox | None = None
+    budget: CpuBudget | None = None
     folder: Path | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
 
@@ -158,7 +165,7 @@ class Host:
         return connection.client
 
 
-def needs(what: Any, name: str) -> Any:
+def needs(what: T | None, name: str) -> T:
     """`what`, where this process has it. Raises UnavailableError."""
     if what is None:
         raise UnavailableError(f"{name} cannot be had here; a running server has it")
@@ -284,3 +291,8 @@ def install(
         as_module or module,
         {name: guarded(host, rows[f"{module}.{name}"], each) for name, each in functions.items()},
     )
+
+
+def lua_text(name: str) -> bytes:
+    """The text of a part of the API that is written in Lua, beside this module."""
+    return (files("outrider.policy.lua.api") / f"{name}.lua").read_bytes()

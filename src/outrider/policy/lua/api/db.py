@@ -1,0 +1,155 @@
+"""`msys.db`: named data sources.
+
+In: the name of a source, SQL, parameters. Out: rows as tables by column name. What a source remembers is
+given at once; otherwise the script waits.
+
+Theory: Momentum's pages say that failures raise unless `raise_error` is false, and its examples test for nil
+as if it were; raising is the default, and the examples work as long as the query succeeds. A source that is
+down raises so that the peer hears 451, whoever does not look.
+
+Not here: the row iterator, which is in Lua (`db.lua`).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from outrider.base.errors import OutriderError
+from outrider.policy.lua.api.coverage import Row
+from outrider.policy.lua.api.host import Host, install, kind_of, lua_text, needs, options_of, text_of
+from outrider.policy.lua.registry import LuaRegistry
+from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.rows import Parameters, Rows
+from outrider.store.sources.source import Source
+
+_OPTIONS: Final = frozenset({"nocache", "raise_error"})
+
+
+class Databases:
+    """The functions of `msys.db`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def query(self, cache: Any, sql: Any, params: Any = None, options: Any = None) -> Any:
+        """All rows; `nil, message` on a failure that is not to raise."""
+        return self._ask(cache, sql, params, options, _all)
+
+    def fetch_row(self, cache: Any, sql: Any, params: Any = None, options: Any = None) -> Any:
+        """The first row, or nil."""
+        return self._ask(cache, sql, params, options, _first)
+
+    def execute(self, cache: Any, sql: Any, params: Any = None, options: Any = None) -> Any:
+        """Do what a statement says: true, or `false, message`."""
+        chosen = options_of(options, _OPTIONS, "msys.db.execute")
+        raises = chosen.get("raise_error") is not False
+        try:
+            source, text = self._source(cache), text_of(sql, "a statement")
+            return self._execute(source, text, _parameters(source, text, params), raises=raises)
+        except (OutriderError, ValueError) as error:
+            if raises:
+                raise
+            return False, _reason(error)
+
+    async def _execute(self, source: Source, sql: str, parameters: Parameters, *, raises: bool) -> Any:
+        try:
+            await source.execute(sql, parameters)
+        except OutriderError as error:
+            if raises:
+                raise
+            return False, error.message
+        return True
+
+    def _source(self, cache: Any) -> Source:
+        find: Callable[[str], Source] = needs(self._host.source, "data sources")
+        return find(text_of(cache, "the name of a data source"))
+
+    def _ask(
+        self, cache: Any, sql: Any, params: Any, options: Any, shape: Callable[[Rows], Any]
+    ) -> Any | Awaitable[Any]:
+        chosen = options_of(options, _OPTIONS, "msys.db.query") if options is not None else {}
+        raises = chosen.get("raise_error") is not False
+        try:
+            source, text = self._source(cache), text_of(sql, "a query")
+            parameters = _parameters(source, text, params)
+        except (OutriderError, ValueError) as error:
+            if raises:
+                raise
+            return None, _reason(error)
+        use_cache = not chosen.get("nocache")
+        if use_cache:
+            rows = source.peek(text, parameters)
+            if rows is not None:
+                return shape(rows)
+        return self._fetch(source, text, parameters, shape, use_cache=use_cache, raises=raises)
+
+    async def _fetch(
+        self,
+        source: Source,
+        sql: str,
+        parameters: Parameters,
+        shape: Callable[[Rows], Any],
+        *,
+        use_cache: bool,
+        raises: bool,
+    ) -> Any:
+        try:
+            return shape(await source.fetch(sql, parameters, use_cache=use_cache))
+        except OutriderError as error:
+            if raises:
+                raise
+            return None, error.message
+
+
+def _all(rows: Rows) -> list[dict[str, Any]]:
+    return [dict(row) for row in rows]
+
+
+def _first(rows: Rows) -> dict[str, Any] | None:
+    return dict(rows[0]) if rows else None
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, OutriderError) else str(error)
+
+
+def _parameters(source: Source, sql: str, params: Any) -> Parameters:
+    """Parameters as the source takes them: a list by position, or by name without the sign.
+
+    A list that ends in nil is shorter than the query's marks, or has numbers as keys; NULL stands there.
+    """
+    if params is None or params == {}:
+        count = source.placeholders(sql) if "?" in sql else 0
+        return (None,) * count
+    if isinstance(params, list):
+        values = [_value(each) for each in params]
+    elif isinstance(params, dict) and all(isinstance(key, (int, float)) for key in params):
+        values = [_value(params.get(place)) for place in range(1, int(max(params)) + 1)]
+    elif isinstance(params, dict):
+        return {text_of(key, "a parameter's name").lstrip(":$"): _value(each) for key, each in params.items()}
+    else:
+        raise SourceQueryError(f"parameters are a table, not {kind_of(params)}")
+    missing = source.placeholders(sql) - len(values)
+    return tuple(values) + (None,) * missing if missing > 0 else tuple(values)
+
+
+def _value(value: Any) -> Any:
+    """Strings are text for a database, where they are UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    return value
+
+
+def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
+    """Register `msys.db` and `msys.datasource`."""
+    databases = Databases(host)
+    functions = {
+        "query": databases.query,
+        "fetch_row": databases.fetch_row,
+        "execute": databases.execute,
+    }
+    install(registry, host, rows, "msys.db", functions, as_module="outrider.msys.db")
+    registry.register_source("msys.db", lua_text("db"))
+    registry.register("msys.datasource", {})

@@ -1,0 +1,306 @@
+r"""PCRE patterns, run by Python's `re`.
+
+In: a pattern as PCRE reads it, and a subject of octets. Out: matches, new texts.
+
+Theory: `re` has what scripts use of PCRE, atomic groups and possessive repeats too; what is only written in
+another way is rewritten on the pattern's own tokens. A pattern gone wild is ended by the clock of processor
+time (`policy.budget`): `re` looks for signals while it matches, so the clock's signal ends it, and with it
+the hook, which cannot catch that.
+
+Invariant: a pattern is either rewritten to the same meaning or refused; nothing is guessed.
+
+Not here: recursion, verbs, callouts, `\K`, `\G`, `\X`, Unicode properties. They are refused by name.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+from outrider.policy.budget import CpuBudget
+
+T = TypeVar("T")
+
+PATTERN_OCTETS_MAX: Final = 16_384
+# chosen: a long list of words
+_COMPILED: Final = 1_000
+# chosen: far more than scripts have
+_SPLITS_MAX: Final = 100_000
+# chosen: what fits into a table
+
+_ESCAPES: Final = {
+    b"h": rb"[ \t]",
+    b"H": rb"[^ \t]",
+    b"R": rb"(?>\r\n|[\n\x0b\f\r])",
+    b"N": rb"[^\n]",
+    b"Z": rb"(?=\n?\Z)",
+    b"z": rb"\Z",
+    b"e": rb"\x1b",
+}
+_IN_SET: Final = {b"h": rb" \t", b"e": rb"\x1b", b"R": b"R", b"z": b"z", b"Z": b"Z", b"b": rb"\x08"}
+_REFUSED: Final = frozenset((b"K", b"G", b"X", b"C", b"p", b"P", b"u", b"U", b"l", b"L", b"Q", b"E"))
+_LETTERS: Final = frozenset(b"ijmoqyIJMOTY")
+# escapes that mean the letter itself in PCRE and are errors in re
+_POSIX: Final = {
+    b"alpha": b"A-Za-z",
+    b"digit": b"0-9",
+    b"alnum": b"A-Za-z0-9",
+    b"upper": b"A-Z",
+    b"lower": b"a-z",
+    b"space": rb"\s",
+    b"blank": rb" \t",
+    b"punct": rb"!-/:-@\[-`{-~",
+    b"xdigit": b"A-Fa-f0-9",
+    b"word": rb"\w",
+    b"cntrl": rb"\x00-\x1f\x7f",
+    b"print": b" -~",
+    b"graph": b"!-~",
+}
+_NAME: Final = rb"[A-Za-z_][A-Za-z0-9_]{0,31}"
+_GROUP: Final = re.compile(rb"\?(?:P?<(%b)>|'(%b)')" % (_NAME, _NAME))
+_FLAGS: Final = re.compile(rb"\?([a-zA-Z]*)(?:-([a-zA-Z]*))?([:)])")
+_BACK: Final = re.compile(rb"k(?:<(%b)>|\{(%b)\}|'(%b)')|g\{?(-?[0-9]+)\}?" % (_NAME, _NAME, _NAME))
+_HEX: Final = re.compile(rb"x\{([0-9A-Fa-f]{1,6})\}")
+_POSIX_SET: Final = re.compile(rb"\[:(\^?)([a-z]+):\]")
+_REPLACED: Final = re.compile(rb"\$(?:\$|&|([0-9]{1,2})|\{([0-9]{1,2})\}|\{(%b)\}|(%b))" % (_NAME, _NAME))
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be used. `place` is the octet it fails at."""
+
+    def __init__(self, reason: str, place: int = 0) -> None:
+        super().__init__(reason)
+        self.place = place
+
+
+class _Rewriter:
+    """One pattern on its way to `re`."""
+
+    def __init__(self, pattern: bytes) -> None:
+        self._pattern = pattern
+        self._at = 0
+        self._out: list[bytes] = []
+        self._levels: list[list[bytes]] = [[]]  # flag groups that are open at each level
+        self._groups = 0
+
+    def rewrite(self) -> bytes:
+        pattern = self._pattern
+        while self._at < len(pattern):
+            sign = pattern[self._at : self._at + 1]
+            if sign == b"\\":
+                self._escape()
+            elif sign == b"[":
+                self._set()
+            elif sign == b"(":
+                self._open()
+            else:
+                self._at += 1
+                self._plain(sign)
+        self._out += [b")" for _ in self._levels[0]]
+        return b"".join(self._out)
+
+    def _plain(self, sign: bytes) -> None:
+        level = self._levels[-1]
+        if sign == b")":
+            self._out += [b")" for _ in level]
+            if len(self._levels) > 1:
+                self._levels.pop()
+        elif sign == b"|" and level:
+            self._out += [b")" for _ in level]
+            self._out.append(b"|")
+            self._out += level
+            return
+        self._out.append(sign)
+
+    def _escape(self) -> None:
+        pattern, at = self._pattern, self._at
+        letter = pattern[at + 1 : at + 2]
+        if not letter:
+            raise PatternError("\\ at end of pattern", at)
+        if letter == b"Q":
+            end = pattern.find(b"\\E", at + 2)
+            end = len(pattern) if end < 0 else end
+            self._out.append(re.escape(pattern[at + 2 : end]))
+            self._at = end + 2
+        elif found := _HEX.match(pattern, at + 1):
+            self._out.append(b"\\x%02x" % _octet(found[1], at))
+            self._at = found.end()
+        elif found := _BACK.match(pattern, at + 1):
+            name = found[1] or found[2] or found[3]
+            number = int(found[4]) if not name else 0
+            number = self._groups + 1 + number if number < 0 else number
+            self._out.append(b"(?P=%b)" % name if name else b"(?:\\%d)" % number)
+            self._at = found.end()
+        else:
+            self._out.append(self._letter(letter, at, _ESCAPES))
+            self._at += 2
+
+    def _letter(self, letter: bytes, at: int, known: dict[bytes, bytes]) -> bytes:
+        if letter in known:
+            return known[letter]
+        if letter in _REFUSED:
+            raise PatternError(f"\\{letter.decode('latin-1')} is not supported", at)
+        return letter if letter[0] in _LETTERS else b"\\" + letter
+
+    def _set(self) -> None:
+        """A set in brackets, with POSIX classes."""
+        pattern, begun = self._pattern, self._at
+        at = begun + 1
+        self._out.append(b"[")
+        if pattern[at : at + 1] == b"^":
+            self._out.append(b"^")
+            at += 1
+        if pattern[at : at + 1] == b"]":
+            self._out.append(b"\\]")
+            at += 1
+        while (sign := pattern[at : at + 1]) != b"]":
+            if not sign:
+                raise PatternError("missing terminating ] for character class", begun)
+            if found := _POSIX_SET.match(pattern, at):
+                if found[1] or found[2] not in _POSIX:
+                    raise PatternError("this POSIX class is not supported", at)
+                self._out.append(_POSIX[found[2]])
+                at = found.end()
+            elif sign == b"\\":
+                letter = pattern[at + 1 : at + 2]
+                if found := _HEX.match(pattern, at + 1):
+                    self._out.append(b"\\x%02x" % _octet(found[1], at))
+                    at = found.end()
+                else:
+                    self._out.append(self._letter(letter, at, _IN_SET) if letter else b"\\")
+                    at += 2
+            else:
+                self._out.append(b"\\" + sign if sign in b"[&~|" else sign)
+                at += 1
+        self._out.append(b"]")
+        self._at = at + 1
+
+    def _open(self) -> None:
+        """What begins with a parenthesis."""
+        pattern, at = self._pattern, self._at
+        if pattern[at + 1 : at + 2] == b"*":
+            raise PatternError("verbs are not supported", at)
+        if pattern[at + 1 : at + 2] != b"?":
+            self._groups += 1
+            self._begin(b"(", at + 1)
+        elif pattern[at + 2 : at + 3] == b"#":
+            end = pattern.find(b")", at)
+            if end < 0:
+                raise PatternError("missing ) after comment", at)
+            self._at = end + 1
+        elif found := _GROUP.match(pattern, at + 1):
+            self._groups += 1
+            self._begin(b"(?P<%b>" % (found[1] or found[2]), found.end())
+        elif found := _FLAGS.match(pattern, at + 1):
+            self._flags(found, at)
+        else:
+            self._other(at)
+
+    def _flags(self, found: re.Match[bytes], at: int) -> None:
+        on, off, end = found[1], found[2] or b"", found[3]
+        if not set(on + off) <= set(b"imsx") or set(on) & set(off):
+            raise PatternError("these flags are not supported", at)
+        group = b"(?%b%b:" % (on, b"-" + off if off else b"")
+        if end == b":":
+            self._begin(group, found.end())
+            return
+        self._at = found.end()
+        self._out.append(group)
+        self._levels[-1].append(group)
+
+    def _other(self, at: int) -> None:
+        rest = self._pattern[at + 2 : at + 4]
+        for known in (b"=", b"!", b"<=", b"<!", b">"):
+            if rest.startswith(known):
+                self._begin(b"(?" + known, at + 2 + len(known))
+                return
+        back = re.compile(rb"\?P=(%b)\)" % _NAME).match(self._pattern, at + 1)
+        if back:
+            self._out.append(b"(" + back[0])
+            self._at = back.end()
+            return
+        raise PatternError("this kind of group is not supported", at)
+
+    def _begin(self, group: bytes, at: int) -> None:
+        self._out.append(group)
+        self._levels.append([])
+        self._at = at
+
+
+def _octet(digits: bytes, at: int) -> int:
+    value = int(digits, 16)
+    if value > 0xFF:
+        raise PatternError("characters above \\x{ff} are not supported: subjects are octets", at)
+    return value
+
+
+@lru_cache(_COMPILED)
+def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
+    """A pattern of PCRE.
+
+    Raises:
+        PatternError: It is none, or has what is not supported.
+    """
+    if len(pattern) > PATTERN_OCTETS_MAX:
+        raise PatternError(f"a pattern has at most {PATTERN_OCTETS_MAX} octets")
+    try:
+        return re.compile(_Rewriter(pattern).rewrite())
+    except (re.error, OverflowError, RecursionError) as error:
+        raise PatternError(str(error)) from None
+
+
+def bounded(budget: CpuBudget | None, work: Callable[[], T]) -> T:
+    """What `work` gives, ended when it uses up its processor time; see the module."""
+    if budget is None or budget.is_running:
+        return work()
+    budget.begin()
+    try:
+        return work()
+    finally:
+        budget.is_running = False
+
+
+def matches_of(found: re.Match[bytes]) -> dict[Any, bytes]:
+    """A match as scripts see it: 0 is the whole, then groups by number, and by name."""
+    table: dict[Any, bytes] = {0: found[0]}
+    table.update((place, text or b"") for place, text in enumerate(found.groups(), 1))
+    table.update((name.encode(), text or b"") for name, text in found.groupdict().items())
+    return table
+
+
+def expand(found: re.Match[bytes], replacement: bytes) -> bytes:
+    """A replacement with `$1`, `${1}`, `${name}` and `$&` filled in; `$$` is a dollar."""
+
+    def one(mark: re.Match[bytes]) -> bytes:
+        if mark[0] == b"$$":
+            return b"$"
+        if mark[0] == b"$&":
+            return found[0]
+        number, name = mark[1] or mark[2], mark[3] or mark[4]
+        try:
+            return (found[int(number)] if number else found[name.decode()]) or b""
+        except IndexError:
+            return mark[0] if name else b""
+
+    return _REPLACED.sub(one, replacement)
+
+
+def replace(pattern: re.Pattern[bytes], subject: bytes, replacement: bytes) -> tuple[bytes, int]:
+    """A new text, and how often the pattern was found."""
+    if b"$" not in replacement:
+        return pattern.subn(lambda _: replacement, subject)
+    return pattern.subn(lambda found: expand(found, replacement), subject)
+
+
+def split(pattern: re.Pattern[bytes], subject: bytes) -> list[bytes]:
+    """What stands between the matches."""
+    parts, last = [], 0
+    for found in pattern.finditer(subject):
+        if found.end() == found.start():
+            continue
+        parts.append(subject[last : found.start()])
+        last = found.end()
+        if len(parts) >= _SPLITS_MAX:
+            break
+    parts.append(subject[last:])
+    return parts
