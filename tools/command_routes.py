@@ -68,6 +68,7 @@ COUNTERPARTS: dict[str, Counterpart] = {
     "path suspend": _asks("POST /v1/suspensions"),
     "path resume": _asks("DELETE /v1/suspensions/{number}"),
     "path suspensions": _asks("GET /v1/suspensions"),
+    "explain path": _like("GET /v1/config/path"),
     "trace": _like("GET /v1/messages/{message_id}", "POST /v1/trace"),
     "tenant add": _like("POST /v1/tenants"),
     "tenant list": _like("GET /v1/tenants"),

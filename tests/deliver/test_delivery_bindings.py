@@ -57,8 +57,8 @@ def test_where_an_option_comes_from_is_told() -> None:
     assert {name: (layer.place, layer.scope.level) for name, layer in found.items()} == {
         "idle_seconds": ("delivery.override.0", "global"),
         "tls": ("delivery.override.1", "group"),
-        "source_addresses": ("binding.0", "binding"),
-        "ehlo_name": ("binding.0", "binding"),
+        "source_addresses": ("binding.news", "binding"),
+        "ehlo_name": ("binding.news", "binding"),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.outrider_process import OutriderProcess, serving
+from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
 from tests.e2e.practice import Practice, await_events, events_of, practising, provider, send
 from tests.peers.processes import wait_until
 
@@ -167,3 +167,16 @@ def test_bindings_are_changed_by_a_reload(practice: Practice, tmp_path: Path, st
         # a connection that is open may be used on; mail of another path opens its own
         deliveries(server, send(server.ports["smtp"], "ann@two.test", mail_from="reload@sender.test"))
     assert {source for source, _ in left_as(store, "reload@sender.test")} == {"127.40.0.8", "127.40.0.9"}
+
+
+def test_a_running_server_explains_its_paths(server: OutriderProcess) -> None:
+    deliveries(server, send(server.ports["smtp"], "ann@two.test", mail_from="bills@sender.test"))
+    for asked in (("smtp/bills/mx.two.test",), ("--domain", "two.test", "--binding", "bills")):
+        found = server.command("explain", "path", *asked, "--running")
+        assert (found["path"], found["groups"]) == ("smtp/bills/mx.two.test", ["pool"])
+        [name] = [row for row in found["values"] if row["name"] == "ehlo_name"]
+        assert (name["value"], name["level"]) == ('"pool.sender.test"', "group::site")
+        assert name["origin"].startswith(str(server.config))
+        assert found == server.command("explain", "path", "smtp/bills/mx.two.test")
+    with pytest.raises(ServerError, match="is no domain"):
+        server.command("explain", "path", "--domain", "a..b", "--running")

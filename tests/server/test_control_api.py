@@ -226,6 +226,8 @@ async def test_every_question_is_answered(site: Site) -> None:
         assert await site.call("get", path), path
     listed = await site.call("get", "/v1/paths")
     assert [row["site"] for row in listed["items"]] == [PATH["site"]]
+    path = await site.call("get", "/v1/config/path", site="mx.one.test", binding="news")
+    assert (path["path"], path["is_known"]) == ("smtp/news/mx.one.test", False)
     configured = (await site.call("get", "/v1/config"))["values"]
     assert configured["server.workers"].isdigit()
     assert (await site.call("get", "/v1/audit/check"))["ok"] is True

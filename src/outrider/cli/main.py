@@ -27,6 +27,7 @@ from outrider.cli import (
     dkim,
     doctor,
     domain,
+    explain,
     init,
     inject,
     key,
@@ -84,6 +85,7 @@ app.command("status")(status.status)
 app.command("top")(top.top)
 app.add_typer(queue.app, name="queue")
 app.add_typer(path.app, name="path")
+app.add_typer(explain.app, name="explain")
 app.command("trace")(trace.trace)
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(user.app, name="user")

@@ -40,9 +40,9 @@ class BindingOptions(IdentityOptions):
         """For how many days its addresses have been sending."""
         return None if self.since is None else max((today - self.since).days, 0)
 
-    def layer(self, number: int) -> Layer:
+    def layer(self) -> Layer:
         """What it says of itself."""
         said = self.model_fields_set & set(IdentityOptions.model_fields)
         return Layer(
-            Scope(binding=self.name), {name: getattr(self, name) for name in said}, f"binding.{number}"
+            Scope(binding=self.name), {name: getattr(self, name) for name in said}, f"binding.{self.name}"
         )

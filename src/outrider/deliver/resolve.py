@@ -46,7 +46,7 @@ class DeliveryResolver:
     ) -> None:
         self.default = table.default
         self._overrides = in_order(override.layer(number) for number, override in enumerate(table.override))
-        self._own = {binding.name: binding.layer(number) for number, binding in enumerate(bindings)}
+        self._own = {binding.name: binding.layer() for binding in bindings}
         self._groups = groups or {}
         self._cached: dict[tuple[str, str], DeliveryOptions] = {}
 

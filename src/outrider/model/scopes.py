@@ -104,7 +104,7 @@ class Layer:
     Attributes:
         scope: For which paths.
         values: Option → value.
-        place: Dotted name of where it stands, `shaping.override.3`.
+        place: Dotted name of where it stands, as the configuration is explained: `shaping.override.3`.
         shared: Its throttles belong to it and to all who inherit them, instead of to each of those.
     """
 

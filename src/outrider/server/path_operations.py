@@ -53,6 +53,7 @@ class PathOperations:
             "status": self.status,
             "paths.list": self.paths,
             "paths.show": self.show,
+            "paths.site": self.site,
             "paths.suspensions": self.suspensions,
             "paths.suspend": self.suspend,
             "paths.resume": self.resume,
@@ -129,6 +130,10 @@ class PathOperations:
             "top_domains": domains[:DOMAINS_SHOWN],
             "suspensions": [_kept(kept) for kept in self._suspensions.active() if _holds(kept, path)],
         }
+
+    async def site(self, domain: str) -> str:
+        """The site of a domain; empty where it is not known now."""
+        return self._dispatcher.sites.site(domain, self._clock.now()) or ""
 
     async def suspensions(self) -> Rows:
         """Those that hold now."""

@@ -7,12 +7,16 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from outrider.base.clock import format_utc
-from outrider.base.errors import ConfigError
+from outrider.base.errors import AddressError, ConfigError
+from outrider.model.binding import DEFAULT
+from outrider.model.flow import Path
+from outrider.model.mailbox import parse_domain
 from outrider.record.trace import tail
 from outrider.server.catalogue import values
 from outrider.server.control_api.hub import Actor, Hub, WithHub, act
 from outrider.server.control_api.models import ITEMS_MAX, ReloadAsked
 from outrider.server.explanation import explain_running
+from outrider.server.path_explanation import explain_path, find_site
 from outrider.server.requests import RefusedError
 
 router = APIRouter(prefix="/v1", tags=["node"])
@@ -150,16 +154,74 @@ class Explained(BaseModel):
 @router.get("/config/options", summary="What options mean, what they are now, and where that comes from")
 async def options(hub: WithHub, name: Annotated[str, Query(max_length=NAME_CHARACTERS)] = "*") -> Explained:
     """`name` is an option, a section, or a pattern with `*`. 409 when the files have faults."""
+    origins = await _origins(hub)
+    try:
+        found = explain_running(hub.settings, origins, name)
+    except ConfigError as error:
+        raise RefusedError(error.message, "absent") from error
+    return Explained(items=[ExplainedOption(**each.told()) for each in found])
+
+
+class PathValue(BaseModel):
+    """One option of a path."""
+
+    section: str = Field(description="`shaping` or `delivery`.")
+    name: str
+    value: str = Field(description="As in TOML; secrets are not shown.")
+    unit: str
+    level: str = Field(description="`global`, `site`, `group`, `binding`, `group::site`, and so on.")
+    scope: str = Field(description="What it is written for: patterns of group, binding and site.")
+    option: str = Field(description="Its name in the configuration.")
+    origin: str = Field(description="File and line, variable or flag; or what has been changed there since.")
+    shared_by: str = Field(description="The scope to which a limit belongs that several paths share.")
+
+
+class PathExplained(BaseModel):
+    """What holds for a path."""
+
+    path: str
+    channel: str
+    binding: str
+    site: str
+    is_known: bool = Field(description="A binding of that name is configured.")
+    groups: list[str] = Field(description="Of which the binding is a member.")
+    age_days: int | None = Field(description="For how long the binding has been sending.")
+    values: list[PathValue]
+
+
+@router.get("/config/path", summary="What holds for a path, and where each value comes from")
+async def config_path(
+    hub: WithHub,
+    site: Annotated[str, Query(max_length=NAME_CHARACTERS)] = "",
+    domain: Annotated[str, Query(max_length=NAME_CHARACTERS)] = "",
+    binding: Annotated[str, Query(max_length=NAME_CHARACTERS)] = DEFAULT,
+    channel: Annotated[str, Query(max_length=NAME_CHARACTERS)] = "smtp",
+) -> PathExplained:
+    """Of a `site`, or of the one that a `domain` is found to have. 409 when the files have faults."""
+    if bool(site) is bool(domain):
+        raise RefusedError("name a site or a domain")
+    path = Path(channel, binding, site or await _site(hub, domain))
+    found = explain_path(hub.settings, await _origins(hub), path, hub.clock)
+    return PathExplained.model_validate(found)
+
+
+async def _site(hub: Hub, text: str) -> str:
+    try:
+        domain = parse_domain(text)
+    except AddressError as error:
+        raise RefusedError(f"{text!r} is no domain: {error.message}") from error
+    known: str = await hub.ask("paths.site", domain=domain)
+    return known or await find_site(hub.settings, domain, hub.clock)
+
+
+async def _origins(hub: Hub) -> dict[str, str]:
+    """Where each value that runs comes from, and what files say of it now."""
     read = await hub.sources()
     waiting = {
         change["name"]: f"an earlier reading; {change['origin']} says {change['new'] or 'nothing'} now"
         for change in read.changes
     }
-    try:
-        found = explain_running(hub.settings, {**read.origins, **waiting}, name)
-    except ConfigError as error:
-        raise RefusedError(error.message, "absent") from error
-    return Explained(items=[ExplainedOption(**each.told()) for each in found])
+    return {**read.origins, **waiting}
 
 
 @router.get("/config/diff", summary="What a reload would change")

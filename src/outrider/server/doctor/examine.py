@@ -10,6 +10,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.files import OsFiles
 from outrider.base.log import NullLog
 from outrider.net.resolver import DnsResolver
+from outrider.server.doctor.bindings import check_bindings
 from outrider.server.doctor.disk import check_disk
 from outrider.server.doctor.exposure import check_certificates, check_exposure
 from outrider.server.doctor.finding import Finding, fault, note
@@ -32,6 +33,9 @@ def source_addresses(settings: Settings) -> list[tuple[str, str]]:
         (address, "delivery source_addresses")
         for one in (settings.delivery.default, *settings.delivery.override)
         for address in one.source_addresses or ()
+    ]
+    found += [
+        (address, f"binding {one.name}") for one in settings.binding for address in one.source_addresses
     ]
     found += [(address, "net.own_addresses") for address in settings.net.own_addresses]
     return list(dict.fromkeys(found)) or [(address, "") for address in system_sources()]
@@ -67,6 +71,7 @@ async def examine(
         *check_spool(files, settings),
         *check_disk(files, where, settings.server.min_free_bytes, clock),
         *check_machine(read_machine(make_clock), settings),
+        *check_bindings(settings),
         *check_exposure(settings),
         *check_certificates(settings, clock.wall()),
         *await check_ports(places(settings), running=running),
