@@ -240,7 +240,7 @@ def test_notes_and_signatures_make_a_message_of_its_own_and_secrets_do_not() -> 
     mails[2].sign(REQUEST)
     first, second, third = messages_of(submitted, mails)
     assert (first.notes, second.notes, third.notes) == ((), (("who", "b"),), ())
-    assert (first.signing, unpack(third.signing)) == (b"", (REQUEST,))
+    assert (first.signing, unpack(third.signing).signatures) == (b"", (REQUEST,))
 
 
 Step = tuple[str, int, str]
@@ -319,7 +319,7 @@ def test_whatever_scripts_do_each_recipient_goes_out_once_and_as_was_said(
                     delivery.routing_domain,
                     delivery.channel,
                     message.discard,
-                    len(unpack(message.signing)),
+                    len(unpack(message.signing).signatures),
                     str(message.notes),
                 )
             )

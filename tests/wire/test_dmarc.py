@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.wire.dmarc import Discovered, DmarcError, discover, is_aligned, parse_dmarc, select
+from outrider.wire.dmarc import (
+    Discovered,
+    DmarcError,
+    DmarcWord,
+    discover,
+    evaluate,
+    is_aligned,
+    parse_dmarc,
+    select,
+)
 
 REJECT = (
     "v=DMARC1; p=reject; sp=quarantine; np=none; adkim=s; aspf=s; rua=mailto:a@x.test,mailto:b@x.test; t=y"
@@ -134,3 +143,49 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except DmarcError:
         return
     assert record.policy in {"none", "quarantine", "reject"}
+
+
+def found(text: str, domain: str = "shop.test", organizational: str = "shop.test") -> Discovered:
+    """The record that counts for a domain."""
+    return Discovered(domain, parse_dmarc(text), organizational, organizational)
+
+
+@pytest.mark.parametrize(
+    ("record", "signers", "spf_domain", "aligned"),
+    [
+        ("v=DMARC1; p=none", ["shop.test"], "", (("dkim", "shop.test"),)),
+        ("v=DMARC1; p=none", ["mail.shop.test"], "", (("dkim", "mail.shop.test"),)),
+        ("v=DMARC1; p=none; adkim=s", ["mail.shop.test"], "", ()),
+        ("v=DMARC1; p=none", [], "bounces.shop.test", (("spf", "bounces.shop.test"),)),
+        ("v=DMARC1; p=none; aspf=s", [], "bounces.shop.test", ()),
+        ("v=DMARC1; p=none", ["other.test"], "evilshop.test", ()),
+    ],
+)
+def test_a_check_counts_only_for_the_domain_that_it_speaks_for(
+    record: str, signers: list[str], spf_domain: str, aligned: tuple[tuple[str, str], ...]
+) -> None:
+    result = evaluate(found(record), signers, spf_domain)
+    assert result.aligned == aligned
+    assert result.word is (DmarcWord.PASS if aligned else DmarcWord.FAIL)
+
+
+def test_what_is_asked_of_receivers_is_the_policy_of_the_domain() -> None:
+    text = "v=DMARC1; p=reject; sp=quarantine; t=y"
+    result = evaluate(found(text, domain="news.shop.test"), [])
+    assert (result.word, result.policy, result.is_testing) == (DmarcWord.FAIL, "quarantine", True)
+
+
+@pytest.mark.parametrize(
+    ("found", "may_change", "word"),
+    [
+        (Discovered("a.test", None, "", "a.test"), False, DmarcWord.NONE),
+        (Discovered("a.test", None, "", "a.test", has_failed=True), False, DmarcWord.TEMPERROR),
+        (Discovered("a.test", None, "", "a.test", faults=("two records",)), False, DmarcWord.PERMERROR),
+        (found("v=DMARC1; p=none"), True, DmarcWord.TEMPERROR),
+        (found("v=DMARC1; p=none"), False, DmarcWord.FAIL),
+    ],
+)
+def test_what_is_not_known_is_not_called_a_failure(
+    found: Discovered, may_change: bool, word: DmarcWord
+) -> None:
+    assert evaluate(found, [], may_change=may_change).word is word

@@ -2,13 +2,14 @@
 
 Takes a message that is about to be sent, gives the same with the signatures that were asked for before it.
 
-Theory: signatures are made for each attempt, after the last change, and never stored. What cannot be signed
-although it was asked for is not sent: a receiver would judge it by a policy that the sender did not publish
-for unsigned mail. It waits, and the log says for which key.
+Theory: signatures are made for each attempt, after the last change, and never stored; a seal comes last, over
+the signatures too, and says what was found when the message came. What cannot be signed although it was asked
+for is not sent: a receiver would judge it by a policy that the sender did not publish for unsigned mail. It
+waits, and the log says for which key.
 
 Invariant: what leaves with a signature is octet for octet what was signed.
 
-Standards: RFC 6376 §5 (signers).
+Standards: RFC 6376 §5 (signers), RFC 8617 §5.1 (sealers).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from outrider.base.errors import OutriderError
 from outrider.base.log import Log
 from outrider.model.changes import Stored
 from outrider.model.flow import Content
+from outrider.wire.dkim.arc import make_seal
 from outrider.wire.dkim.signer import Keys, sign
 from outrider.wire.dkim.stored import unpack
 
@@ -49,11 +51,21 @@ class SigningGuard:
         if not stored.signing:
             return entries, content
         try:
-            requests = unpack(stored.signing)
-            fields = sign(content, requests, self._keys, self._clock.wall())
+            asked = unpack(stored.signing)
+            now = self._clock.wall()
+            content = _under(sign(content, asked.signatures, self._keys, now), content)
+            if asked.seal is not None:
+                content = _under(make_seal(content, asked.seal, self._keys, now), content)
         except (OutriderError, ValueError) as error:
             why = error.message if isinstance(error, OutriderError) else str(error)
             self._log.error("guard.not_signed", message_id=stored.message_id, error=why)
             return (), content
-        signed = b"".join((fields, content.wire))  # of long octets, the copy that lets other threads go on
-        return entries, Content(signed, content.traits, content.header_octets + len(fields))
+        return entries, content
+
+
+def _under(fields: bytes, content: Content) -> Content:
+    """The content with fields before it."""
+    if not fields:
+        return content
+    wire = b"".join((fields, content.wire))  # of long octets, the copy that lets other threads go on
+    return Content(wire, content.traits, content.header_octets + len(fields))

@@ -4,7 +4,7 @@ In: a phase and its arguments. Out: a reply that refuses, or nothing.
 
 Theory: the way of a message through its phases is written once, as a coroutine. Hooks that do not wait need
 no task: the coroutine is driven by hand, and ends in the same call. The first hook that waits asks for a task
-(`_needs_task`), in which the rest goes on.
+(`needs_task`), in which the rest goes on.
 
 Invariant: however a script fails, the peer hears a transient reply, the failure is told with script, line
 and phase but without what it noted as secret, and nothing else is raised.
@@ -105,7 +105,7 @@ class Asking:
 
     async def _wait(self, name: str, phase: HookPhase, answer: Awaitable[T]) -> T:
         try:
-            await _needs_task()
+            await needs_task()
         except GeneratorExit:  # nobody goes on with it
             if iscoroutine(answer):
                 answer.close()
@@ -128,7 +128,8 @@ _NEEDS_TASK: Final = _NeedsTask()
 
 
 @coroutine
-def _needs_task() -> Generator[_NeedsTask, None, None]:
+def needs_task() -> Generator[_NeedsTask, None, None]:
+    """What follows waits: ask for a task, in whose turn it goes on."""
     yield _NEEDS_TASK
 
 

@@ -19,9 +19,14 @@ from outrider.model.hooks import HookPhase
 from outrider.model.mailbox import parse_domain, parse_mailbox
 from outrider.model.route import DISCARD
 from outrider.policy.bindings import Bindings
+from outrider.policy.checking import Checking
 from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import ForbiddenError
+from outrider.privacy.mail_checks import MailChecks
+from outrider.wire.dkim.arc import ChainState, SealRequest, ask_seal, has_sets
 from outrider.wire.dkim.request import SignRequest
+from outrider.wire.dkim.results_field import with_results
+from outrider.wire.dkim.signer import UnsignableError
 from outrider.wire.dkim.stored import pack
 from outrider.wire.message.editable import EditableMessage
 from outrider.wire.smtp.content import checked
@@ -48,12 +53,14 @@ class Mail:
         submission: As it was received.
         connection: Where it came from.
         bindings: Those that there are.
+        checking: Its checks; None where nobody checks.
     """
 
     __slots__ = (
         "_binding",
         "_binding_group",
         "_bindings",
+        "_checking",
         "_connection",
         "_content",
         "_context",
@@ -65,6 +72,7 @@ class Mail:
         "_priority",
         "_recipients",
         "_routing_domain",
+        "_seal",
         "_signing",
         "_submission",
     )
@@ -74,8 +82,10 @@ class Mail:
         submission: Submission,
         connection: Connection,
         bindings: Bindings,
+        checking: Checking | None = None,
     ) -> None:
         envelope = submission.envelope
+        self._checking = checking or Checking(submission, None)
         self._submission = submission
         self._bindings = bindings
         self._mail_from = envelope.mail_from
@@ -89,6 +99,7 @@ class Mail:
         self._not_before_time = submission.not_before_time
         self._discard = ""
         self._signing: tuple[SignRequest, ...] = ()
+        self._seal: SealRequest | None = None
         self._connection = connection
         self._context: Context = connection.message
         self._phase = HookPhase.DATA
@@ -203,6 +214,36 @@ class Mail:
         """
         return self.message.header.get_all(name)
 
+    # what can be found out about it
+
+    async def check(self) -> MailChecks:
+        """Its signatures (DKIM), its chain of seals (ARC), SPF and DMARC, as it came, up to each_rcpt.
+
+        They are looked for once for a message; what DNS did not answer in time is a `temperror`.
+        """
+        self._only(CONTENT_PHASES, "a message is checked")
+        return await self._checking.check()
+
+    @property
+    def checks(self) -> MailChecks | None:
+        """What `check` found, in every later phase; None where nobody has asked."""
+        return self._checking.found
+
+    async def add_results(self, authserv_id: str = "") -> None:
+        """Write what `check` finds into a field at its top, up to each_rcpt, and remove forged ones.
+
+        Args:
+            authserv_id: Who checked; empty is the server's host name. Fields that claim this name, or whose
+                name cannot be read, are removed.
+        """
+        self._only(CONTENT_PHASES, "results are added")
+        checks = await self._checking.check()
+        self.settle()
+        self._content = with_results(
+            self._content, authserv_id or self._checking.authserv_id, checks.results()
+        )
+        self._message = None
+
     # how it goes out
 
     @property
@@ -284,10 +325,25 @@ class Mail:
             raise ValueError(f"more than {SIGNATURES_MAX} signatures are asked for")
         self._signing = (*self._signing, request)
 
+    def seal(self, request: SignRequest) -> bool:
+        """Ask in final_validation for the next set of its ARC chain, made as signatures are, after them.
+
+        It says what `check` found, which is therefore asked for in an earlier phase. False, and nothing is
+        asked for, where the chain was closed by somebody who found it broken. A second call replaces the
+        first.
+        """
+        self._only(SIGNING_PHASES, "a seal is asked for")
+        if not isinstance(request, SignRequest):
+            raise TypeError("a seal is asked for with a SignRequest")
+        if self._checking.found is None:
+            raise LookupError("a seal says what was found when it came: `await mail.check()` up to each_rcpt")
+        return self._ask_seal(request, self._checking.found)
+
     def leave_unsigned(self) -> None:
-        """Ask in final_validation for no signature, also where the configuration does."""
+        """Ask in final_validation for no signature and no seal, also where the configuration does."""
         self._only(SIGNING_PHASES, "signatures are asked for")
         self._signing = ()
+        self._seal = None
 
     def discard(self, reason: str) -> None:
         """Accept it, record why, and never send it; before set_binding."""
@@ -323,6 +379,22 @@ class Mail:
         """What the configuration asks for."""
         self._signing = requests
 
+    async def ask_seal(self, request: SignRequest) -> None:
+        """What the configuration asks for.
+
+        Raises:
+            LocalProtocolError: The chain has no room for another set, or is not what it was.
+            UnavailableError: Nobody checks.
+        """
+        self._ask_seal(request, await self._checking.check())
+
+    def _ask_seal(self, request: SignRequest, checks: MailChecks) -> bool:
+        asked = ask_seal(request, self._checking.authserv_id, checks.results(), checks.chain)
+        if asked is not None and asked.state is ChainState.PASS and not has_sets(self._content, asked.sets):
+            raise UnsignableError("the message's ARC sets were changed since it came, so its chain has ended")
+        self._seal = asked
+        return asked is not None
+
     def settle(self) -> None:
         """A hook has ended: what it changed in `message` is the content from now on.
 
@@ -342,7 +414,7 @@ class Mail:
             return (self,)
         mails = []
         for recipient in self._recipients:
-            mail = Mail(self._submission, self._connection, self._bindings)
+            mail = Mail(self._submission, self._connection, self._bindings, self._checking)
             mail._mail_from = self._mail_from
             mail._recipients = (recipient,)
             mail._content = self._content
@@ -366,7 +438,7 @@ def messages_of(submission: Submission, mails: Sequence[Mail]) -> tuple[Message,
     groups: dict[tuple[object, ...], list[Mail]] = {}
     for mail in mails:
         notes = tuple(mail._context.public().items())
-        alike = (id(mail._content), mail._mail_from, mail._discard, mail._signing, notes)
+        alike = (id(mail._content), mail._mail_from, mail._discard, mail._signing, mail._seal, notes)
         groups.setdefault(alike, []).append(mail)
     return tuple(_message_of(submission, group) for group in groups.values())
 
@@ -393,6 +465,6 @@ def _message_of(submission: Submission, alike: Sequence[Mail]) -> Message:
         replace(submission, envelope=envelope, content=first._content),
         deliveries,
         first._discard,
-        pack(first._signing),
+        pack(first._signing, first._seal),
         tuple(first._context.public().items()),
     )

@@ -10,14 +10,15 @@ Invariant: every recipient that scripts leave goes out exactly once, in one of t
 
 from collections.abc import Awaitable, Mapping, Sequence
 
-from outrider.base.errors import ConfigError
+from outrider.base.errors import OutriderError
 from outrider.model.address import Address
 from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer
 from outrider.model.reply import Reply
-from outrider.policy.asking import Asking, Told, drive
+from outrider.policy.asking import Asking, Told, drive, needs_task
 from outrider.policy.bindings import Bindings
+from outrider.policy.checking import NO_CHECKS, Checking, Checks
 from outrider.policy.connection import Connection
 from outrider.policy.mail import Mail, messages_of
 from outrider.policy.script import Script, ScriptSession
@@ -37,6 +38,7 @@ class Scripts:
         bindings: Those that there are.
         signing: What the configuration says of signatures; scripts see it and may change it.
         notes: For each listener the notes that its connections begin with.
+        checks: What it says of checks of messages.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Scripts:
         bindings: Bindings,
         signing: ConfiguredSigning | None = None,
         notes: Mapping[str, Mapping[str, str]] | None = None,
+        checks: Checks = NO_CHECKS,
     ) -> None:
         self._notes = notes or {}
         self._scripts = tuple(scripts)
@@ -55,6 +58,7 @@ class Scripts:
         self._wait_seconds = wait_seconds
         self._bindings = bindings
         self._signing = signing
+        self._checks = checks
         self.phases = frozenset().union(*(script.phases for script in scripts))
 
     def open(self, origin: Origin) -> "ScriptedSession":
@@ -74,6 +78,7 @@ class Scripts:
             Asking(connection, hooks, self._told, self._wait_seconds),
             self._bindings,
             self._signing,
+            self._checks,
         )
 
     def close(self) -> None:
@@ -85,7 +90,7 @@ class Scripts:
 class ScriptedSession:
     """`model.ports.PolicySession`."""
 
-    __slots__ = ("_asking", "_bindings", "_connection", "_phases", "_sessions", "_signing")
+    __slots__ = ("_asking", "_bindings", "_checks", "_connection", "_phases", "_sessions", "_signing")
 
     def __init__(
         self,
@@ -95,8 +100,10 @@ class ScriptedSession:
         asking: Asking,
         bindings: Bindings,
         signing: ConfiguredSigning | None,
+        checks: Checks,
     ) -> None:
         self._signing = signing
+        self._checks = checks
         self._connection = connection
         self._sessions = sessions
         self._phases = phases
@@ -136,7 +143,11 @@ class ScriptedSession:
         return drive(self._decide(submission))
 
     async def _decide(self, submission: Submission) -> Decided | Refusal:
-        mail = Mail(submission, self._connection, self._bindings)
+        checking = Checking(submission, self._checks.checker)
+        mail = Mail(submission, self._connection, self._bindings, checking)
+        if submission.origin.listener in self._checks.marked:
+            await needs_task()
+            await mail.add_results()
         if submission.notes:
             mail.context.seed(submission.notes)
         is_http = submission.origin.protocol == _HTTP
@@ -155,8 +166,8 @@ class ScriptedSession:
                 return Refusal(replies.NO_BINDING, "no binding")
             if refusal is None and self._signing is not None:
                 try:
-                    each.ask_signatures(self._signing.requests_for(each.content, submission.origin.tenant))
-                except ConfigError as error:
+                    await _ask_signatures(each, self._signing, submission.origin.tenant)
+                except OutriderError as error:
                     return Refusal(replies.POLICY_FAILED, error.message)
             if refusal is None:
                 refusal = await self._through(each, RECIPIENT_PHASES[-1:])
@@ -179,3 +190,14 @@ class ScriptedSession:
     def close(self) -> None:
         for session in self._sessions:
             session.close()
+
+
+async def _ask_signatures(mail: Mail, signing: ConfiguredSigning, tenant: str) -> None:
+    """Ask for the signatures and the seal that the configuration says."""
+    mail.ask_signatures(signing.requests_for(mail.content, tenant))
+    if not signing.has_seals or mail.is_discarded:
+        return
+    seal = signing.seal_for(mail.content, tenant)
+    if seal is not None:
+        await needs_task()
+        await mail.ask_seal(seal)

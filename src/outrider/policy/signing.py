@@ -22,12 +22,21 @@ REMEMBERED: Final = 4_096
 class Table(Protocol):
     """Knows which signatures a domain's mail gets."""
 
+    @property
+    def has_seals(self) -> bool:
+        """True where some mail gets one."""
+        ...
+
     def requests_for(self, domain: str, tenant: str) -> tuple[SignRequest, ...]:
         """The signatures for a message.
 
         Raises:
             ConfigError: The active keys cannot be read.
         """
+        ...
+
+    def seal_for(self, domain: str, tenant: str) -> SignRequest | None:
+        """With what the message is sealed, if it is. Raises ConfigError."""
         ...
 
 
@@ -46,13 +55,25 @@ class ConfiguredSigning:
 
     def requests_for(self, content: Content, tenant: str) -> tuple[SignRequest, ...]:
         """The signatures of a message. Raises ConfigError."""
+        return self._table.requests_for(self._domain(content), tenant)
+
+    @property
+    def has_seals(self) -> bool:
+        """True where some mail gets a seal."""
+        return self._table.has_seals
+
+    def seal_for(self, content: Content, tenant: str) -> SignRequest | None:
+        """With what a message is sealed, if it is. Raises ConfigError."""
+        return self._table.seal_for(self._domain(content), tenant)
+
+    def _domain(self, content: Content) -> str:
         value = author_value(content)
         domain = self._domains.get(value)
         if domain is None:
             if len(self._domains) >= REMEMBERED:
                 self._domains.clear()
             domain = self._domains[value] = _domain_of(value)
-        return self._table.requests_for(domain, tenant)
+        return domain
 
 
 def author_value(content: Content) -> bytes:

@@ -71,6 +71,37 @@ class DkimOptions(BaseModel):
     key_credential: str = Field(
         default="", description="Name of the systemd credential that holds the private key."
     )
+    key_source: str = Field(
+        default="",
+        description="Name of a data source that has the private keys. Each row of the query makes a "
+        "signature; mail without a row stays unsigned.",
+    )
+    key_query: str = Field(
+        default="",
+        description="Name of the query of that source (`[[data_source.query]]`).",
+    )
+    key_parameters: dict[str, str] = Field(
+        default={},
+        description="For each parameter of the query what of the message fills it, as in "
+        "`[[policy.lookup]]`; one that is called `from_domain`, `tenant` and so on itself needs no entry.",
+    )
+    key_column: str = Field(
+        default="private_key",
+        min_length=1,
+        description="Column with the private key (PEM, or the same in one line without its armour). A row "
+        "without one makes no signature.",
+    )
+    selector_column: str = Field(
+        default="selector",
+        min_length=1,
+        description="Column with its selector, unless `selector` is given here.",
+    )
+    domain_column: str = Field(
+        default="signing_domain",
+        min_length=1,
+        description="Column with the domain of the signature, where the query has one and `signing_domain` "
+        "is not given here; without it, and where it is empty, that of the address in From.",
+    )
     signing_domain: str = Field(
         default="",
         description="Domain of the signature (`d=`); empty is the domain of the address in From.",
@@ -114,6 +145,13 @@ class DkimOptions(BaseModel):
         description="Sign with RSA keys of 1024 to 2047 bits too.",
         json_schema_extra={"source": "RFC 8301 §3.2 asks for 2048"},
     )
+    arc: bool = Field(
+        default=False,
+        description="Add the next set of the ARC chain too, with the same key (the first, where there are "
+        "several): for a server that passes others' mail on. Each message is then checked as it comes, which "
+        "asks DNS.",
+        json_schema_extra={"source": "RFC 8617 §5.1"},
+    )
 
     def resolved(self, base: Path) -> "DkimOptions":
         """The same with a relative `key_file` made absolute below `base`."""
@@ -130,8 +168,14 @@ class DkimOptions(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.key_file is not None and self.key_credential:
-            raise ValueError("key_file and key_credential exclude each other")
+        if sum(map(bool, (self.key_file, self.key_credential, self.key_source))) > 1:
+            raise ValueError("key_file, key_credential and key_source exclude each other")
+        if bool(self.key_source) != bool(self.key_query):
+            raise ValueError("key_source and key_query come together: which source, and which query of it")
+        if self.key_source and self.arc:
+            raise ValueError("arc seals with a key of a file: use another table for it")
+        if self.key_parameters and not self.key_source:
+            raise ValueError("key_parameters are for a key_query; there is none")
         if (self.key_file is not None or self.key_credential) and not self.selector:
             raise ValueError("a key needs the selector under which its public half is published")
         fixed = self.signing_domain or self.domain.removeprefix("*.")

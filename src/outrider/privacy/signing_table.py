@@ -4,7 +4,7 @@ In: options and the keys that `outrider dkim` made. Out: requests for the signer
 which tables count.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,12 +44,34 @@ class SigningTable:
         """
         if not is_domain(domain):
             return ()
-        requests: list[SignRequest] = []
+        return tuple(
+            request
+            for options in self.options_for(domain, tenant)
+            for request in self._requests(options, domain)
+        )
+
+    @property
+    def has_seals(self) -> bool:
+        """True where some table asks for a seal."""
+        return any(each.arc for each in self._options)
+
+    def seal_for(self, domain: str, tenant: str) -> SignRequest | None:
+        """With what a message is sealed: the first key of the first table that counts and asks for it.
+
+        Raises:
+            ConfigError: The file of active keys cannot be read.
+        """
         for options in self.options_for(domain, tenant):
-            signing_domain = options.signing_domain or domain
-            for selector in (options.selector,) if options.selector else self._active.of(signing_domain):
-                requests.append(_request(options, signing_domain, selector))  # noqa: PERF401 - reads better
-        return tuple(requests)
+            if options.arc and (is_domain(domain) or options.signing_domain):
+                return next(self._requests(options, domain), None)
+        return None
+
+    def _requests(self, options: DkimOptions, domain: str) -> Iterator[SignRequest]:
+        if options.key_source:
+            return  # policy asks for it (`policy.key_lookup`)
+        signing_domain = options.signing_domain or domain
+        for selector in (options.selector,) if options.selector else self._active.of(signing_domain):
+            yield request_of(options, signing_domain, selector, _key_of(options, signing_domain, selector))
 
     def options_for(self, domain: str, tenant: str) -> tuple[DkimOptions, ...]:
         """The tables that count for a domain and a tenant."""
@@ -78,14 +100,22 @@ def _rank(options: DkimOptions) -> tuple[int, int, bool]:
     return kind, len(pattern) if kind == 1 else 0, bool(options.tenant)
 
 
-def _request(options: DkimOptions, domain: str, selector: str) -> SignRequest:
+def _key_of(options: DkimOptions, domain: str, selector: str) -> str:
+    """Name of the key of a table."""
     if options.key_file is not None:
         path = str(options.key_file).replace(DOMAIN_MARK, domain).replace(SELECTOR_MARK, selector)
-        key = file_name(Path(path))
-    elif options.key_credential:
-        key = credential_name(options.key_credential)
-    else:
-        key = ring_name(domain, selector)
+        return file_name(Path(path))
+    if options.key_credential:
+        return credential_name(options.key_credential)
+    return ring_name(domain, selector)
+
+
+def request_of(options: DkimOptions, domain: str, selector: str, key: str) -> SignRequest:
+    """What a table asks for, with this key.
+
+    Raises:
+        RequestError: Domain, selector and identity do not fit.
+    """
     return SignRequest(
         domain,
         selector,

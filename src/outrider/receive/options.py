@@ -329,6 +329,13 @@ class ListenerOptions(BaseModel):
         default=True, description="Add a Message-ID where there is none (RFC 6409 §8.3)."
     )
     add_date: bool = Field(default=True, description="Add a Date where there is none (RFC 6409 §8.2).")
+    authentication_results: bool = Field(
+        default=False,
+        description="Check each message's signatures (DKIM), chain of seals (ARC), SPF and DMARC as it "
+        "comes, which asks DNS, and write what was found at its top, under the server's host name; fields "
+        "that claim to be ours are removed. Nothing is refused for it: that is for scripts.",
+        json_schema_extra=about("", "RFC 8601 §5"),
+    )
     greeting_delay_seconds: float = Field(
         default=0.0,
         ge=0,
@@ -399,6 +406,8 @@ class ListenerOptions(BaseModel):
             raise ValueError("role = 'inbound' needs at least one [[listener.mailbox]]")
         if self.trusted_networks or self.require_auth:
             raise ValueError("role = 'inbound' relays for nobody: no trusted_networks, no require_auth")
+        if self.authentication_results:
+            raise ValueError("authentication_results is for mail that is passed on, not for role = 'inbound'")
         return self
 
     @model_validator(mode="after")

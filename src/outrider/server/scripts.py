@@ -21,6 +21,7 @@ from outrider.model.reply import Reply
 from outrider.policy import python
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
+from outrider.policy.checking import Checks
 from outrider.policy.errors import HookError
 from outrider.policy.options import PolicyOptions
 from outrider.policy.script import Script
@@ -29,6 +30,7 @@ from outrider.policy.signing import ConfiguredSigning
 from outrider.policy.surroundings import HERE
 from outrider.privacy.signing_keys import SigningKeys
 from outrider.record.metrics import Metrics
+from outrider.server.checks import asks_for_checks
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_table
 from outrider.store.sources.sources import Sources
@@ -134,6 +136,7 @@ class WorkerScripts:
         keys: Where they may keep signing keys.
         clock: Time.
         bindings: Makes what chooses bindings.
+        checks: Makes what checks mail.
 
     Attributes:
         scripts: Those of the start; later those that were taken.
@@ -147,8 +150,10 @@ class WorkerScripts:
         keys: SigningKeys,
         clock: Clock,
         bindings: Callable[[Settings], Bindings],
+        checks: Callable[[Settings], Checks],
     ) -> None:
         self._bindings = bindings
+        self._checks = checks
         self._teller = teller
         self._clock = clock
         self._sources = sources
@@ -162,13 +167,13 @@ class WorkerScripts:
             self.scripts = Broken()
 
     def build(self, settings: Settings) -> PolicyDoor | None:
-        """What asks the scripts of a configuration; None where there are none.
+        """What asks the scripts of a configuration; None where there are none and no mail is checked.
 
         Raises:
             ConfigError: As `load_all`.
         """
         scripts = load_all(settings.policy, self._budget)
-        if not scripts:
+        if not scripts and not asks_for_checks(settings):
             return None
         return Scripts(
             scripts,
@@ -176,6 +181,7 @@ class WorkerScripts:
             wait_seconds=settings.policy.wait_seconds,
             bindings=self._bindings(settings),
             signing=configured_signing(settings, self._clock),
+            checks=self._checks(settings),
         )
 
     def take(self, scripts: PolicyDoor | None) -> None:

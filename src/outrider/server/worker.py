@@ -58,6 +58,7 @@ from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
 from outrider.server.bindings import delivery_of, shaping_of
+from outrider.server.checks import checks_of
 from outrider.server.contents import Contents
 from outrider.server.credentials import authenticator_of
 from outrider.server.doors import server_tls
@@ -174,6 +175,7 @@ class Worker:
             self.keys,
             birth.clock,
             self.routing.bindings,
+            partial(checks_of, clock=birth.clock, log=birth.log),
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]

@@ -1,13 +1,15 @@
 """DMARC records: what a domain asks of receivers whose checks failed, and whose record counts for a domain.
 
 In: texts from anybody; answers to the questions that `discover` yields. Out: a record, and the organizational
-domain, which is found by walking up the tree of names; no list of public suffixes is needed.
+domain, which is found by walking up the tree of names; no list of public suffixes is needed. `evaluate` says
+what a message's checks are worth by them.
 
 Standards: RFC 9989 §4 (identifiers, records and discovery).
 Not here: reports; who may receive them.
 """
 
 from collections.abc import Generator, Sequence
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -202,3 +204,68 @@ def is_aligned(identifier: str, author: str, organizational: str, *, strict: boo
     if identifier == author:
         return True
     return not strict and (identifier == organizational or identifier.endswith(f".{organizational}"))
+
+
+class DmarcWord(StrEnum):
+    """Words for `dmarc=` in results (RFC 9989 §4)."""
+
+    NONE = "none"
+    PASS = "pass"  # noqa: S105 - a word of the standard
+    FAIL = "fail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class DmarcResult(msgspec.Struct, frozen=True):
+    """What the checks of a message are worth for its author's domain.
+
+    Attributes:
+        word: The result.
+        reason: Why, in words.
+        domain: The author's; empty where From names no one domain.
+        policy: What the record asks of receivers; empty without a record.
+        is_testing: The record asks to have its policy not applied (`t=y`).
+        aligned: The checked domains that speak for the author's: pairs of method and domain.
+    """
+
+    word: DmarcWord
+    reason: str
+    domain: str = ""
+    policy: str = ""
+    is_testing: bool = False
+    aligned: tuple[tuple[str, str], ...] = ()
+
+
+def evaluate(
+    found: Discovered, signers: Sequence[str], spf_domain: str = "", *, may_change: bool = False
+) -> DmarcResult:
+    """Whether a checked domain speaks for the author's.
+
+    Args:
+        found: The record that counts for the author's domain.
+        signers: Domains of signatures that hold.
+        spf_domain: That SPF passed for; empty where it did not.
+        may_change: A check failed for want of an answer, and may pass another time.
+    """
+    record = found.record
+    if record is None:
+        if found.has_failed:
+            return DmarcResult(DmarcWord.TEMPERROR, "the record could not be looked up", found.domain)
+        if found.faults:
+            return DmarcResult(DmarcWord.PERMERROR, "; ".join(found.faults), found.domain)
+        return DmarcResult(DmarcWord.NONE, "there is no record", found.domain)
+    checked = [("dkim", domain, record.is_strict_dkim) for domain in dict.fromkeys(signers)]
+    if spf_domain:
+        checked.append(("spf", spf_domain, record.is_strict_spf))
+    aligned = tuple(
+        (method, domain)
+        for method, domain, strict in checked
+        if is_aligned(domain, found.domain, found.organizational_domain, strict=strict)
+    )
+    if aligned:
+        word, reason = DmarcWord.PASS, ""
+    elif may_change:
+        word, reason = DmarcWord.TEMPERROR, "no aligned check passed, and one got no answer"
+    else:
+        word, reason = DmarcWord.FAIL, "no check passed for the domain of From"
+    return DmarcResult(word, reason, found.domain, found.applied_policy, record.is_testing, aligned)

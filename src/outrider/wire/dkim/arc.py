@@ -1,7 +1,8 @@
 """ARC: a chain of seals, by which those who pass a message on say what they found when it came.
 
 In: a message. Out: whether its chain holds (`Chain`, without I/O like the verifier), and for a message that
-is passed on, the three fields of the next set.
+is passed on, the three fields of the next set (`seal`), which may be asked for when it comes and made when it
+leaves (`ask_seal`, `make_seal`): what was found then is kept, because only that is what a set says.
 
 Theory: each set holds what its sealer found, a signature over the message as it was then, and a seal over all
 sets so far. The newest message signature must fit the message as it is now; older ones need not, because that
@@ -30,6 +31,7 @@ from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.signature import Signature, SignatureError, parse_signature
 from outrider.wire.dkim.signer import (
     Keys,
+    UnsignableError,
     check_key,
     folded_base64,
     folded_names,
@@ -218,6 +220,51 @@ class Chain:
         return 0
 
 
+class SealRequest(msgspec.Struct, frozen=True):
+    """The next set, asked for.
+
+    Attributes:
+        request: Whose seal; `identity` and `expiry_seconds` mean nothing here.
+        results: What was found when the message came, as `format_payload` writes it.
+        sets: How many sets it had.
+        state: Whether its chain held.
+    """
+
+    request: SignRequest
+    results: bytes
+    sets: int
+    state: ChainState
+
+
+def ask_seal(
+    request: SignRequest, authserv_id: str, checks: Sequence[Checked], chain: ChainResult
+) -> SealRequest | None:
+    """What `make_seal` needs to know later; None where the chain is closed, so that nobody adds to it.
+
+    Args:
+        request: Whose seal.
+        authserv_id: Who checked.
+        checks: What was found when the message came; `arc` is added.
+        chain: What was found of its chain *when the message came*.
+
+    Raises:
+        LocalProtocolError: The chain has 50 sets, or `authserv_id` is no such name.
+    """
+    if chain.is_closed:
+        return None
+    if chain.sets >= SETS_MAX:
+        raise LocalProtocolError(f"a chain has at most {SETS_MAX} sets (RFC 8617 §4.2.1)")
+    found = [*[check for check in checks if check.method != "arc"], chain.checked()]
+    return SealRequest(request, format_payload(authserv_id, found), chain.sets, chain.state)
+
+
+def has_sets(content: Content, count: int) -> bool:
+    """True when a message holds the sets up to `count`, and no later one."""
+    parts = Parts(content)
+    wanted = set(range(1, count + 1))
+    return all({_instance(name, field) for field in parts.fields(name)} == wanted for name in _FIELD_OF_SET)
+
+
 def seal(
     content: Content,
     request: SignRequest,
@@ -228,31 +275,29 @@ def seal(
     checks: Sequence[Checked],
     chain: ChainResult,
 ) -> bytes:
-    """The three fields of the next set, to put before `content`; empty where the chain is closed.
+    """`ask_seal` and `make_seal` in one; empty where the chain is closed."""
+    asked = ask_seal(request, authserv_id, checks, chain)
+    return b"" if asked is None else make_seal(content, asked, keys, now)
+
+
+def make_seal(content: Content, asked: SealRequest, keys: Keys, now: float) -> bytes:
+    """The three fields of the next set, to put before `content`.
 
     Args:
-        content: The message as it will leave.
-        request: Whose seal; `identity` and `expiry_seconds` mean nothing here.
+        content: The message as it will leave, signatures included.
+        asked: The set.
         keys: Where the key is.
         now: Unix seconds, for `t=`.
-        authserv_id: Who checked.
-        checks: What was found when the message came; `arc` is added.
-        chain: What was found of its chain *when the message came*.
 
     Raises:
-        UnsignableError: The key is too short.
-        LocalProtocolError: The chain has 50 sets.
+        UnsignableError: The key is too short, or the sets that the message came with are not there any more.
         KeyAbsentError: The key is not there.
     """
-    if chain.is_closed:
-        return b""
-    number = chain.sets + 1
-    if number > SETS_MAX:
-        raise LocalProtocolError(f"a chain has at most {SETS_MAX} sets (RFC 8617 §4.2.1)")
+    request = asked.request
+    number = asked.sets + 1
     key = keys.get(request.key)
     check_key(key, request)
-    found = [*[check for check in checks if check.method != "arc"], chain.checked()]
-    results = b"ARC-Authentication-Results: i=%d; %b\r\n" % (number, format_payload(authserv_id, found))
+    results = b"ARC-Authentication-Results: i=%d; %b\r\n" % (number, asked.results)
     parts = Parts(content)
     names = listed_names(parts, request)
     value = b" i=%d; a=%b; c=%b/%b;\r\n\td=%b; s=%b; t=%d;\r\n" % (
@@ -271,12 +316,12 @@ def seal(
         number,
         key.algorithm.encode("ascii"),
         now,
-        chain.state.encode("ascii"),
+        asked.state.encode("ascii"),
         request.domain.encode("ascii"),
         request.selector.encode("ascii"),
     )
     # RFC 8617 §5.1.2: a chain that failed cannot be covered in a way that all agree on; this set alone is
-    earlier = b"" if chain.state is ChainState.FAIL else _sets_octets(_numbered_sets(parts, chain.sets))
+    earlier = b"" if asked.state is ChainState.FAIL else _sets_octets(_numbered_sets(parts, asked.sets))
     data = earlier + _own_octets(results, message) + relaxed_field(SEAL, value)[:-2]
     return b"ARC-Seal:%b%b\r\n" % (value, folded_base64(key.sign(data))) + message + results
 
@@ -292,7 +337,12 @@ def _numbered_sets(parts: Parts, count: int) -> list[tuple[Field, Field, Field]]
     columns = []
     for name in _FIELD_OF_SET:
         column = {_instance(name, field): field for field in parts.fields(name)}
-        columns.append([column[number] for number in range(1, count + 1)])
+        try:
+            columns.append([column[number] for number in range(1, count + 1)])
+        except KeyError:
+            raise UnsignableError(
+                f"the message came with {count} ARC sets, and they are not whole any more", sets=count
+            ) from None
     return list(zip(*columns, strict=True))
 
 
