@@ -13,7 +13,7 @@ and phase but without what it noted as secret, and nothing else is raised.
 import asyncio
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
-from inspect import isawaitable, iscoroutine
+from inspect import isawaitable
 from types import coroutine
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -107,8 +107,9 @@ class Asking:
         try:
             await needs_task()
         except GeneratorExit:  # nobody goes on with it
-            if iscoroutine(answer):
-                answer.close()
+            close = getattr(answer, "close", None)
+            if close is not None:
+                close()
             raise
         try:
             async with asyncio.timeout(self._wait_seconds) as limit:

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from outrider.model.binding import DEFAULT, NAME_CHARACTERS
+from outrider.policy.shared import SLOTS_DEFAULT, SLOTS_MAX
 
 
 class ScriptOptions(BaseModel):
@@ -18,15 +19,15 @@ class ScriptOptions(BaseModel):
         json_schema_extra={"unit": "", "source": "operator's choice"},
     )
     source: Path = Field(
-        description="Its file; `.py` is Python.",
+        description="Its file; `.py` is Python, `.lua` is Lua as Momentum's scripts are.",
         json_schema_extra={"unit": "path", "source": "operator's choice"},
     )
 
     @field_validator("source")
     @classmethod
-    def _is_python(cls, source: Path) -> Path:
-        if source.suffix != ".py":
-            raise ValueError(f"{source.name} is no script: its name ends in .py")
+    def _is_script(cls, source: Path) -> Path:
+        if source.suffix not in {".py", ".lua"}:
+            raise ValueError(f"{source.name} is no script: its name ends in .py or .lua")
         return source
 
 
@@ -39,6 +40,11 @@ class PolicyOptions(BaseModel):
         (),
         description="Scripts in the order in which they are asked; each is a `[[policy.script]]` table.",
         json_schema_extra={"unit": "", "source": "operator's choice"},
+    )
+    lua_folders: tuple[Path, ...] = Field(
+        (),
+        description="Where scripts in Lua find what they `require`, before the scripts' own folders.",
+        json_schema_extra={"unit": "paths", "source": "operator's choice"},
     )
     default_binding: str = Field(
         DEFAULT,
@@ -63,6 +69,14 @@ class PolicyOptions(BaseModel):
         description="How long one hook may wait for databases and the like; then the peer hears 451.",
         json_schema_extra={"unit": "seconds", "source": "chosen: well below a client's time-outs"},
     )
+    shared_numbers: int = Field(
+        SLOTS_DEFAULT,
+        ge=64,
+        le=SLOTS_MAX,
+        description="Room for numbers that scripts count over all workers: allowances, gauges, counters. A "
+        "change takes effect when the server is started again, and begins all of them anew.",
+        json_schema_extra={"unit": "numbers", "source": "chosen: some ten thousand keys, 3 MB"},
+    )
     alert_failures: int = Field(
         10,
         ge=1,
@@ -84,7 +98,8 @@ class PolicyOptions(BaseModel):
             update={
                 "script": tuple(
                     each.model_copy(update={"source": base / each.source}) for each in self.script
-                )
+                ),
+                "lua_folders": tuple(base / each for each in self.lua_folders),
             }
         )
 

@@ -42,5 +42,5 @@ class Script(Protocol):
         ...
 
     def close(self) -> None:
-        """It is not asked any more."""
+        """It is opened no more; sessions that are open go on."""
         ...

@@ -82,7 +82,7 @@ class Scripts:
         )
 
     def close(self) -> None:
-        """No session of these scripts is left."""
+        """They are not asked by new sessions any more; those that are open go on."""
         for script in self._scripts:
             script.close()
 

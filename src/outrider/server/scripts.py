@@ -8,11 +8,11 @@ and goes on sending, and a reload mends it.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from outrider.base.clock import Clock
-from outrider.base.errors import ConfigError
-from outrider.base.log import Log
+from outrider.base.clock import Clock, SystemClock
+from outrider.base.errors import ConfigError, StoreError
+from outrider.base.log import Log, NullLog
 from outrider.model.address import Address
 from outrider.model.flow import Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
@@ -26,11 +26,13 @@ from outrider.policy.errors import HookError
 from outrider.policy.options import PolicyOptions
 from outrider.policy.script import Script
 from outrider.policy.scripted import Scripts
+from outrider.policy.shared import create_cells
 from outrider.policy.signing import ConfiguredSigning
 from outrider.policy.surroundings import HERE
 from outrider.privacy.signing_keys import SigningKeys
 from outrider.record.metrics import Metrics
 from outrider.server.checks import asks_for_checks
+from outrider.server.lua_scripts import LuaSurroundings
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_table
 from outrider.store.sources.sources import Sources
@@ -98,20 +100,35 @@ class Teller:
             self._notice("policy.alert", **facts)
 
 
-def load_all(options: PolicyOptions, budget: CpuBudget) -> list[Script]:
+def load_all(options: PolicyOptions, budget: CpuBudget, lua: LuaSurroundings) -> list[Script]:
     """Load every script.
+
+    Args:
+        options: Say which.
+        budget: Of those in Python.
+        lua: What those in Lua have.
 
     Raises:
         ConfigError: One or more cannot be loaded; each fault with file and line.
     """
     faults: list[str] = []
     scripts: list[Script] = []
+    in_lua: Mapping[str, Script] = {}
+    try:
+        in_lua = lua.load(options)
+    except (HookError, StoreError) as error:
+        faults.append(error.message)
     for each in options.script:
         try:
-            scripts.append(python.load(each.name, each.source, budget))
+            if each.source.suffix == ".lua":
+                scripts += [in_lua[each.name]] if each.name in in_lua else []
+            else:
+                scripts.append(python.load(each.name, each.source, budget))
         except HookError as error:
             faults.append(error.message)
     if faults:
+        for script in scripts:
+            script.close()
         raise ConfigError("the policy cannot be loaded: " + "; ".join(faults), tuple(faults))
     return scripts
 
@@ -122,8 +139,13 @@ def check_scripts(settings: Settings) -> None:
     Raises:
         ConfigError: As `load_all`.
     """
-    for script in load_all(settings.policy, CpuBudget(settings.policy.hook_seconds)):
-        script.close()
+    budget = CpuBudget(settings.policy.hook_seconds)
+    lua = LuaSurroundings(SystemClock(), NullLog(), budget, create_cells, is_checked=True)
+    try:
+        for script in load_all(settings.policy, budget, lua):
+            script.close()
+    finally:
+        lua.close()
 
 
 class WorkerScripts:
@@ -137,6 +159,7 @@ class WorkerScripts:
         clock: Time.
         bindings: Makes what chooses bindings.
         checks: Makes what checks mail.
+        lua: Makes what scripts in Lua have, with the budget of processor time.
 
     Attributes:
         scripts: Those of the start; later those that were taken.
@@ -151,6 +174,7 @@ class WorkerScripts:
         clock: Clock,
         bindings: Callable[[Settings], Bindings],
         checks: Callable[[Settings], Checks],
+        lua: Callable[[CpuBudget], LuaSurroundings],
     ) -> None:
         self._bindings = bindings
         self._checks = checks
@@ -159,6 +183,7 @@ class WorkerScripts:
         self._sources = sources
         HERE.sources, HERE.keys = sources, keys
         self._budget = CpuBudget(settings.policy.hook_seconds)
+        self.lua = lua(self._budget)
         self.scripts: PolicyDoor | None
         try:
             self.scripts = self.build(settings)
@@ -172,7 +197,7 @@ class WorkerScripts:
         Raises:
             ConfigError: As `load_all`.
         """
-        scripts = load_all(settings.policy, self._budget)
+        scripts = load_all(settings.policy, self._budget, self.lua)
         if not scripts and not asks_for_checks(settings):
             return None
         return Scripts(
@@ -185,8 +210,14 @@ class WorkerScripts:
         )
 
     def take(self, scripts: PolicyDoor | None) -> None:
-        """These are asked from now on; the processor's clock ticks only where there are some."""
-        self.scripts = scripts
+        """These are asked from now on; the processor's clock ticks only where there are some.
+
+        Those that were asked before end with their last session.
+        """
+        before, self.scripts = self.scripts, scripts
+        if isinstance(before, Scripts) and before is not scripts:
+            before.close()
+        self.lua.begin()
         if scripts is None:
             self._budget.stop()
         else:
@@ -198,6 +229,10 @@ class WorkerScripts:
 
     async def close(self) -> None:
         """Nothing is asked any more."""
+        if isinstance(self.scripts, Scripts):
+            self.scripts.close()
+        self.scripts = None
+        self.lua.close()
         await self._sources.close()
 
     def reshape(self, options: PolicyOptions) -> None:

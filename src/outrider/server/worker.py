@@ -10,6 +10,7 @@ up to the position in `Hello`.
 
 import asyncio
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from mmap import mmap
@@ -45,7 +46,10 @@ from outrider.model.ports import Intake, PolicyDoor
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
+from outrider.net.resolver import DnsResolver
 from outrider.net.tls import TlsContexts
+from outrider.policy.budget import CpuBudget
+from outrider.policy.shared import attach_cells
 from outrider.receive.client_history import ClientHistory, history_name
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
@@ -71,6 +75,7 @@ from outrider.server.ingress import Ingress
 from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
+from outrider.server.lua_scripts import LuaSurroundings, shared_numbers
 from outrider.server.measures import Measures
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
@@ -176,6 +181,7 @@ class Worker:
             birth.clock,
             self.routing.bindings,
             partial(checks_of, clock=birth.clock, log=birth.log),
+            self._lua,
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]
@@ -208,6 +214,17 @@ class Worker:
             log=birth.log,
         )
         return Channels(smtp, maildir)
+
+    def _lua(self, budget: CpuBudget) -> LuaSurroundings:
+        birth = self._birth
+        settings = birth.settings
+        return LuaSurroundings(
+            birth.clock,
+            birth.log,
+            budget,
+            partial(attach_cells, shared_numbers(settings)),
+            DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits),
+        )
 
     # doors
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from outrider.base.errors import UnavailableError
-from outrider.policy.errors import BudgetError, ForbiddenError, ScriptError
+from outrider.policy.errors import BudgetError, ForbiddenError, ScriptError, TooSlowError
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.registry import LuaRegistry
 
@@ -101,7 +101,7 @@ async def test_after_such_an_error_waits_work(evaluate: Evaluate, body: str) -> 
 
 
 async def test_a_failed_wait_is_an_error_at_the_scripts_line(evaluate: Evaluate) -> None:
-    with pytest.raises(ScriptError, match="no answer") as caught:
+    with pytest.raises(TooSlowError, match="no answer") as caught:
         await evaluate("local x = 1\nmsys.fail('no answer')", registry=registry())
     assert (caught.value.script, caught.value.line) == ("script.lua", 4)
     assert (

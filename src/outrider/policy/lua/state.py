@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import lupa.luajit21  # type: ignore[import-untyped]
 
-from outrider.base.errors import OutriderError
+from outrider.base.errors import OutriderError, UnavailableError
 from outrider.base.log import Log
-from outrider.policy.errors import BudgetError, HookError, ScriptError
+from outrider.policy.errors import BudgetError, HookError, ScriptError, TooSlowError
 from outrider.policy.lua.convert import (
     LIST,
     PLAIN,
@@ -333,8 +333,7 @@ class LuaState:
         """A failure of a Python function, as an answer."""
         if isinstance(error, OutriderError):
             self._raised = error
-            text = error.reason if isinstance(error, HookError) else error.message
-            return (RAISE, text.encode("utf-8", "replace"))
+            return (RAISE, _text_of(error).encode("utf-8", "replace"))
         if isinstance(error, TypeError) and function is not None:
             fault = _signature_fault(function, values)
             if fault:
@@ -541,15 +540,28 @@ class LuaState:
                 self._collect_all()
             return BudgetError(_BUDGETS[kind.decode()], script=name, line=line, phase=phase)
         reason = text.decode("utf-8", "replace")
-        if isinstance(raised, HookError) and raised.reason == reason:
-            return type(raised)(reason, script=name, line=line, phase=phase)
-        return ScriptError(reason, script=name, line=line, phase=phase)
+        kind_of: type[HookError] = ScriptError
+        is_raised = raised is not None and _text_of(raised) == reason
+        if is_raised:
+            if isinstance(raised, HookError):
+                kind_of = type(raised)
+            elif isinstance(raised, UnavailableError):
+                kind_of = TooSlowError
+        failure = kind_of(reason, script=name, line=line, phase=phase)
+        if is_raised:
+            failure.__cause__ = raised
+        return failure
 
     def _collect_all(self) -> None:
         """Lets go of what nobody holds, even when the allocator refuses everything."""
         self._runtime.set_max_memory(0)
         self._r[b"collect"]()
         self._runtime.set_max_memory(self._limits.memory_octets + _RESERVE_OCTETS)
+
+
+def _text_of(error: OutriderError) -> str:
+    """What a script hears of an error."""
+    return error.reason if isinstance(error, HookError) else error.message
 
 
 def _signature_fault(function: Function, values: tuple[Any, ...]) -> str:

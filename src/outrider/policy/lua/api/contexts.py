@@ -1,0 +1,232 @@
+"""`vctx` and `ac`: notes of session and message, the answer that a hook gives, the recipients.
+
+In: what a script sets. Out: notes in their `Context`, the code that the bridge answers with.
+
+Theory: notes that nobody set are what Momentum predefines, told from session and transaction. A reply's text
+is made one that can be sent, because a refusal must not fail for its wording.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from outrider.model.hooks import HookPhase
+from outrider.policy.answers import LINES_MAX, TEXT_OCTETS
+from outrider.policy.connection import Context
+from outrider.policy.errors import ForbiddenError
+from outrider.policy.lua.api.constants import CTX_CONN, CTX_MESS, P_ESMTP, P_HTTP
+from outrider.policy.lua.api.coverage import Row
+from outrider.policy.lua.api.host import Host, guarded, kind_of, number_of, text_of, whole_of
+from outrider.policy.lua.messages import Accepted, Construct, Validation
+from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.policy.lua.script import VALIDATE_DONE
+from outrider.policy.mail import LIST_PHASES, Mail
+
+_ENHANCED: Final = re.compile(r"[245](\.[0-9]{1,3}\.[0-9]{1,3})(?=\s|$)")
+_CODED: Final = re.compile(r"([2-5][0-9]{2})[ -](?=.)", re.DOTALL)
+_DISCONNECT: Final = (421, "4.7.0 closing connection")
+_TARPIT_MAX: Final = 300.0
+# seconds, chosen: the longest that a hook may be let wait
+
+
+def note_text(value: Any) -> str:
+    """What a note holds: text; octets that are no UTF-8 are Latin-1. Raises ValueError."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return text_of(value, "a note's value")
+
+
+def note_name(key: Any) -> str:
+    """The name of a note. Raises ValueError."""
+    if not isinstance(key, bytes):
+        raise ValueError(f"a note's name is a string, not {kind_of(key)}")  # noqa: TRY004 - scripts hear it
+    return note_text(key)
+
+
+def notes_of(kind: Any, message: Context, connection: Context) -> Context:
+    """The notes that a constant such as VCTX_CONN means. Raises ValueError."""
+    if kind == CTX_MESS:
+        return message
+    if kind == CTX_CONN:
+        return connection
+    raise ValueError(f"notes are those of VCTX_MESS ({CTX_MESS}) or VCTX_CONN ({CTX_CONN})")
+
+
+def put_note(notes: Context, key: Any, value: Any) -> None:
+    """Set a note; nil takes it away. Raises ValueError."""
+    name = note_name(key)
+    if value is None:
+        notes.pop(name, None)
+    else:
+        notes[name] = note_text(value)
+
+
+def reply_of_script(code: Any, text: Any) -> tuple[int, str]:
+    """Code and text of a reply as it can be sent. Raises ValueError: the code is none."""
+    number = whole_of(code, "a code")
+    if not 200 <= number <= 599:
+        raise ValueError(f"{number} is no code of a reply: use 200 to 599")
+    words = "" if text is None else note_text(text)
+    found = _CODED.match(words)
+    if found is not None and int(found[1]) == number:
+        words = words[found.end() :]
+    lines = []
+    for line in words.replace("\r\n", "\n").split("\n")[:LINES_MAX]:
+        shown = "".join(each if each.isprintable() else " " for each in line).strip()
+        lines.append(shown.encode("utf-8", "replace")[:TEXT_OCTETS].decode("utf-8", "ignore"))
+    return number, _ENHANCED.sub(rf"{number // 100}\1", "\n".join(lines), count=1)
+
+
+class Validations:
+    """The methods of `vctx`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def get(self, vctx: Validation, kind: Any, key: Any) -> str:
+        """A note, or what is predefined for it; empty without."""
+        return self.look(vctx, kind, key) or ""
+
+    @staticmethod
+    def look(vctx: Validation, kind: Any, key: Any) -> str | None:
+        """As `get`; None where there is none."""
+        conversation = vctx.conversation
+        mail, connection = conversation.mail, conversation.connection
+        message = connection.message if mail is None else mail.context
+        name = note_name(key)
+        found = notes_of(kind, message, connection.context).get(name)
+        return vctx.predefined(name) if found is None else found
+
+    def set(self, vctx: Validation, kind: Any, key: Any, value: Any) -> None:
+        conversation = vctx.conversation
+        mail, connection = conversation.mail, conversation.connection
+        message = connection.message if mail is None else mail.context
+        put_note(notes_of(kind, message, connection.context), key, value)
+
+    def set_code(self, vctx: Validation, code: Any, text: Any = None) -> None:
+        """What the peer hears once the hook is through."""
+        vctx.code = reply_of_script(code, text)
+
+    def disconnect(self, vctx: Validation, code: Any = None, text: Any = None) -> None:
+        """Refuse, and end the session: with 421, the only code that does both."""
+        if code is None:
+            vctx.code = _DISCONNECT
+            return
+        _, words = reply_of_script(code, text)
+        vctx.code = reply_of_script(421, words or _DISCONNECT[1])
+
+    def pbp_action(self, vctx: Validation, code: Any, text: Any = None) -> int:
+        self.set_code(vctx, code, text)
+        return VALIDATE_DONE
+
+    def pbp_disconnect(self, vctx: Validation, code: Any = None, text: Any = None) -> int:
+        self.disconnect(vctx, code, text)
+        return VALIDATE_DONE
+
+    async def tarpit(self, _vctx: Validation, seconds: Any) -> None:
+        """Let the client wait; others go on."""
+        wait = number_of(seconds, "seconds")
+        if not 0 <= wait <= _TARPIT_MAX:
+            raise ValueError(f"a client is let wait for 0 to {_TARPIT_MAX:g} seconds")
+        await asyncio.sleep(wait)
+
+    def add_recipient(self, vctx: Validation, address: Any) -> None:
+        mail = _list_of(vctx)
+        mail.recipients = [*mail.recipients, *_addresses(address)]
+
+    def remove_recipient(self, vctx: Validation, address: Any) -> None:
+        mail = _list_of(vctx)
+        gone = set(_addresses(address))
+        mail.recipients = [each for each in mail.recipients if each not in gone]
+
+    def recipient_list(self, vctx: Validation, addresses: Any = None) -> dict[int, str]:
+        """All recipients, from 1 on; 0 is empty, for scripts that begin there."""
+        if addresses is not None:
+            _list_of(vctx).recipients = _addresses(addresses)
+        mail = vctx.conversation.mail
+        found = vctx.recipients if mail is None else mail.recipients
+        return {0: "", **dict(enumerate(found, 1))}
+
+
+def _list_of(vctx: Validation) -> Mail:
+    mail = vctx.conversation.mail
+    phase = vctx.conversation.phase
+    if mail is None or phase not in LIST_PHASES:
+        order = ", ".join(each for each in HookPhase if each in LIST_PHASES)
+        raise ForbiddenError(f"recipients are added and removed in {order} only, not in {phase}")
+    return mail
+
+
+def _addresses(value: Any) -> list[str]:
+    values: Iterable[Any] = value if isinstance(value, list) else value.values() if value == {} else [value]
+    return [text_of(each, "an address").strip().removeprefix("<").removesuffix(">") for each in values]
+
+
+def _protocol(ac: Accepted) -> int:
+    return P_HTTP if ac.conversation.connection.origin.protocol == "HTTP" else P_ESMTP
+
+
+def _no_capabilities(_ac: Accepted, _name: Any) -> None:
+    raise ValueError("what EHLO offers is said by the listener's options, not by scripts")
+
+
+def _no_sessions(_ac: Accepted, _cidr: Any = None, _service: Any = None) -> None:
+    raise ValueError("sessions are not counted by network; limit them by `listener.per_client`")
+
+
+def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
+    """Register `vctx`, `ac` and `mc`."""
+    validations = Validations(host)
+
+    def methods(subject: str, functions: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: guarded(host, rows[f"{subject}:{name}"], each) for name, each in functions.items()}
+
+    names = (
+        "get",
+        "set",
+        "set_code",
+        "disconnect",
+        "pbp_action",
+        "pbp_disconnect",
+        "tarpit",
+        "add_recipient",
+        "remove_recipient",
+        "recipient_list",
+    )
+    registry.register_class(
+        Validation,
+        ObjectClass(
+            "msys.core:_validate_context",
+            methods("vctx", {name: getattr(validations, name) for name in names}),
+        ),
+    )
+    registry.register_class(
+        Accepted,
+        ObjectClass(
+            "msys.core:_accept_construct",
+            methods(
+                "ac",
+                {
+                    "esmtp_capability_add": _no_capabilities,
+                    "esmtp_capability_remove": _no_capabilities,
+                    "inbound_session_count": _no_sessions,
+                },
+            ),
+            getters={
+                "remote_addr": lambda ac: ac.conversation.connection.client,
+                "protocol": _protocol,
+            },
+        ),
+    )
+    registry.register_class(
+        Construct,
+        ObjectClass("msys.core:_message_construct", getters={"ctx": lambda mc: mc.ac.conversation.vctx}),
+    )
+    for module in ("msys.extended.vctx", "msys.extended.ac"):
+        registry.register(module, {})

@@ -1,0 +1,56 @@
+"""`msg` and `msgpart` as scripts see them: their methods, each where its row permits it.
+
+What they do is in `envelope`, `content`, `parts` and `new_messages`.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from outrider.policy.lua.api import envelope
+from outrider.policy.lua.api.content import Contents
+from outrider.policy.lua.api.coverage import Row
+from outrider.policy.lua.api.host import Host, guarded, install
+from outrider.policy.lua.api.new_messages import NewMessages, new_message
+from outrider.policy.lua.api.parts import Parts
+from outrider.policy.lua.messages import Msg
+from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.wire.message.tree import Part
+
+
+def _no_resource(_msg: Msg, _name: Any) -> None:
+    raise ValueError("channel not available: messages have no named resources")
+
+
+def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
+    """Register `msg`, `msgpart` and the functions of `msys.core` that are about them."""
+    parts = Parts(host)
+    methods = envelope.METHODS | Contents(host).methods() | NewMessages(host).methods()
+    methods["rsrc_get"] = _no_resource
+    registry.register_class(
+        Msg,
+        ObjectClass(
+            "msys.core:_ec_message",
+            {name: guarded(host, rows[f"msg:{name}"], each) for name, each in methods.items()},
+            getters={
+                name: guarded(host, rows[f"msg.{name}"], each) for name, each in envelope.GETTERS.items()
+            },
+            setters={
+                name: guarded(host, rows[f"msg.{name}"], each) for name, each in envelope.SETTERS.items()
+            },
+        ),
+    )
+    registry.register_class(
+        Part,
+        parts.describe(
+            {name: guarded(host, rows[f"msgpart:{name}"], each) for name, each in parts.methods().items()}
+        ),
+    )
+
+    def of_message(function: Any, msg: Any, *values: Any) -> Any:
+        return function(envelope.check_message(msg), *values)
+
+    functions = {name: partial(of_message, each) for name, each in envelope.CORE_FUNCTIONS.items()}
+    install(registry, host, rows, "msys.core", {"ec_message_new": new_message, **functions})
+    registry.register("msys.extended.message", {})
+    registry.register("msys.extended.message_routing", {})

@@ -1,0 +1,181 @@
+"""Rows of what half of Momentum's API is about the message, its session, and the core.
+
+Source: the manual's pages of each function; phases are the manual's, and those in which the same is of use
+and cannot do harm.
+"""
+
+from typing import Final
+
+from outrider.model.hooks import HookPhase
+from outrider.policy.lua.api.coverage import ANY, BIND, BODY, FINAL, RCPTTO, SESSION, Row, Status
+
+_PARTLY: Final = Status.PARTLY
+_NOT: Final = Status.NOT_CARRIED_OVER
+
+READ: Final = BODY | BIND | FINAL
+"""Where a message can be read."""
+
+_READ_ENVELOPE: Final = READ | RCPTTO
+_LIST: Final = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
+_EACH: Final = frozenset({HookPhase.EACH_RCPT})
+_CONNECT: Final = frozenset({HookPhase.CONNECT})
+READERS: Final = frozenset(
+    ("header", "address_header", "content_type", "text", "text_match", "body_match", "raw_match")
+)
+"""Methods of `msgpart` that change nothing, or not always."""
+
+VCTX: Final = (
+    Row("vctx:get", "vctx", SESSION),
+    Row("vctx:set", "vctx", SESSION),
+    Row(
+        "vctx:set_code",
+        "vctx",
+        SESSION,
+        _PARTLY,
+        "a refusal ends the phase: scripts after this one are not asked; 2xx takes the own refusal back, its"
+        " text is not used; nothing can be refused in set_binding and final_validation",
+    ),
+    Row(
+        "vctx:disconnect",
+        "vctx",
+        SESSION,
+        _PARTLY,
+        "the session ends with 421 and the given text, whatever the code",
+    ),
+    Row("vctx:pbp_action", "vctx", SESSION, _PARTLY, "as vctx:set_code"),
+    Row("vctx:pbp_disconnect", "vctx", SESSION, _PARTLY, "as vctx:disconnect"),
+    Row("vctx:tarpit", "vctx", _CONNECT),
+    Row(
+        "vctx:add_recipient",
+        "vctx",
+        _LIST,
+        _PARTLY,
+        "in data, data_spool and msg_gen; a forbidden phase before, where Momentum permits rcptto",
+    ),
+    Row("vctx:remove_recipient", "vctx", _LIST, _PARTLY, "as vctx:add_recipient"),
+    Row(
+        "vctx:recipient_list",
+        "vctx",
+        SESSION - RCPTTO,
+        _PARTLY,
+        "empty before all are known; changed as vctx:add_recipient",
+    ),
+    Row("ac:esmtp_capability_add", "ac", SESSION, _NOT, "what EHLO offers is said by the listener's options"),
+    Row(
+        "ac:esmtp_capability_remove",
+        "ac",
+        SESSION,
+        _NOT,
+        "what EHLO offers is said by the listener's options",
+    ),
+    Row(
+        "ac:inbound_session_count",
+        "ac",
+        SESSION,
+        _NOT,
+        "sessions are not counted by network; limit them by listener.per_client",
+    ),
+)
+
+CORE: Final = (
+    Row("msys.core.string_new", "msys.core", ANY),
+    Row("msys.core.get_now_ts", "msys.core", ANY),
+    Row("msys.core.protocol_string", "msys.core", ANY),
+    Row("msys.core.accept_construct_get_message_construct", "msys.core", SESSION),
+    Row("msys.core.stringwrite", "msys.core", ANY),
+)
+
+_ENVELOPE: Final = "msg envelope, routing, identity"
+_NOTES: Final = "msg context"
+_CONTENT_SECTION: Final = "msg headers and content"
+_UP_TO_EACH: Final = "content changes up to each_rcpt; Momentum also permits it in set_binding"
+
+MSG: Final = (
+    Row("msg.id", "msg fields", READ),
+    Row("msg.batch_id", "msg fields", READ, _PARTLY, "the message's id: there are no batches"),
+    Row("msg.conn_id", "msg fields", READ, _PARTLY, "the message's id: connections have none"),
+    Row("msg.priority", "msg fields", READ, Status.WORKS, "set in set_binding"),
+    Row("msg.recv_method", "msg fields", READ),
+    Row("msg.delivered", "msg fields", READ, _NOT, "no hook takes over a delivery"),
+    Row("msg:mailfrom", _ENVELOPE, _READ_ENVELOPE, _PARTLY, "changes in each_rcpt only"),
+    Row("msg:rcptto", _ENVELOPE, _READ_ENVELOPE, _PARTLY, "changes in each_rcpt only, not later"),
+    Row("msg:get_envelope2", _ENVELOPE, _READ_ENVELOPE),
+    Row("msg:binding", _ENVELOPE, BIND | FINAL),
+    Row("msg:binding_group", _ENVELOPE, BIND | FINAL),
+    Row("msg:routing_domain", _ENVELOPE, _READ_ENVELOPE, _PARTLY, "changes in each_rcpt only"),
+    Row("msg:get_delivery_method", _ENVELOPE, READ),
+    Row("msg:get_message_size", _ENVELOPE, READ),
+    Row("msg:is_mcmt", _ENVELOPE, READ | RCPTTO, _PARTLY, "always 0: there are no such containers"),
+    Row("msg:rsrc_get", _ENVELOPE, _EACH, _NOT, "channel not available"),
+    Row(
+        "msg:listener_addr",
+        _ENVELOPE,
+        READ,
+        _PARTLY,
+        "the listener's name; address and port are not known",
+    ),
+    Row("msg:reception_peer", _ENVELOPE, READ, _PARTLY, "the address; the port is not known"),
+    Row("msg:code", _ENVELOPE, BODY, _PARTLY, "as vctx:set_code; empty where this hook set none"),
+    Row("msg:discard", _ENVELOPE, BODY),
+    Row("msg:inject", _ENVELOPE, BODY | BIND),
+    Row("msg:forward", _ENVELOPE, BODY | BIND),
+    Row("msg:context_get", _NOTES, _READ_ENVELOPE),
+    Row("msg:context_set", _NOTES, _READ_ENVELOPE),
+    Row("msg:context_exists", _NOTES, _READ_ENVELOPE),
+    Row("msg:context_exists_and_get", _NOTES, _READ_ENVELOPE),
+    Row("msg:context_delete", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_get", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_set", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_exists", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_exists_and_get", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_delete", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_firstkey", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_context_nextkey", _NOTES, _READ_ENVELOPE),
+    Row("msys.core.ec_message_new", _CONTENT_SECTION, ANY),
+    Row("msg:header", _CONTENT_SECTION, READ, _PARTLY, _UP_TO_EACH),
+    Row("msg:address_header", _CONTENT_SECTION, READ),
+    Row("msg:raw", _CONTENT_SECTION, READ, Status.WORKS, "dots are not stuffed"),
+    Row("msg:raw_match", _CONTENT_SECTION, READ),
+    Row("msg:raw_replace", _CONTENT_SECTION, BODY),
+    Row("msg:body", _CONTENT_SECTION, READ, _PARTLY, f"dots are not stuffed; {_UP_TO_EACH}"),
+    Row("msg:body_match", _CONTENT_SECTION, READ),
+    Row("msg:body_replace", _CONTENT_SECTION, BODY),
+    Row("msg:text", _CONTENT_SECTION, READ),
+    Row("msg:text_match", _CONTENT_SECTION, READ),
+    Row("msg:text_replace", _CONTENT_SECTION, BODY),
+    Row(
+        "msg:build",
+        _CONTENT_SECTION,
+        ANY,
+        _PARTLY,
+        "text/plain is the first alternative and text/html the last, as a table has no order; attachments"
+        " are strings or messages",
+    ),
+    Row("msg:mime", _CONTENT_SECTION, READ),
+    Row("msg:makePart", _CONTENT_SECTION, READ, _PARTLY, "the body is a string"),
+    Row("msg:makeContainer", _CONTENT_SECTION, READ, _PARTLY, "multiparts only"),
+    Row("msg:makeBoundary", _CONTENT_SECTION, READ),
+)
+
+MSGPART: Final = tuple(
+    Row(f"msgpart:{name}", "msgpart", READ if name in READERS else BODY)
+    for name in (
+        "header",
+        "address_header",
+        "content_type",
+        "text",
+        "text_match",
+        "text_replace",
+        "body_match",
+        "body_replace",
+        "raw_match",
+        "raw_replace",
+        "addFirstChild",
+        "addLastChild",
+        "insertAfter",
+        "insertBefore",
+        "unlink",
+    )
+)
+
+ROWS: Final = (*VCTX, *CORE, *MSG, *MSGPART)

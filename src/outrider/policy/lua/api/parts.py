@@ -1,0 +1,156 @@
+"""`msgpart`: the parts of a message, read, changed, put elsewhere.
+
+In: a part that `msg:mime()` or a maker gave. Out: what it says, its neighbours, another tree.
+
+Theory: a message's own parts change only after `msg:mime(false)`, as in Momentum; parts that stand nowhere
+yet always do.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from outrider.policy.lua.api.content import (
+    Searches,
+    address_components,
+    change_header,
+    check_writes,
+    header_values,
+    part_of,
+    put_text,
+)
+from outrider.policy.lua.api.host import Host, text_of, whole_of
+from outrider.policy.lua.conversation import Conversation
+from outrider.policy.lua.registry import ObjectClass
+from outrider.wire.message.content import maybe_text
+from outrider.wire.message.tree import Part
+
+
+class Parts:
+    """The methods and fields of `msgpart`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._searches = Searches(host)
+
+    def _check(self, part: Part) -> None:
+        """Raises where this part may not be changed."""
+        current = self._host.current()
+        msg = current.msg if isinstance(current, Conversation) else None
+        if msg is None:
+            return
+        root = part
+        while root.parent is not None:
+            root = root.parent
+        if root is msg.message.root:
+            check_writes(msg)
+            if not msg.is_writable:
+                raise ValueError("this part is read-only: take it from msg:mime(false)")
+
+    def header(self, part: Part, name: Any, *change: Any) -> Any:
+        if not change:
+            return header_values(part.header, name)
+        self._check(part)
+        return change_header(part.header, name, *change)
+
+    def address_header(self, part: Part, name: Any, component: Any = None) -> list[bytes]:
+        return address_components(part.header.addresses(text_of(name, "a header's name")), component)
+
+    def content_type(self, part: Part) -> dict[str, Any]:
+        """What it is."""
+        return {
+            "mimetype": part.media_type,
+            "charset": part.charset,
+            "encoding": part.transfer_encoding,
+            "is_attachment": bool(part.filename) or part.is_attachment,
+            "filename": part.filename,
+        }
+
+    def text(self, part: Part, *change: Any) -> Any:
+        """Its text, or nil; with a value, another."""
+        if change and change[0] is not None:
+            self._check(part)
+            value, kind, charset, *_ = (*change, None, None)
+            put_text(part, value, kind, charset)
+            return None
+        return maybe_text(part)
+
+    def match(self, part: Part, pattern: Any, where: str) -> Any:
+        return self._searches.match(part, pattern, where)
+
+    def replace(self, part: Part, pattern: Any, replacement: Any, where: str) -> bool:
+        self._check(part)
+        return self._searches.replace(part, pattern, replacement, where)
+
+    def add_first(self, part: Part, child: Any) -> bool:
+        self._check(part)
+        return part.add_first(part_of(child, "a child"))
+
+    def add_last(self, part: Part, child: Any) -> bool:
+        self._check(part)
+        return part.add_last(part_of(child, "a child"))
+
+    def insert_after(self, part: Part, other: Any) -> bool:
+        beside = part_of(other, "the other part")
+        self._check(beside)
+        return part.insert_after(beside)
+
+    def insert_before(self, part: Part, other: Any) -> bool:
+        beside = part_of(other, "the other part")
+        self._check(beside)
+        return part.insert_before(beside)
+
+    def unlink(self, part: Part) -> None:
+        self._check(part)
+        part.unlink()
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """By the names that scripts use."""
+        found: dict[str, Callable[..., Any]] = {
+            "header": self.header,
+            "address_header": self.address_header,
+            "content_type": self.content_type,
+            "text": self.text,
+            "addFirstChild": self.add_first,
+            "addLastChild": self.add_last,
+            "insertAfter": self.insert_after,
+            "insertBefore": self.insert_before,
+            "unlink": self.unlink,
+        }
+
+        def bound(function: Callable[..., Any], where: str) -> Callable[..., Any]:
+            return lambda part, *values: function(part, *values, where=where)
+
+        for where in ("raw", "body", "text"):
+            found[f"{where}_match"] = bound(self.match, where)
+            found[f"{where}_replace"] = bound(self.replace, where)
+        return found
+
+    def describe(self, methods: dict[str, Callable[..., Any]]) -> ObjectClass:
+        """How scripts see parts."""
+        return ObjectClass(
+            "msys.core:_ec_message_part",
+            methods,
+            getters={
+                "parts": lambda part: part.children if part.is_container else None,
+                "thread": lambda part: part.following,
+                "body_start": lambda _part: 0,
+                "body_end": lambda part: len(part.body()),
+            },
+            setters={"body_start": _window_start, "body_end": _window_end},
+        )
+
+
+def _window_start(_part: Part, at: Any) -> None:
+    if whole_of(at, "body_start") != 0:
+        raise ValueError("body_start is 0: give makePart the body alone")
+
+
+def _window_end(part: Part, at: Any) -> None:
+    """Octets behind it are not the body's."""
+    end, body = whole_of(at, "body_end"), part.body()
+    if end < 0:
+        raise ValueError("body_end is a number of octets")
+    if part.parent is not None and end != len(body):
+        raise ValueError("body_end is set only on a part that stands nowhere yet")
+    if end < len(body):
+        part.set_body(body[:end])
