@@ -111,8 +111,9 @@ local sources = {} -- name -> text in Lua, for modules that Python has registere
 local registered = {} -- name -> guard
 local BUSY = {}
 
-local function compile(text, name)
-  local chunk, wrong = loadstring(text, "@" .. name)
+-- `mark`: "@" for scripts; "=" for our own modules, which errors are not told of but of the script that calls them.
+local function compile(text, name, mark)
+  local chunk, wrong = loadstring(text, (mark or "@") .. name)
   if not chunk then return nil, wrong end
   return setfenv(chunk, environment)
 end
@@ -188,8 +189,8 @@ local function end_file(name, globals, ok, result)
   return loaded[name]
 end
 
-local function run_file(name, text, chunk_name)
-  local chunk, wrong = compile(text, chunk_name)
+local function run_file(name, text, chunk_name, mark)
+  local chunk, wrong = compile(text, chunk_name, mark)
   if not chunk then return error(wrong, 0) end
   local globals = empty_meta.__index
   loaded[name] = BUSY
@@ -211,7 +212,7 @@ function base.require(name)
     return module
   end
   local source = sources[name]
-  if source then return run_file(name, source[1], source[2]) end
+  if source then return run_file(name, source[1], source[2], "=") end
   R.look_at_memory()
   local text, chunk_name = R.read(name)
   if not text then

@@ -7,7 +7,6 @@ Theory: what a function asks for and cannot have, because it runs in `check-conf
 given none, is an `UnavailableError` at the script's line; so scripts load anywhere.
 """
 
-import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -20,6 +19,7 @@ from outrider.base.errors import UnavailableError
 from outrider.base.log import Log
 from outrider.model.hooks import HookPhase
 from outrider.net.answers import Lookup
+from outrider.net.tls import ClientContext
 from outrider.policy.budget import CpuBudget
 from outrider.policy.connection import Connection
 from outrider.policy.errors import ForbiddenError
@@ -143,7 +143,7 @@ class Host:
     run: Callable[..., Any] = no_run
     spawn: Callable[[Coroutine[Any, Any, Any]], None] = no_spawn
     resolver: Lookup | None = None
-    client_tls: ssl.SSLContext | None = None
+    client_tls: ClientContext | None = None
     new_message: Callable[[bytes], Any] | None = None
     hostname: str = "localhost"
     bounces: Bounces | None = None

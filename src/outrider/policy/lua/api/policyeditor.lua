@@ -6,6 +6,7 @@ local native = require("outrider.msys.policyeditor")
 
 module("msys.policyeditor", package.seeall)
 
+local check = native.check -- refuses what the phase does not permit
 local MESS, CONN = msys.core.ECMESS_CTX_MESS, msys.core.ECMESS_CTX_CONN
 
 local function message(ctx)
@@ -20,15 +21,15 @@ local function named(params, name)
   return value
 end
 
-function get_mailfrom(ctx) return message(ctx):mailfrom() end
-function get_rcptto(ctx) return message(ctx):rcptto() end
-function get_mess_recv_from(ctx) return message(ctx):reception_peer() end
-function get_mess_recv_via(ctx) return message(ctx):listener_addr() end
+function get_mailfrom(ctx) check("get_mailfrom") return message(ctx):mailfrom() end
+function get_rcptto(ctx) check("get_rcptto") return message(ctx):rcptto() end
+function get_mess_recv_from(ctx) check("get_mess_recv_from") return message(ctx):reception_peer() end
+function get_mess_recv_via(ctx) check("get_mess_recv_via") return message(ctx):listener_addr() end
 
-function get_header(ctx, _, params)
+function get_header(ctx, _, params) check("get_header")
   return (message(ctx):header(named(params, "header")) or {})[1]
 end
-function del_header(ctx, _, params)
+function del_header(ctx, _, params) check("del_header")
   local name = named(params, "header")
   message(ctx):header(name, "")
   return name
@@ -38,13 +39,13 @@ local function note(ctx, kind, params)
   local there, value = message(ctx):context_exists_and_get(kind, named(params, "key"))
   if there == 1 then return value end
 end
-function vctx_mess_get(ctx, _, params) return note(ctx, MESS, params) end
-function vctx_conn_get(ctx, _, params) return note(ctx, CONN, params) end
-function vctx_mess_set(ctx, _, params)
+function vctx_mess_get(ctx, _, params) check("vctx_mess_get") return note(ctx, MESS, params) end
+function vctx_conn_get(ctx, _, params) check("vctx_conn_get") return note(ctx, CONN, params) end
+function vctx_mess_set(ctx, _, params) check("vctx_mess_set")
   message(ctx):context_set(MESS, named(params, "key"), named(params, "value"))
   return params.value
 end
-function vctx_conn_set(ctx, _, params)
+function vctx_conn_set(ctx, _, params) check("vctx_conn_set")
   message(ctx):context_set(CONN, named(params, "key"), named(params, "value"))
   return params.value
 end
@@ -73,10 +74,10 @@ local function one_of(names)
   if #list == 0 then error("no name is given", 3) end
   return list[math.random(#list)]
 end
-function set_binding(ctx, _, params)
+function set_binding(ctx, _, params) check("set_binding")
   return message(ctx):binding(one_of(named(params, "binding"))) ~= nil
 end
-function set_binding_group(ctx, _, params)
+function set_binding_group(ctx, _, params) check("set_binding_group")
   return message(ctx):binding_group(one_of(named(params, "binding_group"))) ~= nil
 end
 

@@ -16,7 +16,16 @@ from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_mailbox
 from outrider.policy.lua.api.absent import refusal
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, lua_text, needs, number_of, octets_of, text_of
+from outrider.policy.lua.api.host import (
+    Host,
+    guarded,
+    install,
+    lua_text,
+    needs,
+    number_of,
+    octets_of,
+    text_of,
+)
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.wire.message.transfer import encode_quoted
 
@@ -94,4 +103,14 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
         },
         as_module="outrider.msys.policyeditor",
     )
+    checks = {
+        name: guarded(host, row, lambda: None)
+        for name, row in rows.items()
+        if name.startswith("msys.policyeditor.")
+    }
+
+    def check(name: Any) -> None:
+        checks[f"msys.policyeditor.{text_of(name, 'a name')}"]()
+
+    registry.register("outrider.msys.policyeditor", {"check": check})
     registry.register_source("msys.policyeditor", lua_text("policyeditor"))

@@ -1,0 +1,255 @@
+"""The services of the API for a script, without a server: real numbers, a real SQLite, a clock by hand."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from outrider.base.clock import FakeClock
+from outrider.base.log import ListLog
+from outrider.model.hooks import HookPhase
+from outrider.net.answers import Answer, Kind, Status
+from outrider.policy.bindings import Bindings
+from outrider.policy.connection import Connection
+from outrider.policy.declare import HOOKS
+from outrider.policy.lua.api.constants import CORE
+from outrider.policy.lua.api.coverage import LOAD
+from outrider.policy.lua.api.host import Host
+from outrider.policy.lua.api.services import install_services
+from outrider.policy.lua.convert import LuaFunction
+from outrider.policy.lua.limits import LuaLimits
+from outrider.policy.lua.loader import LuaScripts
+from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.policy.mail import Mail
+from outrider.policy.shared import create_cells
+from outrider.server.bounces import TableBounces
+from outrider.store.sources.measures import NoMetrics, SourceMeasures
+from outrider.store.sources.options import DataSourceOptions
+from outrider.store.sources.source import Source
+from outrider.store.sources.sqlite import open_sqlite
+from tests.policy.acting import BINDINGS, PLAIN, SMTP, submission
+
+MODULES = (
+    "msys.core",
+    "msys.db",
+    "msys.datasource",
+    "msys.audit_series",
+    "msys.audit",
+    "msys.cidr",
+    "msys.gauge_cache",
+    "msys.counter",
+    "msys.pcre",
+    "msys.base64",
+    "msys.qp",
+    "msys.idn",
+    "msys.dumper",
+    "msys.getopt",
+    "msys.http.client",
+    "msys.httpclnt",
+    "msys.timer",
+    "msys.threadpool",
+    "msys.os",
+    "msys.ts.chunk_logger",
+    "msys.bounce",
+    "msys.rfc3464",
+    "msys.av",
+    "msys.validate.opendkim",
+    "msys.validate.dkim",
+    "msys.validate.dk",
+    "msys.sign.dk",
+    "msys.adaptive",
+    "msys.message_scope",
+    "msys.policyeditor",
+    "msys.extended.httpsrv",
+    "msys.delivery",
+    "msys.apn",
+    "msys.gcm",
+    "msys.mstore",
+    "msys.smpp",
+    "msys.mcmt.collector",
+    "msys.aggregator.mblox",
+    "msys.beta.rcptto_proxy",
+    "msys.mms",
+)
+LOCALS = ("json", "xml", "curl", "thread")
+
+
+class Letter:
+    """A stand-in for a script's `msg`."""
+
+    def __init__(self, mail: Mail) -> None:
+        self.mail = mail
+
+
+def _header(letter: Letter, name: bytes, value: bytes | None = None) -> Any:
+    if value is None:
+        return letter.mail.header(name.decode())
+    letter.mail.message.header.delete(name.decode())
+    return True
+
+
+def _notes(letter: Letter, kind: int) -> Any:
+    return letter.mail.context if kind == CORE["VCTX_MESS"] else letter.mail.connection.context
+
+
+def _note(letter: Letter, kind: int, key: bytes) -> Any:
+    value = _notes(letter, kind).get(key.decode())
+    return (0, None) if value is None else (1, value)
+
+
+def _set_note(letter: Letter, kind: int, key: bytes, value: bytes) -> None:
+    _notes(letter, kind)[key.decode()] = value.decode()
+
+
+LETTER = ObjectClass(
+    "msg",
+    {
+        "mailfrom": lambda letter: letter.mail.mail_from,
+        "rcptto": lambda letter: letter.mail.rcpt_to,
+        "reception_peer": lambda _: "192.0.2.1:4000",
+        "listener_addr": lambda _: "192.0.2.99:25",
+        "header": _header,
+        "context_exists_and_get": _note,
+        "context_set": _set_note,
+        "binding": lambda letter, name: name if letter.mail.try_binding(name.decode()) else None,
+        "binding_group": lambda letter, name: name if letter.mail.try_binding(name.decode()) else None,
+    },
+)
+
+
+class Names:
+    """DNS of a test: TXT records by name."""
+
+    def __init__(self, texts: dict[str, str] | None = None) -> None:
+        self.texts = texts or {}
+        self.asked: list[str] = []
+
+    async def lookup(self, name: str, kind: Kind) -> Answer:
+        self.asked.append(name)
+        await asyncio.sleep(0)
+        if name not in self.texts:
+            return Answer(Status.NO_NAME, 60.0)
+        return Answer(Status.FOUND, 60.0, texts=(self.texts[name],))
+
+
+class Outbox:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, str, tuple[str, ...]]] = []
+
+    async def send(self, content: bytes, mail_from: str, recipients: tuple[str, ...]) -> str:
+        await asyncio.sleep(0)
+        self.sent.append((content, mail_from, recipients))
+        return "id"
+
+
+class ServiceStage:
+    """One set of scripts whose body can be called in any phase, with a message."""
+
+    def __init__(
+        self, folder: Path, body: str, *, top: str = "", init: str = "", plain: bytes = PLAIN, **host: Any
+    ) -> None:
+        self.clock = FakeClock()
+        self.log = ListLog()
+        self.keys: list[str] = []
+        self.names = Names()
+        self.outbox = Outbox()
+        self.work: list[Coroutine[Any, Any, Any]] = []
+        self.functions: list[LuaFunction] = []
+        self.connection = Connection(SMTP)
+        self.mail = Mail(submission(plain=plain), self.connection, Bindings(BINDINGS))
+        self.letter = Letter(self.mail)
+        self.now: Any = SimpleNamespace(phase=None, connection=None, mail=None)
+        defaults: dict[str, Any] = {
+            "clock": self.clock,
+            "log": self.log,
+            "shared": create_cells(None, 4096),
+            "current": lambda: self.now,
+            "mail_of": lambda letter: letter.mail,
+            "source": self.source,
+            "keep_key": self.keep,
+            "run": self.run,
+            "spawn": self.work.append,
+            "resolver": self.names,
+            "bounces": TableBounces(),
+            "outbox": self.outbox,
+            "new_message": lambda content: Letter(
+                Mail(submission(plain=content), self.connection, Bindings(BINDINGS))
+            ),
+            "folder": folder,
+            "hostname": "out.sender.test",
+        }
+        self.host = Host(**defaults | host)
+        self.folder = folder
+        self._source: Source | None = None
+        registry = LuaRegistry()
+        registry.register("msys.core", CORE)
+        registry.register("stage", {"keep": self.functions.append})
+        registry.register_class(Letter, LETTER)
+        self.services = install_services(registry, self.host)
+        (folder / "script.lua").write_text(_script(body, top, init))
+        limits = LuaLimits(seconds=5.0)
+        self.scripts = LuaScripts.load(
+            [folder / "script.lua"], registry, limits, self.log, clock=self.clock.now, folders=[folder]
+        )
+        self.session = self.scripts.session()
+
+    def run(self, function: LuaFunction, *values: Any) -> Any:
+        self.now = SimpleNamespace(phase=None, connection=None, mail=None)
+        return self.scripts.run(function, *values)
+
+    def keep(self, text: str) -> str:
+        self.keys.append(text)
+        return f"text:{len(self.keys)}"
+
+    def source(self, name: str) -> Source:
+        """The data source `crm`: customers in SQLite."""
+        assert name == "crm"
+        if self._source is None:
+            path = self.folder / "crm.db"
+            path.touch()
+            options = DataSourceOptions(name="crm", url=f"sqlite:///{path}", writable=True)
+            measures = SourceMeasures(NoMetrics(), "crm")
+            backend = open_sqlite(options, self.clock)
+            self._source = Source(options, backend, self.clock, self.log, measures)
+        return self._source
+
+    async def call(self, phase: str = HookPhase.DATA, *values: Any) -> Any:
+        """What the body gives in a phase; a wait is waited for."""
+        if phase == LOAD:
+            self.now = SimpleNamespace(phase=None, connection=None, mail=None)
+            result = self.scripts.run(self.functions[0], self.letter, *values)
+        else:
+            hook_phase = HookPhase(phase)
+            self.mail.enter(hook_phase)
+            has_mail = hook_phase in list(HookPhase)[list(HookPhase).index(HookPhase.DATA) :]
+            mail = self.mail if has_mail else None
+            self.now = SimpleNamespace(phase=hook_phase, connection=self.connection, mail=mail)
+            hook = self.scripts.hooks(HOOKS[hook_phase].lua)[0]
+            result = self.session.call(hook, [self.letter, *values])
+        return await result if inspect.isawaitable(result) else result
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [fields for _, name, fields in self.log.lines if name == event]
+
+    async def close(self) -> None:
+        if self._source is not None:
+            await self._source.close()
+
+
+def _script(body: str, top: str, init: str) -> str:
+    hooks = "\n".join(f"function mod:{HOOKS[phase].lua}(...) return body(...) end" for phase in HookPhase)
+    required = "\n".join(f'require("{name}")' for name in MODULES)
+    local = "\n".join(f'local {name} = require("{name}")' for name in LOCALS)
+    return (
+        f'{required}\n{local}\nlocal dkim_h = require("opendkim.dkim")\nlocal mod = {{}}\n{top}\n'
+        f"local function body(msg, ...)\n{body}\nend\nstage.keep(body)\n{hooks}\n"
+        f"function mod:init()\n{init}\nreturn true\nend\n"
+        'msys.registerModule("script", mod)\n'
+    )
+
+
+Make = Callable[..., ServiceStage]
