@@ -8,6 +8,7 @@ from outrider.base.errors import ConfigError
 from outrider.model.flow import Path as MailPath
 from outrider.server.bindings import delivery_of, shaping_of
 from outrider.server.configuration import load
+from outrider.server.preflight.examine import sending_as
 from outrider.server.settings import Settings
 
 NEWS = '[[binding]]\nname = "news"\nehlo_name = "news.example"\n'
@@ -56,6 +57,13 @@ def test_what_does_not_hold_together_is_refused(tmp_path: Path, text: str, said:
     with pytest.raises(ConfigError) as raised:
         read(tmp_path, text)
     assert said in "\n".join((raised.value.message, *raised.value.faults))
+
+
+def test_preflight_looks_at_the_addresses_of_a_binding(tmp_path: Path) -> None:
+    settings = read(tmp_path, NEWS + 'source_addresses = ["192.0.2.1"]\n')
+    sender = sending_as(settings, "shop.example", "news")
+    assert [address for address, _ in sender.addresses] == ["192.0.2.1"]
+    assert sender.ehlo_name == "news.example"
 
 
 def test_files_are_found_beside_the_configuration(tmp_path: Path) -> None:
