@@ -32,6 +32,10 @@ class SourceQueryError(SourceError, StoreError):
     """The source refuses the query, or its answer cannot be used; asking again changes nothing."""
 
 
+class SourceParameterError(SourceQueryError):
+    """A parameter that this source cannot take, as a path of HTTP no `..`: nothing has it as its name."""
+
+
 def named(error: SourceError, source: str) -> SourceError:
     """A fresh copy of `error` that says which source it was; each asker raises one of their own."""
     copy = type(error)(f"data source {source}: {error.message}", **{**error.fields, "source": source})

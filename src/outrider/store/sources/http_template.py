@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.failures import SourceParameterError, SourceQueryError
 from outrider.store.sources.placeholders import TEXT_MAX
 from outrider.store.sources.rows import Rows, Value, row_of
 
@@ -134,14 +134,16 @@ def target_of(request: Request, arguments: Sequence[Value]) -> str:
     """Path and query with the arguments in them.
 
     Raises:
-        SourceQueryError: An argument would change which resource the path names.
+        SourceParameterError: An argument would change which resource the path names.
     """
     path = "".join(part if isinstance(part, str) else _quoted(arguments[part]) for part in request.path)
     if any(isinstance(part, int) for part in request.path):
         written = "".join(part if isinstance(part, str) else "\0" for part in request.path)
         for segment, shape in zip(path.split("/"), written.split("/"), strict=True):
             if "\0" in shape and segment in {"", ".", ".."}:
-                raise SourceQueryError("a parameter of the path is empty, . or .., which is another resource")
+                raise SourceParameterError(
+                    "a parameter of the path is empty, . or .., which is another resource"
+                )
     query = (part if isinstance(part, str) else _quoted(arguments[part]) for part in request.query)
     return path + "".join(query)
 

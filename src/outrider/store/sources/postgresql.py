@@ -16,7 +16,13 @@ import asyncpg  # type: ignore[import-untyped]
 
 from outrider.base.clock import Clock
 from outrider.store.sources.backend import Answer, SqlBackend
-from outrider.store.sources.failures import SourceDownError, SourceError, SourceQueryError, SourceTimeoutError
+from outrider.store.sources.failures import (
+    SourceDownError,
+    SourceError,
+    SourceParameterError,
+    SourceQueryError,
+    SourceTimeoutError,
+)
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.placeholders import Dialect
 from outrider.store.sources.rows import Value, rows_of
@@ -26,6 +32,8 @@ from outrider.store.sources.verified import verified_context
 _DOWN_CLASSES: Final = frozenset({"08", "28", "40", "53", "57", "58", "3D"})
 # SQLSTATE classes of the server's state: connection, authorisation, rollback, resources, intervention, system
 _CANCELLED: Final = "57014"
+_NO_CHARACTER: Final = "22021"
+# character_not_in_repertoire: a text with an octet 0
 _TOLD_CLASSES: Final = frozenset({"42", "25", "0A"})
 # their messages speak of the query's text, not of values
 
@@ -107,7 +115,7 @@ class PostgresqlConnector:
         except asyncpg.PostgresError as error:
             raise _failure(error) from error
         except asyncpg.DataError as error:
-            raise SourceQueryError("a parameter does not fit its type") from error
+            raise SourceParameterError("a parameter does not fit its type") from error
         except (asyncpg.InterfaceError, OSError) as error:
             raise SourceDownError(f"the connection to PostgreSQL was lost: {_kind(error)}") from error
         except asyncpg.InternalClientError as error:
@@ -128,6 +136,8 @@ def _failure(error: Any) -> SourceError:
         return SourceTimeoutError("PostgreSQL gave the query up (statement_timeout, or cancelled)")
     if state[:2] in _DOWN_CLASSES:
         return SourceDownError(f"PostgreSQL: {state} {_kind(error)}")
+    if state == _NO_CHARACTER:
+        return SourceParameterError("a parameter holds what is no character to PostgreSQL")
     told = f": {error.message}" if state[:2] in _TOLD_CLASSES else ""
     return SourceQueryError(f"PostgreSQL: {state} {_kind(error)}{told}")
 
@@ -152,7 +162,7 @@ def _fit(values: tuple[Value, ...], types: Any) -> list[Any]:
         try:
             fitted.append(convert(value))
         except (ValueError, TypeError, InvalidOperation):
-            raise SourceQueryError(f"parameter {place} is no {kind.name}") from None
+            raise SourceParameterError(f"parameter {place} is no {kind.name}") from None
     return fitted
 
 

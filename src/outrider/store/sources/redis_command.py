@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.failures import SourceParameterError, SourceQueryError
 from outrider.store.sources.placeholders import TEXT_MAX
 from outrider.store.sources.rows import Row, Rows, Value, row_of
 
@@ -198,7 +198,7 @@ def words_of(command: Command, arguments: Sequence[Value]) -> list[bytes]:
     """What is sent.
 
     Raises:
-        SourceQueryError: An argument is none; Redis has no such value.
+        SourceParameterError: An argument is none; Redis has no such value.
     """
     words = (
         b"".join(part.encode() if isinstance(part, str) else _octets(arguments[part]) for part in word)
@@ -212,7 +212,7 @@ def _octets(value: Value) -> bytes:
         case bytes():
             return value
         case None:
-            raise SourceQueryError("a parameter is none, which Redis has no word for")
+            raise SourceParameterError("a parameter is none, which Redis has no word for")
         case _:
             return str(value).encode()
 

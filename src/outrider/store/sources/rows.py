@@ -18,7 +18,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.failures import SourceParameterError, SourceQueryError
 
 Value = str | int | float | bytes | None
 Parameters = tuple[Value, ...] | Mapping[str, Value]
@@ -141,7 +141,7 @@ def parameter(value: Any, place: int | str) -> Value:
                 try:
                     value.encode()
                 except UnicodeEncodeError:
-                    raise SourceQueryError(f"parameter {place} is no valid Unicode text") from None
+                    raise SourceParameterError(f"parameter {place} is no valid Unicode text") from None
             return value
         case bool():
             return int(value)
