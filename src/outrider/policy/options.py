@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from outrider.model.binding import DEFAULT, NAME_CHARACTERS
+from outrider.policy.lookup_options import LookupOptions
 from outrider.policy.shared import SLOTS_DEFAULT, SLOTS_MAX
 
 
@@ -39,6 +40,12 @@ class PolicyOptions(BaseModel):
     script: tuple[ScriptOptions, ...] = Field(
         (),
         description="Scripts in the order in which they are asked; each is a `[[policy.script]]` table.",
+        json_schema_extra={"unit": "", "source": "operator's choice"},
+    )
+    lookup: tuple[LookupOptions, ...] = Field(
+        (),
+        description="Queries that decide without a script, in the order in which they are asked, before the "
+        "scripts of the same phase; each is a `[[policy.lookup]]` table.",
         json_schema_extra={"unit": "", "source": "operator's choice"},
     )
     lua_folders: tuple[Path, ...] = Field(
@@ -105,8 +112,8 @@ class PolicyOptions(BaseModel):
 
     @model_validator(mode="after")
     def _names_differ(self) -> "PolicyOptions":
-        names = [script.name for script in self.script]
+        names = [script.name for script in self.script] + [each.name for each in self.lookup]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two scripts have the name {name!r}; each needs its own")
+                raise ValueError(f"two scripts or look-ups have the name {name!r}; each needs its own")
         return self

@@ -32,6 +32,7 @@ from outrider.policy.surroundings import HERE
 from outrider.privacy.signing_keys import SigningKeys
 from outrider.record.metrics import Metrics
 from outrider.server.checks import asks_for_checks
+from outrider.server.lookups import configured_lookups
 from outrider.server.lua_scripts import LuaSurroundings
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_table
@@ -197,7 +198,10 @@ class WorkerScripts:
         Raises:
             ConfigError: As `load_all`.
         """
-        scripts = load_all(settings.policy, self._budget, self.lua)
+        scripts = [
+            *configured_lookups(settings, self._clock),
+            *load_all(settings.policy, self._budget, self.lua),
+        ]
         if not scripts and not asks_for_checks(settings):
             return None
         return Scripts(

@@ -18,6 +18,7 @@ from outrider.model.scopes import ALL, Memberships
 from outrider.net.options import NetOptions
 from outrider.policy.group_options import BindingGroupOptions
 from outrider.policy.options import PolicyOptions
+from outrider.policy.query_names import check_names
 from outrider.privacy.options import PrivacyOptions
 from outrider.privacy.signing_options import DkimOptions
 from outrider.receive.http_options import HttpOptions
@@ -88,6 +89,11 @@ class Settings(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two data sources have the name {twice[0]!r}; each needs its own")
+        return self
+
+    @model_validator(mode="after")
+    def _queries_are_there(self) -> Self:
+        check_names(self.policy.lookup, self.dkim, self.data_source)
         return self
 
     @model_validator(mode="after")
