@@ -4,24 +4,24 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
-from outrider.model.hooks import HookPhase
+from outrider.model.hooks import SESSION_PHASES, HookPhase
 from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.bindings import Bindings
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
-from outrider.policy.lua.api.constants import CORE
 from outrider.policy.lua.api.coverage import LOAD
 from outrider.policy.lua.api.host import Host
-from outrider.policy.lua.api.services import install_services
+from outrider.policy.lua.api.packages import make_registry
+from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import LuaFunction
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.loader import LuaScripts
-from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.policy.lua.messages import Msg, mail_behind
+from outrider.policy.lua.script import NoHook
 from outrider.policy.mail import Mail
 from outrider.policy.shared import create_cells
 from outrider.server.bounces import TableBounces
@@ -76,49 +76,6 @@ MODULES = (
 LOCALS = ("json", "xml", "curl", "thread")
 
 
-class Letter:
-    """A stand-in for a script's `msg`."""
-
-    def __init__(self, mail: Mail) -> None:
-        self.mail = mail
-
-
-def _header(letter: Letter, name: bytes, value: bytes | None = None) -> Any:
-    if value is None:
-        return letter.mail.header(name.decode())
-    letter.mail.message.header.delete(name.decode())
-    return True
-
-
-def _notes(letter: Letter, kind: int) -> Any:
-    return letter.mail.context if kind == CORE["VCTX_MESS"] else letter.mail.connection.context
-
-
-def _note(letter: Letter, kind: int, key: bytes) -> Any:
-    value = _notes(letter, kind).get(key.decode())
-    return (0, None) if value is None else (1, value)
-
-
-def _set_note(letter: Letter, kind: int, key: bytes, value: bytes) -> None:
-    _notes(letter, kind)[key.decode()] = value.decode()
-
-
-LETTER = ObjectClass(
-    "msg",
-    {
-        "mailfrom": lambda letter: letter.mail.mail_from,
-        "rcptto": lambda letter: letter.mail.rcpt_to,
-        "reception_peer": lambda _: "192.0.2.1:4000",
-        "listener_addr": lambda _: "192.0.2.99:25",
-        "header": _header,
-        "context_exists_and_get": _note,
-        "context_set": _set_note,
-        "binding": lambda letter, name: name if letter.mail.try_binding(name.decode()) else None,
-        "binding_group": lambda letter, name: name if letter.mail.try_binding(name.decode()) else None,
-    },
-)
-
-
 class Names:
     """DNS of a test: TXT records by name."""
 
@@ -160,15 +117,16 @@ class ServiceStage:
         self.work: list[Coroutine[Any, Any, Any]] = []
         self.functions: list[LuaFunction] = []
         self.connection = Connection(SMTP)
+        self.connection.mail_from, self.connection.rcpt_to = "shop@sender.test", "joe@one.test"
         self.mail = Mail(submission(plain=plain), self.connection, Bindings(BINDINGS))
-        self.letter = Letter(self.mail)
-        self.now: Any = SimpleNamespace(phase=None, connection=None, mail=None)
+        self.conversation: Conversation | None = None
+        self.now: Conversation | NoHook = NoHook()
         defaults: dict[str, Any] = {
             "clock": self.clock,
             "log": self.log,
             "shared": create_cells(None, 4096),
             "current": lambda: self.now,
-            "mail_of": lambda letter: letter.mail,
+            "mail_of": mail_behind,
             "source": self.source,
             "keep_key": self.keep,
             "run": self.run,
@@ -176,29 +134,24 @@ class ServiceStage:
             "resolver": self.names,
             "bounces": TableBounces(),
             "outbox": self.outbox,
-            "new_message": lambda content: Letter(
-                Mail(submission(plain=content), self.connection, Bindings(BINDINGS))
-            ),
             "folder": folder,
             "hostname": "out.sender.test",
         }
         self.host = Host(**defaults | host)
         self.folder = folder
         self._source: Source | None = None
-        registry = LuaRegistry()
-        registry.register("msys.core", CORE)
+        registry, self.services = make_registry(self.host)
         registry.register("stage", {"keep": self.functions.append})
-        registry.register_class(Letter, LETTER)
-        self.services = install_services(registry, self.host)
         (folder / "script.lua").write_text(_script(body, top, init))
         limits = LuaLimits(seconds=5.0)
         self.scripts = LuaScripts.load(
             [folder / "script.lua"], registry, limits, self.log, clock=self.clock.now, folders=[folder]
         )
         self.session = self.scripts.session()
+        self.conversation = Conversation(self.connection, self.session, lambda _session, _faults: None)
 
     def run(self, function: LuaFunction, *values: Any) -> Any:
-        self.now = SimpleNamespace(phase=None, connection=None, mail=None)
+        self.now = NoHook()
         return self.scripts.run(function, *values)
 
     def keep(self, text: str) -> str:
@@ -220,16 +173,27 @@ class ServiceStage:
     async def call(self, phase: str = HookPhase.DATA, *values: Any) -> Any:
         """What the body gives in a phase; a wait is waited for."""
         if phase == LOAD:
-            self.now = SimpleNamespace(phase=None, connection=None, mail=None)
-            result = self.scripts.run(self.functions[0], self.letter, *values)
+            return await self._settled(self.run(self.functions[0], None, *values))
+        hook = self.scripts.hooks(HOOKS[HookPhase(phase)].lua)[0]
+        return await self._settled(self.session.call(hook, [self.enter(HookPhase(phase)), *values]))
+
+    def enter(self, phase: HookPhase) -> Msg | None:
+        """A phase begins; its `msg`, where it has one."""
+        assert self.conversation is not None
+        arguments: dict[HookPhase, tuple[Any, ...]] = {
+            HookPhase.AUTH: (self.connection, "ann", True),
+            HookPhase.RCPTTO_LIST: (self.connection, ("joe@one.test",)),
+        }
+        if phase in SESSION_PHASES:
+            self.conversation.enter(phase, arguments.get(phase, (self.connection, "x")))
         else:
-            hook_phase = HookPhase(phase)
-            self.mail.enter(hook_phase)
-            has_mail = hook_phase in list(HookPhase)[list(HookPhase).index(HookPhase.DATA) :]
-            mail = self.mail if has_mail else None
-            self.now = SimpleNamespace(phase=hook_phase, connection=self.connection, mail=mail)
-            hook = self.scripts.hooks(HOOKS[hook_phase].lua)[0]
-            result = self.session.call(hook, [self.letter, *values])
+            self.mail.enter(phase)
+            self.conversation.enter(phase, (self.mail,))
+        self.now = self.conversation
+        return self.conversation.msg
+
+    @staticmethod
+    async def _settled(result: Any) -> Any:
         return await result if inspect.isawaitable(result) else result
 
     def logged(self, event: str) -> list[dict[str, Any]]:

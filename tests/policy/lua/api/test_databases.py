@@ -1,14 +1,24 @@
 """`msys.db` on a real SQLite: answers, parameters, failures, the cache; `msys.cidr` on it and on files."""
 
 import inspect
+from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from outrider.base.clock import FakeClock
+from outrider.base.log import ListLog
 from outrider.model.hooks import HookPhase
 from outrider.policy.errors import ScriptError
 from outrider.policy.lua.api.cidr import parse_rbldnsd
+from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.measures import NoMetrics, SourceMeasures
+from outrider.store.sources.options import DataSourceOptions
+from outrider.store.sources.rows import Parameters, Rows, parameter
+from outrider.store.sources.source import Source
 from tests.policy.lua.api.service_stage import Make, ServiceStage
+from tests.store.sources.test_source import Scripted
 
 
 async def table(made: ServiceStage) -> None:
@@ -106,51 +116,30 @@ async def test_what_is_remembered_is_there_without_waiting(stage: Make) -> None:
     await table(made)
     assert await made.call() == b"Ann"
     await made.source("crm").execute("UPDATE customer SET name = 'new'")
-    made.now.phase = HookPhase.DATA
-    at_once = made.session.call(made.scripts.hooks("validate_data")[0], [made.letter])
+    msg = made.enter(HookPhase.DATA)
+    at_once = made.session.call(made.scripts.hooks("validate_data")[0], [msg])
     assert not inspect.isawaitable(at_once)
     assert at_once == b"Ann"
     assert await made.call("data", {"nocache": True}) == b"new"
     assert await made.call() == b"Ann"
 
 
-def known_source(name: str) -> object:
-    """A source that knows no table."""
-    from outrider.base.clock import FakeClock
-    from outrider.base.log import ListLog
-    from outrider.store.sources.failures import SourceQueryError
-    from outrider.store.sources.measures import NoMetrics, SourceMeasures
-    from outrider.store.sources.options import DataSourceOptions
-    from outrider.store.sources.source import Source
-    from tests.store.sources.test_source import Scripted
+class _Checking(Scripted):
+    """A backend that looks at parameters, as real ones do, and knows no table."""
 
+    async def fetch(self, query: str, parameters: Parameters) -> Rows:
+        assert not isinstance(parameters, Mapping)
+        for place, value in enumerate(parameters, 1):
+            parameter(value, place)
+        raise SourceQueryError("no such table: nowhere")
+
+
+def known_source(name: str) -> Source:
+    """The source `crm`, without tables."""
     if name != "crm":
         raise SourceQueryError(f"there is no data source {name!r}")
-    backend = Scripted()
-    backend.answer = SourceQueryError("no such table: nowhere")
     options = DataSourceOptions(name="crm", url="sqlite:///crm.db")
-    return Source(options, _Checking(backend), FakeClock(), ListLog(), SourceMeasures(NoMetrics(), "crm"))
-
-
-class _Checking:
-    """A backend that looks at parameters, as real ones do."""
-
-    def __init__(self, backend: object) -> None:
-        self._backend = backend
-        self.connections = 1
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._backend, name)
-
-    async def fetch(self, query: str, parameters: object) -> object:
-        from outrider.store.sources.rows import parameter
-
-        for place, value in enumerate(parameters, 1):  # type: ignore[var-annotated, arg-type]
-            parameter(value, place)
-        return await self._backend.fetch(query, parameters)  # type: ignore[attr-defined]
-
-    async def execute(self, query: str, parameters: object) -> object:
-        return await self.fetch(query, parameters)
+    return Source(options, _Checking(), FakeClock(), ListLog(), SourceMeasures(NoMetrics(), "crm"))
 
 
 # cidr
@@ -188,8 +177,6 @@ LISTS = b"""$SOA 1 ns.test. x. 0 1 1 1 1
     ],
 )
 def test_files_of_rbldnsd(address: str, text: bytes | None, number: bytes | None) -> None:
-    from ipaddress import ip_address
-
     lines = LISTS.splitlines()
     assert parse_rbldnsd(lines, takes_text=True).find(ip_address(address)) == text
     assert parse_rbldnsd(lines, takes_text=False).find(ip_address(address)) == number

@@ -131,7 +131,7 @@ SERVICE_ROWS: Final[tuple[Row, ...]] = (
         "5.11",
         "msys.rfc3464.",
         "compute_delivery_status",
-        _ADDRESSES | FINAL,
+        BODY | BIND | FINAL,
         _P,
         "Final-Recipient, Action, Status; there is no reply yet",
     ),

@@ -123,7 +123,6 @@ class Host:
         spawn: Owns work that goes on beside the hooks.
         resolver: DNS, or None.
         client_tls: For HTTPS, or None.
-        new_message: A script's `msg` object for a message in plain form, or None.
         hostname: Ours.
         shared: Counters of all workers.
         bounces: Classifies replies, or None.
@@ -144,7 +143,6 @@ class Host:
     spawn: Callable[[Coroutine[Any, Any, Any]], None] = no_spawn
     resolver: Lookup | None = None
     client_tls: ClientContext | None = None
-    new_message: Callable[[bytes], Any] | None = None
     hostname: str = "localhost"
     bounces: Bounces | None = None
     outbox: Outbox | None = None

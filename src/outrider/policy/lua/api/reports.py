@@ -18,10 +18,12 @@ from typing import Any, Final
 from outrider.base.errors import OutriderError
 from outrider.policy.lua.api.constants import CORE
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, needs, text_of
+from outrider.policy.lua.api.host import Host, install, kind_of, needs, text_of
+from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.mail import Mail
 from outrider.wire.message.content import decoded
+from outrider.wire.message.editable import EditableMessage
 from outrider.wire.message.tree import Part
 
 ACTIONS: Final = {
@@ -72,7 +74,7 @@ class Reports:
 
     def classify(self, msg: Any) -> Any:
         """Number, symbol, description and first recipient of a report; nil for what is none."""
-        status = read_report(self._host.mail_of(msg))
+        status = read_report(_message(msg))
         if status is None:
             return None
         recipients = status["recipients"]
@@ -106,7 +108,9 @@ class Reports:
 
     def create_mdn(self, msg: Any, action: Any) -> Any:
         """A report as a message that is not sent yet."""
-        return needs(self._host.new_message, "a new message")(self._report(msg, action)[0])
+        made = Msg(None, None).make()
+        made.message.set_raw(self._report(msg, action)[0])
+        return made
 
     def send_mdn(self, msg: Any, action: Any) -> Any:
         """Send a report to the message's sender: 1, or 0 where it is to have none."""
@@ -126,7 +130,7 @@ class Reports:
 
     def extract_delivery_status(self, msg: Any) -> Any:
         """The fields of a report, its recipients in `recipients`; nil for what is none."""
-        return read_report(self._host.mail_of(msg))
+        return read_report(_message(msg))
 
     def _report(self, msg: Any, action: Any) -> tuple[bytes, str]:
         mail, word = self._host.mail_of(msg), _action(action)
@@ -150,6 +154,12 @@ class Reports:
             f"\r\n--{boundary}--\r\n"
         )
         return text.encode("utf-8"), mail.mail_from
+
+
+def _message(msg: Any) -> EditableMessage:
+    if not isinstance(msg, Msg):
+        raise ValueError(f"a message was expected, not {kind_of(msg)}")  # noqa: TRY004 - scripts hear it
+    return msg.message
 
 
 def _lines(fields: Mapping[str, str]) -> str:
@@ -196,9 +206,9 @@ def _after_type(value: str) -> str:
     return text.strip() if semicolon and kind.strip().isalnum() else value.strip()
 
 
-def read_report(mail: Mail) -> dict[str, Any] | None:
+def read_report(message: EditableMessage) -> dict[str, Any] | None:
     """The fields of a delivery report by name in lower case, `recipients` a list of such; None for others."""
-    for number, part in enumerate(mail.message.walk()):
+    for number, part in enumerate(message.walk()):
         if number >= _PARTS_MAX:
             return None
         if part.media_type not in {"message/delivery-status", "message/global-delivery-status"}:
