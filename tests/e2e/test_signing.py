@@ -1,5 +1,6 @@
 """What leaves is signed, by configuration and by scripts; an independent verifier agrees."""
 
+import asyncio
 import smtplib
 import sqlite3
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from outrider.base.clock import format_utc
+from outrider.server.requests import ask
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import Practice, await_events, events_of, log_lines, practising, provider
 from tests.peers.processes import wait_until
@@ -119,6 +122,12 @@ def test_what_cannot_be_signed_waits_and_the_log_says_why(scripted: OutriderProc
     wait_until(lambda: log_lines(scripted, "guard.not_signed") != [], "a line of the log")
     assert "/nowhere/key.pem" in log_lines(scripted, "guard.not_signed")[0]["error"]
     assert scripted.command("queue", "count")["count"] == 1
+    oldest = asyncio.run(ask(scripted.folder / "state" / "run" / "queue.sock", "queue.oldest"))
+    assert oldest["is_known"]
+    [reception] = [
+        each for each in events_of(scripted, "reception") if each["mail_from"] == "lost@sender.test"
+    ]
+    assert format_utc(oldest["received_time"])[:19] == str(reception["time"])[:19]
 
 
 DATABASE_SCRIPT = """\
@@ -176,6 +185,7 @@ def customers(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def test_bindings_and_keys_come_from_a_database(customers: OutriderProcess, store: Path) -> None:
     message = received(customers, store, "ann@sender.test", b"X-Customer: acme\r\n" + CONTENT)
+    [_] = (customers.folder / "state" / "keys" / "dkim" / ".texts").glob("*.pem")
     assert b"\r\nX-Customer-Known: yes\r\n" in message
     assert verifies(message, records("ed25519"))
     [event] = [each for each in events_of(customers, "delivery") if each["binding"] == "vip"]

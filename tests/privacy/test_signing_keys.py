@@ -16,17 +16,21 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from outrider.base.clock import FakeClock
 from outrider.base.errors import ConfigError, KeyAbsentError
 from outrider.base.files import OsFiles
 from outrider.privacy.signing_keys import (
     LOOK_SECONDS,
+    PRUNE_SECONDS,
     TOUCH_SECONDS,
     SigningKeys,
     credential_name,
     file_name,
     parse_private_key,
+    prunable_before,
     ring_name,
 )
 from outrider.wire.dkim.keys import PublicKey, SigningKey
@@ -239,7 +243,7 @@ def test_a_text_of_a_database_gets_a_name_that_every_worker_knows(tmp_path: Path
     assert keys.get(keys.keep(BARE)).bits == 2048
 
 
-def test_a_text_that_is_in_use_is_not_pruned(tmp_path: Path) -> None:
+def test_a_text_that_is_in_use_is_written_each_hour(tmp_path: Path) -> None:
     clock = FakeClock()
     keys = SigningKeys(OsFiles(), tmp_path / "dkim", None, clock)
     name = keys.keep(BARE)
@@ -253,6 +257,62 @@ def test_a_text_that_is_in_use_is_not_pruned(tmp_path: Path) -> None:
     written.unlink()
     clock.advance(TOUCH_SECONDS)
     assert keys.get(keys.keep(BARE)).bits == 2048
+
+
+def test_a_text_that_is_written_anew_while_it_is_pruned_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker writes between the pruner's look and its removal, at each of the places where it can."""
+    keys = SigningKeys(OsFiles(), tmp_path / "dkim", None, FakeClock())
+    name = keys.keep(BARE)
+    (written,) = (tmp_path / "dkim" / ".texts").iterdir()
+    replace = Path.replace
+    for moment in ("before", "after"):
+        os.utime(written, (1.0, 1.0))
+
+        def replaced(path: Path, target: Path, moment: str = moment) -> Path:
+            if moment == "before":
+                keys.write(name, BARE)
+            moved = replace(path, target)
+            if moment == "after":
+                keys.write(name, BARE)
+            return moved
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", replaced)
+            keys.prune(before_time=2.0)
+        assert [path.name for path in written.parent.iterdir()] == [written.name]
+        assert written.read_text(encoding="utf-8") == BARE
+
+
+def test_what_an_interrupted_pruning_left_is_put_back_or_ended(tmp_path: Path) -> None:
+    keys = SigningKeys(OsFiles(), tmp_path / "dkim", None, FakeClock())
+    name = keys.keep(BARE)
+    (written,) = (tmp_path / "dkim" / ".texts").iterdir()
+    grave = written.rename(written.with_suffix(".pruned"))
+    assert keys.prune(before_time=2.0) == 0
+    assert SigningKeys(OsFiles(), tmp_path / "dkim", None, FakeClock()).get(name).bits == 2048
+    written.rename(grave)
+    os.utime(grave, (1.0, 1.0))
+    half = written.with_name(f"{written.name}.77")
+    half.write_text("half", encoding="utf-8")
+    os.utime(half, (1.0, 1.0))
+    assert keys.prune(before_time=2.0) == 0
+    assert list(written.parent.iterdir()) == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 40 * 86_400), st.floats(0, TOUCH_SECONDS)), max_size=20),
+    st.floats(0, 40 * 86_400),
+)
+def test_no_text_that_a_waiting_message_names_is_old_enough_to_go(
+    messages: list[tuple[float, float]], now: float
+) -> None:
+    """Each message: when it was received, and how long before its key was written."""
+    waiting = [(received, received - earlier) for received, earlier in messages if received <= now]
+    before = prunable_before(now, min((received for received, _ in waiting), default=None))
+    assert all(written >= before for _, written in waiting)
+    assert before <= now - PRUNE_SECONDS
 
 
 def test_threads_share_the_keys(tmp_path: Path) -> None:

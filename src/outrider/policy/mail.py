@@ -379,6 +379,11 @@ class Mail:
         """What the configuration asks for."""
         self._signing = requests
 
+    @property
+    def all_requests(self) -> tuple[SignRequest, ...]:
+        """Of signatures and seal."""
+        return self._signing if self._seal is None else (*self._signing, self._seal.request)
+
     async def ask_seal(self, request: SignRequest) -> None:
         """What the configuration asks for.
 

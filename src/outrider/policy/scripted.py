@@ -10,7 +10,7 @@ Invariant: every recipient that scripts leave goes out exactly once, in one of t
 
 from collections.abc import Awaitable, Mapping, Sequence
 
-from outrider.base.errors import OutriderError
+from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
 from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
@@ -23,6 +23,7 @@ from outrider.policy.connection import Connection
 from outrider.policy.mail import Mail, messages_of
 from outrider.policy.script import Script, ScriptSession
 from outrider.policy.signing import ConfiguredSigning
+from outrider.policy.surroundings import HERE
 from outrider.wire.smtp import replies
 
 _HTTP = "HTTP"
@@ -173,6 +174,10 @@ class ScriptedSession:
                 refusal = await self._through(each, RECIPIENT_PHASES[-1:])
             if refusal is not None:
                 return Refusal(refusal, "policy")
+        try:
+            await _keys_are_written(mails)
+        except ConfigError as error:
+            return Refusal(replies.POLICY_FAILED, error.message)
         return Decided(messages_of(submission, mails))
 
     async def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
@@ -190,6 +195,16 @@ class ScriptedSession:
     def close(self) -> None:
         for session in self._sessions:
             session.close()
+
+
+async def _keys_are_written(mails: Sequence[Mail]) -> None:
+    """Wait for keys that scripts brought and that are new; raises ConfigError for one that cannot be kept."""
+    if HERE.keys is None:
+        return
+    waiting = HERE.keys.unwritten(request.key for mail in mails for request in mail.all_requests)
+    if waiting is not None:
+        await needs_task()
+        await waiting
 
 
 async def _ask_signatures(mail: Mail, signing: ConfiguredSigning, tenant: str) -> None:

@@ -4,6 +4,7 @@ A worker sets it once, before its scripts are loaded; everywhere else, as in `ch
 and whoever asks for one hears so.
 """
 
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 from outrider.base.errors import UnavailableError
@@ -26,10 +27,17 @@ class SigningKeys(Protocol):
     """Keeps signing keys."""
 
     def keep(self, text: str) -> str:
-        """A name for a key that is given as a text.
+        """A name for a key that is given as a text; it may still have to be written.
 
         Raises:
-            ConfigError: It is no key that can sign, or it cannot be written.
+            ConfigError: It is no key that can sign.
+        """
+        ...
+
+    def unwritten(self, names: Iterable[str]) -> Awaitable[None] | None:
+        """What to wait for until all of these keys are written; None where nothing has to be.
+
+        Awaiting raises ConfigError: One of them cannot be written.
         """
         ...
 
@@ -66,8 +74,11 @@ def source(name: str) -> Source:
 def keep_key(text: str) -> str:
     """A name, for `SignRequest`, of a private key that a script has as a text, as from a database.
 
+    It is known at once; a key that is new is being written meanwhile, and a message that names it is not taken
+    before it is.
+
     Raises:
-        ConfigError: It is no key that can sign, or it cannot be written.
+        ConfigError: It is no key that can sign.
         UnavailableError: This process keeps none.
     """
     if HERE.keys is None:

@@ -22,7 +22,9 @@ Standards: RFC 8017 §A.1 (PKCS #1), RFC 5958 §2 (PKCS #8), RFC 7468 §10 (PEM)
 
 import base64
 import binascii
+import contextlib
 import hashlib
+import math
 import os
 import re
 import threading
@@ -62,6 +64,15 @@ LOOK_SECONDS: Final = 10.0
 
 TOUCH_SECONDS: Final = 3_600.0
 """Chosen: far below the days after which a text is removed, and nothing a message."""
+
+PRUNE_SECONDS: Final = 7 * 86_400.0
+"""Chosen: a key that a table still holds is not written anew each week."""
+
+PRUNE_SLACK_SECONDS: Final = 86_400.0
+"""Chosen: far above `TOUCH_SECONDS`, and what a clock may be set back."""
+
+GRAVE: Final = ".pruned"
+# ends the name of a text that is being removed
 
 TEXTS: Final = ".texts"
 # no domain begins with a dot
@@ -255,52 +266,81 @@ class SigningKeys:
     def keep(self, text: str) -> str:
         """A name for a key that policy has as a text, such as a column of a database.
 
-        The text is written to a file of its own, once, so that every worker has the key, also after a
-        restart, for as long as messages wait that name it. The first time takes a write with its sync. Each
-        hour the file is marked as used, for `prune`.
+        The text is written to a file of its own, so that every worker has the key, also after a restart, for
+        as long as messages wait that name it. That takes a write with its syncs, the first time and once an
+        hour, because by the time of the file `prune` knows what is in use; see `KeyKeeper` for a loop.
 
         Raises:
             ConfigError: It is no key that can sign, or it cannot be written.
         """
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        now = self._clock.now()
-        known = self._texts.get(digest)
-        if known is not None and now - known.touched_at < TOUCH_SECONDS:
-            return known.name
-        if known is None:
-            parse_private_key(text, "the text of a signing key")
-        name = f"text:{digest.hex()}"
-        path, _ = self._place(name)
-        try:
-            if path.exists():
-                path.touch()
-            else:
-                for folder in (self._directory, path.parent):
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                # under a name of this process first, because another worker may be writing the same text
-                own = f"{path}.{os.getpid()}"
-                write_atomic(self._files, own, text.encode())
-                self._files.rename(own, str(path))
-                self._files.sync_directory(str(path.parent))
-        except OSError as error:
-            raise ConfigError(f"signing key {path} cannot be written: {error.strerror}") from error
-        self._texts.put(digest, _Text(name, now))
+        name, is_fresh = self.admit(text)
+        if not is_fresh:
+            self.write(name, text)
         return name
 
-    def prune(self, before_time: float) -> int:
-        """Remove texts that were last handed in before `before_time`, Unix seconds; how many it were.
+    def admit(self, text: str) -> tuple[str, bool]:
+        """A name for a key, without touching any disk; True when it was written within the hour.
 
-        Messages that still name one of them can no longer be signed, so go back further than mail may wait.
+        Raises:
+            ConfigError: It is no key that can sign.
+        """
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        known = self._texts.get(digest)
+        if known is None:
+            parse_private_key(text, "the text of a signing key")
+            return f"text:{digest.hex()}", False
+        return known.name, self._clock.now() - known.touched_at < TOUCH_SECONDS
+
+    def write(self, name: str, text: str) -> None:
+        """Write the text of a name that `admit` gave; durable on return.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        now = self._clock.now()
+        path, _ = self._place(name)
+        try:
+            for folder in (self._directory, path.parent):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # under a name of this process first, because another worker may be writing the same text
+            own = f"{path}.{os.getpid()}"
+            write_atomic(self._files, own, text.encode("utf-8", "surrogatepass"))
+            self._files.rename(own, str(path))
+            self._files.sync_directory(str(path.parent))
+        except OSError as error:
+            raise ConfigError(f"signing key {path} cannot be written: {error.strerror}") from error
+        self._texts.put(bytes.fromhex(name.partition(":")[2]), _Text(name, now))
+
+    def prune(self, before_time: float) -> int:
+        """Remove texts that were last written before `before_time`, Unix seconds; how many it were.
+
+        Messages that still name one of them can no longer be signed: see `prunable_before`. A text is put
+        aside before it is looked at for the last time, because a worker may be writing it anew; whatever
+        interrupts that, the next call goes on with it.
+
+        Raises:
+            ConfigError: The directory cannot be read or changed.
         """
         removed = 0
         directory = self._directory / TEXTS
-        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            digest = path.name.partition(".")[0]  # a longer name is what an interrupted write left
-            if _DIGEST.fullmatch(digest) and path.stat().st_mtime < before_time:
-                path.unlink(missing_ok=True)
-                self._kept.drop(f"text:{digest}")
-                self._texts.drop(bytes.fromhex(digest))
-                removed += 1
+        try:
+            for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+                digest, _, rest = path.name.partition(".")
+                if not _DIGEST.fullmatch(digest):
+                    continue
+                if path.suffix == GRAVE:
+                    _end(path, before_time)
+                elif _mtime(path) < before_time:
+                    grave = path.with_name(digest + GRAVE)
+                    if rest == "pem":
+                        path.replace(grave)
+                        removed += _end(grave, before_time)
+                    else:  # what an interrupted write left
+                        path.unlink(missing_ok=True)
+                    self._kept.drop(f"text:{digest}")
+                    self._texts.drop(bytes.fromhex(digest))
+        except OSError as error:
+            raise ConfigError(f"{directory} cannot be pruned: {error}") from error
         return removed
 
     def _place(self, name: str) -> tuple[Path, int]:
@@ -319,6 +359,37 @@ class SigningKeys:
         if kind == "text" and _DIGEST.fullmatch(rest):
             return self._directory / TEXTS / f"{rest}.pem", GROUP_AND_OTHERS
         raise ConfigError(f"{name[:80]!r} is not the name of a signing key")
+
+
+def prunable_before(now: float, oldest_time: float | None) -> float:
+    """Texts that were last written before this time are named by no message that waits.
+
+    A message's text was written less than `TOUCH_SECONDS` before the message was received, or later.
+
+    Args:
+        now: Unix seconds.
+        oldest_time: When the oldest message of the queue was received; None: the queue is empty.
+    """
+    recent = now - PRUNE_SECONDS  # what is on its way into the queue is not counted there yet
+    return (recent if oldest_time is None else min(recent, oldest_time)) - PRUNE_SLACK_SECONDS
+
+
+def _mtime(path: Path) -> float:
+    """When it was written; now where it has gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def _end(grave: Path, before_time: float) -> bool:
+    """Remove a text that was put aside, unless it was written anew just before; then it goes back."""
+    is_old = _mtime(grave) < before_time
+    if not is_old:
+        with contextlib.suppress(FileExistsError):  # written once more meanwhile
+            grave.with_suffix(".pem").hardlink_to(grave)
+    grave.unlink(missing_ok=True)
+    return is_old
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

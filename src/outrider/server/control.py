@@ -21,8 +21,11 @@ from outrider.record.options import RecordOptions
 from outrider.record.recover import expire
 from outrider.server.faults import files_of
 from outrider.server.follow import Snapshot, Swap
+from outrider.server.key_pruning import keep_pruning
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.measures import Measures, Summed
+from outrider.server.requests import ask
+from outrider.server.signing import signing_keys
 from outrider.spool.directory import SpoolDirectory
 from outrider.store.engine import open_engine
 
@@ -59,6 +62,12 @@ class Control:
             if removed:
                 self._birth.log.info("record.expired", files=removed)
             await asyncio.sleep(EXPIRE_SECONDS)
+
+    async def _prune_keys(self) -> None:
+        """Remove texts of signing keys that no message of the queue names."""
+        birth = self._birth
+        keys = signing_keys(birth.settings, os.environ, birth.clock)
+        await keep_pruning(keys, partial(ask, self._sockets / "queue.sock"), birth.clock, birth.log)
 
     async def _serve_api(self, listening: socket.socket) -> None:
         """Serve the control API until told to stop."""
@@ -102,6 +111,7 @@ class Control:
                 await http.start([_metrics_socket(settings.record)])
             background = [
                 tasks.create_task(self._age_events()),
+                tasks.create_task(self._prune_keys()),
                 tasks.create_task(measures.send_to(self._sockets)),
             ]
             self._life.ready()

@@ -59,6 +59,7 @@ class QueueOperations:
             "queue.select": self.select,
             "queue.count": self.count,
             "queue.summary": self.summary,
+            "queue.oldest": self.oldest,
             "queue.hold": self.hold,
             "queue.release": self.release,
             "queue.retry": self.retry,
@@ -98,6 +99,14 @@ class QueueOperations:
             name = self._name(by, group)
             _fold(folded, name if name in folded or len(folded) < GROUPS_MAX else "(others)", group)
         return sorted(folded.values(), key=lambda row: (-row["entries"], row["name"]))
+
+    async def oldest(self) -> dict[str, Any]:
+        """When the oldest message was received; `is_known` is false while logs are still being read."""
+        if not self._dispatcher.is_granting:
+            return {"is_known": False, "received_time": None}
+        groups = await self._index.summary(self._filter({}), ("channel",))
+        times = [group.oldest_time for group in groups]
+        return {"is_known": True, "received_time": min(times, default=None)}
 
     def _name(self, by: str, group: Group) -> str:
         if by in ("site", "path"):

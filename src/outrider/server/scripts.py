@@ -29,7 +29,7 @@ from outrider.policy.scripted import Scripts
 from outrider.policy.shared import create_cells
 from outrider.policy.signing import ConfiguredSigning
 from outrider.policy.surroundings import HERE
-from outrider.privacy.signing_keys import SigningKeys
+from outrider.privacy.key_keeper import KeyKeeper
 from outrider.record.metrics import Metrics
 from outrider.server.checks import asks_for_checks
 from outrider.server.lookups import configured_lookups
@@ -171,7 +171,7 @@ class WorkerScripts:
         settings: Settings,
         teller: Callable[[PolicyOptions], Teller],
         sources: Sources,
-        keys: SigningKeys,
+        keys: KeyKeeper,
         clock: Clock,
         bindings: Callable[[Settings], Bindings],
         checks: Callable[[Settings], Checks],

@@ -50,6 +50,7 @@ from outrider.net.resolver import DnsResolver
 from outrider.net.tls import TlsContexts
 from outrider.policy.budget import CpuBudget
 from outrider.policy.shared import attach_cells
+from outrider.privacy.key_keeper import KeyKeeper
 from outrider.receive.client_history import ClientHistory, history_name
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
@@ -177,7 +178,7 @@ class Worker:
             settings,
             partial(Teller, self.measures.metrics, self.events.noticed, birth.clock, birth.log),
             Sources(settings.data_source, birth.clock, birth.log, os.environ, self.measures.metrics),
-            self.keys,
+            KeyKeeper(self.keys, birth.log),
             birth.clock,
             self.routing.bindings,
             partial(checks_of, clock=birth.clock, log=birth.log),
