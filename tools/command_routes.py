@@ -39,6 +39,7 @@ _USERS_FILE = "A users file is a file on disk; who can write it needs no server,
 _SIGNING = (
     "Signing keys are files; who can write them needs no server, and a running one takes them up by itself."
 )
+_TRYING = "It tries scripts out as they are on disk, in a process of its own, and touches no mail."
 _PRACTICE = "It is no part of a server: it plays the others, for practice and measurement."
 
 COUNTERPARTS: dict[str, Counterpart] = {
@@ -118,6 +119,16 @@ COUNTERPARTS: dict[str, Counterpart] = {
     "preflight": _alone(
         "It asks DNS and exchangers, not the server, and reads the configuration as it is on disk."
     ),
+    "source list": _alone("It shows what the configuration says."),
+    "source test": _alone("It asks the source itself, as it is configured on disk."),
+    "policy check": _alone(_TRYING),
+    "policy test": _alone(_TRYING),
+    "policy run-trace": _alone(_TRYING),
+    "policy record": _alone("It reads the files of events, which may be many."),
+    "policy shadow start": _asks("POST /v1/policy/shadow"),
+    "policy shadow report": _asks("GET /v1/policy/shadow"),
+    "policy shadow stop": _asks("DELETE /v1/policy/shadow"),
+    "policy stubs": _alone("It prints what this program knows of hooks."),
     "inject": _alone(_PRACTICE),
     "sink": _alone(_PRACTICE),
     "sim": _alone(_PRACTICE),

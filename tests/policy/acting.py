@@ -96,7 +96,9 @@ class Stage:
 
     def open(self, origin: Origin = SMTP) -> ScriptedSession:
         """A session that begins."""
-        return self.door.open(origin)
+        session = self.door.open(origin)
+        assert isinstance(session, ScriptedSession)
+        return session
 
     def decide(self, submitted: Submission | None = None) -> Decided | Refusal:
         """What becomes of a message, where no script waits."""

@@ -123,7 +123,7 @@ def test_what_can_only_be_read(name: str) -> None:
         (HookPhase.DATA, "recipients", "joe@one.test", TypeError, "not one text"),
         (HookPhase.DATA, "recipients", ["joe@one.test", "nobody"], AddressError, "."),
         (HookPhase.EACH_RCPT, "routing_domain", "no domain", AddressError, "."),
-        (HookPhase.SET_BINDING, "binding", "no-such", LookupError, "no binding 'no-such'"),
+        (HookPhase.SET_BINDING, "binding", "no-such", LookupError, "no binding and no group 'no-such'"),
         (HookPhase.SET_BINDING, "priority", 2, ValueError, "neither"),
         (HookPhase.EACH_RCPT, "not_before_time", float("nan"), ValueError, "days ahead"),
         (HookPhase.EACH_RCPT, "not_before_time", float("inf"), ValueError, "days ahead"),

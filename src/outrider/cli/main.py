@@ -33,6 +33,7 @@ from outrider.cli import (
     key,
     keys,
     path,
+    policy,
     preflight,
     queue,
     serve,
@@ -96,6 +97,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(dkim.app, name="dkim")
 app.command("preflight")(preflight.preflight)
 app.add_typer(source.app, name="source")
+app.add_typer(policy.app, name="policy")
 app.command("inject")(inject.inject)
 app.command("sink")(sink.sink)
 app.command("sim")(sim.sim)

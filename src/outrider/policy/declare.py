@@ -32,6 +32,7 @@ class Hook:
         phase: When.
         lua: Name of the function in a script written for Momentum.
         arguments: Of the function in Python, whose name is the phase's.
+        lua_arguments: Of the function in Lua, behind the module itself.
         summary: When it is called, for the manual.
         may: What may be done in it, for the manual.
         can_refuse: Its answer may be a refusal.
@@ -43,6 +44,7 @@ class Hook:
     summary: str
     may: str
     can_refuse: bool = True
+    lua_arguments: tuple[str, ...] = ("msg", "ac", "vctx")
 
 
 _CONNECTION: Final = Argument("connection", "Connection", "the client, and notes about it")
@@ -57,6 +59,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             (_CONNECTION,),
             "A client has connected; it has heard nothing yet.",
             "refuse the connection",
+            lua_arguments=("ac", "vctx"),
         ),
         Hook(
             HookPhase.EHLO,
@@ -64,6 +67,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             (_CONNECTION, Argument("name", "str", "what the client calls itself")),
             "The client said EHLO or HELO.",
             "refuse",
+            lua_arguments=("str", "ac", "vctx"),
         ),
         Hook(
             HookPhase.AUTH,
@@ -75,6 +79,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             ),
             "The client's credentials were checked.",
             "refuse credentials that are right; wrong ones stay wrong",
+            lua_arguments=("user", "ac", "vctx"),
         ),
         Hook(
             HookPhase.MAILFROM,
@@ -82,6 +87,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             (_CONNECTION, Argument("sender", "str", "the reverse-path; empty for the null one")),
             "A transaction begins.",
             "refuse the sender",
+            lua_arguments=("str", "ac", "vctx"),
         ),
         Hook(
             HookPhase.RCPTTO,
@@ -89,6 +95,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             (_CONNECTION, Argument("recipient", "str", "the address")),
             "A recipient was named.",
             "refuse the recipient",
+            lua_arguments=("msg", "str", "ac", "vctx"),
         ),
         Hook(
             HookPhase.RCPTTO_LIST,
@@ -96,6 +103,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             (_CONNECTION, Argument("recipients", "tuple[str, ...]", "all that were accepted")),
             "All recipients are known; the content is to come.",
             "refuse the message before it is sent",
+            lua_arguments=("list_node", "vctx"),
         ),
         Hook(
             HookPhase.DATA,
@@ -117,6 +125,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             (_MAIL,),
             "A message came by HTTP.",
             "refuse, discard, change content and the list of recipients",
+            lua_arguments=("msg",),
         ),
         Hook(
             HookPhase.EACH_RCPT,
@@ -132,6 +141,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "How it goes out.",
             "assign binding and priority",
             can_refuse=False,
+            lua_arguments=("msg",),
         ),
         Hook(
             HookPhase.FINAL_VALIDATION,

@@ -16,13 +16,13 @@ from msgspec.structs import replace
 
 from outrider.model.flow import Decided, Message, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
-from outrider.model.ports import Answer
+from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.bindings import Bindings
 from outrider.policy.errors import HookError
 from outrider.policy.observed import Decision, Lines, Observed
 from outrider.policy.script import Script
-from outrider.policy.scripted import ScriptedSession, Scripts
+from outrider.policy.scripted import Scripts
 from outrider.policy.signing import ConfiguredSigning
 from outrider.wire.smtp import replies
 
@@ -113,7 +113,7 @@ async def rehearse(
     return found
 
 
-async def _play(found: Rehearsal, session: ScriptedSession, submission: Submission) -> None:
+async def _play(found: Rehearsal, session: PolicySession, submission: Submission) -> None:
     """As an SMTP session."""
     origin, envelope = submission.origin, submission.envelope
     early = replace(origin, helo="", principal=None)
@@ -149,7 +149,7 @@ async def _play(found: Rehearsal, session: ScriptedSession, submission: Submissi
     await _decide(found, session, replace(submission, envelope=envelope))
 
 
-async def _decide(found: Rehearsal, session: ScriptedSession, submission: Submission) -> None:
+async def _decide(found: Rehearsal, session: PolicySession, submission: Submission) -> None:
     decision: Decided | Refusal = await _awaited(session.decide(submission))
     if isinstance(decision, Refusal):
         found.refusal = decision.reply

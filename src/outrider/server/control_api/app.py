@@ -22,6 +22,7 @@ from outrider.server.control_api import (
     messages,
     node,
     paths,
+    policy,
     queue,
 )
 from outrider.server.control_api.hub import Hub
@@ -39,6 +40,7 @@ ROUTERS: Final = (
     domains.router,
     keyring.router,
     backups.router,
+    policy.router,
     audit.router,
 )
 

@@ -24,6 +24,7 @@ from outrider.server.control_api.problems import ReasonMissingError
 from outrider.server.measures import Summed
 from outrider.server.requests import ask
 from outrider.server.settings import Settings
+from outrider.server.shadows import Shadows
 from outrider.store.audit import noting
 from outrider.store.editor import Author
 from outrider.store.engine import Database
@@ -57,6 +58,7 @@ class Hub:
         reload: The supervisor's.
         started_at: When this process started, monotonic seconds.
         copying: Held while a backup is made.
+        shadows: The shadow run; None where there can be none.
     """
 
     settings: Settings
@@ -67,6 +69,7 @@ class Hub:
     reload: Reload
     started_at: float
     copying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    shadows: Shadows | None = None
 
     @property
     def events_directory(self) -> Path:

@@ -1,0 +1,309 @@
+"""Other scripts beside the live ones: they are asked what those were asked, and what differs is counted.
+
+In: sightings of live sessions. Out: a report: differences by phase, live and shadow decision, with counts and
+the newest examples.
+
+Theory: the shadow's scripts have sessions, notes and messages of their own, made from the same client,
+envelope and content. Each session's sightings are taken in their order by one task, so a slow hook keeps
+only its own session. What is more than `WAITING_MAX` is dropped and counted; the session that lost something
+is not looked at any more, because what its scripts would have known is not known.
+
+Members of one binding group count as the same, because chance or turn chose them.
+
+Invariant: nothing here reaches the live mail.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any, Final
+
+from outrider.base.clock import Clock, format_utc
+from outrider.model.flow import Decided, Refusal
+from outrider.model.hooks import HookPhase
+from outrider.model.ports import PolicyDoor, PolicySession
+from outrider.policy.errors import HookError
+from outrider.policy.sightings import (
+    CONTINUE,
+    Asked,
+    Closed,
+    Opened,
+    Reset,
+    Row,
+    Settled,
+    Sighting,
+    rows_of,
+    said,
+)
+
+WAITING_MAX: Final = 2_000
+# chosen: some seconds of a busy worker
+SESSIONS_MAX: Final = 5_000
+# chosen: the connections of two listeners
+EXAMPLES_MAX: Final = 50
+# chosen: what a person looks through
+KINDS_MAX: Final = 1_000
+# chosen: kinds of differences; further ones are counted together
+DECISION: Final = "decision"
+# the phase of what is decided of a whole message
+
+
+@dataclass(slots=True)
+class _Session:
+    """One live session's shadow."""
+
+    session: PolicySession
+    waiting: deque[Sighting] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+    is_broken: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was seen.
+
+    Attributes:
+        asked: Questions of sessions and whole messages that both were asked.
+        differing: Those with another answer.
+        dropped: Sightings that were not taken.
+        failures: Hooks of the shadow that failed, by what they say.
+    """
+
+    asked: int = 0
+    differing: int = 0
+    dropped: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+Key = tuple[int, int]
+# of the worker's link and the session in it
+
+
+class Shadow:
+    """See the module.
+
+    Args:
+        clock: Time.
+        tasks: Own what waits.
+        groups: Members of each binding group.
+        shown: What may be shown of a text.
+        with_addresses: Recipients may be shown.
+
+    Attributes:
+        door: The shadow's scripts, which tell this of their failures; until they are there nothing is taken.
+        counts: What was seen.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        groups: Sequence[Collection[str]] = (),
+        shown: Callable[[str], str] = str,
+        *,
+        with_addresses: bool = False,
+    ) -> None:
+        self.door: PolicyDoor | None = None
+        self._clock = clock
+        self._tasks = tasks
+        self._groups = [frozenset(group) for group in groups]
+        self._shown = shown
+        self._with_addresses = with_addresses
+        self._sessions: dict[Key, _Session] = {}
+        self._kinds: Counter[tuple[str, str, str]] = Counter()
+        self._examples: deque[dict[str, Any]] = deque(maxlen=EXAMPLES_MAX)
+        self._waiting = 0
+        self._last_failure = ""
+        self._since_time = clock.wall()
+        self.counts = Counts()
+
+    # as `asking.Told`
+
+    def asked(self, phase: HookPhase) -> None:
+        """A hook of the shadow was asked."""
+
+    def failed(self, error: HookError) -> None:
+        """A hook of the shadow failed."""
+        where = f"{error.script}:{error.line}" if error.line else error.script
+        self._last_failure = f"{where}: {error.phase}: {type(error).__name__}"
+        if len(self.counts.failures) < KINDS_MAX or self._last_failure in self.counts.failures:
+            self.counts.failures[self._last_failure] += 1
+
+    # what happens in live sessions
+
+    def take(self, link: int, sighting: Sighting) -> None:
+        """Something happened in a session of a worker."""
+        key = link, sighting.session
+        if isinstance(sighting, Opened):
+            if self.door is not None and len(self._sessions) < SESSIONS_MAX:
+                self._sessions[key] = _Session(self.door.open(sighting.origin))
+            else:
+                self.counts.dropped += 1
+            return
+        session = self._sessions.get(key)
+        if session is None:  # it began before, or was not taken
+            return
+        if self._waiting >= WAITING_MAX and not isinstance(sighting, Closed):
+            session.is_broken = True
+            self.counts.dropped += 1
+            return
+        session.waiting.append(sighting)
+        self._waiting += 1
+        if session.task is None:
+            session.task = self._tasks.create_task(self._follow(key, session))
+
+    def lost(self, link: int) -> None:
+        """A worker is gone, with its sessions."""
+        for key in [key for key in self._sessions if key[0] == link]:
+            self.take(link, Closed(key[1]))
+
+    async def _follow(self, key: Key, session: _Session) -> None:
+        while session.waiting:
+            sighting = session.waiting.popleft()
+            self._waiting -= 1
+            if isinstance(sighting, Closed):
+                session.session.close()
+                self._sessions.pop(key, None)
+            elif not session.is_broken:
+                await self._compare(session.session, sighting)
+        session.task = None
+
+    async def _compare(self, session: PolicySession, sighting: Sighting) -> None:
+        self._last_failure = ""
+        match sighting:
+            case Asked():
+                answer = said(await _answered(session, sighting))
+                self.counts.asked += 1
+                if answer != sighting.answer:
+                    self._differs(sighting.phase, sighting.answer, answer, sighting)
+            case Settled():
+                decision = session.decide(sighting.submission)
+                if isawaitable(decision):
+                    decision = await decision
+                self.counts.asked += 1
+                self._compare_whole(sighting, decision)
+            case Reset():
+                session.reset()
+            case _:
+                raise AssertionError("taken before")
+
+    def _compare_whole(self, live: Settled, decision: Decided | Refusal) -> None:
+        answer = str(decision.reply) if isinstance(decision, Refusal) else CONTINUE
+        if answer != live.answer:
+            self._differs(DECISION, live.answer, answer, live)
+            return
+        if isinstance(decision, Refusal):
+            return
+        found = self._row_differences(live.rows, rows_of(live.submission, decision))
+        for what, before, after, recipient in dict.fromkeys(found):
+            self._note(DECISION, f"{what} {before}".strip(), f"{what} {after}".strip(), live, recipient)
+        self.counts.differing += bool(found)
+
+    def _row_differences(self, live: Sequence[Row], shadow: Sequence[Row]) -> list[tuple[str, str, str, str]]:
+        """What differs for which recipient."""
+        found: list[tuple[str, str, str, str]] = []
+        theirs = {row.recipient: row for row in shadow}
+        for row in live:
+            other = theirs.pop(row.recipient, None)
+            if other is None:
+                found.append(("recipient", "kept", "gone", row.recipient))
+                continue
+            pairs = [
+                ("sender", row.mail_from, other.mail_from),
+                ("routing domain", row.routing_domain, other.routing_domain),
+                ("priority", str(row.priority), str(other.priority)),
+                ("first attempt", str(row.not_before_time), str(other.not_before_time)),
+                ("discard", row.discard or "no", other.discard or "no"),
+            ]
+            if not self._are_alike(row.binding, other.binding):
+                pairs.append(("binding", row.binding, other.binding))
+            if row.content != other.content:
+                pairs.append(("content", _content(row), _content(other)))
+            if row.signing != other.signing:
+                pairs.append(("signatures", "these", "others"))
+            notes, others = dict(row.notes), dict(other.notes)
+            pairs += [
+                (f"note {name}", "this" if name in notes else "none", "another" if name in others else "none")
+                for name in {**notes, **others}
+                if notes.get(name) != others.get(name)
+            ]
+            found += [(what, old, new, row.recipient) for what, old, new in pairs if old != new]
+        found += [("recipient", "none", "added", recipient) for recipient in theirs]
+        return found
+
+    def _are_alike(self, binding: str, other: str) -> bool:
+        return binding == other or any(binding in group and other in group for group in self._groups)
+
+    # what is told
+
+    def _differs(self, phase: str, live: str, shadow: str, sighting: Asked | Settled) -> None:
+        self.counts.differing += 1
+        recipients = sighting.recipients if isinstance(sighting, Asked) else ()
+        self._note(phase, live, shadow, sighting, str(recipients[0].address) if recipients else "")
+
+    def _note(self, phase: str, live: str, shadow: str, sighting: Asked | Settled, recipient: str) -> None:
+        if self._last_failure:
+            shadow = f"{shadow} (failed: {self._last_failure})"
+        key = str(phase), self._shown(live), self._shown(shadow)
+        if key not in self._kinds and len(self._kinds) >= KINDS_MAX:
+            key = (str(phase), "others", "others")
+        self._kinds[key] += 1
+        origin = sighting.origin if isinstance(sighting, Asked) else sighting.submission.origin
+        example = {
+            "time": format_utc(self._clock.wall()),
+            "phase": key[0],
+            "live": key[1],
+            "shadow": key[2],
+            "listener": origin.listener,
+            "tenant": origin.tenant,
+            "stream": origin.stream,
+            "message_id": "" if isinstance(sighting, Asked) else str(sighting.submission.message_id),
+            "domain": recipient.rpartition("@")[2],
+        }
+        if self._with_addresses:
+            example["recipient"] = recipient
+        self._examples.append(example)
+
+    def report(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return {
+            "since_time": format_utc(self._since_time),
+            "sessions": len(self._sessions),
+            "asked": self.counts.asked,
+            "differing": self.counts.differing,
+            "dropped": self.counts.dropped,
+            "waiting": self._waiting,
+            "failures": [
+                {"what": what, "times": times} for what, times in self.counts.failures.most_common()
+            ],
+            "differences": [
+                {"phase": phase, "live": live, "shadow": shadow, "times": times}
+                for (phase, live, shadow), times in self._kinds.most_common()
+            ],
+            "examples": list(reversed(self._examples)),
+        }
+
+
+def _content(row: Row) -> str:
+    return f"changed ({row.content.hex()[:8]})" if row.content else "as it came"
+
+
+async def _answered(session: PolicySession, asked: Asked) -> Any:
+    """What the shadow's scripts say to the same question."""
+    origin = asked.origin
+    match asked.phase:
+        case HookPhase.CONNECT:
+            answer = session.connect(origin)
+        case HookPhase.EHLO:
+            answer = session.ehlo(origin, asked.text)
+        case HookPhase.AUTH:
+            answer = session.auth(origin, asked.text, is_valid=asked.is_valid)
+        case HookPhase.MAILFROM:
+            answer = session.mail_from(origin, asked.sender)
+        case HookPhase.RCPTTO:
+            answer = session.rcpt_to(origin, asked.recipients[0])
+        case _:
+            answer = session.rcpt_list(origin, asked.recipients)
+    return await answer if isawaitable(answer) else answer

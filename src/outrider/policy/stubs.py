@@ -1,0 +1,169 @@
+"""Typed stubs of the hooks and of what they are given, for editors.
+
+In: the declarations of `declare.HOOKS`, and the public attributes of Connection, Context and Mail. Out: a
+module of Python, or annotations for Lua in the form that the Lua language servers read (LuaCATS).
+
+Theory: both are made of what runs, so an editor knows a name as soon as it works, and none that does not.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+from outrider.policy.answers import Go, Refuse
+from outrider.policy.connection import Connection, Context
+from outrider.policy.declare import HOOKS
+from outrider.policy.mail import Mail
+
+_CLASSES = (Context, Connection, Mail)
+_LUA_ARGUMENTS = {
+    "msg": "EcMessage",
+    "ac": "Accept",
+    "vctx": "ValidateContext",
+    "str": "string",
+    "list_node": "ListNode",
+    "user": "string",
+}
+_ASKERS = frozenset(
+    {
+        "enter",
+        "settle",
+        "split",
+        "bind",
+        "ask_signatures",
+        "update",
+        "seed",
+        "clear",
+        "copy",
+        "shared",
+        "public",
+        "without_secrets",
+    }
+)
+# what is for whoever asks the hooks
+_MAPPING = [
+    "    def __getitem__(self, name: str, /) -> str: ...",
+    "    def __setitem__(self, name: str, value: object, /) -> None: ...",
+    "    def __delitem__(self, name: str, /) -> None: ...",
+    "    def __iter__(self) -> Iterator[str]: ...",
+    "    def __len__(self) -> int: ...",
+    "",
+]
+_NOTE = "Made by `outrider policy stubs`: what hooks are called with and may do. Not to be loaded."
+
+
+def public_members(kind: type) -> list[tuple[str, Any]]:
+    """What scripts may use of a class: properties and methods of its own."""
+    return [
+        (name, member)
+        for name, member in vars(kind).items()
+        if not name.startswith("_")
+        and name not in _ASKERS
+        and (isinstance(member, property) or inspect.isfunction(member))
+    ]
+
+
+def summary_of(member: Any) -> str:
+    """The first sentence of what is said about a member."""
+    text = inspect.getdoc(member.fget if isinstance(member, property) else member) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def type_of(member: property | Callable[..., Any]) -> str:
+    """The type of a property, or of what a method returns, as in its source."""
+    function = member.fget if isinstance(member, property) else member
+    found = inspect.signature(function).return_annotation if function is not None else "None"
+    return _name_of(found)
+
+
+def python_stub() -> str:
+    """The stub for Python: `.pyi` of what scripts import, and a Protocol of each hook."""
+    lines: list[str] = []
+    for kind in _CLASSES:
+        base = "(MutableMapping[str, str])" if kind is Context else ""
+        lines += [f"class {kind.__name__}{base}:", f'    """{summary_of(kind)}"""', ""]
+        lines += _MAPPING if kind is Context else []
+        for name, member in public_members(kind):
+            lines += _python_member(name, member)
+    for hook in HOOKS.values():
+        name = "".join(part.capitalize() for part in hook.phase.split("_"))
+        arguments = ", ".join(f"{argument.name}: {argument.type}" for argument in hook.arguments)
+        lines += [
+            f"class {name}Hook(Protocol):",
+            f'    """`{hook.phase}`: {hook.summary} It may {hook.may}."""',
+            "",
+            f"    def __call__(self, {arguments}) -> Answer | Awaitable[Answer]: ...",
+            "",
+        ]
+    head = [f'"""{_NOTE}"""', "", *_imports("\n".join(lines)), "", "Answer = Go | Refuse | None", ""]
+    return "\n".join([*head, *lines])
+
+
+def _imports(text: str) -> list[str]:
+    """What the names in a text are imported from: where the classes that use them have them from."""
+    used = set(re.findall(r"\b[A-Z][A-Za-z]+\b", re.sub(r'"""[^"]*"""', "", text))) | {"Go", "Refuse"}
+    known: dict[str, Any] = {"Awaitable": Awaitable, "Protocol": Protocol, "Go": Go, "Refuse": Refuse}
+    for kind in _CLASSES:
+        known = {**vars(sys.modules[kind.__module__]), **known}
+    found: dict[str, list[str]] = {}
+    for name in sorted(used & known.keys()):
+        place = getattr(known[name], "__module__", "")
+        if known[name] not in _CLASSES:
+            found.setdefault(place, []).append(name)
+    return [f"from {place} import {', '.join(names)}" for place, names in sorted(found.items())]
+
+
+def _python_member(name: str, member: Any) -> Iterator[str]:
+    if not isinstance(member, property):
+        signature = _signature_of(member)
+        yield from (f"    def {name}{signature}:", f'        """{summary_of(member)}"""', "        ...", "")
+        return
+    kind = type_of(member)
+    yield from (
+        "    @property",
+        f"    def {name}(self) -> {kind}:",
+        f'        """{summary_of(member)}"""',
+        "        ...",
+        "",
+    )
+    if member.fset is not None:
+        [_, value] = inspect.signature(member.fset).parameters.values()
+        yield f"    @{name}.setter"
+        yield from (f"    def {name}(self, {value.name}: {_name_of(value.annotation)}) -> None: ...", "")
+
+
+def _signature_of(function: Callable[..., Any]) -> str:
+    signature = inspect.signature(function)
+    parts = [
+        each.name if each.annotation is each.empty else f"{each.name}: {_name_of(each.annotation)}"
+        for each in signature.parameters.values()
+    ]
+    return f"({', '.join(parts)}) -> {_name_of(signature.return_annotation)}"
+
+
+def _name_of(annotation: Any) -> str:
+    text = inspect.formatannotation(annotation) if not isinstance(annotation, str) else annotation
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
+
+
+def lua_stub() -> str:
+    """The stub for Lua: the hooks that a module may have, with their arguments, as LuaCATS annotations."""
+    lines = [
+        "---@meta",
+        f"-- {_NOTE}",
+        "",
+        "---@class Accept",
+        "---@class ValidateContext",
+        "---@class EcMessage",
+        "---@class ListNode",
+        "",
+        "--- A module that `msys.registerModule` takes: the hooks that it has are called.",
+        "---@class PolicyModule",
+    ]
+    for hook in HOOKS.values():
+        arguments = [f"{name}: {_LUA_ARGUMENTS[name]}" for name in hook.lua_arguments]
+        signature = f"fun(self: PolicyModule, {', '.join(arguments)}): integer?"
+        lines.append(f"---@field {hook.lua}? {signature} {hook.summary} It may {hook.may}.")
+    return "\n".join(lines) + "\n"

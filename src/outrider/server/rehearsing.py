@@ -1,0 +1,99 @@
+"""The policy of a configuration, tried out in a process that is no server.
+
+In: settings. Out: what becomes of messages, decision by decision.
+
+Theory: scripts, bindings, signatures and data sources are those of the configuration, made as a worker makes
+them; data sources are asked in earnest. Nothing is stored, sent or written: a key that a script brings is
+looked at and thrown away.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+
+from outrider.base.clock import Clock
+from outrider.base.log import Log
+from outrider.model.flow import Submission
+from outrider.policy.bindings import Bindings
+from outrider.policy.budget import CpuBudget
+from outrider.policy.lines import ScriptLines
+from outrider.policy.rehearsal import Rehearsal, Surroundings, rehearse
+from outrider.policy.script import Script
+from outrider.policy.shared import create_cells
+from outrider.policy.surroundings import HERE
+from outrider.privacy.signing_keys import parse_private_key
+from outrider.server.lookups import configured_lookups
+from outrider.server.lua_scripts import LuaSurroundings
+from outrider.server.scripts import configured_signing, load_all
+from outrider.server.settings import Settings
+from outrider.store.sources.sources import Sources
+
+
+class LookedAtKeys:
+    """`policy.surroundings.SigningKeys` that keeps none."""
+
+    def keep(self, text: str) -> str:
+        parse_private_key(text, "the text of a signing key")
+        return f"text:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+    def unwritten(self, names: Iterable[str]) -> None:
+        """Nothing is written."""
+
+
+class Stage:
+    """See the module. Made by `staged`.
+
+    Attributes:
+        scripts: In the order in which they are asked.
+        around: What their hooks meet besides a message.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, scripts: Sequence[Script]) -> None:
+        self.scripts = tuple(scripts)
+        self._settings = settings
+        files = [each.source for each in settings.policy.script if each.source.suffix == ".py"]
+        self._lines = ScriptLines([Path(file) for file in files])
+        self.around = Surroundings(
+            Bindings(settings.binding_names, settings.binding_group, settings.policy.default_binding),
+            clock.now,
+            settings.policy.wait_seconds,
+            configured_signing(settings, clock),
+            self._lines,
+        )
+
+    async def play(
+        self, submission: Submission, notes: Mapping[str, str] | None = None, *, with_lines: bool = True
+    ) -> Rehearsal:
+        """What becomes of a message; `notes` go before those that its listener gives."""
+        with self._lines.watching() if with_lines else nullcontext():
+            return await rehearse(self.scripts, submission, self.around, notes)
+
+
+@asynccontextmanager
+async def staged(
+    settings: Settings, clock: Clock, log: Log, environment: Mapping[str, str]
+) -> AsyncIterator[Stage]:
+    """The policy of a configuration for as long as this lasts.
+
+    Raises:
+        ConfigError: Its scripts cannot be loaded, or its signing keys cannot be read.
+    """
+    budget = CpuBudget(settings.policy.hook_seconds)
+    sources = Sources(settings.data_source, clock, log, environment)
+    lua = LuaSurroundings(clock, log, budget, create_cells, is_checked=True)
+    before = HERE.sources, HERE.keys
+    HERE.sources, HERE.keys = sources, LookedAtKeys()
+    try:
+        scripts = [*configured_lookups(settings, clock), *load_all(settings.policy, budget, lua)]
+        budget.start()
+        try:
+            yield Stage(settings, clock, scripts)
+        finally:
+            budget.stop()
+            for script in scripts:
+                script.close()
+    finally:
+        HERE.sources, HERE.keys = before
+        lua.close()
+        await sources.close()

@@ -1,0 +1,146 @@
+"""The process that runs a shadow: scripts that are asked what the live ones were, and change nothing.
+
+In: on standard input a line of JSON with settings and scripts, then a line for each report that is wanted; on
+a socket the workers' sightings. Out: on standard output a line of JSON for each line, the first with the
+faults of the scripts. It ends when its input does.
+
+Theory: it is a process of its own, so that what its scripts cost, and how they fail, is nobody else's. Data
+sources are opened to be read only, keys are looked at and thrown away, counts that workers share are others.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from outrider.base.clock import SystemClock
+from outrider.base.errors import ConfigError, OutriderError
+from outrider.base.log import NullLog
+from outrider.net.loop import run
+from outrider.policy.options import PolicyOptions, ScriptOptions
+from outrider.policy.scripted import Scripts
+from outrider.policy.shadow import Shadow
+from outrider.record.redact import Profile, Redactor
+from outrider.server.rehearsing import Stage, staged
+from outrider.server.settings import Settings
+from outrider.server.shadow_link import SOCKET, SightingReader
+
+LINE_OCTETS = 64 << 20
+# chosen: the settings of a very large configuration
+
+
+class Begin(msgspec.Struct):
+    """The first line.
+
+    Attributes:
+        settings: As JSON.
+        scripts: Name and file of each script.
+    """
+
+    settings: str
+    scripts: list[tuple[str, str]]
+
+
+class _Listener(asyncio.Protocol):
+    """One worker's link."""
+
+    def __init__(self, shadow: Shadow, number: int) -> None:
+        self._shadow = shadow
+        self._number = number
+        self._reader = SightingReader()
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for sighting in self._reader.feed(data):
+                self._shadow.take(self._number, sighting)
+        except msgspec.MsgspecError:
+            if self._transport is not None:
+                self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
+        self._shadow.lost(self._number)
+
+
+def settings_with(begin: Begin) -> Settings:
+    """The settings with the shadow's scripts, and data sources that nobody writes to."""
+    settings = Settings.model_validate_json(begin.settings)
+    scripts = tuple(ScriptOptions(name=name, source=Path(source)) for name, source in begin.scripts)
+    policy = PolicyOptions.model_validate({**dict(settings.policy), "script": scripts})
+    sources = tuple(each.model_copy(update={"writable": False}) for each in settings.data_source)
+    return settings.model_copy(update={"policy": policy, "data_source": sources})
+
+
+def shown_of(settings: Settings) -> Callable[[str], str]:
+    """What a report may show of a text: addresses only where everything shows them."""
+    redactor = Redactor(Profile.FULL if settings.record.redaction is Profile.FULL else Profile.DOMAIN)
+    return redactor.text
+
+
+async def _serve(begin: Begin, lines: asyncio.StreamReader) -> None:
+    settings = settings_with(begin)
+    clock = SystemClock()
+    sockets = settings.server.sockets_directory
+    async with staged(settings, clock, NullLog(), os.environ) as stage, asyncio.TaskGroup() as tasks:
+        shadow = Shadow(
+            clock,
+            tasks,
+            [[member.binding for member in group.members] for group in settings.binding_group],
+            shown_of(settings),
+            with_addresses=settings.record.redaction is Profile.FULL,
+        )
+        shadow.door = _door(stage, settings, shadow)
+        path = sockets / SOCKET
+        path.unlink(missing_ok=True)
+        numbers = count(1)
+        server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Listener(shadow, next(numbers)), str(path)
+        )
+        try:
+            _say({"faults": []})
+            while await lines.readline():
+                _say(shadow.report())
+        finally:
+            server.close()
+            path.unlink(missing_ok=True)
+        os._exit(0)  # hooks that wait are not waited for
+
+
+def _door(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
+    return Scripts(
+        stage.scripts,
+        shadow,
+        wait_seconds=settings.policy.wait_seconds,
+        bindings=stage.around.bindings,
+        signing=stage.around.signing,
+    )
+
+
+def _say(value: Any) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def _main() -> None:
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=LINE_OCTETS)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    begin = msgspec.json.decode(await lines.readline(), type=Begin)
+    os.nice(10)  # the live mail goes first
+    try:
+        await _serve(begin, lines)
+    except OutriderError as error:
+        faults = error.faults if isinstance(error, ConfigError) else ()
+        _say({"faults": list(faults) or [error.message]})
+
+
+if __name__ == "__main__":
+    run(_main())

@@ -1,0 +1,336 @@
+"""`outrider policy …` as a person or a program uses it: scripts are tried out without a server."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from outrider.base.errors import ConfigError, StoreError
+from outrider.cli.main import app
+from outrider.model.hooks import HookPhase
+from outrider.policy.surroundings import HERE
+from outrider.policy.traces import Trace
+
+SCRIPT = """\
+import asyncio
+from outrider.policy.api import DONE, Refuse, SignRequest, source
+
+def connect(connection):
+    connection.context["seen"] = connection.client
+    connection.context.keep_secret("token")
+    connection.context["token"] = "hush"
+
+def auth(connection, user, is_valid):
+    if user == "evil":
+        return Refuse(535, "5.7.8 Not you")
+
+def rcptto(connection, recipient):
+    if recipient.startswith("nobody@"):
+        return Refuse(550, "5.1.1 Nobody")
+
+def data(mail):
+    mail.context["customer"] = mail.connection.context.get("customer", "none")
+    if mail.header("X-Raise"):
+        raise KeyError("hush")
+    mail.message.header.set("Subject", "changed")
+
+async def each_rcpt(mail):
+    await asyncio.sleep(0)
+    if mail.rcpt_to.startswith("moved@"):
+        mail.rcpt_to = "new@two.test"
+        mail.routing_domain = "mx.two.test"
+
+async def set_binding(mail):
+    customer = mail.context.get("customer")
+    rows = await source("crm").fetch("SELECT binding FROM customer WHERE id = ?", (customer,))
+    for row in rows:
+        mail.binding = row["binding"]
+    mail.priority = 1
+    return DONE
+"""
+MESSAGE = b"From: a@shop.test\nSubject: hello\nX-Long: one\n two\n\nHello\n"
+
+
+class Site:
+    """A configuration with scripts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "outrider.toml"
+        (folder / "shop.py").write_text(SCRIPT, encoding="utf-8")
+        with closing(sqlite3.connect(folder / "crm.db")) as database:
+            database.execute("CREATE TABLE customer (id TEXT, binding TEXT)")
+            database.execute("INSERT INTO customer VALUES ('42', 'vip')")
+            database.commit()
+        self.configure("shop")
+        (folder / "letter.eml").write_bytes(MESSAGE)
+
+    def configure(self, *scripts: str, more: str = "") -> None:
+        tables = "".join(f'[[policy.script]]\nname = "{name}"\nsource = "{name}.py"\n' for name in scripts)
+        self.config.write_text(
+            f'[server]\nstate_directory = "{self.folder}/state"\n[[listener]]\nname = "smtp"\nport = 2525\n'
+            '[[http]]\nname = "api"\nport = 8025\n[[binding]]\nname = "vip"\n'
+            f'[[data_source]]\nname = "crm"\nurl = "sqlite:///{self.folder}/crm.db"\n{more}{tables}',
+            encoding="utf-8",
+        )
+
+    def run(self, *words: str, code: int = 0, given: bytes | None = None) -> str:
+        words = ("policy", *words, "-c", str(self.config))
+        result = CliRunner().invoke(app, words, input=given, catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def json(self, *words: str, code: int = 0, given: bytes | None = None) -> Any:
+        return json.loads(self.run(*words, "--json", code=code, given=given))
+
+    def letter(self, *words: str, code: int = 0) -> Any:
+        return self.json("test", str(self.folder / "letter.eml"), *words, code=code)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_check_lists_which_hooks_there_are(site: Site) -> None:
+    assert site.json("check") == [
+        {
+            "script": "shop",
+            "file": str(site.folder / "shop.py"),
+            "phases": ["connect", "auth", "rcptto", "data", "each_rcpt", "set_binding"],
+        }
+    ]
+    table = site.run("check")
+    assert "set_binding" in table
+    assert "mailfrom" not in table
+    site.configure()
+    assert site.json("check") == []
+    assert "no scripts" in site.run("check")
+
+
+def test_check_names_every_fault_with_file_and_line(site: Site) -> None:
+    (site.folder / "one.py").write_text("def data(: pass\n", encoding="utf-8")
+    (site.folder / "two.py").write_text("\ndef data(): pass\n", encoding="utf-8")
+    site.configure("one", "shop", "two")
+    with pytest.raises(ConfigError) as error:
+        site.run("check")
+    assert [Path(fault.split(": ")[0]).name for fault in error.value.faults] == ["one.py:1", "two.py:2"]
+
+
+def test_each_decision_is_shown_with_its_script_line_and_changes(site: Site) -> None:
+    found = site.letter("--to", "moved@one.test", "--to", "ann@two.test", "--context", "customer=42")
+    assert found["accepted"]
+    decisions = found["decisions"]
+    assert [(each["phase"], each["recipient"]) for each in decisions] == [
+        ("connect", ""),
+        ("rcptto", ""),
+        ("rcptto", ""),
+        ("data", ""),
+        ("each_rcpt", "new@two.test"),
+        ("set_binding", "new@two.test"),
+        ("each_rcpt", "ann@two.test"),
+        ("set_binding", "ann@two.test"),
+    ]
+    assert {each["script"] for each in decisions} == {"shop"}
+    lines = SCRIPT.splitlines()
+
+    def line(text: str) -> int:
+        [number] = [at for at, each in enumerate(lines, 1) if text in each]
+        return number
+
+    assert decisions[0]["changes"] == [
+        {"what": "connection note seen", "before": "", "after": "127.0.0.1", "line": line('["seen"]')},
+        {"what": "connection note token", "before": "", "after": "(secret)", "line": line('["token"]')},
+    ]
+    assert {"what": "note customer", "before": "", "after": "42", "line": line('["customer"] = mail')} in (
+        decisions[3]["changes"]
+    )
+    [header] = [each for each in decisions[3]["changes"] if each["what"] == "header"]
+    assert (header["before"], header["after"]) == ("Subject: hello", "Subject: changed")
+    assert header["line"] == line('header.set("Subject"')
+    moved = {each["what"]: (each["before"], each["after"], each["line"]) for each in decisions[4]["changes"]}
+    assert moved["recipients"][:2] == ("moved@one.test", "new@two.test")
+    assert moved["routing_domain"] == ("one.test", "mx.two.test", line('= "mx.two.test"'))
+    bound = {each["what"]: (each["before"], each["after"], each["line"]) for each in decisions[5]["changes"]}
+    assert bound["binding"] == ("default", "vip", line('row["binding"]'))
+    assert bound["priority"] == ("0", "1", line("mail.priority = 1"))
+    assert (decisions[5]["answer"], decisions[5]["line"]) == ("done", line("return DONE"))
+    assert all(each["seconds"] >= 0 for each in decisions)
+    [message] = found["messages"]
+    assert message["notes"] == {"customer": "42"}
+    assert [(each["recipient"], each["binding"]) for each in message["deliveries"]] == [
+        ("new@two.test", "vip"),
+        ("ann@two.test", "vip"),
+    ]
+
+
+def test_the_same_for_people(site: Site) -> None:
+    text = site.run(
+        "test", str(site.folder / "letter.eml"), "--to", "moved@one.test", "--context", "customer=42"
+    )
+    assert "header: - Subject: hello  + Subject: changed (line" in text
+    assert "binding: default → vip (line" in text
+    assert "to new@two.test by vip, to the exchangers of mx.two.test first" in text
+    assert "hush" not in text
+
+
+def test_a_message_comes_from_standard_input_and_by_http(site: Site) -> None:
+    found = site.json("test", "-", "--listener", "api", "--to", "joe@one.test", given=MESSAGE)
+    assert [each["phase"] for each in found["decisions"]] == ["each_rcpt", "set_binding"]
+
+
+def test_refusals_and_failures_have_their_exit_codes(site: Site) -> None:
+    found = site.letter("--to", "nobody@one.test", "--to", "joe@one.test", code=1)
+    assert found["refused_recipients"] == [{"recipient": "nobody@one.test", "reply": "550 5.1.1 Nobody"}]
+    assert [each["recipient"] for each in found["messages"][0]["deliveries"]] == ["joe@one.test"]
+    found = site.letter("--to", "nobody@one.test", code=1)
+    assert (found["accepted"], found["refused_in"], found["messages"]) == (False, "rcptto", [])
+    found = site.letter("--user", "evil", code=1)
+    assert (found["refusal"], found["refused_in"]) == ("535 5.7.8 Not you", "auth")
+    found = site.json("test", "-", given=b"X-Raise: yes\n\nx\n", code=70)
+    [failure] = found["failures"]
+    assert failure.startswith("shop:20: data: KeyError")
+    assert "hush" not in json.dumps(found)
+
+
+def test_what_is_said_wrongly_is_told(site: Site) -> None:
+    for words in (("--listener", "no-such"), ("--context", "no-equals"), ("--note", "=x")):
+        assert "Invalid value" in site.run("test", "-", *words, code=2, given=b"x")
+
+
+def test_nothing_of_the_process_is_left_changed(site: Site) -> None:
+    before = HERE.sources, HERE.keys
+    site.letter()
+    assert (HERE.sources, HERE.keys) == before
+    assert sys.getprofile() is None
+    assert not (site.folder / "state").exists()
+
+
+def test_traces_are_counted_and_shown(site: Site) -> None:
+    traces = [
+        Trace(recipients=["joe@one.test"], header="X: y\n", context={"customer": "42"}, id="1" * 18),
+        Trace(recipients=["nobody@one.test"]),
+        Trace(recipients=["ann@two.test", "nobody@one.test"], mail_from="a@b.test"),
+        Trace(recipients=["joe@one.test"], listener="api", protocol="HTTP"),
+    ]
+    octets = b"\n\n".join(msgspec.json.encode(each) for each in traces)
+    found = site.json("run-trace", "-", given=octets)
+    assert (found["messages"], found["accepted"], found["refused"], found["failed"]) == (4, 3, 1, 0)
+    assert {"script": "shop", "phase": "set_binding", "decision": "done, binding → vip", "times": 1} in (
+        found["decisions"]
+    )
+    found = site.json("run-trace", "-", "--all", given=octets)
+    assert len(found["each"]) == 4
+    assert "4 messages: 3 accepted, 1 refused, 0 with failures" in site.run("run-trace", "-", given=octets)
+    site.json(
+        "run-trace",
+        "-",
+        code=1,
+        given=msgspec.json.encode(Trace(recipients=["a@b.test"], header="X-Raise: y")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{}", "recipients"),
+        (b'{"recipients": []}', "Expected"),
+        (b'{"recipients": ["a@b.test"], "recipent": 1}', "unknown field `recipent`"),
+        (b'{"recipients": ["no address"]}', "is no address"),
+        (b'{"recipients": ["a@b.test"], "mail_from": "x"}', "is no address"),
+        (b"[" * 100_000, "is no trace"),
+        (b"\xff", "is no trace"),
+    ],
+)
+def test_a_line_that_is_no_trace_is_named(site: Site, line: bytes, why: str) -> None:
+    good = msgspec.json.encode(Trace(recipients=["a@b.test"]))
+    with pytest.raises(StoreError, match=f"^-:3: .*{why}"):
+        site.run("run-trace", "-", given=good + b"\n\n" + line + b"\n")
+
+
+def test_what_was_received_is_recorded_from_events(site: Site) -> None:
+    events = site.folder / "state" / "events"
+    events.mkdir(parents=True)
+    common = {
+        "type": "reception",
+        "time": "2026-11-29T10:00:00Z",
+        "message_id": "1" * 18,
+        "mail_from": "t1.abc@shop.test",
+        "tenant": "acme",
+        "stream": "news",
+        "listener": "smtp",
+        "protocol": "ESMTPA",
+        "client": "192.0.2.1",
+        "principal": "shop",
+        "metadata": {"order": "5"},
+    }
+    rows = [
+        common | {"recipient": "t1.xyz@one.test", "entry": 1},
+        common | {"recipient": "a***@two.test", "entry": 2},
+        common | {"recipient": "", "entry": 3},
+        common | {"message_id": "2" * 18, "protocol": "internal", "recipient": "b@c.test", "entry": 4},
+        {"type": "delivery", "message_id": "1" * 18, "time": "2026-11-29T10:00:01Z"},
+    ]
+    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in rows)
+    (events / "1.jsonl").write_bytes(lines)
+    output = site.run("record")
+    [trace] = [msgspec.json.decode(line, type=Trace) for line in output.splitlines()]
+    assert trace.recipients == ["t1.xyz@one.test", "a***@two.test"]
+    assert (trace.user, trace.tenant, trace.notes, trace.header) == ("shop", "acme", {"order": "5"}, "")
+    assert site.json("record") == [msgspec.to_builtins(trace)]
+    assert site.json("run-trace", "-", given=output.encode())["accepted"] == 1
+
+
+def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:
+    stub = CliRunner().invoke(app, ["policy", "stubs"]).output
+    (tmp_path / "outrider_hooks.pyi").write_text(stub, encoding="utf-8")
+    (tmp_path / "good.py").write_text(
+        "from outrider_hooks import DataHook, Mail, SetBindingHook\n"
+        "def data(mail: Mail) -> None:\n"
+        "    mail.context['size'] = str(mail.size)\n"
+        "    mail.message.header.set('X-Id', mail.id)\n"
+        "async def set_binding(mail: Mail) -> None:\n    mail.binding = 'vip'\n"
+        "one: DataHook = data\nother: SetBindingHook = set_binding\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "bad.py").write_text(
+        "from outrider_hooks import Mail\n"
+        "def data(mail: Mail) -> None:\n    mail.size = 5\n    mail.bindng = 'vip'\n"
+        "    mail.priority = 'high'\n",
+        encoding="utf-8",
+    )
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--python-executable",
+            sys.executable,
+            "--no-incremental",
+            "good.py",
+            "bad.py",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    faults = [line for line in result.stdout.splitlines() if ": error:" in line]
+    assert [line.split(": error:")[0] for line in faults] == ["bad.py:3", "bad.py:4", "bad.py:5"], (
+        result.stdout
+    )
+
+
+def test_stubs_of_lua_name_every_hook() -> None:
+    stub = CliRunner().invoke(app, ["policy", "stubs", "--language", "lua"]).output
+    assert stub.count("---@field ") == len(HookPhase)
+    assert "validate_rcptto? fun(self: PolicyModule, msg: EcMessage, str: string, ac: Accept" in stub
