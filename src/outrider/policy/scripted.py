@@ -14,7 +14,7 @@ from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
 from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
-from outrider.model.ports import Answer
+from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.asking import Asking, Told, drive, needs_task
 from outrider.policy.bindings import Bindings
@@ -62,8 +62,13 @@ class Scripts:
         self._checks = checks
         self.phases = frozenset().union(*(script.phases for script in scripts))
 
-    def open(self, origin: Origin) -> "ScriptedSession":
-        """For a session or request that begins."""
+    def open(self, origin: Origin) -> PolicySession:
+        """For a session or request that begins; whoever listens (`surroundings.Tap`) hears of it."""
+        session = self._session(origin)
+        tap = HERE.tap
+        return session if tap is None or not tap.is_on else tap.session(session, origin)
+
+    def _session(self, origin: Origin) -> "ScriptedSession":
         connection = Connection(origin)
         if origin.listener in self._notes:
             connection.context.seed(self._notes[origin.listener].items())

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 from outrider.base.errors import UnavailableError
+from outrider.model.flow import Origin
+from outrider.model.ports import PolicySession
 from outrider.store.sources.source import Source
 
 
@@ -42,17 +44,32 @@ class SigningKeys(Protocol):
         ...
 
 
+class Tap(Protocol):
+    """Listens to what live scripts are asked, now and then."""
+
+    @property
+    def is_on(self) -> bool:
+        """Somebody listens."""
+        ...
+
+    def session(self, session: PolicySession, origin: Origin) -> PolicySession:
+        """The same session, and what it is asked is told."""
+        ...
+
+
 class Surroundings:
     """See the module.
 
     Attributes:
         sources: Data sources of the configuration, or None.
         keys: Where keys are kept, or None.
+        tap: Who listens to live scripts, or None.
     """
 
     def __init__(self) -> None:
         self.sources: Sources | None = None
         self.keys: SigningKeys | None = None
+        self.tap: Tap | None = None
 
 
 HERE = Surroundings()

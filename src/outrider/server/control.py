@@ -25,6 +25,7 @@ from outrider.server.key_pruning import keep_pruning
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.measures import Measures, Summed
 from outrider.server.requests import ask
+from outrider.server.shadows import Shadows
 from outrider.server.signing import signing_keys
 from outrider.spool.directory import SpoolDirectory
 from outrider.store.engine import open_engine
@@ -83,6 +84,7 @@ class Control:
             reload=self._life.reload,
             started_at=self._started_at,
         )
+        hub.shadows = Shadows(files_of(os.environ), birth.clock, birth.log, lambda: hub.settings)
         users = {ROOT_USER, os.geteuid()}
         api = HttpServer(app_module.control_app(hub), LIMITS, birth.clock, birth.log, users=users)
         async with asyncio.TaskGroup() as tasks:
@@ -92,6 +94,7 @@ class Control:
             await self._life.draining.wait()
             await api.close(1.0)
             upgrading.cancel()
+            await hub.shadows.close()
         await hub.engine.dispose()
 
     async def run(self) -> None:

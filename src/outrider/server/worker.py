@@ -50,6 +50,7 @@ from outrider.net.resolver import DnsResolver
 from outrider.net.tls import TlsContexts
 from outrider.policy.budget import CpuBudget
 from outrider.policy.shared import attach_cells
+from outrider.policy.surroundings import HERE
 from outrider.privacy.key_keeper import KeyKeeper
 from outrider.receive.client_history import ClientHistory, history_name
 from outrider.receive.clients import ClientCounts
@@ -82,6 +83,8 @@ from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
 from outrider.server.scripts import Teller, WorkerScripts
 from outrider.server.settings import Settings
+from outrider.server.shadow_link import SOCKET as SHADOW_SOCKET
+from outrider.server.shadow_link import Tap
 from outrider.server.signing import signing_keys
 from outrider.server.states import States
 from outrider.server.unsent import ends_unsent, is_unsent
@@ -435,12 +438,14 @@ class Worker:
         """Serve until told to drain, then finish what is in flight."""
         async with asyncio.TaskGroup() as tasks:
             self.tasks = tasks
+            tap = HERE.tap = Tap(self._birth.settings.server.sockets_directory / SHADOW_SOCKET)
             background = [
                 tasks.create_task(self._keep_linked()),
                 tasks.create_task(self._life.drain_after(self.events.run(), "record.frozen")),
                 tasks.create_task(self.pressure.watch()),
                 tasks.create_task(self._authenticator.run()),
                 tasks.create_task(self.deliverer.run()),
+                tasks.create_task(tap.run()),
                 *(tasks.create_task(listener.run()) for listener in self.listeners),
                 tasks.create_task(self.measures.send_to(self._birth.settings.server.sockets_directory)),
             ]
