@@ -170,20 +170,15 @@ class ScriptedSession:
             refusal = await self._through(each, RECIPIENT_PHASES[:-1])
             if refusal is None and not each.is_discarded and not each.bind():
                 return Refusal(replies.NO_BINDING, "no binding")
-            if refusal is None and self._signing is not None:
-                try:
-                    await _ask_signatures(each, self._signing, submission.origin.tenant)
-                except OutriderError as error:
-                    return Refusal(replies.POLICY_FAILED, error.message)
             if refusal is None:
+                failure = await _ask_signatures(each, self._signing, submission.origin.tenant)
+                if failure is not None:
+                    return failure
                 refusal = await self._through(each, RECIPIENT_PHASES[-1:])
             if refusal is not None:
                 return Refusal(refusal, "policy")
-        try:
-            await _keys_are_written(mails)
-        except ConfigError as error:
-            return Refusal(replies.POLICY_FAILED, error.message)
-        return Decided(messages_of(submission, mails))
+        failure = await _failure_of_keys(mails)
+        return failure or Decided(messages_of(submission, mails))
 
     async def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
         for phase in phases:
@@ -202,22 +197,30 @@ class ScriptedSession:
             session.close()
 
 
-async def _keys_are_written(mails: Sequence[Mail]) -> None:
-    """Wait for keys that scripts brought and that are new; raises ConfigError for one that cannot be kept."""
+async def _failure_of_keys(mails: Sequence[Mail]) -> Refusal | None:
+    """Wait for keys that scripts brought and that are new; a refusal where one cannot be kept."""
     if HERE.keys is None:
-        return
+        return None
     waiting = HERE.keys.unwritten(request.key for mail in mails for request in mail.all_requests)
     if waiting is not None:
         await needs_task()
-        await waiting
+        try:
+            await waiting
+        except ConfigError as error:
+            return Refusal(replies.POLICY_FAILED, error.message)
+    return None
 
 
-async def _ask_signatures(mail: Mail, signing: ConfiguredSigning, tenant: str) -> None:
-    """Ask for the signatures and the seal that the configuration says."""
-    mail.ask_signatures(signing.requests_for(mail.content, tenant))
-    if not signing.has_seals or mail.is_discarded:
-        return
-    seal = signing.seal_for(mail.content, tenant)
-    if seal is not None:
-        await needs_task()
-        await mail.ask_seal(seal)
+async def _ask_signatures(mail: Mail, signing: ConfiguredSigning | None, tenant: str) -> Refusal | None:
+    """Ask for the signatures and the seal that the configuration says; a refusal where that cannot be."""
+    if signing is None or mail.is_discarded:
+        return None
+    try:
+        mail.ask_signatures(signing.requests_for(mail.content, tenant))
+        seal = signing.seal_for(mail.content, tenant) if signing.has_seals else None
+        if seal is not None:
+            await needs_task()
+            await mail.ask_seal(seal)
+    except OutriderError as error:
+        return Refusal(replies.POLICY_FAILED, error.message)
+    return None

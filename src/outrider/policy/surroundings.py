@@ -91,8 +91,8 @@ def source(name: str) -> Source:
 def keep_key(text: str) -> str:
     """A name, for `SignRequest`, of a private key that a script has as a text, as from a database.
 
-    It is known at once; a key that is new is being written meanwhile, and a message that names it is not taken
-    before it is.
+    It is known at once; a key that is new is being written meanwhile, and a message that names it is not
+    taken before it is.
 
     Raises:
         ConfigError: It is no key that can sign.
