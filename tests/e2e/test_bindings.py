@@ -142,6 +142,17 @@ def test_a_suspended_member_is_skipped_and_mail_that_has_it_waits(server: Outrid
     assert deliveries(server, message_id) == {"bills": 1}
 
 
+def test_suspensions_are_heeded_from_the_first_mail_after_a_start(practice: Practice, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SCRIPT, encoding="utf-8")
+    with serving(tmp_path, practice.configuration(more=BINDINGS)) as server:
+        server.command("path", "suspend", "*", "--binding", "spare", "--reason", "a block", "--yes")
+    with serving(tmp_path, practice.configuration(more=BINDINGS)) as server:
+        messages = [
+            send(server.ports["smtp"], "joe@one.test", mail_from="pool@sender.test") for _ in range(6)
+        ]
+        assert deliveries(server, *messages) == {"bills": 6}
+
+
 def test_mail_that_gets_no_binding_is_refused_for_now(practice: Practice, tmp_path: Path) -> None:
     text = practice.configuration(more='[policy]\ndefault_binding = "none"\n')
     with serving(tmp_path, text) as server:

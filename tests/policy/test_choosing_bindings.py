@@ -85,8 +85,29 @@ def test_a_suspended_member_gives_its_share_to_the_others_by_their_weights() -> 
 
 def test_where_mail_goes_is_asked_about() -> None:
     known = Known()
-    bindings(group("round_robin", "a", "b"), known).choose("pool", "one.test")
+    known.suspended = {"a"}
+    bindings(group("round_robin", "a", "b", "c"), known).choose("pool", "one.test")
     assert known.asked == [("a", "one.test"), ("b", "one.test")]
+
+
+@pytest.mark.parametrize("order", ["round_robin", "weighted"])
+def test_a_choice_from_a_large_group_looks_at_few(order: str) -> None:
+    names = [f"n{number}" for number in range(10_000)]
+    known = Known()
+    options = BindingGroupOptions.model_validate({"name": "pool", "order": order, "members": names})
+    of = Bindings(names, [options], "pool", Random(7), known)
+    for _ in range(1000):
+        of.choose("pool", "one.test")
+    assert len(known.asked) == 1000
+
+
+def test_chance_is_fair_among_the_fit_where_most_are_not() -> None:
+    known = Known({"a", "b"})
+    weights = {"a": 50, "b": 40, "c": 1, "d": 3}
+    members = [{"binding": name, "weight": weight} for name, weight in weights.items()]
+    found = chosen(bindings(group("weighted", *members), known), 20_000)
+    assert found["a"] == found["b"] == 0
+    assert abs(found["d"] / 20_000 - 0.75) < 0.018
 
 
 def test_names_groups_and_defaults() -> None:

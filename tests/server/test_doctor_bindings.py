@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from outrider.net.answers import Answer, Kind, Status
 from outrider.server.configuration import load
-from outrider.server.doctor.bindings import Sender, check_bindings, senders, strangers
-from outrider.server.doctor.examine import source_addresses
+from outrider.server.doctor.bindings import Sender, check_bindings, check_identities, senders, strangers
 from outrider.server.doctor.finding import Level
 from outrider.server.settings import Settings
 
@@ -79,5 +79,45 @@ def test_where_all_is_well_one_line_says_so(settings: Settings) -> None:
     assert check_bindings(Settings(), lambda _address: False) == []
 
 
-def test_names_of_bindings_addresses_are_looked_at(settings: Settings) -> None:
-    assert ("2001:db8::1", "binding away") in source_addresses(settings)
+class Names:
+    """Answers of DNS by (name, kind)."""
+
+    def __init__(self, **records: str) -> None:
+        self.records = records
+
+    async def lookup(self, name: str, kind: Kind) -> Answer:
+        found = self.records.get(f"{kind.name}_{name.replace('.', '_').replace('-', '_')}", "")
+        if not found:
+            return Answer(Status.NO_NAME, 60.0)
+        if kind is Kind.PTR:
+            return Answer(Status.FOUND, 60.0, names=(found,))
+        return Answer(Status.FOUND, 60.0, addresses=(found,))
+
+
+async def test_each_binding_is_looked_at_as_receivers_do(tmp_path: Path) -> None:
+    path = tmp_path / "outrider.toml"
+    path.write_text(
+        """
+[server]
+hostname = "mx.example.test"
+[[binding]]
+name = "good"
+source_addresses = ["192.0.2.1"]
+ehlo_name = "news.example.test"
+[[binding]]
+name = "bad"
+source_addresses = ["192.0.2.2"]
+ehlo_name = "gone.example.test"
+""",
+        encoding="utf-8",
+    )
+    names = Names(
+        A_news_example_test="192.0.2.1",
+        PTR_1_2_0_192_in_addr_arpa="news.example.test",
+        A_other_example_test="192.0.2.2",
+        PTR_2_2_0_192_in_addr_arpa="other.example.test",
+    )
+    found = [(one.level, one.what) for one in await check_identities(names, load(path, {}, {}))]
+    assert [level for level, _ in found] == [Level.GOOD, Level.GOOD, Level.FAULT, Level.WARNING]
+    assert "ehlo_name of binding bad gone.example.test has no address" in found[2][1]
+    assert "192.0.2.2 (binding bad) is named other.example.test" in found[3][1]

@@ -15,11 +15,17 @@ there are of them.
 """
 
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 from random import Random
 from typing import Protocol
 
 from outrider.model.binding import DEFAULT, NONE
 from outrider.policy.group_options import BindingGroupOptions
+
+DRAWS_MAX = 4
+# chosen: where fewer than half of a group are fit, looking at all of it is not much more
+_LEAST = 2
+# what `_rank` says of a suspended member
 
 
 class Fitness(Protocol):
@@ -47,12 +53,13 @@ class Fit:
 class _Group:
     """A group and where its round is."""
 
-    __slots__ = ("members", "order", "turn", "weights")
+    __slots__ = ("members", "order", "sums", "turn", "weights")
 
     def __init__(self, options: BindingGroupOptions) -> None:
         self.order = options.order
         self.members = tuple(member.binding for member in options.members)
         self.weights = tuple(member.weight for member in options.members)
+        self.sums = tuple(accumulate(self.weights))
         self.turn = 0
 
 
@@ -114,20 +121,39 @@ class Bindings:
         return self.choose(self._default, domain), self._default if self.is_group(self._default) else ""
 
     def _member(self, group: _Group, domain: str) -> str:
+        return (self._in_turn if group.order == "round_robin" else self._by_chance)(group, domain)
+
+    def _in_turn(self, group: _Group, domain: str) -> str:
+        """The fittest member from the one whose turn it is on; the turn is then the next one's."""
         members = group.members
+        best, chosen = _LEAST + 1, group.turn
+        for step in range(len(members)):
+            at = (group.turn + step) % len(members)
+            rank = self._rank(members[at], domain)
+            if rank < best:
+                best, chosen = rank, at
+                if rank == 0:
+                    break
+        group.turn = (chosen + 1) % len(members)
+        return members[chosen]
+
+    def _by_chance(self, group: _Group, domain: str) -> str:
+        """One of the fittest members, by their weights.
+
+        Drawing again until a fit one is drawn gives each its share, without a look at all of a large group.
+        """
+        members = group.members
+        for _ in range(DRAWS_MAX):
+            [drawn] = self._rng.choices(members, cum_weights=group.sums)
+            if self._rank(drawn, domain) == 0:
+                return drawn
         ranks = [self._rank(member, domain) for member in members]
         best = min(ranks)
-        if group.order == "round_robin":
-            while ranks[group.turn % len(members)] != best:
-                group.turn += 1
-            chosen = members[group.turn % len(members)]
-            group.turn = (group.turn + 1) % len(members)
-            return chosen
         fit = [at for at, rank in enumerate(ranks) if rank == best]
         [at] = self._rng.choices(fit, [group.weights[at] for at in fit])
         return members[at]
 
     def _rank(self, binding: str, domain: str) -> int:
         if self._fitness.is_suspended(binding, domain):
-            return 2
+            return _LEAST
         return 0 if self._fitness.is_local(binding) else 1

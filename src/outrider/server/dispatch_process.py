@@ -315,8 +315,8 @@ class DispatchProcess:
         held = [(slot, await self._index.load(slot.entries)) for slot in hello.held]
         if not worker.is_linked():
             return
+        worker.link.send(self._suspensions.message())  # before it counts as ready
         self.dispatcher.joined(hello, held, worker.link, replayed)
-        worker.link.send(self._suspensions.message())
         self._register.joined(hello.worker, hello.reserved)
         worker.is_joined = True
         self._expected.discard(hello.log)

@@ -1,4 +1,4 @@
-"""Addresses that mail is to leave from belong to this host, or to a proxy's.
+"""Addresses that mail is to leave from belong to this host, or to a proxy's, and have the binding's name.
 
 In: settings. Out: findings; and for `check-config`, which may run on another host, just the strangers.
 
@@ -6,14 +6,17 @@ Theory: what counts is what a path of a binding gets in the end, so the resolver
 and for each override that names addresses. Where the kernel lets us bind to an address it is ours.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 from outrider.model.flow import Path
 from outrider.model.scopes import ALL
+from outrider.net.answers import Lookup
 from outrider.net.listen import is_local_address
 from outrider.server.bindings import delivery_of
 from outrider.server.doctor.finding import Finding, fault, good
+from outrider.server.doctor.names import check_hostname, check_source
 from outrider.server.settings import Settings
 
 CHECK = "bindings.addresses"
@@ -41,6 +44,22 @@ def senders(settings: Settings) -> list[Sender]:
             for address in options.source_addresses:
                 found.setdefault(address, place)
     return [Sender(address, place) for address, place in found.items()]
+
+
+async def check_identities(lookup: Lookup, settings: Settings) -> list[Finding]:
+    """The EHLO name of each binding exists, and its addresses lead to that name and back."""
+    delivery = delivery_of(settings)
+    asked: list[Awaitable[list[Finding]]] = []
+    for binding in settings.binding:
+        options = delivery.for_path(Path("smtp", binding.name, ""))
+        name = options.ehlo_name or settings.server.hostname
+        if options.ehlo_name:
+            asked.append(check_hostname(lookup, name, option=f"ehlo_name of binding {binding.name}"))
+        asked += [
+            check_source(lookup, name, address, option=f"binding {binding.name}")
+            for address in options.source_addresses
+        ]
+    return [finding for found in await asyncio.gather(*asked) for finding in found]
 
 
 def _paths(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -10,7 +10,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.files import OsFiles
 from outrider.base.log import NullLog
 from outrider.net.resolver import DnsResolver
-from outrider.server.doctor.bindings import check_bindings
+from outrider.server.doctor.bindings import check_bindings, check_identities
 from outrider.server.doctor.disk import check_disk
 from outrider.server.doctor.exposure import check_certificates, check_exposure
 from outrider.server.doctor.finding import Finding, fault, note
@@ -33,9 +33,6 @@ def source_addresses(settings: Settings) -> list[tuple[str, str]]:
         (address, "delivery source_addresses")
         for one in (settings.delivery.default, *settings.delivery.override)
         for address in one.source_addresses or ()
-    ]
-    found += [
-        (address, f"binding {one.name}") for one in settings.binding for address in one.source_addresses
     ]
     found += [(address, "net.own_addresses") for address in settings.net.own_addresses]
     return list(dict.fromkeys(found)) or [(address, "") for address in system_sources()]
@@ -81,6 +78,7 @@ async def examine(
         lookup = DnsResolver(settings.net, clock=clock, log=NullLog(), random_bits=secrets.randbits)
     except ConfigError as error:
         return [*findings, fault("dns.servers", error.message, "name them in net.nameservers")]
+    findings += await check_identities(lookup, settings)
     findings += await check_names(
         lookup, settings.server.hostname, source_addresses(settings), reach, reach_port
     )

@@ -37,15 +37,15 @@ def system_sources() -> list[str]:
     return found
 
 
-async def check_hostname(lookup: Lookup, hostname: str) -> list[Finding]:
-    """The name that the server greets with exists."""
+async def check_hostname(lookup: Lookup, hostname: str, *, option: str = "server.hostname") -> list[Finding]:
+    """The name that we greet with exists; `option` says where it is configured."""
     check = "dns.hostname"
     if "." not in hostname or hostname.endswith(UNKNOWN_ENDS):
         return [
             warning(
                 check,
-                f"server.hostname is {hostname}, which no receiver can look up",
-                "set server.hostname to a fully qualified name that leads to the address you send from",
+                f"{option} is {hostname}, which no receiver can look up",
+                f"set {option} to a fully qualified name that leads to the address you send from",
             )
         ]
     four, six = await asyncio.gather(lookup.lookup(hostname, Kind.A), lookup.lookup(hostname, Kind.AAAA))
@@ -57,8 +57,8 @@ async def check_hostname(lookup: Lookup, hostname: str) -> list[Finding]:
     return [
         fault(
             check,
-            f"server.hostname {hostname} has no address in DNS; many receivers refuse such a greeting",
-            f"publish an A or AAAA record for {hostname}, or set server.hostname to the name of your address",
+            f"{option} {hostname} has no address in DNS; many receivers refuse such a greeting",
+            f"publish an A or AAAA record for {hostname}, or set {option} to the name of your address",
         )
     ]
 
@@ -109,8 +109,8 @@ async def check_source(lookup: Lookup, hostname: str, address: str, *, option: s
         return [
             warning(
                 check,
-                f"{where} is named {', '.join(back)}, the server greets as {hostname}",
-                "let server.hostname and the name of the address be the same",
+                f"{where} is named {', '.join(back)}, mail from it greets as {hostname}",
+                "let the name that it greets with and the name of the address be the same",
             )
         ]
     return [good(check, f"{where} is named {hostname}, and back")]
