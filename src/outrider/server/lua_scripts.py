@@ -27,6 +27,7 @@ from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.options import PolicyOptions
 from outrider.policy.shared import SharedCells
 from outrider.policy.surroundings import keep_key, source
+from outrider.server.bounces import TableBounces
 from outrider.server.settings import Settings
 
 
@@ -74,6 +75,7 @@ class LuaSurroundings:
         cells: Makes, once, the numbers that all workers share.
         resolver: DNS; None where scripts are only checked.
         outbox: Sends new messages; None likewise.
+        hostname: Ours.
         is_checked: Scripts are only loaded, and nothing runs beside them.
     """
 
@@ -83,6 +85,7 @@ class LuaSurroundings:
     cells: Callable[[], SharedCells]
     resolver: Lookup | None = None
     outbox: Outbox | None = None
+    hostname: str = "localhost"
     is_checked: bool = False
     _cells: SharedCells | None = None
     _services: Services | None = None
@@ -128,6 +131,8 @@ class LuaSurroundings:
             spawn=_never if self.is_checked else beside.spawn,
             resolver=self.resolver,
             outbox=self.outbox,
+            hostname=self.hostname,
+            bounces=TableBounces(),
             budget=self.budget,
             folder=folder,
         )

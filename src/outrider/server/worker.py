@@ -42,7 +42,7 @@ from outrider.model.dispatch import (
     Welcome,
 )
 from outrider.model.flow import Origin
-from outrider.model.ports import Intake, PolicyDoor
+from outrider.model.ports import Intake, Policy, PolicyDoor
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
@@ -79,6 +79,7 @@ from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
 from outrider.server.lua_scripts import LuaSurroundings, shared_numbers
 from outrider.server.measures import Measures
+from outrider.server.outbox import SpoolOutbox
 from outrider.server.pressure import Pressure
 from outrider.server.reports import Reports
 from outrider.server.scripts import Teller, WorkerScripts
@@ -228,6 +229,8 @@ class Worker:
             budget,
             partial(attach_cells, shared_numbers(settings)),
             DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits),
+            SpoolOutbox(self._intake(self.routing.policy), self._ids, birth.clock, settings.server.hostname),
+            settings.server.hostname,
         )
 
     # doors
@@ -315,7 +318,10 @@ class Worker:
 
     def _inbound(self, options: ListenerOptions) -> Ingress:
         """The intake of a listener that relays nothing."""
-        policy = InboundPolicy(InboundAddresses(options.mailbox))
+        return self._intake(InboundPolicy(InboundAddresses(options.mailbox)))
+
+    def _intake(self, policy: Policy) -> Ingress:
+        """An intake that asks no script."""
         return Ingress(
             policy, self.log, self.contents, self.pressure, self._refused, lambda: self.log.is_full
         )

@@ -95,6 +95,7 @@ class Conversation:
             case HookPhase.CONNECT:
                 return (self.ac, self.vctx)
             case HookPhase.EHLO:
+                self.vctx.helo = arguments[1]
                 return (self.vctx.predefined("ehlo_string"), self.ac, self.vctx)
             case HookPhase.AUTH:
                 _, user, is_valid = arguments

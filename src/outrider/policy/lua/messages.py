@@ -50,14 +50,16 @@ class Validation:
 
     Attributes:
         code: What the hook under way says: code and text, or None.
+        helo: What the client calls itself, as it said last.
         recipients: Those of the transaction, once all are known.
     """
 
-    __slots__ = ("code", "conversation", "recipients")
+    __slots__ = ("code", "conversation", "helo", "recipients")
 
     def __init__(self, conversation: "Conversation") -> None:
         self.conversation = conversation
         self.code: tuple[int, str] | None = None
+        self.helo = ""
         self.recipients: tuple[str, ...] = ()
 
     def predefined(self, key: str) -> str | None:
@@ -73,7 +75,7 @@ class Validation:
                 address = connection.rcpt_to if mail is None else mail.rcpt_to
                 return _aspect("RCPT TO", address, aspect)
             case _:
-                return _of_connection(connection, key)
+                return _of_connection(connection, key, self.helo or connection.helo)
 
 
 def _aspect(verb: str, address: str, aspect: str) -> str | None:
@@ -88,14 +90,13 @@ def _aspect(verb: str, address: str, aspect: str) -> str | None:
             return None
 
 
-def _of_connection(connection: Connection, key: str) -> str | None:
+def _of_connection(connection: Connection, key: str, helo: str) -> str | None:
     origin = connection.origin
     match key:
         case "ehlo_domain":
-            return origin.helo
+            return helo
         case "ehlo_string":
-            verb = "HELO" if origin.protocol == "SMTP" else "EHLO"
-            return f"{verb} {origin.helo}" if origin.helo else ""
+            return f"EHLO {helo}" if helo else ""
         case "auth_user":
             return origin.principal or ""
         case "auth_status":

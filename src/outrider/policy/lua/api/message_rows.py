@@ -7,7 +7,7 @@ and cannot do harm.
 from typing import Final
 
 from outrider.model.hooks import HookPhase
-from outrider.policy.lua.api.coverage import ANY, BIND, BODY, FINAL, RCPTTO, SESSION, Row, Status
+from outrider.policy.lua.api.coverage import ANY, AT_LOAD, BIND, BODY, FINAL, RCPTTO, SESSION, Row, Status
 
 _PARTLY: Final = Status.PARTLY
 _NOT: Final = Status.NOT_CARRIED_OVER
@@ -178,4 +178,37 @@ MSGPART: Final = tuple(
     )
 )
 
-ROWS: Final = (*VCTX, *CORE, *MSG, *MSGPART)
+_CONSOLE: Final = "there is no console of Momentum's; what is registered is never called, and the log says so"
+
+BASE: Final = (
+    Row("msys.registerModule", "msys", AT_LOAD),
+    Row("msys.registerControl", "msys", ANY, _NOT, _CONSOLE),
+    Row(
+        "msys.registerAuth", "msys", ANY, _NOT, "logins are the server's; what is registered is never called"
+    ),
+    Row("msys.config", "msys", ANY, _PARTLY, '("get", "hostname") alone'),
+    Row("msys.dnsLookup", "msys", SESSION, _PARTLY, "A, AAAA, TXT, MX, PTR; the configuration's nameservers"),
+    Row("msys.expandMacro", "msys", ANY, _PARTLY, "%{vctx_conn:key} and %{vctx_mess:key}"),
+    Row("msys.parseRFC2822Addresses", "msys", ANY),
+    Row("msys.readfile", "msys", SESSION, _PARTLY, "files in the folder of the scripts and below it"),
+    Row("msys.sleep", "msys", SESSION),
+    Row(
+        "msys.runInPool",
+        "msys",
+        SESSION,
+        _PARTLY,
+        "the function runs in the worker's own thread, within a hook's budget; its first result comes back",
+    ),
+    Row("msys.lock", "msys", SESSION, _PARTLY, "of this worker; a session's locks end with it"),
+    Row("msys.unlock", "msys", SESSION, _PARTLY, "as msys.lock"),
+    Row("msys.asyncOk", "msys", ANY, _PARTLY, "true in hooks, also within a callback that may not wait"),
+    Row("msys.type", "msys", ANY),
+    Row("msys.cast", "msys", ANY, _PARTLY, "to the class that the object has"),
+    Row("msys.getClassMetaTable", "msys", ANY, _NOT, "classes of the server cannot be changed by scripts"),
+    Row("msys.runSieveScript", "msys", ANY, _NOT, "Sieve is not carried over"),
+    Row("msys.shareSet", "msys", ANY, _PARTLY, "of this worker; obsolete, use audit series or counters"),
+    Row("msys.shareGet", "msys", ANY, _PARTLY, "as msys.shareSet"),
+    Row("msys.shareUnset", "msys", ANY, _PARTLY, "as msys.shareSet"),
+)
+
+ROWS: Final = (*VCTX, *CORE, *MSG, *MSGPART, *BASE)

@@ -1,0 +1,284 @@
+"""`msys` itself: DNS, files, pauses, locks, pools, macros, addresses.
+
+In: values of scripts. Out: the same, and waits.
+
+Theory: there is one thread, so a pool is where a function runs while the script waits for it, and a lock only
+stands between sessions that wait. What belongs to Momentum's console is taken at load and never called, so
+that a module which registers it still runs.
+
+Standards: RFC 5322 §3.4 (addresses), RFC 1035 §3.3 (records).
+"""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from outrider.net.answers import Answer, Kind, Status
+from outrider.policy.errors import ScriptError
+from outrider.policy.lua.api.content import address_components
+from outrider.policy.lua.api.coverage import LOAD, Row
+from outrider.policy.lua.api.host import Host, install, kind_of, needs, number_of, options_of, text_of
+from outrider.policy.lua.api.timers import Mutexes
+from outrider.policy.lua.conversation import Conversation
+from outrider.policy.lua.convert import LuaFunction
+from outrider.policy.lua.registry import LuaRegistry
+from outrider.wire.message.addresses import parse_addresses
+
+FILE_OCTETS_MAX: Final = 4 << 20
+# chosen: a table of a hundred thousand short rows
+SLEEP_SECONDS_MAX: Final = 300.0
+# chosen: the longest that a hook may be let wait
+LOCKS_MAX: Final = 1_000
+# chosen: scripts have a handful
+SHARED_MAX: Final = 10_000
+# chosen: values that scripts of one worker share, at most
+
+_MACRO: Final = re.compile(r"%\{(vctx_conn|vctx_mess):([^}]{1,255})\}")
+_ANY_MACRO: Final = re.compile(r"%\{([^}]{1,300})\}")
+_KINDS: Final = {"A": Kind.A, "AAAA": Kind.AAAA, "TXT": Kind.TXT, "MX": Kind.MX, "PTR": Kind.PTR}
+_DNS_OPTIONS: Final = frozenset({"priority", "server"})
+
+
+class Base:
+    """The functions of `msys`."""
+
+    def __init__(self, host: Host, registry: LuaRegistry, mutexes: Mutexes) -> None:
+        self._host = host
+        self._registry = registry
+        self._mutexes = mutexes
+        self._locks: dict[bytes, Any] = {}
+        self._shared: dict[Any, Any] = {}
+
+    async def dns_lookup(self, name: Any, kind: Any = None, options: Any = None) -> Any:
+        """Records, or `nil, message`."""
+        wanted = "A" if kind is None else text_of(kind, "a type").upper()
+        chosen = options_of(options, _DNS_OPTIONS, "msys.dnsLookup")
+        if wanted not in _KINDS:
+            raise ScriptError(f"msys.dnsLookup knows {', '.join(_KINDS)}, not {wanted}")
+        if chosen.get("server"):
+            raise ScriptError("msys.dnsLookup asks the nameservers of the configuration; leave `server` out")
+        question = text_of(name, "a name").strip()
+        if wanted == "PTR":
+            question = _reverse(question)
+        answer = await needs(self._host.resolver, "DNS").lookup(question, _KINDS[wanted])
+        if answer.status is not Status.FOUND:
+            return None, _trouble(answer, question)
+        return _records(answer, wanted, with_preference=chosen.get("priority") is True)
+
+    def expand_macro(self, text: Any) -> str:
+        """A text with its macros filled in."""
+        given = text_of(text, "a text")
+        for found in _ANY_MACRO.finditer(given):
+            if not _MACRO.fullmatch(found[0]):
+                raise ValueError(f"the macro {found[0]} is not known: there are vctx_conn and vctx_mess")
+        current = self._host.current()
+        if not isinstance(current, Conversation):
+            return _MACRO.sub("", given)
+
+        def filled(found: re.Match[str]) -> str:
+            message = current.connection.message if current.mail is None else current.mail.context
+            notes = current.connection.context if found[1] == "vctx_conn" else message
+            known = notes.get(found[2])
+            return (current.vctx.predefined(found[2]) or "") if known is None else known
+
+        return _MACRO.sub(filled, given)
+
+    def parse_addresses(self, text: Any, component: Any = None) -> list[bytes]:
+        """One component of each address of a field's value."""
+        return address_components(parse_addresses(text_of(text, "a text")), component)
+
+    async def readfile(self, name: Any) -> Any:
+        """A file of the scripts' folder, or `nil, message`."""
+        given = text_of(name, "a file").removeprefix("file://")
+        try:
+            path = _inside(needs(self._host.folder, "a folder of scripts"), given)
+            return await asyncio.to_thread(_read, path)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            return None, f"{given}: {reason}"
+
+    async def sleep(self, seconds: Any) -> None:
+        """Let others go on for a while."""
+        wait = number_of(seconds, "seconds")
+        if not 0 <= wait <= SLEEP_SECONDS_MAX:
+            raise ValueError(f"a script sleeps for 0 to {SLEEP_SECONDS_MAX:g} seconds")
+        await asyncio.sleep(wait)
+
+    def run_in_pool(self, pool: Any, function: Any, then: Any = None, _mode: Any = None) -> Any:
+        """Call a function; `true, value` or `false, message`, or nothing where nobody is to wait."""
+        if not isinstance(pool, (bytes, int, float)):
+            raise ValueError(f"a pool is a name or a number, not {kind_of(pool)}")  # noqa: TRY004
+        if not isinstance(function, LuaFunction):
+            raise ValueError(f"runInPool takes a function, not {kind_of(function)}")  # noqa: TRY004
+        if then is None or then is False:
+            current = self._host.current()
+            run = current.session.run if isinstance(current, Conversation) else self._host.run
+            return self._called(run, function)
+        self._host.spawn(self._later(function, then if isinstance(then, LuaFunction) else None))
+        return None
+
+    @staticmethod
+    async def _called(run: Callable[..., Any], function: LuaFunction, *values: Any) -> Any:
+        try:
+            result = run(function, *values)
+            return True, await result if hasattr(result, "__await__") else result
+        except ScriptError as error:
+            return False, f"{error.script}:{error.line}: {error.reason}" if error.script else error.reason
+
+    async def _later(self, function: LuaFunction, then: LuaFunction | None) -> None:
+        done, value = await self._called(self._host.run, function)
+        if then is not None:
+            done, value = await self._called(self._host.run, then, done, value)
+        if not done:
+            self._host.log.error("policy.pool_failed", error=str(value))
+
+    def lock(self, name: Any) -> Any:
+        """Hold a name; waits while another session does."""
+        key = text_of(name, "a name").encode("utf-8", "surrogateescape")
+        found = self._locks.get(key)
+        if found is None:
+            if len(self._locks) >= LOCKS_MAX:
+                raise ValueError(f"scripts lock at most {LOCKS_MAX} names")
+            found = self._locks[key] = self._mutexes.mutex()
+        return self._mutexes.lock(found)
+
+    def unlock(self, name: Any) -> Any:
+        key = text_of(name, "a name").encode("utf-8", "surrogateescape")
+        if key not in self._locks:
+            raise ValueError("nobody holds this name")
+        return self._mutexes.unlock(self._locks[key])
+
+    def async_ok(self) -> bool:
+        """Functions that wait can be called."""
+        return self._host.phase != LOAD
+
+    def type_of(self, value: Any = None) -> str:
+        """Lua's type of a plain value, the class of an object."""
+        known = self._registry.classes.get(type(value))
+        if known is not None:
+            return known.name
+        return kind_of(value).removeprefix("a ")
+
+    def cast(self, value: Any, class_name: Any) -> Any:
+        """The object, where it is of that class already."""
+        wanted = text_of(class_name, "a class")
+        if self.type_of(value) != wanted:
+            raise ValueError(f"{kind_of(value)} is {self.type_of(value)} and cannot be {wanted}")
+        return value
+
+    def share_set(self, key: Any, value: Any) -> bool:
+        """Keep a value for all scripts of this worker."""
+        if not isinstance(value, (bool, bytes, int, float, type(None))):
+            raise ValueError(f"a string, a number, a boolean or nil is shared, not {kind_of(value)}")  # noqa: TRY004
+        if len(self._shared) >= SHARED_MAX and key not in self._shared:
+            raise ValueError(f"scripts share at most {SHARED_MAX} values")
+        self._shared[key] = value
+        return True
+
+    def share_get(self, key: Any) -> Any:
+        return self._shared.get(key)
+
+    def share_unset(self, key: Any) -> None:
+        self._shared.pop(key, None)
+
+    def config(self, action: Any, *words: Any) -> Any:
+        """What of the configuration scripts may read."""
+        names = [text_of(each, "an option").lower() for each in words]
+        if text_of(action, "an action") == "get" and names == ["hostname"]:
+            return self._host.hostname
+        raise ValueError("msys.config gives `get hostname`; other options are not those of Momentum")
+
+    def no_console(self, name: Any, _what: Any = None) -> None:
+        """Taken and never called."""
+        self._host.log.warning("policy.not_carried_over", name=text_of(name, "a name"))
+
+
+def _reverse(text: str) -> str:
+    try:
+        return ipaddress.ip_address(text).reverse_pointer
+    except ValueError:
+        return text
+
+
+def _trouble(answer: Answer, name: str) -> str:
+    match answer.status:
+        case Status.NO_NAME:
+            return f"{name}: there is no such name"
+        case Status.NO_DATA:
+            return f"{name}: there are no such records"
+        case _:
+            return f"{name}: {answer.trouble or 'no answer'}"
+
+
+def _records(answer: Answer, kind: str, *, with_preference: bool) -> list[Any]:
+    match kind:
+        case "A" | "AAAA":
+            return list(answer.addresses)
+        case "MX":
+            exchangers = sorted(answer.exchangers)
+            if with_preference:
+                return [[preference, name] for preference, name in exchangers]
+            return [name for _, name in exchangers]
+        case "PTR":
+            return list(answer.names)
+        case _:
+            return list(answer.texts)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise ValueError(f"scripts read files of {folder.name} and below it only")
+    return path
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        octets = file.read(FILE_OCTETS_MAX + 1)
+    if len(octets) > FILE_OCTETS_MAX:
+        raise ValueError(f"is longer than {FILE_OCTETS_MAX} octets")
+    return octets
+
+
+def _no_sieve(*_values: Any) -> None:
+    raise ValueError("Sieve is not carried over")
+
+
+def _no_metatable(*_values: Any) -> None:
+    raise ValueError("classes of the server cannot be changed by scripts")
+
+
+def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row], mutexes: Mutexes) -> None:
+    """Register `msys`; `mutexes` are let go of when a session ends."""
+    base = Base(host, registry, mutexes)
+    install(
+        registry,
+        host,
+        rows,
+        "msys",
+        {
+            "dnsLookup": base.dns_lookup,
+            "expandMacro": base.expand_macro,
+            "parseRFC2822Addresses": base.parse_addresses,
+            "readfile": base.readfile,
+            "sleep": base.sleep,
+            "runInPool": base.run_in_pool,
+            "lock": base.lock,
+            "unlock": base.unlock,
+            "asyncOk": base.async_ok,
+            "type": base.type_of,
+            "cast": base.cast,
+            "shareSet": base.share_set,
+            "shareGet": base.share_get,
+            "shareUnset": base.share_unset,
+            "config": base.config,
+            "registerControl": base.no_console,
+            "registerAuth": base.no_console,
+            "runSieveScript": _no_sieve,
+            "getClassMetaTable": _no_metatable,
+        },
+    )

@@ -1,0 +1,4 @@
+module("lib.shop", package.seeall)
+function mark(msg)
+  msg:header("X-Marked", "v1")
+end
