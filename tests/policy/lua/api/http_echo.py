@@ -6,11 +6,12 @@ from typing import Self
 
 
 class Echo:
-    """Listens on loopback; `/status/N` answers N, `/to/PATH` redirects there."""
+    """Listens on loopback; `/status/N` answers N, `/to/PATH` redirects there, `/away` to `target`."""
 
     def __init__(self) -> None:
         self._server: asyncio.Server | None = None
         self.url = ""
+        self.target = ""
         self.requests: list[bytes] = []
 
     async def __aenter__(self) -> Self:
@@ -35,6 +36,8 @@ class Echo:
         status, more = "200 OK", ""
         if path.startswith("/status/"):
             status = f"{path[8:]} Whatever"
+        elif path == "/away":
+            status, more = "302 Found", f"Location: {self.target}\r\n"
         elif path.startswith("/to/"):
             status, more = "302 Found", f"Location: {path[3:]}\r\n"
         text = "\n".join([lines[0], *sorted(f"{name}: {value}" for name, value in fields.items())]).encode()

@@ -60,7 +60,7 @@ class _TooDeepError(ValueError):
 
 
 def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
-    if depth > DEPTH_MAX:
+    if depth >= DEPTH_MAX and isinstance(value, (dict, list)):
         raise _TooDeepError
     match value:
         case None:

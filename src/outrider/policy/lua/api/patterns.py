@@ -82,6 +82,7 @@ class _Rewriter:
         self._out: list[bytes] = []
         self._levels: list[list[bytes]] = [[]]  # flag groups that are open at each level
         self._groups = 0
+        self._is_extended = False  # (?x) for all of it: # begins a comment
 
     def rewrite(self) -> bytes:
         pattern = self._pattern
@@ -93,6 +94,9 @@ class _Rewriter:
                 self._set()
             elif sign == b"(":
                 self._open()
+            elif sign == b"#" and self._is_extended:
+                end = pattern.find(b"\n", self._at)
+                self._at = len(pattern) if end < 0 else end
             else:
                 self._at += 1
                 self._plain(sign)
@@ -200,13 +204,23 @@ class _Rewriter:
         on, off, end = found[1], found[2] or b"", found[3]
         if not set(on + off) <= set(b"imsx") or set(on) & set(off):
             raise PatternError("these flags are not supported", at)
+        if b"x" in on and b"#" in self._pattern and not self._is_start(at):
+            raise PatternError("(?x) with comments is supported at the start of a pattern only", at)
         group = b"(?%b%b:" % (on, b"-" + off if off else b"")
         if end == b":":
             self._begin(group, found.end())
             return
         self._at = found.end()
+        if not off and self._is_start(at):
+            self._out.append(b"(?%b)" % on if on else b"")
+            self._is_extended = b"x" in on
+            return
         self._out.append(group)
         self._levels[-1].append(group)
+
+    def _is_start(self, at: int) -> bool:
+        """Nothing stands before it: flags there are the whole pattern's."""
+        return at == 0
 
     def _other(self, at: int) -> None:
         rest = self._pattern[at + 2 : at + 4]

@@ -50,6 +50,9 @@ class Node:
     def __iter__(self) -> Iterator["Node"]:
         return iter([child for child in self.children if not child.is_text])
 
+    def findall(self, tag: str) -> list["Node"]:
+        return [child for child in self if tag in {"*", child.tag}]
+
     def get(self, name: str, default: str | None = None) -> str | None:
         return self.attributes.get(name, default)
 
