@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from outrider.model.flow import Decided, Refusal
 from outrider.model.hooks import HookPhase
@@ -344,6 +345,25 @@ def test_http_enters_at_msg_gen(tmp_path: Path) -> None:
     )
     assert recipients_of(stage.decide(submission(origin=HTTP))) == ["joe@one.test", "more@two.test"]
     assert stage.told.calls == [HookPhase.MSG_GEN, HookPhase.EACH_RCPT, HookPhase.EACH_RCPT]
+
+
+def test_notes_are_seeded_by_listener_client_and_metadata(tmp_path: Path) -> None:
+    text = """
+    def data(mail): pass
+    def msg_gen(mail): mail.context["customer"] = mail.connection.context["customer"]
+    """
+    stage = Stage(tmp_path, text, notes={"api": {"customer": "acme", "secret_a": "x"}, "smtp": {"b": "c"}})
+    submitted = submission(origin=HTTP)
+    [joe] = submitted.envelope.recipients
+    joe = replace(joe, metadata=(("order", "5"), ("secret_code", "hush")))
+    submitted = replace(
+        submitted, envelope=replace(submitted.envelope, recipients=(joe,)), notes=(("n", "1"),)
+    )
+    [message] = messages(stage.decide(submitted))
+    assert dict(message.notes) == {"n": "1", "order": "5", "customer": "acme"}
+    session = stage.open(SMTP)
+    assert dict(session._connection.context) == {"b": "c"}
+    assert dict(stage.open(HTTP)._connection.context.public()) == {"customer": "acme"}
 
 
 def test_a_refusal_for_one_recipient_refuses_the_whole(tmp_path: Path) -> None:

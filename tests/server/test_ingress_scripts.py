@@ -264,3 +264,14 @@ async def test_variants_that_no_frame_holds_are_refused(tmp_path: Path) -> None:
         world.ingress.submit(SUBMISSION, world.heard.append, world.session)  # type: ignore[arg-type]
         assert world.heard == [replies.MESSAGE_TOO_BIG]
         assert world.log.frames == []
+
+
+async def test_what_is_secret_in_metadata_is_not_stored(tmp_path: Path) -> None:
+    [joe] = HTTP.envelope.recipients
+    joe = replace(joe, metadata=(("order", "5"), ("secret_code", "hush"), ("customer_id", "7")))
+    submission = replace(HTTP, envelope=replace(HTTP.envelope, recipients=(joe,)))
+    world = World(tmp_path, taken(submission))
+    world.ingress.submit_all((submission,), (), world.heard.append)
+    [kept] = [each for each in world.log.changes if isinstance(each, Stored)]
+    assert kept.deliveries[0].recipient.metadata == (("order", "5"), ("customer_id", "7"))
+    assert kept.deliveries[0].customer_id == "7"

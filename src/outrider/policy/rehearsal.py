@@ -68,6 +68,7 @@ class Surroundings:
         now: Monotonic seconds.
         wait_seconds: How long one hook may wait.
         signing: What the configuration says of signatures.
+        notes: For each listener the notes that its connections begin with.
         lines: Knows lines of scripts.
     """
 
@@ -75,6 +76,7 @@ class Surroundings:
     now: Callable[[], float]
     wait_seconds: float = 20.0
     signing: ConfiguredSigning | None = None
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     lines: Lines | None = None
 
 
@@ -91,16 +93,17 @@ async def rehearse(
         submission: The message; a protocol of HTTP in its origin lets it enter where requests do, and a
             principal is a login that was right.
         around: See there.
-        notes: Notes of the connection, as a listener gives them.
+        notes: More notes of the connection.
     """
     found = Rehearsal()
+    listener = submission.origin.listener
     door = Scripts(
         [Observed(script, found.decisions.append, around.now, around.lines) for script in scripts],
         found,
         wait_seconds=around.wait_seconds,
         bindings=around.bindings,
         signing=around.signing,
-        notes={submission.origin.listener: notes or {}},
+        notes={listener: {**around.notes.get(listener, {}), **(notes or {})}},
     )
     session = door.open(submission.origin)
     try:

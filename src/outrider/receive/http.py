@@ -37,6 +37,7 @@ from outrider.model.ports import Authenticator, InjectionIntake, Principal, Rese
 from outrider.model.reply import Reply
 from outrider.receive.access import refuse_tenant
 from outrider.receive.clients import ClientCounts
+from outrider.receive.context_field import CONTEXT_FIELD, take_notes
 from outrider.receive.http_answers import JSON, encode, exception_handlers, explain, healthy
 from outrider.receive.http_batch import MEDIA_TYPE as NDJSON
 from outrider.receive.http_batch import Batch
@@ -305,15 +306,20 @@ class _Injection:
             and await asyncio.to_thread(is_nested_deeper, content.wire, lower, depth)
         ):
             raise self._injector.refused(transaction, replies.TOO_COMPLEX)
+        if CONTEXT_FIELD in lower:
+            noted = take_notes(head, header, lower)
+            if isinstance(noted, Reply):
+                raise self._injector.refused(transaction, noted)
+            content = _with_head(content, head, noted.content)
+            head = noted.content
+            header = head.wire[: head.header_octets]
+            lower = header.lower()
+            transaction = transaction._replace(notes=noted.notes)
         if STREAM_FIELD in lower:
             named = sender.submitter.take_stream(head, header, lower)
             if isinstance(named, Reply):
                 raise self._injector.refused(transaction, named)
-            if isinstance(content, LongContent):
-                size = content.size - len(head.wire) + len(named.content.wire)
-                content = content._replace(head=named.content, size=size)
-            else:
-                content = named.content
+            content = _with_head(content, head, named.content)
             origin = msgspec.structs.replace(transaction.origin, stream=named.stream)
             transaction = transaction._replace(origin=origin)
         return await self._injector.take_raw(transaction, content, sender, key, digest)
@@ -337,6 +343,13 @@ class _Injection:
             return chunks[0]
         is_large = size > THREAD_OCTETS
         return await asyncio.to_thread(b"".join, chunks) if is_large else b"".join(chunks)
+
+
+def _with_head(content: Content | LongContent, old: Content, new: Content) -> Content | LongContent:
+    """A content whose head is another now."""
+    if isinstance(content, LongContent):
+        return content._replace(head=new, size=content.size - len(old.wire) + len(new.wire))
+    return new
 
 
 class _BatchResponse(Response):

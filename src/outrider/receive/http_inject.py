@@ -62,11 +62,12 @@ _HEADER_UTF8: Final = int(Traits.HEADER_UTF8)
 
 
 class Transaction(NamedTuple):
-    """Who sends what to whom, before there is a content."""
+    """Who sends what to whom, before there is a content; and what is noted for policy."""
 
     origin: Origin
     mail_from: Address | None
     recipients: tuple[Recipient, ...]
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 class Sender(NamedTuple):
@@ -318,7 +319,7 @@ class Injector:
         send_at_time: float = 0.0,
     ) -> Submission:
         """The submission, after the checks of its header and size; of a long content it has the head."""
-        origin, mail_from, recipients = transaction
+        origin, mail_from, recipients, notes = transaction
         message_id = made.message_id
         content = made.head
         header = content.wire[: content.header_octets]
@@ -339,7 +340,7 @@ class Injector:
         traced = self._tracer.add(content, lower, origin, message_id, smtputf8=False, peer=peer)
         envelope = Envelope(mail_from, recipients, smtputf8=smtputf8)
         at = send_at_time if send_at_time > now else 0.0
-        return Submission(message_id, now, origin, envelope, traced, at)
+        return Submission(message_id, now, origin, envelope, traced, at, notes)
 
     def refused(self, transaction: Transaction, reply: Reply) -> Problem:
         """The problem of a refusal, which is told to the record."""

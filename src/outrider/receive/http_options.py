@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from outrider.net.http import HttpLimits
-from outrider.receive.options import DEFAULT_TENANT, ReceiveLimits, StrayLineEndings, about
+from outrider.receive.options import (
+    DEFAULT_TENANT,
+    NOTES_ABOUT,
+    Notes,
+    ReceiveLimits,
+    StrayLineEndings,
+    about,
+)
 from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS, ContentLimits
 
 
@@ -40,6 +47,7 @@ class HttpOptions(BaseModel):
     stream: str = Field(
         "default", min_length=1, description="Stream of mail whose key and request name none."
     )
+    context: Notes = Field({}, description=NOTES_ABOUT)
     message_octets: int = Field(
         MESSAGE_OCTETS,
         ge=65_536,

@@ -68,6 +68,17 @@ Network = Annotated[str, AfterValidator(_network)]
 SenderDomain = Annotated[str, AfterValidator(_sender_domain)]
 
 
+NoteName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)]
+NoteText = Annotated[str, Field(max_length=512)]
+Notes = Annotated[dict[NoteName, NoteText], Field(max_length=32)]
+"""What a listener notes about its connections; bounds as for metadata by HTTP."""
+
+NOTES_ABOUT: Final = (
+    "Notes about each connection for policy scripts, as a table of names and texts; names that begin with "
+    '`secret_` are never written anywhere. For what differs between listeners: `customer = "acme"`.'
+)
+
+
 class ReceiveLimits(BaseModel):
     """What one session, message and client may cost."""
 
@@ -370,6 +381,7 @@ class ListenerOptions(BaseModel):
         description="Streams that clients in trusted networks may name in X-Outrider-Stream; `*` is any. "
         "Authenticated users have their own list.",
     )
+    context: Notes = Field(default={}, description=NOTES_ABOUT)
     mailbox: tuple[InboundMailbox, ...] = Field(
         default=(),
         description="Addresses of a listener of role `inbound`; each is a `[[listener.mailbox]]` table. What "

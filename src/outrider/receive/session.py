@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from outrider.model.flow import Content, Envelope, Origin, Submission
 from outrider.model.reply import Reply
+from outrider.receive.context_field import CONTEXT_FIELD, take_notes
 from outrider.receive.nesting import is_nested_deeper, must_be_walked
 from outrider.receive.session_client import ClientSession
 from outrider.receive.session_context import where
@@ -211,6 +212,15 @@ class SmtpSession(ClientSession):
             self._refuse(refusal or replies.INTERNAL_ERROR)
             return None
         origin = self._origin or self._current_origin()
+        notes: tuple[tuple[str, str], ...] = ()
+        if CONTEXT_FIELD in lower and context.inbound is None:
+            noted = take_notes(content, header, lower)
+            if isinstance(noted, Reply):
+                self._refuse(noted)
+                return None
+            notes, content = noted
+            header = content.wire[: content.header_octets]
+            lower = header.lower()
         if self._principal is not None or (STREAM_FIELD in lower and context.inbound is None):
             submitted = self._submitted(content, header, lower, origin)
             if submitted is None:
@@ -228,7 +238,7 @@ class SmtpSession(ClientSession):
             parameters.envid,
             parameters.smtputf8,
         )
-        return Submission(message_id, context.clock.wall(), origin, envelope, content)
+        return Submission(message_id, context.clock.wall(), origin, envelope, content, notes=notes)
 
     def _submitted(
         self, content: Content, header: bytes, lower: bytes, origin: Origin

@@ -103,7 +103,7 @@ class Submitter:
             return None
         if len(found) > 1:
             return replies.AUTHOR_UNREADABLE
-        return self._author(header[found[0].end() : _field_end(header, found[0].end())])
+        return self._author(header[found[0].end() : field_end(header, found[0].end())])
 
     def _author(self, value: bytes) -> Reply | None:
         if value in self._read:
@@ -136,7 +136,7 @@ class Submitter:
             return Named(self.stream, content)
         if len(found) > 1:
             return replies.STREAM_UNREADABLE
-        start, end = found[0].start(), _field_end(header, found[0].end())
+        start, end = found[0].start(), field_end(header, found[0].end())
         name = header[found[0].end() : end].strip().decode("ascii", "replace")
         refusal = self.refuse_stream(name)
         if refusal is not None:
@@ -145,7 +145,7 @@ class Submitter:
         return Named(name, replace(content, wire=wire, header_octets=content.header_octets - (end - start)))
 
 
-def _field_end(header: bytes, position: int) -> int:
+def field_end(header: bytes, position: int) -> int:
     """Behind the line end of the field that `position` is in, with its folded lines."""
     while True:
         end = header.find(b"\r\n", position)

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Keyed, Stored
-from outrider.model.flow import Decided, Message, Origin, Refusal, Submission
+from outrider.model.flow import Decided, Message, Origin, Recipient, Refusal, Submission
 from outrider.model.ports import Log, Policy, PolicyDoor, PolicySession
 from outrider.model.reply import Reply
+from outrider.policy.connection import SECRET_PREFIX
 from outrider.server import unsent
 from outrider.server.contents import Contents
 from outrider.server.pressure import Pressure
@@ -91,12 +92,19 @@ def _as_asked(message: Message) -> Message:
     deliveries = tuple(
         replace(
             each,
+            recipient=_without_secrets(each.recipient),
             not_before_time=max(each.not_before_time, at),
             customer_id=each.customer_id or dict(each.recipient.metadata).get(CUSTOMER_ID, ""),
         )
         for each in message.deliveries
     )
     return replace(message, deliveries=deliveries)
+
+
+def _without_secrets(recipient: Recipient) -> Recipient:
+    """As it is stored: what is secret in its metadata was for policy alone."""
+    kept = tuple(pair for pair in recipient.metadata if not pair[0].startswith(SECRET_PREFIX))
+    return recipient if len(kept) == len(recipient.metadata) else replace(recipient, metadata=kept)
 
 
 def _is_too_big(decision: _Decision) -> bool:

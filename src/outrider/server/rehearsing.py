@@ -25,7 +25,7 @@ from outrider.policy.surroundings import HERE
 from outrider.privacy.signing_keys import parse_private_key
 from outrider.server.lookups import configured_lookups
 from outrider.server.lua_scripts import LuaSurroundings
-from outrider.server.scripts import configured_signing, load_all
+from outrider.server.scripts import configured_signing, listener_notes, load_all
 from outrider.server.settings import Settings
 from outrider.store.sources.sources import Sources
 
@@ -59,6 +59,7 @@ class Stage:
             clock.now,
             settings.policy.wait_seconds,
             configured_signing(settings, clock),
+            listener_notes(settings),
             self._lines,
         )
 

@@ -210,6 +210,7 @@ class WorkerScripts:
             wait_seconds=settings.policy.wait_seconds,
             bindings=self._bindings(settings),
             signing=configured_signing(settings, self._clock),
+            notes=listener_notes(settings),
             checks=self._checks(settings),
         )
 
@@ -276,6 +277,12 @@ class Broken:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def listener_notes(settings: Settings) -> dict[str, dict[str, str]]:
+    """For each listener that has some the notes that its connections begin with."""
+    smtp = {each.name: each.context for each in settings.listener if each.context}
+    return smtp | {each.name: each.context for each in settings.http if each.context}
 
 
 def configured_signing(settings: Settings, clock: Clock) -> ConfiguredSigning | None:

@@ -121,6 +121,7 @@ def _door(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
         wait_seconds=settings.policy.wait_seconds,
         bindings=stage.around.bindings,
         signing=stage.around.signing,
+        notes=stage.around.notes,
     )
 
 

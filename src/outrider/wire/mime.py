@@ -44,6 +44,7 @@ RESERVED: Final = frozenset(
             "authentication-results",
         ),
         *("arc-seal", "arc-message-signature", "arc-authentication-results", "x-outrider-stream"),
+        "x-outrider-context",
     )
 )
 """Fields that arguments of their own or the server write; chosen, so that nobody has two of them."""

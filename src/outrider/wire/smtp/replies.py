@@ -221,6 +221,9 @@ AUTHOR_UNREADABLE = Reply(550, "5.7.1", ("The From field does not say for certai
 STREAM_UNREADABLE = Reply(550, "5.7.1", ("X-Outrider-Stream holds no name of a stream, or is there twice",))
 """RFC 5321 §7.9: what this server was told to take."""
 
+CONTEXT_UNREADABLE = Reply(550, "5.7.1", ("X-Outrider-Context is not key=value, or says a key twice",))
+"""RFC 5321 §7.9: what this server was told to take."""
+
 NO_BINDING = Reply(451, "4.3.5", ("Policy gives this message no way out yet, try again later",))
 """RFC 3463 §3.4 X.3.5: our configuration says that mail without a binding is not taken."""
 

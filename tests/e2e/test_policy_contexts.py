@@ -1,0 +1,61 @@
+"""What scripts are told beforehand, by the listener and by fields of the header; and what is kept of it."""
+
+import smtplib
+from pathlib import Path
+
+from tests.e2e.outrider_process import serving
+from tests.e2e.practice import await_events, practising, provider
+
+WORLD = provider("one", "one.test", "127.30.9.1")
+SCRIPT = """
+from outrider.policy.api import Refuse
+def mailfrom(connection, sender):
+    if connection.context.get("customer") != "acme":
+        return Refuse(550, "5.7.1 no customer")
+def _show(mail):
+    mail.message.header.set("X-Seen", " ".join(f"{k}={v}" for k, v in sorted(mail.context.items())))
+    mail.message.header.set("X-Listener", mail.connection.context.get("secret_token", "none"))
+def data(mail):
+    _show(mail)
+def msg_gen(mail):
+    _show(mail)
+"""
+POLICY = """
+[[policy.script]]
+name = "shop"
+source = "shop.py"
+"""
+
+
+def test_notes_come_from_listener_and_header_and_secrets_are_kept_nowhere(tmp_path: Path) -> None:
+    store = tmp_path / "received"
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "shop.py").write_text(SCRIPT, encoding="utf-8")
+    with practising(WORLD, store) as practice:
+        configuration = practice.configuration(more=POLICY)
+        at = configuration.index("[[listener]]")
+        end = configuration.find("\n[", at + 1)
+        configuration = (
+            configuration[:end]
+            + '\n[listener.context]\ncustomer = "acme"\nsecret_token = "hush-1"'
+            + configuration[end:]
+        )
+        with serving(folder, configuration) as server:
+            with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+                client.helo("client.test")
+                client.mail("shop@sender.test")
+                client.rcpt("joe@one.test")
+                _, text = client.data(
+                    b"Subject: x\r\nX-Outrider-Context: campaign=spring\r\n"
+                    b"X-Outrider-Context: secret_code=hush-2\r\n\r\ntext\r\n"
+                )
+            await_events(server, 1, "delivery")
+            assert text.startswith(b"2.0.0")
+        [received] = [path.read_bytes() for path in store.rglob("*.eml")]
+        assert b"X-Seen: campaign=spring secret_code=hush-2\r\n" in received
+        assert b"X-Listener: hush-1\r\n" in received
+        assert b"X-Outrider-Context" not in received
+        for path in (folder / "state" / "events").rglob("*"):
+            assert not path.is_file() or b"hush" not in path.read_bytes()
+        assert "hush" not in server.log()
