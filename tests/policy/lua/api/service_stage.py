@@ -150,6 +150,12 @@ class ServiceStage:
         self.session = self.scripts.session()
         self.conversation = Conversation(self.connection, self.session, lambda _session, _faults: None)
 
+    def another(self, connection: Connection) -> None:
+        """Another session begins, and is the one that is called from now on."""
+        self.connection = connection
+        self.session = self.scripts.session()
+        self.conversation = Conversation(connection, self.session, lambda _session, _faults: None)
+
     def run(self, function: LuaFunction, *values: Any) -> Any:
         self.now = NoHook()
         return self.scripts.run(function, *values)

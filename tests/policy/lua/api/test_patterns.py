@@ -123,7 +123,8 @@ async def test_scripts_match_replace_and_split(stage: Make) -> None:
         "local p = msys.pcre local m = p.match('id: 42;', '(?P<name>\\\\w+): (\\\\d+)')"
         " local none, e, n = p.match('x', '(')"
         " return {m[0], m[1], m[2], m.name, p.match('a', 'b') == nil and 'none', none == nil and #e > 0, n,"
-        " p.replace('a.b.c', '\\\\.', '/'), p.replace('x', 'y', 'z'), table.concat(p.split('a1b2c', '[0-9]'), '|')}"
+        " p.replace('a.b.c', '\\\\.', '/'), p.replace('x', 'y', 'z'), table.concat(p.split('a1b2c',"
+        " '[0-9]'), '|')}"
     )
     assert await made.call() == [
         b"id: 42",

@@ -101,7 +101,8 @@ async def test_a_url_cannot_bring_fields_of_its_own(stage: Make, echo: Echo) -> 
         (
             (
                 "c:setopt(curl.OPT_UPLOAD, true) local n = 0 "
-                "c:setopt(curl.OPT_READFUNCTION, function() n = n + 1 return n < 3 and 'part' .. n or nil end)"
+                "c:setopt(curl.OPT_READFUNCTION, function() n = n + 1 return n < 3 and 'part' .. n"
+                " or nil end)"
             ),
             ["PUT / ", "\n\npart1part2"],
         ),
