@@ -351,6 +351,17 @@ def dispatcher_ratios(*, quick: bool) -> dict[str, float]:
     }
 
 
+def lookup_ratios() -> dict[str, float]:
+    """What a look-up in a data source costs that is answered from the cache."""
+    command = [sys.executable, str(HERE / "micro_lookup.py"), "--json"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cost = json.loads(printed)
+    return {
+        "cached look-up of a data source, µs": cost["fetch"],
+        "binding by a cached look-up of the configuration, µs": cost["configured"],
+    }
+
+
 def million_ratios() -> dict[str, float]:
     """Memory, start and rate with a million deferred messages."""
     command = [sys.executable, str(HERE / "million.py")]
@@ -420,7 +431,7 @@ def main() -> None:
         for program, case, workers, row in plan:
             print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)
             measure(program, case, workers, row, scale)
-    found = ratios(rows) | dispatcher_ratios(quick=options.quick)
+    found = ratios(rows) | dispatcher_ratios(quick=options.quick) | lookup_ratios()
     if options.million:
         found |= million_ratios()
     result = {"machine": machine(), "rows": [row.figures() for row in rows], "ratios": found}
