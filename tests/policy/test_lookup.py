@@ -223,7 +223,7 @@ async def test_a_column_that_is_not_there_is_named(desk: Desk) -> None:
 
 
 async def test_a_source_that_is_down_is_a_451_and_named_in_the_context(desk: Desk) -> None:
-    seen = "def ehlo(connection, name):\n    connection.context['seen'] = connection.context['datasource_error']\n"
+    seen = "def ehlo(connection, name):\n    assert connection.context['datasource_error'] == 'crm'\n"
     desk.open(ALL, url=f"sqlite:///{desk.folder}/gone/crm.db", script=seen)
     assert desk.door is not None
     session = desk.door.open(SMTP)
@@ -231,7 +231,7 @@ async def test_a_source_that_is_down_is_a_451_and_named_in_the_context(desk: Des
     assert not isinstance(decision, Decided | Refusal)
     refusal = await decision
     assert isinstance(refusal, Refusal)
-    assert session.ehlo(SMTP, "again.test") is None  # a script would fail that does not find the key
+    assert session.ehlo(SMTP, "again.test") is None  # else the script would have failed
     assert refusal.reply == replies.POLICY_SLOW
     [failure] = desk.told.failures
     assert isinstance(failure, TooSlowError)
