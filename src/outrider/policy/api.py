@@ -9,6 +9,7 @@ configuration that runs; a script asks for one by name when it needs it, not whe
 from outrider.policy.answers import CONTINUE, DONE, Refuse
 from outrider.policy.connection import Connection, Context
 from outrider.policy.mail import Mail
+from outrider.policy.series import Series
 from outrider.policy.surroundings import keep_key, source
 from outrider.wire.dkim.request import SignRequest
 
@@ -19,6 +20,7 @@ __all__ = [
     "Context",
     "Mail",
     "Refuse",
+    "Series",
     "SignRequest",
     "keep_key",
     "source",

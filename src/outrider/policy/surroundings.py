@@ -4,12 +4,14 @@ A worker sets it once, before its scripts are loaded; everywhere else, as in `ch
 and whoever asks for one hears so.
 """
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+from outrider.base.clock import SystemClock
 from outrider.base.errors import UnavailableError
 from outrider.model.flow import Origin
 from outrider.model.ports import PolicySession
+from outrider.policy.shared import SharedCells
 from outrider.store.sources.source import Source
 
 
@@ -64,16 +66,46 @@ class Surroundings:
         sources: Data sources of the configuration, or None.
         keys: Where keys are kept, or None.
         tap: Who listens to live scripts, or None.
+        cells: Attaches the numbers that all workers share, or None.
+        wall: Unix seconds.
     """
 
     def __init__(self) -> None:
         self.sources: Sources | None = None
         self.keys: SigningKeys | None = None
         self.tap: Tap | None = None
+        self.cells: Callable[[], SharedCells] | None = None
+        self.wall: Callable[[], float] = SystemClock().wall
+        self._attached: SharedCells | None = None
+
+    def shared_numbers(self) -> SharedCells:
+        """See the function. Raises UnavailableError, StoreError."""
+        if self._attached is None:
+            if self.cells is None:
+                raise UnavailableError("nothing is counted here; a running server does")
+            self._attached = self.cells()
+        return self._attached
+
+    def take_cells(self, cells: Callable[[], SharedCells] | None) -> None:
+        """Other numbers from now on; those of before are closed."""
+        if self._attached is not None:
+            self._attached.close()
+        self._attached = None
+        self.cells = cells
 
 
 HERE = Surroundings()
 """Of this process."""
+
+
+def shared_numbers() -> SharedCells:
+    """The numbers that all workers share.
+
+    Raises:
+        UnavailableError: This process has none.
+        StoreError: They cannot be used.
+    """
+    return HERE.shared_numbers()
 
 
 def source(name: str) -> Source:

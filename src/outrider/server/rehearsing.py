@@ -85,6 +85,7 @@ async def staged(
     lua = LuaSurroundings(clock, log, budget, create_cells, is_checked=True)
     before = HERE.sources, HERE.keys
     HERE.sources, HERE.keys = sources, LookedAtKeys()
+    HERE.take_cells(create_cells)
     try:
         scripts = [*configured_lookups(settings, clock), *load_all(settings.policy, budget, lua)]
         budget.start()
@@ -96,5 +97,6 @@ async def staged(
                 script.close()
     finally:
         HERE.sources, HERE.keys = before
+        HERE.take_cells(None)
         lua.close()
         await sources.close()

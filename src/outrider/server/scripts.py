@@ -185,6 +185,8 @@ class WorkerScripts:
         HERE.sources, HERE.keys = sources, keys
         self._budget = CpuBudget(settings.policy.hook_seconds)
         self.lua = lua(self._budget)
+        HERE.wall = clock.wall
+        HERE.take_cells(self.lua.cells)
         self.scripts: PolicyDoor | None
         try:
             self.scripts = self.build(settings)
