@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code: options, replies, events, metrics, commands, standards.
+"""Writes the reference pages from the code: options, replies, events, metrics, commands, standards, Lua.
 
 In: the packages of src/outrider. Out: pages in docs/reference; with --check nothing is written and the exit
 status is 1 when a page is out of date.
@@ -153,6 +153,20 @@ def standards_page() -> str:
     return page("Standards", text, "", *table(("document", "title", "here", "cited in"), standards_rows()))
 
 
+def lua_page() -> str:
+    """Every function of Momentum's API for scripts in Lua."""
+    from tools.reference_lua import INTRODUCTION, counts, phases, sections
+
+    lines = [*INTRODUCTION, "", *table(("status", "functions"), list(counts()))]
+    for section, rows in sections().items():
+        lines += ["", f"## {section}", ""]
+        cells: list[tuple[object, ...]] = [
+            (f"`{row.name}`", row.status.value, phases(row), row.note) for row in rows
+        ]
+        lines += table(("function", "status", "where", "what differs"), cells)
+    return page("Lua API", *lines)
+
+
 def openapi_document() -> str:
     """The interface of HTTP injection, for programs."""
     from outrider.receive.http_openapi import openapi
@@ -168,6 +182,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "control-api.md": control_page,
     "standards.md": standards_page,
+    "lua-api.md": lua_page,
     "openapi.json": openapi_document,
 }
 

@@ -119,7 +119,17 @@ REFUSED: Final = {
 }
 """Functions of channels."""
 
+_OWN: Final = "is of the server's own objects, which scripts do not have"
+_CORE: Final = (
+    "dict_iter2 dict_next dict_iter2_free dict_stringprint dict_key_delete dict_add_key_value"
+    " ec_double_list_shift ec_message_blobject_get ec_blobject_delref"
+)
 REASONS: Final = {
+    **{f"msys.core.{name}": _OWN for name in _CORE.split()},
+    "msys.core.dns_get_domain": "queues are not a script's; see `outrider queue`",
+    "msys.core.mail_queue_delay_domain": "queues are not a script's; see `outrider queue`",
+    "msys.core.io_wrapper_open": "scripts write no files; use msys.ts.chunk_logger.log",
+    "msys.pbp.set_whitelist": "is of the vendor's own policy; note it in a context with vctx:set",
     "msys.httpsrv.register": "scripts serve no pages; the control API has its own (docs: control-api)",
     "msys.beta.rcptto_proxy.query": "recipients are not asked for at another server; use a data source",
     "msys.snmpTrap": "SNMP traps are not sent; events and metrics go to a monitor",
