@@ -36,9 +36,6 @@ def _alone(why: str) -> Counterpart:
 
 
 _USERS_FILE = "A users file is a file on disk; who can write it needs no server, and no other user may."
-_SIGNING = (
-    "Signing keys are files; who can write them needs no server, and a running one takes them up by itself."
-)
 _TRYING = "It tries scripts out as they are on disk, in a process of its own, and touches no mail."
 _PRACTICE = "It is no part of a server: it plays the others, for practice and measurement."
 
@@ -112,10 +109,10 @@ COUNTERPARTS: dict[str, Counterpart] = {
     "keys rotate": _like("POST /v1/keyring/{purpose}/rotation"),
     "keys destroy": _like("POST /v1/keyring/{purpose}/{version}/destruction"),
     "keys export": _alone("A key comes out of its file only, for those who may read that."),
-    "dkim keygen": _alone(_SIGNING),
-    "dkim show": _alone(_SIGNING),
-    "dkim check": _alone(_SIGNING),
-    "dkim rotate": _alone(_SIGNING),
+    "dkim keygen": _like("POST /v1/dkim/{domain}/{selector}"),
+    "dkim show": _like("GET /v1/dkim"),
+    "dkim check": _like("GET /v1/dkim/checks"),
+    "dkim rotate": _like("POST /v1/dkim/{domain}/{selector}/activation"),
     "preflight": _alone(
         "It asks DNS and exchangers, not the server, and reads the configuration as it is on disk."
     ),

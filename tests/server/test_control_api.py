@@ -218,6 +218,8 @@ async def test_every_question_is_answered(site: Site) -> None:
         "/v1/users",
         "/v1/keys",
         "/v1/keyring",
+        "/v1/dkim",
+        "/v1/dkim/checks",
         "/v1/domains",
         "/v1/audit",
         "/v1/audit/check",

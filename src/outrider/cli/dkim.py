@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -88,7 +88,8 @@ def keygen(
       outrider dkim keygen shop.example 2026a
       outrider dkim keygen shop.example 2026e --type ed25519
     """
-    from outrider.wire.dkim.record import format_record, record_name, zone_line
+    from outrider.server.signing_shown import shown_record
+    from outrider.wire.dkim.record import format_record, record_name
 
     _, ring = _ring(config)
     domain = domain_name(domain)
@@ -103,7 +104,7 @@ def keygen(
     text = format_record(ring.key(domain, selector))
     path = str(ring.path(domain, selector))
     if as_json:
-        record = {"name": name, "type": "TXT", "value": text, "zone_line": zone_line(name, text)}
+        record = shown_record(name, text)
         print_json({"domain": domain, "selector": selector.lower(), "file": path, "record": record})
         return
     say(f"Made the key of {name} in {path}.")
@@ -123,21 +124,10 @@ def show(
       outrider dkim show
       outrider dkim show shop.example
     """
-    from outrider.base.errors import OutriderError
-    from outrider.wire.dkim.record import format_record, record_name
+    from outrider.server.signing_shown import shown_keys
 
     _, ring = _ring(config)
-    domains = ring.domains() if domain is None else [domain_name(domain)]
-    found: list[dict[str, Any]] = []
-    for each in domains:
-        for selector in ring.selectors(each):
-            trouble = value = ""
-            try:
-                value = format_record(ring.key(each, selector.name))
-            except OutriderError as error:
-                trouble = error.message
-            record = {"name": record_name(selector.name, each), "type": "TXT", "value": value}
-            found.append({"domain": each, **selector.told(), "trouble": trouble, "record": record})
+    found = shown_keys(ring, ring.domains() if domain is None else [domain_name(domain)])
     if as_json:
         print_json(found)
         return
@@ -168,43 +158,26 @@ def check(
       outrider dkim check shop.example --json
     """
     from outrider.base.clock import SystemClock
-    from outrider.server.signing import check_uses, uses_of
+    from outrider.server.signing import RecordState
+    from outrider.server.signing_shown import checked_domains, checked_keys
 
     settings, ring = _ring(config)
-    exact = [each.domain for each in settings.dkim if "*" not in each.domain]
-    domains = [*map(domain_name, domain or ())] or list(dict.fromkeys([*ring.domains(), *exact]))
-    clock = SystemClock()
-    uses = [use for each in domains for use in uses_of(settings, os.environ, clock, each)]
-    checks = asyncio.run(check_uses(_resolver(settings), uses))
-    failed = False
-    rows = []
-    told = []
-    for use, found in zip(uses, checks, strict=True):
-        signs = use.state in {"active", "configured"}
-        failed = failed or (signs and (found is None or not found.is_published))
-        what = found.what if found is not None else use.trouble
-        state = str(found.state) if found is not None else "no key"
-        rows.append((use.domain, use.selector, use.state, state, what))
-        told.append(
-            {
-                "domain": use.domain,
-                "selector": use.selector,
-                "state": use.state,
-                "key": use.source,
-                "trouble": use.trouble,
-                "record": found.told() if found is not None else None,
-            }
-        )
+    domains = [*map(domain_name, domain or ())] or checked_domains(settings, ring)
+    told = asyncio.run(checked_keys(settings, os.environ, SystemClock(), _resolver(settings), domains))
     if as_json:
-        print_json({"ok": not failed, "keys": told})
-    elif rows:
+        print_json(told)
+    elif told["keys"]:
+        rows = []
+        for each in told["keys"]:
+            found = each["record"] or {"state": "no key", "what": each["trouble"]}
+            rows.append((each["domain"], each["selector"], each["state"], found["state"], found["what"]))
         print_table("Keys and their records", ("domain", "selector", "key", "record", "found"), rows)
-        for found in checks:
-            if found is not None and found.is_missing:
-                _say_record(found.name, found.expected)
+        for record in [each["record"] for each in told["keys"] if each["record"]]:
+            if record["state"] not in {RecordState.PUBLISHED, RecordState.UNANSWERED}:
+                _say_record(record["name"], record["value"])
     else:
         say("There are no keys to check.")
-    if failed:
+    if not told["ok"]:
         raise typer.Exit(1)
 
 
@@ -234,6 +207,7 @@ def rotate(
       outrider dkim rotate shop.example 2026b --keep-days 30
     """
     from outrider.server.signing import rotate as rotated
+    from outrider.server.signing_shown import noted_rotation, shown_rotation
     from outrider.wire.dkim.record import record_name
 
     settings, ring = _ring(config)
@@ -251,25 +225,12 @@ def rotate(
                 bits=bits,
                 keep_seconds=keep_days * 86_400.0,
             )
-            noted.facts |= {
-                "activated": done.active is not None,
-                "record": str(done.check.state),
-                "kept": done.kept.name if done.kept else "",
-                "removed": [each.name for each in done.removed],
-            }
+            noted.facts |= noted_rotation(done)
         return done
 
     done = with_store(config, do, reason)
     if as_json:
-        print_json(
-            {
-                "activated": done.active is not None,
-                "made": done.was_made,
-                "record": done.check.told(),
-                "kept": done.kept.told() if done.kept else None,
-                "removed": [each.told() for each in done.removed],
-            }
-        )
+        print_json(shown_rotation(done))
     else:
         _say_rotation(domain, selector, done)
     if done.active is None:

@@ -239,14 +239,14 @@ async def rotate(
         StoreError: A name or size is none.
         ConfigError: The directory cannot be written.
     """
-    removed = tuple(ring.remove_outdated(domain))
+    removed = tuple(await asyncio.to_thread(ring.remove_outdated, domain))
     was_made = False
     try:
         ring.find(domain, selector)
     except StoreError:
-        ring.make(domain, selector, key_type, bits)
+        await asyncio.to_thread(ring.make, domain, selector, key_type, bits)
         was_made = True
-    key = ring.key(domain, selector)
+    key = await asyncio.to_thread(ring.key, domain, selector)
     name = record_name(selector.lower(), domain.lower())
     if lookup is None:
         check = RecordCheck(
@@ -256,5 +256,5 @@ async def rotate(
         check = await check_key(lookup, domain.lower(), selector.lower(), key)
     if not check.is_published:
         return Rotation(check, was_made, removed=removed)
-    active, kept = ring.activate(domain, selector, keep_seconds)
+    active, kept = await asyncio.to_thread(ring.activate, domain, selector, keep_seconds)
     return Rotation(check, was_made, active, kept, removed)

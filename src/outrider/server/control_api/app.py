@@ -24,6 +24,7 @@ from outrider.server.control_api import (
     paths,
     policy,
     queue,
+    signing,
 )
 from outrider.server.control_api.hub import Hub
 from outrider.server.control_api.problems import MEDIA_TYPE, install, problem
@@ -39,6 +40,7 @@ ROUTERS: Final = (
     credentials.router,
     domains.router,
     keyring.router,
+    signing.router,
     backups.router,
     policy.router,
     audit.router,

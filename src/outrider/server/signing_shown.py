@@ -1,0 +1,90 @@
+"""What is shown of signing keys, to the command line and to programs: names, states and records, never a key.
+
+In: a ring of keys, settings, who answers questions to DNS. Out: plain values.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from outrider.base.clock import Clock
+from outrider.base.errors import OutriderError
+from outrider.net.answers import Lookup
+from outrider.privacy.signing_ring import SigningRing
+from outrider.server.settings import Settings
+from outrider.server.signing import Rotation, check_uses, uses_of
+from outrider.wire.dkim.record import format_record, record_name, zone_line
+
+
+def shown_record(name: str, text: str) -> dict[str, str]:
+    """A record to publish."""
+    return {"name": name, "type": "TXT", "value": text, "zone_line": zone_line(name, text) if text else ""}
+
+
+def shown_keys(ring: SigningRing, domains: Iterable[str]) -> list[dict[str, Any]]:
+    """The keys that were made for domains, each with its record, or with why there is none.
+
+    Raises:
+        ConfigError: A file of states cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+    for domain in domains:
+        for selector in ring.selectors(domain):
+            trouble = value = ""
+            try:
+                value = format_record(ring.key(domain, selector.name))
+            except OutriderError as error:
+                trouble = error.message
+            record = shown_record(record_name(selector.name, domain), value)
+            found.append({"domain": domain, **selector.told(), "trouble": trouble, "record": record})
+    return found
+
+
+def checked_domains(settings: Settings, ring: SigningRing) -> list[str]:
+    """Domains whose keys are compared with DNS where nobody names any."""
+    exact = [each.domain for each in settings.dkim if "*" not in each.domain]
+    return list(dict.fromkeys([*ring.domains(), *exact]))
+
+
+async def checked_keys(
+    settings: Settings, environment: Mapping[str, str], clock: Clock, lookup: Lookup, domains: Sequence[str]
+) -> dict[str, Any]:
+    """Every key for domains beside what DNS has for it; `ok` where all that sign are published."""
+    uses = [use for each in domains for use in uses_of(settings, environment, clock, each)]
+    checks = await check_uses(lookup, uses)
+    keys = []
+    is_ok = True
+    for use, found in zip(uses, checks, strict=True):
+        signs = use.state in {"active", "configured"}
+        is_ok = is_ok and not (signs and (found is None or not found.is_published))
+        keys.append(
+            {
+                "domain": use.domain,
+                "selector": use.selector,
+                "state": use.state,
+                "key": use.source,
+                "trouble": use.trouble,
+                "record": found.told() if found is not None else None,
+            }
+        )
+    return {"ok": is_ok, "keys": keys}
+
+
+def shown_rotation(done: Rotation) -> dict[str, Any]:
+    """What came of a rotation."""
+    return {
+        "activated": done.active is not None,
+        "made": done.was_made,
+        "record": done.check.told(),
+        "kept": done.kept.told() if done.kept else None,
+        "removed": [each.told() for each in done.removed],
+    }
+
+
+def noted_rotation(done: Rotation) -> dict[str, Any]:
+    """What the audit log keeps of it."""
+    return {
+        "activated": done.active is not None,
+        "record": str(done.check.state),
+        "kept": done.kept.name if done.kept else "",
+        "removed": [each.name for each in done.removed],
+    }
