@@ -1,9 +1,10 @@
 """`msg` and `msgpart` as scripts see them: their methods, each where its row permits it.
 
-What they do is in `envelope`, `content`, `parts` and `new_messages`.
+What they do is in `envelope`, `content`, `parts` and `new_messages`. What a script made itself, and what is no
+part of the message under way, is free of phases.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,24 @@ def _no_resource(_msg: Msg, _name: Any) -> None:
     raise ValueError("channel not available: messages have no named resources")
 
 
+def _guarded(
+    host: Host, row: Row, function: Callable[..., Any], is_free: Callable[[Any], bool]
+) -> Callable[..., Any]:
+    """`function`, refused where its row does not permit it, unless what it is called on is free of phases."""
+    checked = guarded(host, row, function)
+    if checked is function:
+        return function
+
+    def called(target: Any, *values: Any) -> Any:
+        return function(target, *values) if is_free(target) else checked(target, *values)
+
+    return called
+
+
+def _is_made(msg: Msg) -> bool:
+    return msg.is_made
+
+
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
     """Register `msg`, `msgpart` and the functions of `msys.core` that are about them."""
     parts = Parts(host)
@@ -31,7 +50,7 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
         Msg,
         ObjectClass(
             "msys.core:_ec_message",
-            {name: guarded(host, rows[f"msg:{name}"], each) for name, each in methods.items()},
+            {name: _guarded(host, rows[f"msg:{name}"], each, _is_made) for name, each in methods.items()},
             getters={
                 name: guarded(host, rows[f"msg.{name}"], each) for name, each in envelope.GETTERS.items()
             },
@@ -43,7 +62,10 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
     registry.register_class(
         Part,
         parts.describe(
-            {name: guarded(host, rows[f"msgpart:{name}"], each) for name, each in parts.methods().items()}
+            {
+                name: _guarded(host, rows[f"msgpart:{name}"], each, parts.is_free)
+                for name, each in parts.methods().items()
+            }
         ),
     )
 

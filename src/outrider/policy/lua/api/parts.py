@@ -20,6 +20,7 @@ from outrider.policy.lua.api.content import (
 )
 from outrider.policy.lua.api.host import Host, text_of, whole_of
 from outrider.policy.lua.conversation import Conversation
+from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import ObjectClass
 from outrider.wire.message.content import maybe_text
 from outrider.wire.message.tree import Part
@@ -32,16 +33,25 @@ class Parts:
         self._host = host
         self._searches = Searches(host)
 
-    def _check(self, part: Part) -> None:
-        """Raises where this part may not be changed."""
+    def _owner(self, part: Part) -> Msg | None:
+        """The message under way, if this is a part of it."""
         current = self._host.current()
         msg = current.msg if isinstance(current, Conversation) else None
-        if msg is None:
-            return
+        if msg is None or msg.mail is None:
+            return None
         root = part
         while root.parent is not None:
             root = root.parent
-        if root is msg.message.root:
+        return msg if root is msg.message.root else None
+
+    def is_free(self, part: Part) -> bool:
+        """It stands in no message that is under way."""
+        return self._owner(part) is None
+
+    def _check(self, part: Part) -> None:
+        """Raises where this part may not be changed."""
+        msg = self._owner(part)
+        if msg is not None:
             check_writes(msg)
             if not msg.is_writable:
                 raise ValueError("this part is read-only: take it from msg:mime(false)")
