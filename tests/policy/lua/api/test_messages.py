@@ -1,4 +1,4 @@
-"""Every function of messages, sessions and the core is called from Lua in each phase, and refused elsewhere."""
+"""Every function of messages, sessions and the core is called from Lua in each phase, or refused in it."""
 
 import asyncio
 import re

@@ -1,7 +1,7 @@
 """`msg` and `msgpart` as scripts see them: their methods, each where its row permits it.
 
-What they do is in `envelope`, `content`, `parts` and `new_messages`. What a script made itself, and what is no
-part of the message under way, is free of phases.
+What they do is in `envelope`, `content`, `parts` and `new_messages`. What a script made itself, and what is
+no part of the message under way, is free of phases.
 """
 
 from collections.abc import Callable, Mapping
