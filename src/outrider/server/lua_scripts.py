@@ -16,6 +16,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import OutriderError
 from outrider.base.log import Log
 from outrider.net.answers import Lookup
+from outrider.net.tls import ClientContext
 from outrider.policy.budget import CpuBudget
 from outrider.policy.lua import script as lua
 from outrider.policy.lua.api.host import Host, Outbox
@@ -76,6 +77,7 @@ class LuaSurroundings:
         resolver: DNS; None where scripts are only checked.
         outbox: Sends new messages; None likewise.
         hostname: Ours.
+        client_tls: Gives the context for HTTPS; None likewise.
         is_checked: Scripts are only loaded, and nothing runs beside them.
     """
 
@@ -86,6 +88,7 @@ class LuaSurroundings:
     resolver: Lookup | None = None
     outbox: Outbox | None = None
     hostname: str = "localhost"
+    client_tls: Callable[[], ClientContext] | None = None
     is_checked: bool = False
     _cells: SharedCells | None = None
     _services: Services | None = None
@@ -130,6 +133,7 @@ class LuaSurroundings:
             run=place.run,
             spawn=_never if self.is_checked else beside.spawn,
             resolver=self.resolver,
+            client_tls=self.client_tls,
             outbox=self.outbox,
             hostname=self.hostname,
             bounces=TableBounces(),

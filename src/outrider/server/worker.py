@@ -231,6 +231,7 @@ class Worker:
             DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits),
             SpoolOutbox(self._intake(self.routing.policy), self._ids, birth.clock, settings.server.hostname),
             settings.server.hostname,
+            partial(TlsContexts(settings.net.tls).client, "required"),
         )
 
     # doors

@@ -1,6 +1,7 @@
 """An HTTP server that answers with the request: its line, its fields, its content."""
 
 import asyncio
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -8,15 +9,17 @@ from typing import Self
 class Echo:
     """Listens on loopback; `/status/N` answers N, `/to/PATH` redirects there, `/away` to `target`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self.url = ""
         self.target = ""
         self.requests: list[bytes] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
         return self
 
     async def __aexit__(

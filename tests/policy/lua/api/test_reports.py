@@ -98,7 +98,7 @@ async def test_a_report_of_a_script_is_sent_and_reads_as_one(stage: Make) -> Non
     assert "joe@one.test: delayed" in text.get_content()
     fields = status.get_payload()
     assert isinstance(fields, list)
-    assert [dict(part.items()) for part in fields] == [
+    assert [dict(part.items()) for part in fields if not isinstance(part, str)] == [
         {"Reporting-MTA": "dns; out.sender.test"},
         {"Final-Recipient": "rfc822; joe@one.test", "Action": "delayed", "Status": "4.0.0"},
     ]

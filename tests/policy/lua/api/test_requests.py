@@ -1,8 +1,10 @@
 """`msys.http.client` and `curl` against a real server: failures are values, options honoured or refused."""
 
 import asyncio
+import ssl
 
 import pytest
+import trustme
 
 from outrider.policy.errors import ScriptError
 from outrider.policy.lua.api.host import ApiLimits
@@ -38,6 +40,23 @@ async def test_no_answer_is_a_value(stage: Make, url: bytes, reason: str) -> Non
     ok, text, number, same, body, headers = await made.call("data", url)
     assert (ok, number, same, body, headers) == (False, 0, True, b"nil", 0)
     assert reason in text.decode()
+
+
+async def test_certificates_are_checked(stage: Make) -> None:
+    authority = trustme.CA()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    trusting, other = ssl.create_default_context(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with Echo(server_side) as echo:
+        for context, expected in ((trusting, True), (other, False)):
+            made = stage(
+                CLIENT + "local ok, e = c:do_request('GET', url) return {ok, e}",
+                client_tls=lambda c=context: c,
+            )
+            answer = await made.call("data", echo.url.encode())
+            assert answer[0] is expected
+        assert b"certificate" in answer[1].lower()
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for(stage: Make) -> None:

@@ -122,7 +122,7 @@ class Host:
         run: Calls a function that a script gave, outside of any session.
         spawn: Owns work that goes on beside the hooks.
         resolver: DNS, or None.
-        client_tls: For HTTPS, or None.
+        client_tls: Gives the context for HTTPS, or None.
         hostname: Ours.
         shared: Counters of all workers.
         bounces: Classifies replies, or None.
@@ -142,7 +142,7 @@ class Host:
     run: Callable[..., Any] = no_run
     spawn: Callable[[Coroutine[Any, Any, Any]], None] = no_spawn
     resolver: Lookup | None = None
-    client_tls: ClientContext | None = None
+    client_tls: Callable[[], ClientContext] | None = None
     hostname: str = "localhost"
     bounces: Bounces | None = None
     outbox: Outbox | None = None

@@ -89,7 +89,7 @@ async def _ask_once(
         raise RemoteProtocolError(f"{url!r} is no URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise RemoteProtocolError(f"{url!r} is no URL of http or https")
-    tls = needs(host.client_tls, "TLS to other servers") if parts.scheme == "https" else None
+    tls = needs(host.client_tls, "TLS to other servers")() if parts.scheme == "https" else None
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     target = quote(target, safe="/?#[]@!$&'()*+,;=:%~-._")
     if parts.username:
