@@ -37,8 +37,20 @@ def _guarded(
     return called
 
 
-def _is_made(msg: Msg) -> bool:
-    return msg.is_made
+def _guarded_msg(host: Host, row: Row, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a `msg`, which knows its hook: it is asked for each field that a script reads."""
+    checked = guarded(host, row, function)
+    if checked is function:
+        return function
+    phases = row.phases
+
+    def called(msg: Msg, *values: Any) -> Any:
+        conversation = msg.conversation
+        if conversation is None or conversation.phase in phases:
+            return function(msg, *values)
+        return checked(msg, *values)
+
+    return called
 
 
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
@@ -50,7 +62,7 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
         Msg,
         ObjectClass(
             "msys.core:_ec_message",
-            {name: _guarded(host, rows[f"msg:{name}"], each, _is_made) for name, each in methods.items()},
+            {name: _guarded_msg(host, rows[f"msg:{name}"], each) for name, each in methods.items()},
             getters={
                 name: guarded(host, rows[f"msg.{name}"], each) for name, each in envelope.GETTERS.items()
             },
