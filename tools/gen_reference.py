@@ -18,6 +18,7 @@ from tools.project_files import ROOT
 from tools.reference_code import Constant, reply_constants
 from tools.reference_commands import command_pages
 from tools.reference_control import control_lines
+from tools.reference_hooks import hook_lines
 from tools.reference_options import option_sections
 from tools.reference_standards import standards_rows
 
@@ -147,6 +148,11 @@ def control_page() -> str:
     return page("Control API", *control_lines())
 
 
+def hooks_page() -> str:
+    """Every hook of policy, and what it is given."""
+    return page("Hooks", *hook_lines())
+
+
 def standards_page() -> str:
     """Every standard that the code cites, with the places."""
     text = "What the code cites, where, and what the server does with it."
@@ -181,6 +187,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "commands.md": commands_page,
     "control-api.md": control_page,
+    "hooks.md": hooks_page,
     "standards.md": standards_page,
     "lua-api.md": lua_page,
     "openapi.json": openapi_document,
