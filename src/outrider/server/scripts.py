@@ -187,6 +187,7 @@ class WorkerScripts:
         self.lua = lua(self._budget)
         HERE.wall = clock.wall
         HERE.take_cells(self.lua.cells)
+        self._untaken: Scripts | None = None
         self.scripts: PolicyDoor | None
         try:
             self.scripts = self.build(settings)
@@ -197,16 +198,21 @@ class WorkerScripts:
     def build(self, settings: Settings) -> PolicyDoor | None:
         """What asks the scripts of a configuration; None where there are none and no mail is checked.
 
+        What was built before and not taken, because another part of a reload had a fault, ends.
+
         Raises:
             ConfigError: As `load_all`.
         """
+        untaken, self._untaken = self._untaken, None
+        if untaken is not None:
+            untaken.close()
         scripts = [
             *configured_lookups(settings, self._clock),
             *load_all(settings.policy, self._budget, self.lua),
         ]
         if not scripts and not asks_for_checks(settings):
             return None
-        return Scripts(
+        self._untaken = Scripts(
             scripts,
             self._teller(settings.policy),
             wait_seconds=settings.policy.wait_seconds,
@@ -215,6 +221,7 @@ class WorkerScripts:
             notes=listener_notes(settings),
             checks=self._checks(settings),
         )
+        return self._untaken
 
     def take(self, scripts: PolicyDoor | None) -> None:
         """These are asked from now on; the processor's clock ticks only where there are some.
@@ -222,6 +229,7 @@ class WorkerScripts:
         Those that were asked before end with their last session.
         """
         before, self.scripts = self.scripts, scripts
+        self._untaken = None
         if isinstance(before, Scripts) and before is not scripts:
             before.close()
         self.lua.begin()

@@ -266,3 +266,27 @@ def test_notes_go_with_the_message(tmp_path: Path) -> None:
     body = 'vctx:set(msys.core.VCTX_MESS, "campaign", 42)\nreturn msys.core.VALIDATE_CONT'
     [message] = messages(LuaStage(tmp_path, hook("validate_data", body)).decide())
     assert message.notes == (("campaign", "42"),)
+
+
+def test_a_part_is_gone_when_its_hook_has_ended(tmp_path: Path) -> None:
+    text = """
+    local mod = {}
+    function mod:validate_data(msg)
+      self.part = msg:mime(false)
+      self.part:header("X-One", "1")
+      return msys.core.VALIDATE_CONT
+    end
+    function mod:validate_data_spool(msg)
+      print(pcall(function() self.part:header("X-Two", "2") end))
+      print(msg:mime(false):header("X-One")[1])
+      return msys.core.VALIDATE_CONT
+    end
+    msys.registerModule("shop", mod)
+    """
+    stage = LuaStage(tmp_path, text)
+    [message] = messages(stage.decide())
+    assert b"X-One: 1\r\n" in message.submission.content.wire
+    refused, kept = stage.printed
+    assert refused.startswith("false")
+    assert "gone" in refused
+    assert kept == "1"

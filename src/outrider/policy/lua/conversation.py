@@ -3,10 +3,12 @@
 In: the hook that is asked next. Out: the objects that it is called with, and what it said of them.
 
 Theory: there is one `vctx` and one `ac` for a session, and one `msg` for a message; a message that was split
-for its recipients is as many. A `msg` and its parts are let go of when the next one comes, so a session of a
-thousand messages holds what one needs.
+for its recipients is as many. A `msg` is let go of when the next one comes, so a session of a thousand
+messages holds what one needs. Its parts are let go of when a hook ends, because what the hook changed is read
+anew.
 
-Invariant: a script that keeps a `msg` beyond its message gets an error, never another message.
+Invariant: a script that keeps a `msg` beyond its message, or a part beyond its hook, gets an error, never
+another message.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +31,8 @@ _MAIL_PHASES: Final = frozenset(
         HookPhase.FINAL_VALIDATION,
     )
 )
+_OWN_OBJECTS: Final = 3
+# msg, ac, vctx
 
 
 class Conversation:
@@ -88,6 +92,8 @@ class Conversation:
         self.vctx.code = None
         if phase in _MAIL_PHASES:
             msg = self._about(arguments[0])
+            if len(self.session.objects) > _OWN_OBJECTS:
+                self._let_go(Part)
             if phase in (HookPhase.SET_BINDING, HookPhase.MSG_GEN):
                 return (msg,)
             return (msg, self.ac, self.vctx)
@@ -121,7 +127,11 @@ class Conversation:
         """The message before is done with."""
         if self.msg is None:
             return
-        session = self.session
-        for each in [each for each in session.objects.values() if type(each) in (Msg, Part)]:
-            session.release(each)
+        self._let_go(Msg, Part)
         self.mail = self.msg = None
+
+    def _let_go(self, *kinds: type) -> None:
+        """Objects of these classes are the scripts' no longer."""
+        session = self.session
+        for each in [each for each in session.objects.values() if type(each) in kinds]:
+            session.release(each)

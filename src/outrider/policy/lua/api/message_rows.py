@@ -151,7 +151,13 @@ MSG: Final = (
         "text/plain is the first alternative and text/html the last, as a table has no order; attachments"
         " are strings or messages",
     ),
-    Row("msg:mime", _CONTENT_SECTION, READ),
+    Row(
+        "msg:mime",
+        _CONTENT_SECTION,
+        READ,
+        _PARTLY,
+        "its parts are the hook's: ask for them again in the next one",
+    ),
     Row("msg:makePart", _CONTENT_SECTION, READ, _PARTLY, "the body is a string"),
     Row("msg:makeContainer", _CONTENT_SECTION, READ, _PARTLY, "multiparts only"),
     Row("msg:makeBoundary", _CONTENT_SECTION, READ),
