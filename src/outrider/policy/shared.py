@@ -92,6 +92,11 @@ class SharedCells:
         name = b"".join([struct.pack("<I", len(part)) + part for part in parts])
         return blake2b(name, digest_size=KEY_OCTETS, key=salt).digest()
 
+    @staticmethod
+    def window(key: bytes, number: int) -> bytes:
+        """The key of one of the numbers that belong to a key, as of its windows; buckets share them."""
+        return key[:_NAME_OCTETS] + _NUMBER.pack(number & 0xFFFF_FFFF)
+
     def get(self, key: bytes, now: float) -> int | None:
         """A number; None where there is none, or where it has ended. `now` is Unix seconds."""
         base = self._base(key)
@@ -173,8 +178,8 @@ class SharedCells:
         os.close(self._fd)
 
     def _base(self, key: bytes) -> int:
-        number = int.from_bytes(key[:8], "little") % self._buckets
-        return _HEAD_OCTETS + number * _BUCKET_OCTETS
+        name, _, number = _KEY.unpack(key)
+        return _HEAD_OCTETS + (name + number) % self._buckets * _BUCKET_OCTETS
 
     def _find(self, base: int, key: bytes) -> int | None:
         at, end = base, base + _KEYS_OCTETS
@@ -252,6 +257,10 @@ class SharedCells:
 _INT: Final = struct.Struct("q")
 _REAL: Final = struct.Struct("d")
 _UINT: Final = struct.Struct("Q")
+_NUMBER: Final = struct.Struct("<I")
+_KEY: Final = struct.Struct("<QII")
+_NAME_OCTETS: Final = 12
+# of a key, the rest is a number: 96 bits of hash never meet
 # native, which are written at once; the standard sizes are written octet by octet
 _UNTIL: Final = _WAYS * 8
 _TOUCHED: Final = 2 * _WAYS * 8

@@ -100,8 +100,9 @@ class AuditSeries:
         now = self._host.clock.wall()
         window = int(now // series.interval)
         until = float((window + series.windows) * series.interval)
+        shared = self._host.shared
         for key in self._counted(series, chosen.get("key")):
-            self._host.shared.add(self._cell(series, key, window), delta, now, until)
+            shared.add(shared.window(self._cell(series, key), window), delta, now, until)
         self._tell_dropped()
 
     def count(self, name: Any, options: Any = None) -> int:
@@ -113,10 +114,10 @@ class AuditSeries:
             raise ValueError("windows are counted from startv to endv, 0 being the one that it is")
         now = self._host.clock.wall()
         window = int(now // series.interval)
-        key = self._asked(series, chosen.get("key"))
-        get = self._host.shared.get
+        shared = self._host.shared
+        cell = self._cell(series, self._asked(series, chosen.get("key")))
         return sum(
-            get(self._cell(series, key, window - back), now) or 0
+            shared.get(shared.window(cell, window - back), now) or 0
             for back in range(first, min(last, series.windows - 1) + 1)
         )
 
@@ -125,10 +126,10 @@ class AuditSeries:
         series, chosen = self._find(name), self._chosen(options)
         now = self._host.clock.wall()
         window = int(now // series.interval)
-        counted = self._counted(series, chosen.get("key"))
+        keys = [self._cell(series, key) for key in self._counted(series, chosen.get("key"))]
         shared = self._host.shared
         for back in range(series.windows):
-            cells = [self._cell(series, key, window - back) for key in counted]
+            cells = [shared.window(key, window - back) for key in keys]
             value = shared.get(cells[0], now)
             if value:
                 until = float((window - back + series.windows) * series.interval)
@@ -148,9 +149,9 @@ class AuditSeries:
             return options_of(options, _KEYED, "msys.audit_series")
         return {} if options is None else {"key": options}
 
-    def _cell(self, series: Series, key: bytes, window: int) -> bytes:
-        parts = (b"audit_series", series.name, b"%d %d" % (series.version, series.interval), key)
-        return self._host.shared.key(*parts, b"%d" % window, is_kept=series.is_kept)
+    def _cell(self, series: Series, key: bytes) -> bytes:
+        shape = b"%d %d" % (series.version, series.interval)
+        return self._host.shared.key(b"audit_series", series.name, shape, key, is_kept=series.is_kept)
 
     def _counted(self, series: Series, key: Any) -> list[bytes]:
         """What a key counts in: itself first, and for an address its networks."""

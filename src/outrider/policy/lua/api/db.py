@@ -68,14 +68,18 @@ class Databases:
     ) -> Any | Awaitable[Any]:
         chosen = options_of(options, _OPTIONS, "msys.db.query") if options is not None else {}
         raises = chosen.get("raise_error") is not False
+        use_cache = not chosen.get("nocache")
         try:
             source, text = self._source(cache), text_of(sql, "a query")
+            if use_cache and type(params) is list:
+                rows = source.peek(text, tuple([_value(each) for each in params]))
+                if rows is not None:  # as it mostly is, and without reading the query
+                    return shape(rows)
             parameters = _parameters(source, text, params)
         except (OutriderError, ValueError) as error:
             if raises:
                 raise
             return None, _reason(error)
-        use_cache = not chosen.get("nocache")
         if use_cache:
             rows = source.peek(text, parameters)
             if rows is not None:
