@@ -112,7 +112,7 @@ async def test_what_the_proxy_says_of_a_host_is_told_and_the_next_host_is_tried(
 
 
 async def test_a_proxy_that_is_not_there_is_no_fault_of_the_hosts(world: "World") -> None:
-    peer, second = await world.peer(), await world.peer()
+    peer, second = await world.peer(), await world.peer(name="second.test")
     proxy = await world.refusing()
     async with world.running(proxy=at("socks5", proxy)) as deliverer:
         world.open_slot(deliverer, [peer, second], *world.message())
