@@ -50,6 +50,7 @@ class LuaStage:
         for name, text in (modules or {}).items():
             written(folder, name, text)
         self.cells = create_cells()
+        self.budget = CpuBudget(0.1)
         self.place: script.Place
 
         def registry(place: script.Place) -> LuaRegistry:
@@ -61,7 +62,7 @@ class LuaStage:
                 "current": place.current,
                 "mail_of": mail_behind,
                 "run": place.run,
-                "budget": CpuBudget(0.1),
+                "budget": self.budget,
                 "folder": folder,
             } | host
             made, services = make_registry(Host(**more))
