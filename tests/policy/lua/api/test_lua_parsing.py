@@ -1,4 +1,4 @@
-"""Scripts read and change whatever mail there is: nested, malformed, in odd charsets, of ten thousand parts."""
+"""Scripts in Lua read whatever mail there is: nested, malformed, in odd charsets, of ten thousand parts."""
 
 import resource
 from pathlib import Path
@@ -32,7 +32,12 @@ def multipart(*parts: bytes, head: bytes = b"") -> bytes:
 
 NESTED: Final = (
     b"Content-Type: multipart/alternative; boundary=inner\r\n\r\n"
-    b"--inner\r\nContent-Type: text/plain\r\n\r\na\r\n--inner\r\nContent-Type: text/html\r\n\r\n<b>\r\n--inner--\r\n"
+    b"--inner\r\nContent-Type: text/plain\r\n\r\na\r\n"
+    b"--inner\r\nContent-Type: text/html\r\n\r\n<b>\r\n--inner--\r\n"
+)
+NESTED_PARTS: Final = (
+    "multipart/mixed=nil|multipart/alternative=nil|text/plain=a|text/html=<b>|message/rfc822=nil"
+    "|text/plain=hello\r\n"
 )
 ATTACHED: Final = b"Content-Type: message/rfc822\r\n\r\nSubject: inside\r\n\r\nhello\r\n"
 
@@ -43,8 +48,7 @@ ATTACHED: Final = b"Content-Type: message/rfc822\r\n\r\nSubject: inside\r\n\r\nh
         (b"Subject: a\r\n\r\nhello\r\n", "text/plain=hello\r\n", "a"),
         (
             multipart(NESTED, ATTACHED),
-            "multipart/mixed=nil|multipart/alternative=nil|text/plain=a|text/html=<b>|message/rfc822=nil"
-            "|text/plain=hello\r\n",
+            NESTED_PARTS,
             "nil",
         ),
         (
@@ -53,7 +57,8 @@ ATTACHED: Final = b"Content-Type: message/rfc822\r\n\r\nSubject: inside\r\n\r\nh
             "grüße✓",
         ),
         (
-            b"Content-Type: text/plain; charset=koi8-r\r\nContent-Transfer-Encoding: base64\r\n\r\n8NLJ18XU\r\n",
+            (b"Content-Type: text/plain; charset=koi8-r\r\n"  # in an encoding of its own
+            b"Content-Transfer-Encoding: base64\r\n\r\n8NLJ18XU\r\n"),
             "text/plain=Привет",
             "nil",
         ),
