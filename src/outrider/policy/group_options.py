@@ -1,5 +1,6 @@
 """Groups of bindings: each a `[[binding_group]]` table, of which one member is chosen for each recipient."""
 
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -69,8 +70,8 @@ class BindingGroupOptions(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> "BindingGroupOptions":
-        names = [member.binding for member in self.members]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        counts = Counter(member.binding for member in self.members)
+        twice = sorted(name for name, count in counts.items() if count > 1)
         if twice:
             raise ValueError(f"the group {self.name!r} names {twice[0]!r} twice; give it a weight instead")
         if self.order != "weighted" and any(member.weight != 1 for member in self.members):

@@ -10,6 +10,7 @@ A *name* is dotted. In a list of tables an element is named by its `name`, else 
 import enum
 import json
 import typing
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,7 @@ def _elements(value: Any) -> Iterator[tuple[str, str | int, BaseModel]]:
             yield str(key), str(key), each
         return
     names = [getattr(each, "name", "") for each in value]
+    counts = Counter(name for name in names if isinstance(name, str))
     for index, each in enumerate(value):
-        named = isinstance(names[index], str) and names[index] and names.count(names[index]) == 1
+        named = isinstance(names[index], str) and names[index] and counts[names[index]] == 1
         yield names[index] if named else str(index), index, each

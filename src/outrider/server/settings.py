@@ -4,6 +4,7 @@ Reading it from files, environment and flags is `configuration.py`; what the opt
 they are declared.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Self
 
@@ -206,4 +207,4 @@ def binding_faults(settings: Settings) -> list[str]:
 
 
 def _twice(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
+    return sorted(name for name, count in Counter(names).items() if count > 1)
