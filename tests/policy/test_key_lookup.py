@@ -109,7 +109,7 @@ async def test_each_row_signs(vault: Vault) -> None:
 async def test_without_a_row_or_a_key_nothing_is_signed(vault: Vault) -> None:
     assert await vault.signed(RSA, author="other.test") == []
     assert await vault.signed(("sender.test", "rsa", "", "")) == []
-    assert await vault.signed(RSA, author="[192.0.2.1]") == []
+    assert await vault.signed(("[192.0.2.1]", "rsa", "KEY1", ""), author="[192.0.2.1]") == []
     assert vault.told.failures == []
 
 

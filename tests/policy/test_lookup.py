@@ -153,6 +153,31 @@ async def test_one_row_decides_in_both_phases_though_nothing_is_remembered(desk:
     assert delivery.binding == "default"
 
 
+async def test_what_a_script_changes_between_the_phases_is_asked_anew(desk: Desk) -> None:
+    script = "def each_rcpt(mail):\n    mail.message.header.set('X-Customer', 'acme')\n"
+    desk.open(ALL, script=script)
+    (delivery,) = (await desk.message("nobody")).deliveries
+    assert (delivery.binding, delivery.routing_domain) == ("vip", "one.test")
+
+
+async def test_nothing_is_asked_without_a_value_or_with_one_that_is_no_name(desk: Desk) -> None:
+    always = [{"name": "customer", "text": "SELECT 'vip' AS binding, ? AS asked", "parameters": ["customer"]}]
+    desk.open({"assign": {"binding": "binding"}}, query=always)
+    for customer in (None, "", "x" * 513):
+        assert (await desk.message(customer)).deliveries[0].binding == "default"
+    for customer in ("x", "x" * 512):
+        assert (await desk.message(customer)).deliveries[0].binding == "vip"
+
+
+async def test_a_value_that_the_source_cannot_take_has_no_row(desk: Desk) -> None:
+    """A path of HTTP takes no `..`; that is seen before anybody is asked."""
+    query = {"name": "customer", "text": "GET /customers/{}", "parameters": ["customer"]}
+    desk.open({**ALL, "no_row": "550 5.7.1 No"}, url="http://127.0.0.1:1", query=[query])
+    refusal = await desk.decide("..")
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reply.code, desk.told.failures) == (550, [])
+
+
 async def test_a_script_after_it_has_the_last_word(desk: Desk) -> None:
     desk.open(
         ALL, script="def set_binding(mail):\n    assert mail.binding == 'vip'\n    mail.binding = 'default'\n"

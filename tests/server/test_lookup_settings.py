@@ -10,6 +10,7 @@ from outrider.model.hooks import HookPhase
 from outrider.server.configuration import load
 from outrider.server.lookups import configured_lookups
 from outrider.server.settings import Settings
+from outrider.server.signing import signing_table
 
 SOURCE = """
 [[data_source]]
@@ -84,6 +85,11 @@ def test_what_is_not_there_is_refused(tmp_path: Path, before: str, after: str, s
     with pytest.raises(ConfigError) as raised:
         read(tmp_path, SOURCE + text.replace(before, after))
     assert said in "\n".join(raised.value.faults)
+
+
+def test_a_table_with_a_query_names_no_other_key(tmp_path: Path) -> None:
+    settings = read(tmp_path, SOURCE + DKIM + 'selector = "s1"\n')
+    assert signing_table(settings, FakeClock()).requests_for("sender.test", "") == ()
 
 
 def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def parse_value(name: str) -> tuple[str, str]:
     kind += colon
     if (kind == HEADER and _FIELD_NAME.fullmatch(rest)) or (kind == CONTEXT and _NOTE.fullmatch(rest)):
         return kind, rest
-    if name in VALUES and not colon:
+    if name in VALUES:
         return name, ""
     close = difflib.get_close_matches(name, [*VALUES], 1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VALUES)}"
