@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, Final
 
 from outrider.base.clock import SystemClock
 from outrider.base.log import ListLog
@@ -11,6 +11,7 @@ from outrider.model.ports import PolicySession
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.errors import HookError
+from outrider.policy.group_options import BindingGroupOptions
 from outrider.policy.lua import script
 from outrider.policy.lua.api.host import Host
 from outrider.policy.lua.api.packages import make_registry
@@ -20,6 +21,9 @@ from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.scripted import Scripts
 from outrider.policy.shared import create_cells
 from tests.policy.acting import BINDINGS, Told, submission
+
+
+POOL: Final = BindingGroupOptions.model_validate({"name": "pool", "members": ["vip"]})
 
 
 class LuaStage:
@@ -70,7 +74,9 @@ class LuaStage:
             return made
 
         self.scripts = script.load(files, registry, limits or LuaLimits(), self.log, [folder])
-        self.door = Scripts(self.scripts, self.told, wait_seconds=wait_seconds, bindings=Bindings(BINDINGS))
+        self.door = Scripts(
+            self.scripts, self.told, wait_seconds=wait_seconds, bindings=Bindings(BINDINGS, (POOL,))
+        )
 
     def open(self, submitted: Submission | None = None) -> PolicySession:
         """A session that begins."""

@@ -101,7 +101,11 @@ if phase == "set_binding" then
 end
 return msg:binding() == "default" and not pcall(msg.binding, msg, "vip")
 -- [msg:binding_group]
-return msg:binding_group() == nil and msg:binding_group("no-such") == nil
+if phase == "set_binding" then
+  return msg:binding_group() == nil and msg:binding_group("no-such") == nil and msg:binding_group("pool") == "pool"
+    and msg:binding_group() == "pool" and msg:binding() == "vip"
+end
+return msg:binding_group() == "pool" and not pcall(msg.binding_group, msg, "pool")
 -- [msg:routing_domain]
 if phase == "each_rcpt" then
   return msg:routing_domain("Relay.TEST") == "relay.test" and msg:routing_domain() == "relay.test"

@@ -85,7 +85,8 @@ class Names:
                 return Answer(Status.FOUND, 60.0, exchangers=((20, "mx2.a.test"), (10, "mx.a.test")))
             case "7.2.0.192.in-addr.arpa", Kind.PTR:
                 return Answer(Status.FOUND, 60.0, names=("ptr.a.test",))
-        return Answer(Status.NO_NAME, 60.0)
+            case _:
+                return Answer(Status.NO_NAME, 60.0)
 
 
 class Outbox:
