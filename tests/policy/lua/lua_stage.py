@@ -22,7 +22,6 @@ from outrider.policy.scripted import Scripts
 from outrider.policy.shared import create_cells
 from tests.policy.acting import BINDINGS, Told, submission
 
-
 POOL: Final = BindingGroupOptions.model_validate({"name": "pool", "members": ["vip"]})
 
 
