@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+import policy_programs
 from http_injection import BATCH, Load, make_key
 from latency import Latency
 from processes import PssSampler, Sink, cpu_seconds, free_port, smtp_source, stop, wait_for_port
@@ -57,6 +58,9 @@ CASES = {
 }
 HTTP_CONNECTIONS = 8
 SINGLE_PER_CONNECTION = 1
+
+
+Program = Callable[[Case, int, int, Path], contextlib.AbstractContextManager[tuple[int, int]]]
 
 
 @dataclass
@@ -130,7 +134,7 @@ key_requests = 10000
 """
 
 
-def configure(case: Case, workers: int, sink: int, folder: Path, spool: str = "") -> int:
+def configure(case: Case, workers: int, sink: int, folder: Path, spool: str = "", more: str = "") -> int:
     """Writes the configuration, with `spool` in the section of that name; gives the listener's port."""
     port = free_port()
     per_connection = 10_000 if case.reuse else SINGLE_PER_CONNECTION
@@ -142,7 +146,7 @@ def configure(case: Case, workers: int, sink: int, folder: Path, spool: str = ""
         per_connection=per_connection,
         metrics=free_port(),
     )
-    (folder / "outrider.toml").write_text(f"{text}[spool]\n{spool}")
+    (folder / "outrider.toml").write_text(f"{text}[spool]\n{spool}{more}")
     return port
 
 
@@ -230,15 +234,30 @@ def outrider_zstd(case: Case, workers: int, sink: int, folder: Path) -> Iterator
         yield running
 
 
-PROGRAMS = {
+def outrider_with(program: str) -> Program:
+    """Outrider with policy and signing: see policy_programs.py."""
+
+    @contextlib.contextmanager
+    def run(case: Case, workers: int, sink: int, folder: Path) -> Iterator[tuple[int, int]]:
+        port = configure(case, workers, sink, folder, more=policy_programs.added(program, folder))
+        with serve(folder, port) as running:
+            yield running
+
+    return run
+
+
+PROGRAMS: dict[str, Program] = {
     "outrider": outrider,
     "outrider-pure": outrider_pure,
     "outrider-aes": outrider_aes,
     "outrider-zstd": outrider_zstd,
     "bare": bare,
     "postfix": postfix_program,
+} | {program: outrider_with(program) for program in policy_programs.PROGRAMS}
+VARIANTS = {
+    "2k-reused": ("outrider-aes", "outrider-zstd", *policy_programs.PROGRAMS),
+    "50k-reused": ("outrider-pure", *policy_programs.PROGRAMS),
 }
-VARIANTS = {"2k-reused": ("outrider-aes", "outrider-zstd"), "50k-reused": ("outrider-pure",)}
 # what else of ours is measured in a case, when we are
 
 
@@ -312,7 +331,7 @@ def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> N
 
 
 def ratios(rows: list[Row]) -> dict[str, float]:
-    """What the promises are about."""
+    """What the promises are about; with policy, also what one signature costs at the end of this run."""
     cpu = {(row.program, row.case, row.workers): statistics.median(row.cpu_us) for row in rows}
     rate = {(row.program, row.case, row.workers): statistics.median(row.rate) for row in rows}
     found: dict[str, float] = {}
@@ -320,7 +339,7 @@ def ratios(rows: list[Row]) -> dict[str, float]:
         plain = cpu.get(("outrider", case, workers))
         if program in ("outrider-aes", "outrider-zstd") and plain:
             found[f"{case} {workers} workers: cpu {program} - outrider, µs"] = round(figure - plain, 1)
-        if not program.startswith("outrider"):
+        if not program.startswith("outrider") or program in policy_programs.PROGRAMS:
             continue
         floor = cpu.get(("bare", case, workers))
         postfix_cpu = cpu.get(("postfix", case, 1))
@@ -334,7 +353,8 @@ def ratios(rows: list[Row]) -> dict[str, float]:
             found[f"{case} {workers} workers: delivered rate {program} / postfix"] = round(
                 rate[program, case, workers] / postfix_rate, 1
             )
-    return found
+    is_signed = any(row.program in policy_programs.SIGNERS for row in rows)
+    return found | policy_programs.ratios(cpu, policy_programs.signature_us() if is_signed else {})
 
 
 def dispatcher_ratios(*, quick: bool) -> dict[str, float]:
@@ -420,7 +440,10 @@ def main() -> None:
         for program in programs:
             if program.partition("-")[0] not in CASES[name].counts:
                 continue
-            for workers in [1] if program == "postfix" else map(int, options.workers.split(",")):
+            wanted = [1] if program == "postfix" else list(map(int, options.workers.split(",")))
+            if program in policy_programs.PROGRAMS:
+                wanted = [workers for workers in wanted if workers == policy_programs.WORKERS]
+            for workers in wanted:
                 row = Row(program, name, workers)
                 rows.append(row)
                 plan.append((program, CASES[name], workers, row))
