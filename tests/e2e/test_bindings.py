@@ -137,6 +137,9 @@ def test_a_suspended_member_is_skipped_and_mail_that_has_it_waits(server: Outrid
             send(server.ports["smtp"], "ann@one.test", mail_from="pool@sender.test") for _ in range(8)
         ]
         assert deliveries(server, *messages) == {"spare": 8}
+        moved = send(server.ports["smtp"], "joe@one.test", mail_from="bills@sender.test")
+        server.command("queue", "move", "--id", moved, "--to-binding", "news", "--reason", "blocked", "--yes")
+        assert deliveries(server, moved) == {"news": 1}
     finally:
         server.command("path", "resume", str(suspended), "--reason", "lifted")
     assert deliveries(server, message_id) == {"bills": 1}

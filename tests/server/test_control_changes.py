@@ -430,6 +430,7 @@ WRONG: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/v1/backups", {"into": "/nowhere", "passphrase": "x"}, 422, "/body/passphrase"),
     ("POST", "/v1/backups", {"into": "/dev/null/x", "without_keys": True}, 409, "cannot be made"),
     ("GET", "/v1/config/options?name=server.wrkers", {}, 404, "did you mean server.workers"),
+    ("POST", "/v1/queue/move", {**WHY, "to_binding": "nwes"}, 422, "there is no binding 'nwes'"),
     ("GET", "/v1/config/path", {}, 422, "name a site or a domain"),
     ("GET", "/v1/config/path?site=x&domain=y.test", {}, 422, "name a site or a domain"),
     ("GET", "/v1/config/path?domain=a..b", {}, 422, "is no domain"),

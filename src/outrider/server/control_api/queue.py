@@ -112,7 +112,9 @@ async def purge(hub: WithHub, actor: Actor, asked: QueueChange) -> Changed:
 
 @router.post("/move", summary="Give another routing domain or binding, with a reason")
 async def move(hub: WithHub, actor: Actor, asked: QueueMove) -> Changed:
-    """Recipients stay the same; another server is asked to take them."""
+    """Recipients stay the same; another server is asked to take them, or another identity sends."""
+    if asked.to_binding is not None and asked.to_binding not in hub.settings.binding_names:
+        raise RefusedError(f"there is no binding {asked.to_binding!r}; of a group, name the member")
     if not asked.dry_run:
         with_reason(asked.reason, "moving mail")
     return await _apply(hub, actor, "move", asked, to_domain=asked.to_domain, to_binding=asked.to_binding)
