@@ -83,6 +83,13 @@ def test_a_file_that_is_none_of_ours_is_begun_anew_and_not_attached(tmp_path: Pa
     assert cells.add(cells.key(b"a"), 1, 0.0) == 1
 
 
+def test_a_full_disk_is_met_at_the_start_and_not_at_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    create_cells(path, 64_000).close()
+    held = path.stat()
+    assert held.st_blocks * 512 >= held.st_size
+
+
 def test_a_number_that_no_script_could_read_is_refused() -> None:
     cells = create_cells(None, 64)
     cells.add(cells.key(b"a"), (1 << 53) - 1, 0.0)

@@ -179,7 +179,8 @@ class SharedCells:
 
     def _base(self, key: bytes) -> int:
         name, _, number = _KEY.unpack(key)
-        return _HEAD_OCTETS + (name + number) % self._buckets * _BUCKET_OCTETS
+        bucket: int = (name + number) % self._buckets
+        return _HEAD_OCTETS + bucket * _BUCKET_OCTETS
 
     def _find(self, base: int, key: bytes) -> int | None:
         at, end = base, base + _KEYS_OCTETS
@@ -293,13 +294,13 @@ def create_cells(path: Path | None = None, slots: int = SLOTS_DEFAULT) -> Shared
             fd = os.memfd_create("outrider-numbers")
         else:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        _prepare(fd, buckets)
+        _prepare(fd, buckets, is_on_disk=path is not None)
     except OSError as error:
         raise StoreError(f"the file of shared numbers cannot be used: {error.strerror}") from error
     return SharedCells(fd)
 
 
-def _prepare(fd: int, buckets: int) -> None:
+def _prepare(fd: int, buckets: int, *, is_on_disk: bool) -> None:
     head = os.pread(fd, _HEAD.size, 0)
     generation, salt = 0, os.urandom(16)
     is_ours = False
@@ -311,6 +312,8 @@ def _prepare(fd: int, buckets: int) -> None:
     if not is_ours:
         os.ftruncate(fd, 0)
         os.ftruncate(fd, _size_of(buckets))
+    if is_on_disk:  # a mapped page for which the disk has no room would end the process
+        os.posix_fallocate(fd, 0, _size_of(buckets))
     os.pwrite(fd, _HEAD.pack(_MAGIC, (generation + 1) % (1 << 64), buckets, salt), 0)
 
 

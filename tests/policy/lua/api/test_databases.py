@@ -230,3 +230,13 @@ async def test_files_elsewhere_are_not_read(stage: Make, tmp_path: Path) -> None
     )
     with pytest.raises(ScriptError, match="not below the scripts' folder"):
         await made.call()
+
+
+async def test_a_column_that_the_query_does_not_give_is_named(stage: Make) -> None:
+    made = stage(
+        "return msys.cidr.query('t')",
+        init="msys.cidr.define('t', {type = 'datasource', cachename = 'crm', query = 'SELECT 1 AS a',"
+        " cidr_column = 'net'})",
+    )
+    with pytest.raises(ScriptError, match="no column 'net'; it gives a"):
+        await made.call()

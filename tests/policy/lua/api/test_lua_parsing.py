@@ -57,8 +57,10 @@ ATTACHED: Final = b"Content-Type: message/rfc822\r\n\r\nSubject: inside\r\n\r\nh
             "grüße✓",
         ),
         (
-            (b"Content-Type: text/plain; charset=koi8-r\r\n"  # in an encoding of its own
-            b"Content-Transfer-Encoding: base64\r\n\r\n8NLJ18XU\r\n"),
+            (
+                b"Content-Type: text/plain; charset=koi8-r\r\n"  # in an encoding of its own
+                b"Content-Transfer-Encoding: base64\r\n\r\n8NLJ18XU\r\n"
+            ),
             "text/plain=Привет",
             "nil",
         ),

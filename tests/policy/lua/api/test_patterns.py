@@ -178,6 +178,13 @@ async def test_a_pattern_gone_wild_ends_the_hook_and_cannot_be_caught(
     assert not budget.is_running
 
 
+async def test_so_does_a_text_that_takes_too_long(stage: Make, budget: CpuBudget) -> None:
+    made = stage("json.decode('[' .. ('1,'):rep(1500000) .. '1]') return 'went on'", budget=budget)
+    with pytest.raises((BudgetError, SpentError)):
+        await made.call()
+    assert not budget.is_running
+
+
 def test_time_is_up_only_while_a_pattern_runs(budget: CpuBudget) -> None:
     assert bounded(budget, lambda: compile_pattern(b"a").search(b"a")) is not None
     assert not budget.is_running

@@ -80,7 +80,7 @@ class Table:
 class _Named:
     """One table of a script, with how it is read."""
 
-    def __init__(self, options: dict[str, Any], read: Callable[[], Any], refresh: int) -> None:
+    def __init__(self, options: dict[str, Any], read: Callable[[], Awaitable[Table]], refresh: int) -> None:
         self.options = options
         self.read = read
         self.refresh = refresh
@@ -103,14 +103,13 @@ class Cidrs:
         if len(self._tables) >= self._host.limits.definitions:
             raise ValueError(f"scripts define at most {self._host.limits.definitions} tables")
         refresh = whole_of(chosen.get("refresh", REFRESH_SECONDS), "refresh")
-        read: Callable[[], Any]
         match text_of(chosen.get("type"), "the type of a table"):
             case "datasource":
                 read = self._from_source(chosen)
             case "rbldnsd":
                 read = self._from_file(chosen)
             case "empty":
-                read = Table
+                read = _empty
             case other:
                 raise ValueError(f"there is no type {other!r}; there are datasource, empty, rbldnsd")
         self._tables[octets_of(name, "a name")] = _Named(chosen, read, refresh)
@@ -159,8 +158,7 @@ class Cidrs:
                 return
         flight = named.is_reading = asyncio.get_running_loop().create_future()
         try:
-            made = named.read()
-            named.table = made if isinstance(made, Table) else await made
+            named.table = await named.read()
             seconds: float = named.refresh or float("inf")
         except (OutriderError, ValueError) as error:
             seconds = AGAIN_SECONDS
@@ -184,15 +182,11 @@ class Cidrs:
             source = needs(self._host.source, "data sources")(cache)
             rows: Rows = await source.fetch(query, (), use_cache=False)
             self._check(len(rows))
-            table = Table()
-            for row in rows:
-                network = row[cidr_column] if cidr_column else row.at(0)
-                table.add(_network(str(network)), row[value_column] if value_column else True)
-            return table
+            return await asyncio.to_thread(_of_rows, rows, cidr_column, value_column)
 
         return read
 
-    def _from_file(self, chosen: dict[str, Any]) -> Callable[[], Table]:
+    def _from_file(self, chosen: dict[str, Any]) -> Callable[[], Awaitable[Table]]:
         name = text_of(chosen.get("source"), "source").removeprefix("file://")
         takes_text = text_of(chosen.get("value", b"txt"), "value") == "txt"
 
@@ -208,11 +202,27 @@ class Cidrs:
             self._check(len(lines))
             return parse_rbldnsd(lines, takes_text=takes_text)
 
-        return read
+        return lambda: asyncio.to_thread(read)
 
     def _check(self, count: int) -> None:
         if count > self._host.limits.cidr_rows:
             raise ValueError(f"a table has at most {self._host.limits.cidr_rows} networks, not {count}")
+
+
+async def _empty() -> Table:
+    return Table()
+
+
+def _of_rows(rows: Rows, cidr_column: str | None, value_column: str | None) -> Table:
+    table = Table()
+    for row in rows:
+        try:
+            network = row[cidr_column] if cidr_column else row.at(0)
+            value = row[value_column] if value_column else True
+        except KeyError as error:
+            raise ValueError(f"the query gives no column {error}; it gives {', '.join(row)}") from None
+        table.add(_network(str(network)), value)
+    return table
 
 
 def parse_rbldnsd(lines: Iterable[bytes], *, takes_text: bool) -> Table:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, install, lua_text, octets_of, whole_of
+from outrider.policy.lua.api.patterns import bounded
 from outrider.policy.lua.registry import LuaRegistry
 
 DEPTH_MAX: Final = 100
@@ -85,6 +86,14 @@ def _no_constant(name: str) -> None:
     raise json.JSONDecodeError("Expecting value", name, 0)
 
 
+def _loads(octets: bytes) -> Any:
+    return json.loads(octets.decode("utf-8", "replace"), parse_constant=_no_constant)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def _fault(error: json.JSONDecodeError) -> int:
     """json-c's number for what Python found."""
     text, at, message = error.doc, error.pos, error.msg
@@ -135,6 +144,7 @@ class Json:
 
     def __init__(self, host: Host) -> None:
         self._octets_max = host.limits.json_octets
+        self._budget = host.budget
 
     def decode(self, text: Any) -> Any:
         """A row, or `nil, number, message`."""
@@ -142,7 +152,7 @@ class Json:
         if len(octets) > self._octets_max:
             raise ValueError(f"a JSON text has at most {self._octets_max} octets")
         try:
-            return list(_flat(json.loads(octets.decode("utf-8", "replace"), parse_constant=_no_constant)))
+            return bounded(self._budget, lambda: list(_flat(_loads(octets))))
         except json.JSONDecodeError as error:
             number = _fault(error)
             return None, number, f"{TEXTS[number]} at {error.pos + 1}"
@@ -152,8 +162,7 @@ class Json:
     def dump(self, row: Any) -> bytes:
         """The text of a row."""
         try:
-            value = _read(iter(row))
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            text = bounded(self._budget, lambda: _dumps(_read(iter(row))))
         except StopIteration:
             raise ValueError("the JSON object cannot be written") from None
         octets = text.encode("utf-8", "replace")

@@ -13,6 +13,7 @@ Standards: XML 1.0 (W3C), XPath 1.0 (W3C) in part.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 from xml.etree import ElementPath
 from xml.parsers import expat
@@ -20,6 +21,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, install, lua_text, octets_of, text_of
+from outrider.policy.lua.api.patterns import bounded
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 
 DEPTH_MAX: Final = 200
@@ -180,6 +182,7 @@ class Xml:
 
     def __init__(self, host: Host) -> None:
         self._limits = host.limits
+        self._budget = host.budget
 
     def parsexml(self, text: Any, keep_blanks: Any = 1) -> Document:
         octets = octets_of(text, "an XML text")
@@ -188,7 +191,7 @@ class Xml:
         document = Document(self._limits.xml_nodes)
         builder = _Builder(document, keeps_blanks=keep_blanks != 0)
         try:
-            builder.parser.Parse(octets, True)
+            bounded(self._budget, lambda: builder.parser.Parse(octets, True))
         except expat.ExpatError as error:
             raise ValueError(f"the text is no XML: {error}") from None
         return document
@@ -214,8 +217,8 @@ class Xml:
             return []
         found: list[Any] = []
         for path in text_of(query, "a query").split("|"):
-            found += [each for each in _find(document, start, path.strip()) if each not in found]
-        return found
+            found += bounded(self._budget, partial(_find, document, start, path.strip()))
+        return _unique(found)
 
     def addchild(self, node: Node, child: Any) -> Node:
         made = child if isinstance(child, Node) else node.document.node(_name(child))
@@ -257,6 +260,17 @@ class Xml:
     def unlink(self, node: Node) -> Node:
         node.unlink()
         return node
+
+
+def _unique(found: list[Any]) -> list[Any]:
+    """Each node once, in its place."""
+    seen: set[int] = set()
+    kept = []
+    for each in found:
+        if not isinstance(each, Node) or id(each) not in seen:
+            seen.add(id(each))
+            kept.append(each)
+    return kept
 
 
 def _name(name: Any) -> str:
