@@ -77,3 +77,22 @@ async def test_clear_text_over_a_network_is_warned_of() -> None:
         assert expected in exposed.mend
     found = await looked_at(url="redis://source.invalid", tls=True, connect_seconds=0.2, query_seconds=0.2)
     assert [one.level for one in found] == [Level.FAULT]
+
+
+async def test_a_query_that_the_database_refuses_is_a_fault(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "shop.db")
+    database.execute("CREATE TABLE customer (name TEXT, binding TEXT)")
+    database.close()
+    (tmp_path / "shop.db").chmod(0o600)
+    right = {
+        "name": "right",
+        "text": "SELECT binding FROM customer WHERE name = ?",
+        "parameters": ["rcpt_to"],
+    }
+    wrong = {**right, "name": "wrong", "text": "SELECT bindings FROM customer WHERE name = ?"}
+    url = f"sqlite:///{tmp_path}/shop.db"
+    reachable, refused = await looked_at(url=url, query=[right, wrong])
+    assert (reachable.level, refused.level) == (Level.GOOD, Level.FAULT)
+    assert "the query wrong is refused: data source shop: SQLite: no such column: bindings" in refused.what
+    assert "--query wrong" in refused.mend
+    assert len(await looked_at(url=url, query=[right, wrong], writable=True)) == 1  # it might do something

@@ -1,6 +1,8 @@
 """Data sources: each can be asked, and nobody else changes or overhears what policy is told.
 
-Each source is opened apart from the others and from the running server, probed once, and closed.
+Each source is opened apart from the others and from the running server, probed once, and closed. Queries of
+SQL that only read are asked with NULL for each parameter, so that a table or a column that is not there is
+found before mail asks.
 """
 
 import asyncio
@@ -13,11 +15,13 @@ from outrider.base.errors import ConfigError
 from outrider.base.log import NullLog
 from outrider.server.doctor.finding import Finding, fault, good, warning
 from outrider.server.settings import Settings
-from outrider.store.sources.failures import SourceError
+from outrider.store.sources.failures import SourceError, SourceParameterError, SourceQueryError
 from outrider.store.sources.options import DataSourceOptions
+from outrider.store.sources.source import Source
 from outrider.store.sources.sources import Sources
 
 WRITERS = stat.S_IWGRP | stat.S_IWOTH
+_SQL = frozenset({"sqlite", "csv", "postgresql", "mysql"})
 
 
 async def check_sources(
@@ -31,29 +35,48 @@ async def check_sources(
 
 async def _check(options: DataSourceOptions, environment: Mapping[str, str], clock: Clock) -> list[Finding]:
     check = f"source.{options.name}"
-    return [await _reachable(check, options, environment, clock), *_exposure(check, options)]
+    return [*await _reachable(check, options, environment, clock), *_exposure(check, options)]
 
 
 async def _reachable(
     check: str, options: DataSourceOptions, environment: Mapping[str, str], clock: Clock
-) -> Finding:
+) -> list[Finding]:
     begun_at = clock.now()
     try:
         sources = Sources([options], clock, NullLog(), environment)
     except ConfigError as error:
-        return fault(check, error.message, "the server does not start with it: mend the file or the option")
+        mend = "the server does not start with it: mend the file or the option"
+        return [fault(check, error.message, mend)]
+    source = sources.find(options.name)
     try:
-        await sources.find(options.name).probe()
+        await source.probe()
+        took = (clock.now() - begun_at) * 1_000
+        found = await _refused(check, source)
     except SourceError as error:
-        return fault(
-            check,
-            f"{error.message}; what policy asks of it fails",
-            f"outrider source test {options.name} tries again",
-        )
+        what = f"{error.message}; what policy asks of it fails"
+        return [fault(check, what, f"outrider source test {options.name} tries again")]
     finally:
         await sources.close()
-    took = (clock.now() - begun_at) * 1_000
-    return good(check, f"{options.address.kind}, can be asked; the first answer took {took:.1f} ms")
+    return [
+        good(check, f"{options.address.kind}, can be asked; the first answer took {took:.1f} ms"),
+        *found,
+    ]
+
+
+async def _refused(check: str, source: Source) -> list[Finding]:
+    """The queries that it refuses. Raises SourceDownError."""
+    options = source.options
+    found = []
+    for query in options.query if options.address.kind in _SQL and not options.writable else ():
+        try:
+            await source.fetch(query.text, (None,) * len(query.parameters), use_cache=False)
+        except SourceParameterError:
+            continue
+        except SourceQueryError as error:
+            again = f"outrider source test {source.name} --query {query.name}"
+            mend = f"mend its text, or the table; {again} asks once more"
+            found.append(fault(check, f"the query {query.name} is refused: {error.message}", mend))
+    return found
 
 
 def _exposure(check: str, options: DataSourceOptions) -> list[Finding]:
