@@ -66,9 +66,9 @@ def test_all_notes_together_are_bounded() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.sampled_from("abcd"), st.text(max_size=70_000 // 4) | st.none()), max_size=12
-    ).map(lambda steps: [(name, text * 4 if text else text) for name, text in steps])
+    st.lists(st.tuples(st.sampled_from("abcd"), st.text(max_size=70_000 // 4) | st.none()), max_size=12).map(
+        lambda steps: [(name, text * 4 if text else text) for name, text in steps]
+    )
 )
 def test_the_bound_is_counted_whatever_is_set_and_deleted(steps: list[tuple[str, str | None]]) -> None:
     context = Context()
