@@ -12,7 +12,7 @@ one of another name than its own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from pathlib import Path
@@ -322,13 +322,17 @@ def load(
         HookError: One of them cannot be used; nothing is kept.
     """
     place = Place()
-    scripts = LuaScripts.load([path for _, path in files], registry(place), limits, log, folders=folders)
+    paths = {path.name: str(path) for _, path in files}
+    try:
+        scripts = LuaScripts.load([path for _, path in files], registry(place), limits, log, folders=folders)
+    except HookError as error:
+        raise _of_file(error, paths) from error.__cause__
     lua = LuaSet(scripts, place, log)
     try:
-        _check_names(files, scripts.names)
-    except ScriptError:
+        _check_names(files, scripts)
+    except ScriptError as error:
         scripts.close()
-        raise
+        raise _of_file(error, paths) from None
     for name in sorted(scripts.hook_names - _ASKED):
         log.warning("policy.hook_not_asked", hook=name, modules=[each.module for each in scripts.hooks(name)])
     return [LuaScript(name, path.name, lua) for name, path in files]
@@ -337,16 +341,22 @@ def load(
 _ASKED: Final = frozenset((*LIFE, *(name for phase in HookPhase for name in hooks_of_phase(phase))))
 
 
-def _check_names(files: Sequence[tuple[str, Path]], registered: Sequence[str]) -> None:
+def _of_file(error: HookError, paths: Mapping[str, str]) -> HookError:
+    """The same, with the path of its file, as for scripts in Python."""
+    script = paths.get(error.script, error.script)
+    return type(error)(error.reason, script=script, line=error.line, phase=error.phase)
+
+
+def _check_names(files: Sequence[tuple[str, Path]], scripts: LuaScripts) -> None:
     names = {name for name, _ in files}
-    for name in registered:
+    script_of = {hook.module: hook.script for each in scripts.hook_names for hook in scripts.hooks(each)}
+    for name in scripts.names:
         if name not in names:
             reason = (
-                f"a module is registered as {name!r}, and no script has that name; give the script the name"
-                " that it registers"
+                f"registers {name!r}, and no script has that name; give the script the name that it registers"
             )
-            raise ScriptError(reason, script=str(files[0][1]) if len(files) == 1 else "", phase="load")
+            raise ScriptError(reason, script=script_of.get(name, ""), phase="load")
     for name, path in files:
-        if name not in registered:
+        if name not in scripts.names:
             reason = f"registers no module {name!r}; end it with msys.registerModule({name!r}, …)"
-            raise ScriptError(reason, script=str(path), phase="load")
+            raise ScriptError(reason, script=path.name, phase="load")
