@@ -92,7 +92,8 @@ def checked(wire: bytes) -> Content:
     """Octets of which somebody else says that they are wire form, as content.
 
     Raises:
-        LocalProtocolError: They are not: a stray line end, a NUL, a dot that is not stuffed, no CRLF at the end.
+        LocalProtocolError: They are not: a stray line end, a NUL, a dot that is not stuffed, no CRLF at the
+            end.
     """
     if wire[-2:] != b"\r\n":
         raise LocalProtocolError("a content in wire form ends in CRLF")
