@@ -70,8 +70,8 @@ def test_preflight_looks_at_the_addresses_of_a_binding(tmp_path: Path) -> None:
 def test_the_configuration_of_the_manual_is_right(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "bindings.md").read_text(encoding="utf-8")
     settings = read(tmp_path, "\n".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
-    assert settings.memberships == {"news": ["pool"], "bills": ["pool"]}
-    assert [binding.name for binding in settings.binding] == ["news", "bills", "far", "farther"]
+    assert settings.memberships == {"a": ["pool"], "b": ["pool"]}
+    assert [binding.name for binding in settings.binding] == ["news", "bills", "a", "b", "far", "farther"]
 
 
 def test_files_are_found_beside_the_configuration(tmp_path: Path) -> None:
