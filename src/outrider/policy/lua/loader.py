@@ -164,6 +164,7 @@ class LuaScripts:
 
     def run(self, function: Any, *values: Any) -> Any:
         """Call a function that a script gave, outside of any session; a result, or something to await."""
+        self._state.sweep()
         return self._state.root.run(function, *values)
 
     def _closed(self) -> None:

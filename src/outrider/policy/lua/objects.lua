@@ -269,6 +269,9 @@ function R.identify(object)
   return type(object) == "userdata" and getfenv(object).id or nil
 end
 
+-- True while a script holds the object of a number, or the collector did not find out yet that none does.
+function R.is_held(id) return known[id] ~= nil end
+
 -- Functions that Python does not hold any more.
 function R.release(...)
   for i = 1, select("#", ...) do functions[(select(i, ...))] = nil end

@@ -55,6 +55,8 @@ _RESERVE_OCTETS: Final = 16 << 20
 _LARGE_OCTETS: Final = 65_536
 # chosen: answers below it always fit into the reserve
 _SMALL: Final = PLAIN - {bytes}
+_SWEEP_MIN: Final = 1_000
+# chosen: what scripts keep for good is less; twice as many as were kept the last time is the next one
 _PRINT_MAX: Final = 2000
 # octets, chosen: what a log line holds
 _LOADSTRING_MAX: Final = 8192
@@ -127,6 +129,7 @@ class LuaState:
         self._held: Any = None
         self._ended_functions: list[int] = []
         self._next_id = 0
+        self._sweep_at = _SWEEP_MIN
         self._class_index: dict[type, int] = {}
         self._runtime = lupa.luajit21.LuaRuntime(
             encoding=None,
@@ -427,6 +430,21 @@ class LuaState:
 
     def released(self, ident: int) -> None:
         self._ended_functions.append(ident)
+
+    def sweep(self) -> None:
+        """Let go of objects that no script holds any more, of those that are given outside of any session.
+
+        Between calls. A session's end with it; what runs outside of any, as timers, would gather them.
+        """
+        objects = self.root.objects
+        if len(objects) < self._sweep_at:
+            return
+        self._r[b"collect"]()
+        is_held = self._r[b"is_held"]
+        for ident, target in list(objects.items()):
+            if not is_held(ident):
+                self.root.release(target)
+        self._sweep_at = max(_SWEEP_MIN, 2 * len(objects))
 
     # Calls.
 

@@ -80,6 +80,20 @@ async def test_a_timer_that_fails_is_told_and_goes_on(stage: Make) -> None:
     assert [(each["timer"], "broken" in each["reason"]) for each in told] == [("tick", True)] * 2
 
 
+async def test_what_timers_make_is_let_go_of(stage: Make) -> None:
+    make = "local c = msys.counter.open('site/x') msys.counter.inc(c) msys.counter.inc(kept)"
+    made = stage(
+        "return {msys.counter.read('site/kept'), msys.counter.read('site/x')}",
+        init=f"kept = msys.counter.open('site/kept') msys.timer.every(1, function() {make} end)",
+    )
+    loop = begin(made)
+    for _ in range(4000):
+        made.clock.advance(1)
+        loop.run()
+    assert len(made.scripts._state.root.objects) <= 2000
+    assert await made.call() == [4000, 4000]
+
+
 async def test_a_timer_may_wait(stage: Make) -> None:
     made = stage(
         "return name",
