@@ -177,3 +177,15 @@ async def test_a_full_gauge_cache_drops_the_oldest(stage: Make) -> None:
     values = [await made.call("data", b"get", number) for number in range(16)]
     assert values == [2, 0, 0, *[1] * 13]
     assert await made.call("data", b"get", b"one more") == 1
+
+
+async def test_the_client_is_the_key_where_none_is_given_or_its_ac(stage: Make) -> None:
+    made = stage(
+        "local ac = ... local s = msys.audit_series s.add('nets') s.add('nets', {count = 2}) s.add('nets', {key = ac})"
+        " return {s.count('nets'), s.count('nets', {key = '192.0.2.1'}), s.count('nets', '/24')}",
+        init="msys.audit_series.define('nets', 'cidr', 60, 2)",
+    )
+    assert made.conversation is not None
+    assert await made.call("data", made.conversation.ac) == [4, 4, 4]
+    with pytest.raises(ScriptError, match="no client here: name the address"):
+        await made.call("load")

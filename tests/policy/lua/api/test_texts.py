@@ -151,3 +151,11 @@ async def test_options_of_a_command(stage: Make) -> None:
         " msys.getopt.getopt({'-b'}, 'b:') do out[#out + 1] = option .. value end return out"
     )
     assert await made.call() == [b"a", b"bx", b"b1", b"?z", b"-c rest", b":b"]
+
+
+async def test_an_ec_string_is_a_text(stage: Make) -> None:
+    made = stage(
+        "local s = msys.core.string_new() s:set('a=b') return {msys.base64.encode(s), msys.qp.encode(s),"
+        " msys.pcre.match(s, 'b')[0], tostring(json.decode(s)), msys.pcre.replace(s, '=', '-')}"
+    )
+    assert await made.call() == [b"YT1i", b"a=3Db", b"b", b"nil", b"a-b"]
