@@ -11,7 +11,7 @@ import pytest
 from outrider.privacy import credentials
 from outrider.privacy.passwords import Passwords
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
-from tests.e2e.practice import Practice, await_events, events_of, practising, provider
+from tests.e2e.practice import Practice, await_events, events_of, log_lines, practising, provider
 from tests.peers.processes import wait_until
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import pem, records
@@ -221,13 +221,21 @@ def test_a_reload_takes_other_scripts_and_keeps_the_old_ones_on_an_error(
     practice: Practice, tmp_path: Path, store: Path
 ) -> None:
     shutil.copytree(SCRIPTS, tmp_path, dirs_exist_ok=True)
-    more = '[[policy.script]]\nname = "shop"\nsource = "shop.lua"\n'
+    more = "".join(
+        f'[[policy.script]]\nname = "{name}"\nsource = "{name}.lua"\n' for name in ("shop", "timer")
+    )
     with serving(tmp_path, practice.configuration(more=more)) as running:
         reloaded(running, tmp_path / "lib" / "shop.lua", store)
 
 
+def printed(server: OutriderProcess, text: str) -> int:
+    """How often scripts printed a text."""
+    return sum(each["text"] == text for each in log_lines(server, "policy.print"))
+
+
 def reloaded(server: OutriderProcess, library: Path, store: Path) -> None:
     """Reload with a change, and with a fault."""
+    wait_until(lambda: printed(server, "three ticks") == 2, "a timer in each worker")
     text = library.read_text(encoding="utf-8")
     library.write_text(text.replace("v1", "v2"), encoding="utf-8")
     with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as old:
@@ -242,6 +250,8 @@ def reloaded(server: OutriderProcess, library: Path, store: Path) -> None:
         await_events(server, 1, "delivery", message_id=each)
     assert b"\r\nX-Marked: v2\r\n" in received(store, message_id)
     assert b"\r\nX-Marked: v1\r\n" in received(store, old_id)
+    wait_until(lambda: printed(server, "no more ticks") == 2, "the old scripts end")
+    wait_until(lambda: printed(server, "three ticks") == 4, "the new ones have timers of their own")
     library.write_text("function mark(", encoding="utf-8")
     with pytest.raises(ServerError, match="exit 78"):
         server.command("reload")

@@ -31,6 +31,7 @@ _MAIL_PHASES: Final = frozenset(
         HookPhase.FINAL_VALIDATION,
     )
 )
+_BEFORE_MESSAGE: Final = frozenset((HookPhase.CONNECT, HookPhase.EHLO, HookPhase.AUTH, HookPhase.MAILFROM))
 _OWN_OBJECTS: Final = 3
 # msg, ac, vctx
 
@@ -97,6 +98,8 @@ class Conversation:
             if phase in (HookPhase.SET_BINDING, HookPhase.MSG_GEN):
                 return (msg,)
             return (msg, self.ac, self.vctx)
+        if phase in _BEFORE_MESSAGE:
+            self._release()
         match phase:
             case HookPhase.CONNECT:
                 return (self.ac, self.vctx)
@@ -107,7 +110,6 @@ class Conversation:
                 _, user, is_valid = arguments
                 return (self.vctx, {"auth_user": user}, "pass" if is_valid else "fail")
             case HookPhase.MAILFROM:
-                self._release()
                 return (self.vctx.predefined("mailfrom_string"), self.ac, self.vctx)
             case HookPhase.RCPTTO:
                 return (self._about(None), self.vctx.predefined("rcptto_string"), self.ac, self.vctx)
@@ -125,6 +127,7 @@ class Conversation:
 
     def _release(self) -> None:
         """The message before is done with."""
+        self.vctx.recipients = ()
         if self.msg is None:
             return
         self._let_go(Msg, Part)
