@@ -8,6 +8,7 @@ import pytest
 from outrider.model.flow import Decided, Refusal
 from outrider.model.reply import Reply
 from outrider.policy.errors import BudgetError, ForbiddenError, ScriptError, TooSlowError
+from outrider.policy.lua.conversation import OBJECTS_MAX
 from outrider.policy.lua.limits import LuaLimits
 from outrider.wire.smtp import replies
 from tests.policy.acting import HTTP, messages, recipients_of, submission
@@ -293,3 +294,18 @@ def test_a_part_is_gone_when_its_hook_has_ended(tmp_path: Path) -> None:
     assert refused.startswith("false")
     assert "gone" in refused
     assert kept == "1"
+
+
+def test_a_long_session_does_not_keep_what_its_scripts_made(tmp_path: Path) -> None:
+    body = """
+    self.strings = self.strings or {}
+    for _ = 1, 600 do self.strings[#self.strings + 1] = msys.core.string_new() end
+    print(pcall(tostring, self.strings[1]))
+    return msys.core.VALIDATE_CONT"""
+    stage = LuaStage(tmp_path, hook("validate_data", body))
+    session = stage.open()
+    for _ in range(4):
+        assert isinstance(session.decide(submission()), Decided)
+    [conversation] = stage.place.conversations.values()
+    assert len(conversation.session.objects) <= OBJECTS_MAX + 603
+    assert [line.split("\t")[0] for line in stage.printed] == ["true", "true", "false", "false"]

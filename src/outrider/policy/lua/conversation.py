@@ -32,6 +32,10 @@ _MAIL_PHASES: Final = frozenset(
     )
 )
 _BEFORE_MESSAGE: Final = frozenset((HookPhase.CONNECT, HookPhase.EHLO, HookPhase.AUTH, HookPhase.MAILFROM))
+OBJECTS_MAX: Final = 1_000
+"""Objects that a session may hold over a message's end, such as `ec_string`s; with more, all are let go of.
+Chosen: far above what is kept on purpose."""
+
 _OWN_OBJECTS: Final = 3
 # msg, ac, vctx
 
@@ -132,6 +136,11 @@ class Conversation:
             return
         self._let_go(Msg, Part)
         self.mail = self.msg = None
+        session = self.session
+        if len(session.objects) > OBJECTS_MAX:
+            own = (self.ac, self.vctx)
+            for each in [each for each in session.objects.values() if each not in own]:
+                session.release(each)
 
     def _let_go(self, *kinds: type) -> None:
         """Objects of these classes are the scripts' no longer."""
