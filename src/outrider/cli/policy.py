@@ -114,6 +114,10 @@ def try_message(
     name = listener or next((door.name for door in settings.listener), "smtp")
     if listener and listener not in doors:
         raise typer.BadParameter(f"there is no listener {listener!r}; there are {', '.join(doors)}")
+    if any(door.name == name and door.role == "inbound" for door in settings.listener):
+        raise typer.BadParameter(
+            f"the listener {name!r} is for mail of the server itself; scripts see none of it"
+        )
     protocol = doors.get(name, "ESMTP")
     trace = Trace(
         recipients=to or ["recipient@example.test"],

@@ -8,6 +8,7 @@ again, because nobody may be there who looks at it.
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from outrider.server.settings import Settings
 from outrider.server.shadow_process import LINE_OCTETS, Begin
 
 FILE: Final = "shadow.json"
+NAME_CHARACTERS: Final = 63
+"""As `policy.script.name` has at most."""
 ANSWER_SECONDS: Final = 10.0
 # chosen: a report takes milliseconds, loading scripts a second
 
@@ -202,10 +205,16 @@ class Shadows:
         (self._settings().server.sockets_directory / "shadow.sock").unlink(missing_ok=True)
 
 
+def _name_of(path: Path) -> str:
+    """A name for a script of a directory, as the configuration would take it."""
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
+    return (stem if stem[:1].isalpha() else f"script-{stem}")[:NAME_CHARACTERS]
+
+
 def scripts_in(directory: Path) -> list[tuple[str, Path]]:
     """The scripts of a directory by name, in the order of their names."""
     return [
-        (path.stem, path)
+        (_name_of(path), path)
         for path in sorted(directory.iterdir())
         if path.suffix in {".py", ".lua"} and path.is_file()
     ]
