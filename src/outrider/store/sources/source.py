@@ -28,7 +28,7 @@ from outrider.store.sources.failures import (
     named,
 )
 from outrider.store.sources.measures import SourceMeasures
-from outrider.store.sources.options import DataSourceOptions
+from outrider.store.sources.options import DataSourceOptions, SourceQueryOptions
 from outrider.store.sources.rows import Parameters, Rows, Value
 
 T = TypeVar("T")
@@ -150,11 +150,15 @@ class Source:
         Raises:
             SourceError: As of `fetch`; a SourceQueryError also when there is no such query.
         """
-        query = self._queries.get(name)
+        query = self.named(name)
         if query is None:
             known = ", ".join(self._queries) or "none"
             raise named(SourceQueryError(f"it has no query {name!r}; it has: {known}"), self.name)
         return await self.fetch(query.text, tuple(values.get(each) for each in query.parameters))
+
+    def named(self, name: str) -> SourceQueryOptions | None:
+        """The query that is configured by that name; None without one."""
+        return self._queries.get(name)
 
     def placeholders(self, query: str) -> int:
         """How many parameters a query takes by position; for callers whose lists end in nothing.

@@ -103,6 +103,17 @@ class Outbox:
         return "id"
 
 
+QUERIES = (
+    {
+        "name": "customer",
+        "text": "SELECT id, name FROM customer WHERE name = ? AND id < ?",
+        "parameters": ("who", "below"),
+    },
+    {"name": "rename", "text": "UPDATE customer SET name = ? WHERE id = 1", "parameters": ("who",)},
+)
+"""Of the data source `crm`, by name."""
+
+
 class ServiceStage:
     """One set of scripts whose body can be called in any phase, with a message."""
 
@@ -170,7 +181,9 @@ class ServiceStage:
         if self._source is None:
             path = self.folder / "crm.db"
             path.touch()
-            options = DataSourceOptions(name="crm", url=f"sqlite:///{path}", writable=True)
+            options = DataSourceOptions.model_validate(
+                {"name": "crm", "url": f"sqlite:///{path}", "writable": True, "query": QUERIES}
+            )
             measures = SourceMeasures(NoMetrics(), "crm")
             backend = open_sqlite(options, self.clock)
             self._source = Source(options, backend, self.clock, self.log, measures)

@@ -53,6 +53,12 @@ async def table(made: ServiceStage) -> None:
             {b"id": 2},
         ),
         ("fetch_row('crm', 'SELECT 1.5 AS a, 2 AS b', nil, {nocache = true})", {b"a": 1.5, b"b": 2}),
+        ("fetch_row('crm', 'customer', {'Ann', 2})", {b"id": 1, b"name": b"Ann"}),
+        ("fetch_row('crm', 'customer', {who = 'Bob', below = 3})", {b"id": 2, b"name": b"Bob"}),
+        ("fetch_row('crm', 'customer', {[':who'] = 'Bob', below = 2})", None),
+        ("fetch_row('crm', 'customer', {who = 'Bob'})", None),
+        ("fetch_row('crm', 'customer')", None),
+        ("execute('crm', 'rename', {who = 'Eve'})", True),
         ("execute('crm', 'DELETE FROM customer WHERE id = ?', {1})", True),
     ],
 )

@@ -5,7 +5,8 @@ given at once; otherwise the script waits.
 
 Theory: Momentum's pages say that failures raise unless `raise_error` is false, and its examples test for nil
 as if it were; raising is the default, and the examples work as long as the query succeeds. A source that is
-down raises so that the peer hears 451, whoever does not look.
+down raises so that the peer hears 451, whoever does not look. Beyond Momentum's, the name of a query that the
+configuration has (`[[data_source.query]]`) stands for its text.
 
 Not here: the row iterator, which is in Lua (`db.lua`).
 """
@@ -43,7 +44,8 @@ class Databases:
         chosen = options_of(options, _OPTIONS, "msys.db.execute")
         raises = chosen.get("raise_error") is not False
         try:
-            source, text = self._source(cache), text_of(sql, "a statement")
+            source = self._source(cache)
+            text, params = _named(source, text_of(sql, "a statement"), params)
             return self._execute(source, text, _parameters(source, text, params), raises=raises)
         except (OutriderError, ValueError) as error:
             if raises:
@@ -70,7 +72,8 @@ class Databases:
         raises = chosen.get("raise_error") is not False
         use_cache = not chosen.get("nocache")
         try:
-            source, text = self._source(cache), text_of(sql, "a query")
+            source = self._source(cache)
+            text, params = _named(source, text_of(sql, "a query"), params)
             if use_cache and type(params) is list:
                 rows = source.peek(text, tuple([_value(each) for each in params]))
                 if rows is not None:  # as it mostly is, and without reading the query
@@ -114,6 +117,17 @@ def _first(rows: Rows) -> dict[str, Any] | None:
 
 def _reason(error: Exception) -> str:
     return error.message if isinstance(error, OutriderError) else str(error)
+
+
+def _named(source: Source, sql: str, params: Any) -> tuple[str, Any]:
+    """Text and parameters of a query that is asked for by its name; both as they are where it is none."""
+    query = source.named(sql)
+    if query is None:
+        return sql, params
+    if isinstance(params, dict) and not any(isinstance(key, (int, float)) for key in params):
+        given = {text_of(key, "a parameter's name").lstrip(":$"): each for key, each in params.items()}
+        return query.text, [given.get(name) for name in query.parameters]
+    return query.text, params
 
 
 def _parameters(source: Source, sql: str, params: Any) -> Parameters:
