@@ -19,26 +19,10 @@ GROUPS: Final = {
     "files": "O_RDONLY O_WRONLY O_RDRW O_CREAT O_APPEND O_BINARY",
     "pools": "ECTP_COMPLETE_CALLBACK ECTP_COMPLETE_CALLBACK_SCHED",
     "protocols": "P_ESMTP P_SMPP P_MM7",
-    "sieve": " ".join(
-        f"SIEVEREQ_{name}"
-        for name in [
-            "MSG",
-            "MSG_BODY",
-            "ENV_FROM",
-            "ENV_TO",
-            "AC",
-            "550_OK",
-            "DNS_LOOKUP_OK",
-            "PHASE_ACCEPT",
-            "PHASE_CONNECT",
-            "PHASE_EHLO",
-            "PHASE_MAILFROM",
-            "PHASE_RCPTTO",
-            "PHASE_DATA",
-            "PHASE_SPOOL",
-            "PHASE_EACH_RCPT",
-        ]
-    ),
+    "sieve": "SIEVEREQ_MSG SIEVEREQ_MSG_BODY SIEVEREQ_ENV_FROM SIEVEREQ_ENV_TO SIEVEREQ_AC SIEVEREQ_550_OK"
+    " SIEVEREQ_DNS_LOOKUP_OK SIEVEREQ_PHASE_ACCEPT SIEVEREQ_PHASE_CONNECT SIEVEREQ_PHASE_EHLO"
+    " SIEVEREQ_PHASE_MAILFROM SIEVEREQ_PHASE_RCPTTO SIEVEREQ_PHASE_DATA SIEVEREQ_PHASE_SPOOL"
+    " SIEVEREQ_PHASE_EACH_RCPT",
 }
 BITS: Final = ("envelope", "sieve")
 BARE: Final = {
