@@ -180,6 +180,44 @@ def test_without_a_selector_the_active_keys_of_the_domain_sign(site: Site) -> No
     ]
 
 
+def test_mail_is_sealed_by_the_first_key_of_the_first_table_that_counts_and_asks(site: Site) -> None:
+    table = site.table(
+        {"domain": "*", "signing_domain": "relay.example", "arc": True, **FILE},
+        {"domain": "shop.example", **FILE},
+        {"domain": "shop.example", "arc": True, "selector": "two", "key_credential": "two"},
+        {"domain": "own.example", "arc": True},
+        {"domain": "bare.example", **FILE},
+    )
+
+    def sealed(domain: str) -> tuple[str, str] | None:
+        request = table.seal_for(domain, "t")
+        return request and (request.domain, request.selector)
+
+    assert table.has_seals
+    assert sealed("other.test") == ("relay.example", "s1")
+    assert sealed("") == ("relay.example", "s1")
+    assert sealed("shop.example") == ("shop.example", "two")
+    assert sealed("bare.example") is None
+    assert sealed("own.example") is None
+    for name, kind in (("e1", "ed25519"), ("r1", "rsa")):
+        site.ring.make("own.example", name, kind)
+        site.ring.activate("own.example", name, DAY)
+    site.clock.advance(LOOK_SECONDS)
+    assert sealed("own.example") == ("own.example", "r1")
+    assert not site.table({"domain": "*"}).has_seals
+
+
+def test_requests_are_made_once_and_tables_that_are_alike_stay_apart(site: Site) -> None:
+    table = site.table(
+        {"domain": "shop.example", **FILE},
+        {"domain": "shop.example", **FILE, "body_canonicalization": "simple"},
+    )
+    first = table.requests_for("shop.example", "t")
+    assert [each.body for each in first] == ["relaxed", "simple"]
+    assert all(one is two for one, two in zip(first, table.requests_for("shop.example", "t"), strict=True))
+    assert table.requests_for("shop.example", "other") == first
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

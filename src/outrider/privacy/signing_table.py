@@ -25,12 +25,15 @@ class SigningTable:
         active: Active selectors of the key directory.
     """
 
-    __slots__ = ("_active", "_cached", "_options")
+    __slots__ = ("_active", "_cached", "_made", "_options", "has_seals")
 
     def __init__(self, options: Sequence[DkimOptions], active: ActiveSelectors) -> None:
         self._options = tuple(options)
         self._active = active
         self._cached: dict[tuple[str, str], tuple[DkimOptions, ...]] = {}
+        self._made: dict[tuple[int, str, str], SignRequest] = {}
+        self.has_seals = any(each.arc for each in self._options)
+        """True where some table asks for a seal."""
 
     def requests_for(self, domain: str, tenant: str) -> tuple[SignRequest, ...]:
         """The signatures for a message; none where its domain is no name that has keys in DNS.
@@ -50,11 +53,6 @@ class SigningTable:
             for request in self._requests(options, domain)
         )
 
-    @property
-    def has_seals(self) -> bool:
-        """True where some table asks for a seal."""
-        return any(each.arc for each in self._options)
-
     def seal_for(self, domain: str, tenant: str) -> SignRequest | None:
         """With what a message is sealed: the first key of the first table that counts and asks for it.
 
@@ -71,7 +69,14 @@ class SigningTable:
             return  # policy asks for it (`policy.key_lookup`)
         signing_domain = options.signing_domain or domain
         for selector in (options.selector,) if options.selector else self._active.of(signing_domain):
-            yield request_of(options, signing_domain, selector, _key_of(options, signing_domain, selector))
+            wanted = (id(options), signing_domain, selector)  # each of them is kept in `_options`
+            request = self._made.get(wanted)
+            if request is None:
+                if len(self._made) >= CACHE_MAX:
+                    self._made.clear()
+                key = _key_of(options, signing_domain, selector)
+                request = self._made[wanted] = request_of(options, signing_domain, selector, key)
+            yield request
 
     def options_for(self, domain: str, tenant: str) -> tuple[DkimOptions, ...]:
         """The tables that count for a domain and a tenant."""
