@@ -73,7 +73,7 @@ class Asking:
             self._told.asked(phase)
             try:
                 answer = session.call(phase, *arguments)
-                if isawaitable(answer):
+                if answer is not None and isawaitable(answer):
                     answer = await self._wait(name, phase, answer)
                 if mail is not None:
                     mail.settle()

@@ -195,9 +195,9 @@ class LuaScript:
         hooks = self._hooks[phase]
         for at in range(place, len(hooks)):
             result = self._call(conversation, phase, hooks[at], values)
-            if _is_again(phase, hooks[at], result):
+            if result == VALIDATE_AGAIN and _is_again(phase, hooks[at], result):
                 return self._go_on(conversation, phase, values, at, None)
-            if isawaitable(result):
+            if type(result) is not int and isawaitable(result):
                 return Waiting(self._go_on(conversation, phase, values, at, result), result)
             answer = self._meaning(conversation, phase, hooks[at], result)
             if answer is not None:
