@@ -111,6 +111,7 @@ def test_done_keeps_the_others_from_being_asked(tmp_path: Path, returned: str, a
         ('"451", "4.7.1 later"', Reply(451, "4.7.1", ("later",))),
         ('550, "550 5.7.1 no"', Reply(550, "5.7.1", ("no",))),
         ('451, "5.7.1 no"', Reply(451, "4.7.1", ("no",))),
+        ('451, "see 5.7.1 there"', Reply(451, "4.7.0", ("see 5.7.1 there",))),
         ("554", Reply(554, "5.7.0", ("Refused by policy",))),
         ('550, "5.7.1 one\\r\\ntwo\\1"', Reply(550, "5.7.1", ("one", "two"))),
     ],

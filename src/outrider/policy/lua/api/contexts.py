@@ -23,7 +23,7 @@ from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 from outrider.policy.lua.script import VALIDATE_DONE
 from outrider.policy.mail import LIST_PHASES, Mail
 
-_ENHANCED: Final = re.compile(r"[245](\.[0-9]{1,3}\.[0-9]{1,3})(?=\s|$)")
+_ENHANCED: Final = re.compile(r"\A[245](\.[0-9]{1,3}\.[0-9]{1,3})(?=\s|$)")
 _CODED: Final = re.compile(r"([2-5][0-9]{2})[ -](?=.)", re.DOTALL)
 _DISCONNECT: Final = (421, "4.7.0 closing connection")
 _TARPIT_MAX: Final = 300.0
