@@ -288,6 +288,34 @@ def test_what_was_received_is_recorded_from_events(site: Site) -> None:
     assert site.json("run-trace", "-", given=output.encode())["accepted"] == 1
 
 
+LUA = """\
+require("msys.core")
+local mod = {}
+function mod:validate_data_spool_each_rcpt(msg, ac, vctx)
+  msg:header("X-Lua", "yes")
+  return msys.core.VALIDATE_CONT
+end
+function mod:validate_set_binding(msg)
+  msg:binding("vip")
+  return msys.core.VALIDATE_CONT
+end
+msys.registerModule("shop", mod)
+"""
+
+
+def test_scripts_in_lua_are_tried_out_in_the_same_way(site: Site) -> None:
+    (site.folder / "shop.lua").write_text(LUA, encoding="utf-8")
+    text = site.config.read_text(encoding="utf-8").replace("shop.py", "shop.lua")
+    site.config.write_text(text, encoding="utf-8")
+    [script] = site.json("check")
+    assert script["phases"] == ["each_rcpt", "set_binding"]
+    found = site.letter("--to", "joe@one.test")
+    changes = [
+        (each["what"], each["after"]) for decision in found["decisions"] for each in decision["changes"]
+    ]
+    assert changes == [("header", "X-Lua: yes"), ("binding", "vip")]
+
+
 def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:
     stub = CliRunner().invoke(app, ["policy", "stubs"]).output
     (tmp_path / "outrider_hooks.pyi").write_text(stub, encoding="utf-8")

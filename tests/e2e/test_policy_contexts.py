@@ -1,8 +1,11 @@
 """What scripts are told beforehand, by the listener and by fields of the header; and what is kept of it."""
 
+import json
 import smtplib
+import urllib.request
 from pathlib import Path
 
+from outrider.privacy.credentials import make_key
 from tests.e2e.outrider_process import serving
 from tests.e2e.practice import await_events, practising, provider
 
@@ -59,3 +62,35 @@ def test_notes_come_from_listener_and_header_and_secrets_are_kept_nowhere(tmp_pa
         for path in (folder / "state" / "events").rglob("*"):
             assert not path.is_file() or b"hush" not in path.read_bytes()
         assert "hush" not in server.log()
+
+
+def test_metadata_of_a_request_is_noted_and_what_is_secret_of_it_is_kept_nowhere(tmp_path: Path) -> None:
+    store = tmp_path / "received"
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "shop.py").write_text(SCRIPT, encoding="utf-8")
+    users = folder / "users.toml"
+    key = make_key(users, "shop", "default", frozenset({"sender.test"}))
+    message = {
+        "from": "shop@sender.test",
+        "to": ["joe@one.test"],
+        "subject": "x",
+        "text": "x",
+        "metadata": {"order": "5", "secret_code": "hush-3"},
+    }
+    with (
+        practising(WORLD, store) as practice,
+        serving(folder, practice.configuration(more=POLICY, users_file=users)) as server,
+    ):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.ports['http']}/v1/messages", json.dumps(message).encode()
+        )
+        request.add_header("Authorization", f"Bearer {key}")
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 202
+        [event] = await_events(server, 1, "delivery")
+        assert event["metadata"] == {"order": "5"}
+        [received] = [path.read_bytes() for path in store.rglob("*.eml")]
+        assert b"X-Seen: order=5 secret_code=hush-3\r\n" in received
+        assert "hush" not in server.log() + json.dumps(server.events())
