@@ -181,7 +181,8 @@ async def test_a_full_gauge_cache_drops_the_oldest(stage: Make) -> None:
 
 async def test_the_client_is_the_key_where_none_is_given_or_its_ac(stage: Make) -> None:
     made = stage(
-        "local ac = ... local s = msys.audit_series s.add('nets') s.add('nets', {count = 2}) s.add('nets', {key = ac})"
+        "local ac = ... local s = msys.audit_series s.add('nets')"
+        " s.add('nets', {count = 2}) s.add('nets', {key = ac})"
         " return {s.count('nets'), s.count('nets', {key = '192.0.2.1'}), s.count('nets', '/24')}",
         init="msys.audit_series.define('nets', 'cidr', 60, 2)",
     )
