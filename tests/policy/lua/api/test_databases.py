@@ -10,9 +10,9 @@ import pytest
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.model.hooks import HookPhase
-from outrider.policy.errors import ScriptError
+from outrider.policy.errors import ScriptError, TooSlowError
 from outrider.policy.lua.api.cidr import parse_rbldnsd
-from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.failures import SourceDownError, SourceError, SourceQueryError
 from outrider.store.sources.measures import NoMetrics, SourceMeasures
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.rows import Parameters, Rows, parameter
@@ -146,6 +146,21 @@ def known_source(name: str) -> Source:
         raise SourceQueryError(f"there is no data source {name!r}")
     options = DataSourceOptions(name="crm", url="sqlite:///crm.db")
     return Source(options, _Checking(), FakeClock(), ListLog(), SourceMeasures(NoMetrics(), "crm"))
+
+
+@pytest.mark.parametrize("function", ["query", "fetch_row", "execute"])
+async def test_a_source_that_is_down_is_told_to_the_peer_as_transient(stage: Make, function: str) -> None:
+    """The hook fails as one that has to wait too long, for which the peer hears 451, and names the source."""
+    backend = Scripted()
+    backend.answer = SourceDownError("it cannot be reached")
+    options = DataSourceOptions(name="crm", url="sqlite:///crm.db")
+    source = Source(options, backend, FakeClock(), ListLog(), SourceMeasures(NoMetrics(), "crm"))
+    made = stage(f"return msys.db.{function}('crm', 'SELECT 1')", source=lambda _: source)
+    with pytest.raises(TooSlowError, match="it cannot be reached") as caught:
+        await made.call()
+    assert isinstance(caught.value.__cause__, SourceError)
+    assert caught.value.__cause__.fields["source"] == "crm"
+    assert caught.value.script == "script.lua"
 
 
 # cidr
