@@ -212,6 +212,34 @@ async def test_what_is_too_much_is_dropped_and_its_session_left_alone(
     assert (report["sessions"], report["differing"], report["waiting"]) == (0, 0, 0)
 
 
+NOTING = """
+from outrider.policy.api import Refuse
+def mailfrom(connection, sender):
+    connection.message["seen"] = "yes"
+def data(mail):
+    if "seen" not in mail.context:
+        return Refuse(550, "5.7.1 Who are you?")
+"""
+
+
+async def test_a_session_that_lost_something_differs_for_no_reason_of_its_own(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_module, "WAITING_MAX", 2)
+    world = make(NOTING, live=NOTING)
+    await play(world.open(1))
+    opened, connect, ehlo, mail_from, *rest = world.sightings
+    for sighting in (opened, connect, ehlo, mail_from):  # the last of them finds no room
+        world.shadow.take(1, sighting)
+    world.sightings.clear()
+    await world.show()
+    for sighting in rest:
+        world.sightings = [sighting]
+        await world.show()
+    report = world.shadow.report()
+    assert (report["dropped"], report["differing"], report["sessions"]) == (1, 0, 0)
+
+
 async def test_a_session_that_began_before_is_not_looked_at(make: Make) -> None:
     world = make("def data(mail): mail.discard('x')")
     session = world.open(1)
