@@ -1,5 +1,6 @@
 """Scripts in Lua are asked as those in Python are: what they return and set decides; nothing is lost."""
 
+import asyncio
 import gc
 from pathlib import Path
 
@@ -310,3 +311,35 @@ def test_a_long_session_does_not_keep_what_its_scripts_made(tmp_path: Path) -> N
     [conversation] = stage.place.conversations.values()
     assert len(conversation.session.objects) <= OBJECTS_MAX + 603
     assert [line.split("\t")[0] for line in stage.printed] == ["true", "true", "false", "false"]
+
+
+WAITS = """
+local mine = msg:header("X-Who")[1]
+vctx:set(msys.core.VCTX_MESS, "who", mine)
+msys.sleep(0.001)
+if msg:header("X-Who")[1] != mine or vctx:get(msys.core.VCTX_MESS, "who") != mine then error("mixed up") end
+vctx:set_code(550, "5.7.1 " .. mine)
+return msys.core.VALIDATE_CONT"""
+
+
+async def test_sessions_that_wait_keep_their_messages_apart(tmp_path: Path) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", WAITS))
+    asked = [submission(plain=b"X-Who: %d\r\n\r\nhello\r\n" % number) for number in range(30)]
+    decisions = await asyncio.gather(*(stage.decided(each) for each in asked))
+    assert decisions == [Refusal(Reply(550, "5.7.1", (str(number),)), "policy") for number in range(30)]
+    assert stage.told.failures == []
+    assert stage.place.conversations == {}
+
+
+async def test_a_session_that_ends_while_a_hook_waits_is_an_error_of_that_hook_alone(tmp_path: Path) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", WAITS))
+    asked = submission(plain=b"X-Who: 1\r\n\r\nhello\r\n")
+    session = stage.open()
+    waiting = session.decide(asked)
+    assert not isinstance(waiting, Decided | Refusal)
+    task = asyncio.ensure_future(waiting)
+    await asyncio.sleep(0)
+    session.close()
+    assert await task == Refusal(replies.POLICY_FAILED, "policy")
+    assert isinstance(await stage.decided(asked), Refusal)
+    assert [each.reason for each in stage.told.failures] == ["the session ended while it waited"]
