@@ -5,15 +5,17 @@ import random
 
 from outrider.base.errors import ConfigError
 from outrider.privacy.signing_keys import parse_private_key
-from outrider.wire.dkim.arc import Chain, ChainState
+from outrider.wire.dkim.arc import Chain, ChainState, ask_seal, make_seal
+from outrider.wire.dkim.authentication_results import Checked
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_body, relaxed_body_pure
 from outrider.wire.dkim.record import RecordError, format_record, parse_record
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Records
+from outrider.wire.dkim.results_field import with_results
 from outrider.wire.dkim.signer import UnsignableError, sign
 from outrider.wire.dkim.verifier import Verification
 from outrider.wire.dmarc import DmarcError, parse_dmarc
-from outrider.wire.smtp.content import normalise_plain, unstuff
+from outrider.wire.smtp.content import checked, normalise_plain, unstuff
 from outrider.wire.spf.record import SpfError, parse_spf
 from tests.fuzz.engine import Target, must
 from tests.wire.dkim import vectors
@@ -52,6 +54,29 @@ def checked_messages(octets: bytes, chance: random.Random) -> None:
     chain = Chain(content, NOW)
     found = chain.result({name: Records((RECORD,)) for name in chain.names})
     must(found.state is not ChainState.PASS, found)  # no seed has a chain, and nobody guesses a seal
+
+
+def marked_and_sealed(octets: bytes, chance: random.Random) -> None:
+    content = normalise_plain(octets)
+    if content.wire[:1] in {b" ", b"\t"}:
+        return  # it would go on with any field that is put before it
+    marked = with_results(content, "mx.test", [Checked("spf", "pass")])
+    again = checked(marked.wire)
+    must((again.traits, again.header_octets) == (marked.traits, marked.header_octets), marked)
+    must(marked.wire.startswith(b"Authentication-Results: mx.test;\r\n\tspf=pass\r\n"), marked)
+    must(with_results(marked, "mx.test", [Checked("spf", "pass")]).wire == marked.wire, marked)
+    chain = Chain(content, NOW).result({})
+    if chain.state is not ChainState.NONE:
+        return
+    asked = ask_seal(
+        SignRequest(DOMAIN, "ed25519", "ed25519", body=chance.choice(FORMS)), "mx.test", [], chain
+    )
+    try:
+        fields = b"" if asked is None else make_seal(content, asked, KEYS, NOW)
+    except UnsignableError:
+        return
+    sealed = Chain(normalise_plain(fields + unstuff(content)), NOW).result(records("ed25519"))
+    must(sealed.state is ChainState.PASS or "From" in sealed.reason, sealed)
 
 
 def published(octets: bytes, chance: random.Random) -> None:
@@ -98,6 +123,16 @@ TARGETS = (
             b"ARC-Authentication-Results: i=1; a.test; none\r\n" + MESSAGE,
         ),
         checked_messages,
+    ),
+    Target(
+        "marked-and-sealed",
+        "A field of ours stands once and first, whatever a header holds, and the first set of a chain holds.",
+        (
+            b"Authentication-Results: mx.test; spf=fail\r\n" + MESSAGE,
+            b'Authentication-Results : (c (d) \\) e)\r\n "mx\\.test" 1; none\r\nFrom: a\r\n\r\n.x\r\n',
+            b"authentication-results:other.test\r\n\r\nx\r\n",
+        ),
+        marked_and_sealed,
     ),
     Target(
         "published-records",
