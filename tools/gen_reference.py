@@ -163,7 +163,7 @@ def lua_page() -> str:
     """Every function of Momentum's API for scripts in Lua."""
     from tools.reference_lua import INTRODUCTION, counts, phases, sections
 
-    lines = [*INTRODUCTION, "", *table(("status", "functions"), list(counts()))]
+    lines = [*INTRODUCTION, "", *table(("status", "functions", "hooks"), list(counts()))]
     for section, rows in sections().items():
         lines += ["", f"## {section}", ""]
         cells: list[tuple[object, ...]] = [

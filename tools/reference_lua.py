@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from outrider.model.hooks import HookPhase
 from outrider.policy.lua.api.coverage import ANY, LOAD, Row, Status
+from outrider.policy.lua.api.coverage_hooks import HOOK_ROWS
 from outrider.policy.lua.api.packages import ROWS
 
 INTRODUCTION = (
@@ -11,7 +12,8 @@ INTRODUCTION = (
     "test calls it from Lua in each phase in which it is permitted and sees it refused in the others;",
     "*partly*: what differs is said; *not carried over*: why, and what there is instead. A function that is",
     "not carried over is there all the same: scripts that mention it load, and its call raises an error that",
-    "says so, or gives the answer that is noted.",
+    "says so, or gives the answer that is noted. A hook that is never asked keeps no script from being",
+    "loaded.",
 )
 
 
@@ -32,7 +34,7 @@ def phases(row: Row) -> str:
 def sections() -> dict[str, list[Row]]:
     """Rows by the section's title, in the order of the table."""
     found: dict[str, list[Row]] = {}
-    for row in ROWS.values():
+    for row in (*ROWS.values(), *HOOK_ROWS):
         is_code = "." in row.section or row.section in _OBJECTS
         title = f"`{row.section}`" if is_code else row.section[0].upper() + row.section[1:]
         found.setdefault(title, []).append(row)
@@ -40,6 +42,7 @@ def sections() -> dict[str, list[Row]]:
 
 
 def counts() -> Iterator[tuple[object, ...]]:
-    """How many functions have each status."""
+    """How many functions and hooks have each status."""
     for status in Status:
-        yield status.value, sum(row.status is status for row in ROWS.values())
+        functions = sum(row.status is status for row in ROWS.values())
+        yield status.value, functions, sum(row.status is status for row in HOOK_ROWS)

@@ -7,9 +7,11 @@ import pytest
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.policy.lua.api.coverage import Status
+from outrider.policy.lua.api.coverage_hooks import HOOK_ROWS
 from outrider.policy.lua.api.coverage_services import IN_LUA
 from outrider.policy.lua.api.host import Host, lua_text
 from outrider.policy.lua.api.packages import ROWS, make_registry
+from outrider.policy.lua.hook_names import is_hook
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.shared import create_cells
 from tools.gen_reference import REFERENCE
@@ -82,3 +84,9 @@ def test_what_is_not_all_there_says_what_differs() -> None:
 def test_phases_are_words() -> None:
     assert phases(ROWS["msys.db.query"]) == "any"
     assert phases(ROWS["msys.policyeditor.set_binding"]) == "set_binding"
+
+
+def test_a_script_with_any_hook_of_the_manual_is_loaded_for_it() -> None:
+    """Whatever is asked or not, it is a hook; the XMPP channel registers its own modules."""
+    unknown = [row.name for row in HOOK_ROWS if not is_hook(row.name)]
+    assert unknown == ["client_message_recv"]
