@@ -110,21 +110,21 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "validate_data",
             (_MAIL,),
             "The whole message is there.",
-            "refuse, discard, change content and the list of recipients",
+            "check, refuse, discard, change content and the list of recipients",
         ),
         Hook(
             HookPhase.DATA_SPOOL,
             "validate_data_spool",
             (_MAIL,),
             "Before the message is split for its recipients.",
-            "refuse, discard, change content and the list of recipients",
+            "check, refuse, discard, change content and the list of recipients",
         ),
         Hook(
             HookPhase.MSG_GEN,
             "msg_gen_data_spool",
             (_MAIL,),
             "A message came by HTTP.",
-            "refuse, discard, change content and the list of recipients",
+            "check, refuse, discard, change content and the list of recipients",
             lua_arguments=("msg",),
         ),
         Hook(
@@ -132,7 +132,8 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "validate_data_spool_each_rcpt",
             (_MAIL,),
             "For each recipient his own message.",
-            "refuse, discard, change content, sender, recipient, routing domain, time of the first attempt",
+            "check, refuse, discard, change content, sender, recipient, routing domain, time of the first "
+            "attempt",
         ),
         Hook(
             HookPhase.SET_BINDING,
@@ -148,7 +149,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "core_final_validation",
             (_MAIL,),
             "After the last change.",
-            "ask for signatures",
+            "ask for signatures and a seal",
             can_refuse=False,
         ),
     )
