@@ -105,10 +105,13 @@ def test_processes_lose_nothing(tmp_path: Path) -> None:
     for child in range(4):
         pid = os.fork()
         if not pid:  # what the child does; it must leave without pytest noticing
-            cells = attach_cells(path)
-            for number in range(1500):
-                cells.add(cells.key(b"%d" % (number % 40)), 1, 0.0)
-            os._exit(0 if child else 9)
+            try:
+                cells = attach_cells(path)
+                for number in range(1500):
+                    cells.add(cells.key(b"%d" % (number % 40)), 1, 0.0)
+                os._exit(0 if child else 9)
+            finally:
+                os._exit(1)
         children.append(pid)
     assert sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children) == [0, 0, 0, 9]
     cells = attach_cells(path)
