@@ -46,7 +46,14 @@ from outrider.wire.smtp.content_limits import ContentLimits
 from outrider.wire.smtp.server import Server
 from outrider.wire.smtp.server_events import MessageEnd, StartTls
 from outrider.wire.smtp.server_limits import ServerLimits
-from tests.fuzz import door_targets, file_targets, message_targets, signature_targets, spool_targets
+from tests.fuzz import (
+    door_targets,
+    file_targets,
+    message_targets,
+    policy_targets,
+    signature_targets,
+    spool_targets,
+)
 from tests.fuzz.engine import Target, must, pieces
 from tests.spool.samples import stored
 
@@ -334,6 +341,7 @@ TARGETS = {
         *door_targets.TARGETS,
         *message_targets.TARGETS,
         *signature_targets.TARGETS,
+        *policy_targets.TARGETS,
         Target(
             "smtp-commands",
             "Whatever a client sends, and however it is split, it gets the same replies.",
