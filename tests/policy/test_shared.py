@@ -1,13 +1,14 @@
 """Numbers that processes count together: exact, bounded, kept where it is asked."""
 
 import os
+import signal
 import stat
 from math import inf
 from pathlib import Path
 
 import pytest
 
-from outrider.base.errors import StoreError
+from outrider.base.errors import StoreError, UnavailableError
 from outrider.policy.shared import attach_cells, create_cells, owner_of
 
 
@@ -98,23 +99,61 @@ def test_a_number_that_no_script_could_read_is_refused() -> None:
 
 
 def test_processes_lose_nothing(tmp_path: Path) -> None:
-    """Four processes add to the same keys, some of which are new to each bucket; one of them is killed."""
+    """Four processes add to the same keys at once."""
     path = tmp_path / "numbers"
     create_cells(path, 256)
     children = []
-    for child in range(4):
+    for _ in range(4):
         pid = os.fork()
         if not pid:  # what the child does; it must leave without pytest noticing
             try:
                 cells = attach_cells(path)
                 for number in range(1500):
                     cells.add(cells.key(b"%d" % (number % 40)), 1, 0.0)
-                os._exit(0 if child else 9)
+                os._exit(0)
             finally:
                 os._exit(1)
         children.append(pid)
-    assert sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children) == [0, 0, 0, 9]
+    assert sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children) == [0, 0, 0, 0]
     cells = attach_cells(path)
     total = [cells.get(cells.key(b"%d" % number), 0.0) or 0 for number in range(40)]
     assert sum(total) == 6000
     assert set(total) == {148, 152}
+
+
+def test_a_process_that_dies_in_the_middle_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    cells = create_cells(path, 64)
+    cells.add(cells.key(b"a"), 1, 0.0)
+    pid = os.fork()
+    if not pid:
+        try:
+            with attach_cells(path)._locked():
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert cells.add(cells.key(b"a"), 1, 0.0) == 2
+
+
+def test_one_who_does_not_let_go_is_not_waited_for_long(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    cells = create_cells(path, 64)
+    ready, done = os.pipe(), os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            with attach_cells(path)._locked():
+                os.write(ready[1], b"x")
+                os.close(done[1])
+                os.read(done[0], 1)
+        finally:
+            os._exit(0)
+    os.read(ready[0], 1)
+    with pytest.raises(UnavailableError, match="held by another process"):
+        cells.add(cells.key(b"a"), 1, 0.0)
+    assert cells.get(cells.key(b"a"), 0.0) is None
+    for end in (*ready, *done):
+        os.close(end)
+    os.waitpid(pid, 0)
+    assert cells.add(cells.key(b"a"), 1, 0.0) == 1
