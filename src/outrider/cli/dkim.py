@@ -177,6 +177,10 @@ def check(
                 _say_record(record["name"], record["value"])
     else:
         say("There are no keys to check.")
+    unseen = [each.domain for each in settings.dkim if each.key_source]
+    if unseen and not as_json:
+        names = ", ".join(unseen)
+        say(f"Keys that a query gives are known only by the mail that comes, and not checked: {names}")
     if not told["ok"]:
         raise typer.Exit(1)
 
