@@ -4,7 +4,7 @@ import pytest
 
 from outrider.model.hooks import HookPhase
 from outrider.policy.errors import ForbiddenError
-from outrider.policy.lua.api.coverage import LOAD, Row, Status
+from outrider.policy.lua.api.coverage import ANY, LOAD, Row, Status
 from outrider.policy.lua.api.coverage_services import SERVICE_ROWS
 from tests.policy.lua.api.http_echo import Echo
 from tests.policy.lua.api.service_examples import EXAMPLES, INIT, TOP
@@ -35,4 +35,17 @@ async def test_it_works_where_it_is_permitted_and_nowhere_else(stage: Make, row:
             assert await made.call(phase) is True, phase
         else:
             with pytest.raises(ForbiddenError, match="only, not for"):
+                await made.call(phase)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in SERVICE_ROWS if row.phases != ANY and ":" not in row.name],
+    ids=lambda row: row.name,
+)
+async def test_whatever_there_is_of_it_it_is_refused_elsewhere(stage: Make, row: Row) -> None:
+    made = stage(f"{row.name}({{ec_message = msg}}, {{}}, {{}})")
+    for phase in ALL:
+        if phase not in row.phases:
+            with pytest.raises(ForbiddenError, match=f"{row.name} is for .* only, not for {phase}"):
                 await made.call(phase)
