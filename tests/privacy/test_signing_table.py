@@ -191,7 +191,7 @@ def test_mail_is_sealed_by_the_first_key_of_the_first_table_that_counts_and_asks
 
     def sealed(domain: str) -> tuple[str, str] | None:
         request = table.seal_for(domain, "t")
-        return request and (request.domain, request.selector)
+        return None if request is None else (request.domain, request.selector)
 
     assert table.has_seals
     assert sealed("other.test") == ("relay.example", "s1")
