@@ -128,6 +128,7 @@ NAME = "s1._domainkey.shop.example"
         (format_record(key_of("rsa2048")) + "; s=tlsrpt", RecordState.BROKEN),
         (format_record(key_of("rsa2048")) + "; h=sha1", RecordState.BROKEN),
     ],
+    ids=["none", "the same", "another", "revoked", "no key", "another service", "another hash"],
 )
 async def test_a_key_is_compared_with_its_record(text: str, state: RecordState) -> None:
     table = Table().put(NAME, text) if text else Table()
