@@ -429,7 +429,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "latest.json")
     parser.add_argument("--million", action="store_true", help="also a million deferred messages (minutes)")
     options = parser.parse_args()
-    rounds = options.rounds or (3 if options.quick else 5)
+    rounds = options.rounds or (2 if options.quick else 5)
     scale = 0.4 if options.quick else 1.0
     rows: list[Row] = []
     plan: list[tuple[str, Case, int, Row]] = []
