@@ -19,11 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.peers.processes import PeerError, wait_until
+
 STEP_SECONDS = 60.0
 """Chosen: far above what any step takes on a busy machine."""
 LOOK_SECONDS = 30.0
 """Chosen: as long may something take that happens by itself, such as a delivery."""
-PAUSE_SECONDS = 0.2
 LOOKS = (
     "outrider trace ",
     "outrider queue list",
@@ -119,12 +120,18 @@ class Shell:
         Raises:
             AssertionError: A command failed, or something that the page shows was not printed in time.
         """
-        deadline = time.perf_counter() + LOOK_SECONDS
-        printed = self._once(step.code, step.shown, is_patient=not step.only_looks)
-        while step.only_looks and (missing_line(step.shown, printed) or "<failed" in printed):
-            assert time.perf_counter() < deadline, _told(step, printed)
-            time.sleep(PAUSE_SECONDS)
-            printed = self._once(step.code, step.shown, is_patient=False)
+        printed = ""
+
+        def is_shown() -> bool:
+            nonlocal printed
+            printed = self._once(step.code, step.shown, is_patient=not step.only_looks)
+            return "<failed" not in printed and not missing_line(step.shown, printed)
+
+        if step.only_looks:
+            with contextlib.suppress(PeerError):  # what is missing is told below
+                wait_until(is_shown, "what the page shows", LOOK_SECONDS)
+        else:
+            is_shown()
         assert "<failed" not in printed, _told(step, printed)
         assert not missing_line(step.shown, printed), _told(step, printed)
         return printed
