@@ -6,7 +6,7 @@ form; the driver's other way, which writes arguments into the text, is not used.
 Theory: without `writable` the session is read-only, by `SET SESSION TRANSACTION READ ONLY`.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import asyncmy
 from asyncmy import errors
@@ -17,7 +17,7 @@ from outrider.store.sources.failures import SourceDownError, SourceError, Source
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.placeholders import Dialect
 from outrider.store.sources.rows import Value, rows_of
-from outrider.store.sources.statements import Statements
+from outrider.store.sources.statements import PreparingConnection, Statements
 from outrider.store.sources.verified import verified_context
 
 _CLIENT_ERRORS: Final = range(2_000, 3_000)
@@ -33,13 +33,6 @@ _TOLD_CLASSES: Final = ("42", "25")
 _READ_ONLY: Final = 1792
 
 
-class MysqlConnection(NamedTuple):
-    """A connection and its statements."""
-
-    client: Any
-    statements: Statements[Any]
-
-
 class MysqlConnector:
     """Makes connections and puts statements."""
 
@@ -48,7 +41,7 @@ class MysqlConnector:
         self._secret = secret
         self._tls = verified_context(options)
 
-    async def connect(self) -> MysqlConnection:
+    async def connect(self) -> PreparingConnection:
         address = self._options.address
         try:
             client = await asyncmy.connect(
@@ -74,7 +67,7 @@ class MysqlConnector:
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SourceDownError(f"no connection to MySQL: {reason}") from error
-        return MysqlConnection(client, Statements())
+        return PreparingConnection(client, Statements())
 
     async def _limit(self, client: Any) -> None:
         """The server gives up as we do, and does not go on for somebody who has left."""
@@ -91,13 +84,13 @@ class MysqlConnector:
             client.close()
             raise
 
-    def is_usable(self, connection: MysqlConnection) -> bool:
+    def is_usable(self, connection: PreparingConnection) -> bool:
         return bool(connection.client.connected) and not connection.client._stream_broken
 
-    def drop(self, connection: MysqlConnection) -> None:
+    def drop(self, connection: PreparingConnection) -> None:
         connection.client.close()
 
-    async def close(self, connection: MysqlConnection) -> None:
+    async def close(self, connection: PreparingConnection) -> None:
         try:
             await connection.client.ensure_closed()
         except (errors.MySQLError, OSError):
@@ -107,7 +100,7 @@ class MysqlConnector:
 
     async def ask(
         self,
-        connection: MysqlConnection,
+        connection: PreparingConnection,
         text: str,
         values: tuple[Value, ...],
         rows_max: int,  # noqa: ARG002 - all rows come at once
@@ -156,6 +149,6 @@ def _failure(error: errors.MySQLError) -> SourceError:
     return SourceQueryError(f"MySQL: {number} {type(error).__name__.removesuffix('Error')}{told}")
 
 
-def open_mysql(options: DataSourceOptions, secret: str, clock: Clock) -> SqlBackend[MysqlConnection]:
+def open_mysql(options: DataSourceOptions, secret: str, clock: Clock) -> SqlBackend[PreparingConnection]:
     """The backend of a MySQL or MariaDB server."""
     return SqlBackend(MysqlConnector(options, secret), Dialect.MYSQL, options, clock)

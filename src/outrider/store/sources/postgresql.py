@@ -10,7 +10,7 @@ Theory: without `writable` the session is read-only, by PostgreSQL's own default
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import asyncpg  # type: ignore[import-untyped]
 
@@ -26,7 +26,7 @@ from outrider.store.sources.failures import (
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.placeholders import Dialect
 from outrider.store.sources.rows import Value, rows_of
-from outrider.store.sources.statements import Statements
+from outrider.store.sources.statements import PreparingConnection, Statements
 from outrider.store.sources.verified import verified_context
 
 _DOWN_CLASSES: Final = frozenset({"08", "28", "40", "53", "57", "58", "3D"})
@@ -38,13 +38,6 @@ _TOLD_CLASSES: Final = frozenset({"42", "25", "0A"})
 # their messages speak of the query's text, not of values
 
 
-class PostgresqlConnection(NamedTuple):
-    """A connection and its statements."""
-
-    client: Any
-    statements: Statements[Any]
-
-
 class PostgresqlConnector:
     """Makes connections and puts statements."""
 
@@ -53,7 +46,7 @@ class PostgresqlConnector:
         self._secret = secret
         self._tls = verified_context(options)
 
-    async def connect(self) -> PostgresqlConnection:
+    async def connect(self) -> PreparingConnection:
         address = self._options.address
         # the server gives up as we do, and does not go on for somebody who has left
         limit = str(max(int(self._options.query_seconds * 1_000), 1))
@@ -78,15 +71,15 @@ class PostgresqlConnector:
             ) from error
         except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
             raise SourceDownError(f"no connection to PostgreSQL: {_reason(error)}") from error
-        return PostgresqlConnection(client, Statements())
+        return PreparingConnection(client, Statements())
 
-    def is_usable(self, connection: PostgresqlConnection) -> bool:
+    def is_usable(self, connection: PreparingConnection) -> bool:
         return not connection.client.is_closed()
 
-    def drop(self, connection: PostgresqlConnection) -> None:
+    def drop(self, connection: PreparingConnection) -> None:
         connection.client.terminate()
 
-    async def close(self, connection: PostgresqlConnection) -> None:
+    async def close(self, connection: PreparingConnection) -> None:
         try:
             await connection.client.close(timeout=self._options.connect_seconds)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
@@ -96,7 +89,7 @@ class PostgresqlConnector:
 
     async def ask(
         self,
-        connection: PostgresqlConnection,
+        connection: PreparingConnection,
         text: str,
         values: tuple[Value, ...],
         rows_max: int,  # noqa: ARG002 - all rows come at once
@@ -220,8 +213,6 @@ _CONVERT: Final[dict[str, Callable[[Any], Any]]] = {
 """By name of the type: what asyncpg takes for it. Others go as they are."""
 
 
-def open_postgresql(
-    options: DataSourceOptions, secret: str, clock: Clock
-) -> SqlBackend[PostgresqlConnection]:
+def open_postgresql(options: DataSourceOptions, secret: str, clock: Clock) -> SqlBackend[PreparingConnection]:
     """The backend of a PostgreSQL server."""
     return SqlBackend(PostgresqlConnector(options, secret), Dialect.POSTGRESQL, options, clock)

@@ -1,7 +1,7 @@
-"""Prepared statements of one connection by their text; the least recently used go first."""
+"""Connections that prepare statements, and those of each by their text; the least recently used go first."""
 
 from collections import OrderedDict
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 S = TypeVar("S")
 
@@ -28,3 +28,10 @@ class Statements(Generic[S]):
         """Keep a statement; returns the one that had to go for it."""
         self._statements[text] = statement
         return self._statements.popitem(last=False)[1] if len(self._statements) > STATEMENTS_MAX else None
+
+
+class PreparingConnection(NamedTuple):
+    """A driver's connection and its statements."""
+
+    client: Any
+    statements: Statements[Any]
