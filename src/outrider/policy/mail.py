@@ -438,23 +438,27 @@ class Mail:
             raise ForbiddenError(f"{what} in {order} only, not in {self._phase}", phase=self._phase)
 
 
+_Notes = tuple[tuple[str, str], ...]
+
+
 def messages_of(submission: Submission, mails: Sequence[Mail]) -> tuple[Message, ...]:
     """The messages that `mails`, one for each recipient, make: those that are alike are one."""
-    groups: dict[tuple[object, ...], list[Mail]] = {}
+    groups: dict[tuple[object, ...], tuple[_Notes, list[Mail]]] = {}
     for mail in mails:
         notes = tuple(mail._context.public().items())
         alike = (id(mail._content), mail._mail_from, mail._discard, mail._signing, mail._seal, notes)
-        groups.setdefault(alike, []).append(mail)
-    return tuple(_message_of(submission, group) for group in groups.values())
+        groups.setdefault(alike, (notes, []))[1].append(mail)
+    return tuple(_message_of(submission, notes, group) for notes, group in groups.values())
 
 
-def _message_of(submission: Submission, alike: Sequence[Mail]) -> Message:
+def _message_of(submission: Submission, notes: _Notes, alike: Sequence[Mail]) -> Message:
     first = alike[0]
-    envelope = replace(
-        submission.envelope,
-        mail_from=first._mail_from,
-        recipients=tuple(mail._recipients[0] for mail in alike),
-    )
+    envelope = submission.envelope
+    recipients = tuple([mail._recipients[0] for mail in alike])
+    if first._mail_from != envelope.mail_from or recipients != envelope.recipients:
+        envelope = replace(envelope, mail_from=first._mail_from, recipients=recipients)
+    if envelope is not submission.envelope or first._content is not submission.content:
+        submission = replace(submission, envelope=envelope, content=first._content)
     deliveries = tuple(
         Delivery(
             mail._recipients[0],
@@ -466,10 +470,4 @@ def _message_of(submission: Submission, alike: Sequence[Mail]) -> Message:
         )
         for mail in alike
     )
-    return Message(
-        replace(submission, envelope=envelope, content=first._content),
-        deliveries,
-        first._discard,
-        pack(first._signing, first._seal),
-        tuple(first._context.public().items()),
-    )
+    return Message(submission, deliveries, first._discard, pack(first._signing, first._seal), notes)

@@ -163,9 +163,9 @@ class ScriptedSession:
         refusal = await self._through(mail, phases)
         if refusal is not None:
             return Refusal(refusal, "policy")
-        if not mail.recipients:
-            return Refusal(replies.NO_RECIPIENTS_LEFT, "policy")
         mails = mail.split()
+        if not mails:
+            return Refusal(replies.NO_RECIPIENTS_LEFT, "policy")
         for each in mails:
             refusal = await self._through(each, RECIPIENT_PHASES[:-1])
             if refusal is None and not each.is_discarded and not each.bind():
