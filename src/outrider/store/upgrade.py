@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from outrider.base.clock import Clock
 from outrider.base.errors import StoreError
 from outrider.store.editor import Author, Change
 from outrider.store.engine import reading, writing
@@ -98,13 +97,3 @@ async def upgrade(engine: AsyncEngine, author: Author) -> bool:
         await change.begin()
         await change.note("store.upgraded", REVISION, before=before)
         return True
-
-
-async def open_upgraded(engine: AsyncEngine, clock: Clock, actor: str) -> AsyncEngine:
-    """`engine` after `upgrade`, disposed of when that fails."""
-    try:
-        await upgrade(engine, Author(actor, clock))
-    except BaseException:
-        await engine.dispose()
-        raise
-    return engine
