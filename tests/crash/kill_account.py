@@ -168,11 +168,11 @@ def explain(sightings: Sequence[Sighting], ending: Ending | None, kills: Sequenc
         if recorded is not None and one.at > recorded.at:
             reasons.append("unexplained: sent again after its delivery was recorded")
         else:
-            reasons.append(_reason(one, ending, kills))
+            reasons.append(_reason(one, taken, ending, kills))
     return reasons
 
 
-def _reason(one: Sighting, ending: Ending | None, kills: Sequence[Kill]) -> str:
+def _reason(one: Sighting, taken: Sequence[Sighting], ending: Ending | None, kills: Sequence[Kill]) -> str:
     for kill in kills:
         after = kill.at - one.at
         if one.sender not in kill.pids or not -LATE_SECONDS <= after <= IN_FLIGHT_SECONDS:
@@ -181,8 +181,9 @@ def _reason(one: Sighting, ending: Ending | None, kills: Sequence[Kill]) -> str:
             continue
         return f"reply in flight when {', '.join(kill.victims)} was killed, {_apart(after)}"
     near = min(kills, key=lambda kill: abs(kill.at - one.at), default=None)
-    nearest = f"{', '.join(near.victims)} was killed {_apart(near.at - one.at)}" if near else "no kill"
-    return f"unexplained: sent by process {one.sender}; {nearest}; its end is {ending}"
+    nearest = f"{near} came {_apart(near.at - one.at)}" if near else "no kill"
+    times = ", ".join(f"at {each.at:.3f} by {each.sender}" for each in taken)
+    return f"unexplained: sent by process {one.sender}; {nearest}; taken {times}; its end is {ending}"
 
 
 def _apart(seconds: float) -> str:

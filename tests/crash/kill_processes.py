@@ -8,12 +8,18 @@ import json
 import os
 import re
 import signal
+import socket
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 _LOCK = re.compile(r"/spool/logs/(\d+)/lock$")
 _PARENT, _STATE = 1, 0
+
+Ends = tuple[tuple[str, int], tuple[str, int]]
+"""The near and the far end of an IPv4 connection, each address and port. The near port alone is no name: the
+kernel gives one to several connections at once when they go to different places."""
 
 
 def _stat(pid: int) -> list[str]:
@@ -77,29 +83,31 @@ def logs_of(pid: int) -> frozenset[int]:
     return frozenset(int(lock[1]) for held in _held_by(pid) if (lock := _LOCK.search(held)))
 
 
-def ports_of(pid: int) -> frozenset[int]:
-    """Local ports of the TCP sockets that a process has connected or is connecting."""
+def connections_of(pid: int) -> frozenset[Ends]:
+    """The TCP connections that a process has or is opening."""
     held = set(_held_by(pid))
-    rows = (row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
-    return frozenset(
-        int(fields[1].rpartition(":")[2], 16)
-        for fields in rows
-        if len(fields) > 9 and not fields[2].endswith(":0000") and f"socket:[{fields[9]}]" in held
-    )
+    table = Path("/proc/net/tcp").read_text(encoding="ascii")
+    return frozenset(ends for ends, inode in parse_connections(table).items() if f"socket:[{inode}]" in held)
 
 
-def owner_of(port: int, pids: Iterable[int]) -> int:
-    """Which of the processes holds the connected TCP socket with this local port; 0 when none does."""
-    inode = parse_inode(Path("/proc/net/tcp").read_text(encoding="ascii"), port)
-    socket = f"socket:[{inode}]"
-    return next((pid for pid in pids if inode and socket in _held_by(pid)), 0)
+def owner_of(ends: Ends, pids: Iterable[int]) -> int:
+    """Which of the processes holds a connection by its near end; 0 when none does."""
+    inode = parse_connections(Path("/proc/net/tcp").read_text(encoding="ascii")).get(ends)
+    held = f"socket:[{inode}]"
+    return next((pid for pid in pids if inode and held in _held_by(pid)), 0)
 
 
-def parse_inode(table: str, port: int) -> str:
-    """Inode of the socket in /proc/net/tcp that is connected from this local port; empty for none."""
+def parse_connections(table: str) -> dict[Ends, str]:
+    """Inodes in /proc/net/tcp by connection; nothing for those that listen or belong to nobody any more."""
+    found: dict[Ends, str] = {}
     for row in table.splitlines()[1:]:
         fields = row.split()
-        connected = len(fields) > 9 and not fields[2].endswith(":0000")
-        if connected and int(fields[1].rpartition(":")[2], 16) == port and fields[9] != "0":
-            return fields[9]
-    return ""
+        if len(fields) > 9 and not fields[2].endswith(":0000") and fields[9] != "0":
+            found[_end(fields[1]), _end(fields[2])] = fields[9]
+    return found
+
+
+def _end(text: str) -> tuple[str, int]:
+    """Address and port from `0100007F:9C40`, the address in the order of the machine (proc(5))."""
+    address, _, port = text.partition(":")
+    return socket.inet_ntoa(int(address, 16).to_bytes(4, sys.byteorder)), int(port, 16)

@@ -36,7 +36,7 @@ from outrider.sim.stopping import first_failure
 from outrider.sim.tally import Journal, read_journal
 from outrider.sim.temper import Answer
 from tests.crash.kill_account import Account, Key, Kill, Queue, Sighting, draw_up, read_record
-from tests.crash.kill_processes import children_of, logs_of, owner_of, pause, ports_of, send
+from tests.crash.kill_processes import Ends, children_of, connections_of, logs_of, owner_of, pause, send
 from tests.crash.kill_queue import is_in_use, read_queue
 from tests.crash.kill_world import befriend, kill_world, loads, server_toml
 from tests.e2e.outrider_process import OutriderProcess, start_server
@@ -90,8 +90,8 @@ class Siege:
         self._server: OutriderProcess
         self._log_start = 0
         self._workers: list[int] = []
-        self._senders: dict[str, int] = {}
-        self._held_at_death: dict[int, int] = {}
+        self._senders: dict[tuple[str, str], int] = {}
+        self._held_at_death: dict[Ends, int] = {}
         self._loads: list[Load] = []
 
     @property
@@ -104,7 +104,7 @@ class Siege:
             await self._stack.enter_async_context(self._world)
             for provider in self._world.providers.values():
                 provider.take = partial(self._taken, provider, provider.take)  # type: ignore[method-assign]
-                provider.opened = partial(self._opened, provider.opened)  # type: ignore[method-assign]
+                provider.opened = partial(self._opened, provider, provider.opened)  # type: ignore[method-assign]
             sockets = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="outrider-kill-")))
             smtp_port, http_port = self._free_port(), self._free_port()
             users = self.folder / "users.toml"
@@ -165,15 +165,17 @@ class Siege:
 
     # what happens outside
 
-    def _opened(self, opened: Callable[[Connection], Answer | None], connection: Connection) -> Answer | None:
+    def _opened(
+        self, provider: Provider, opened: Callable[[Connection], Answer | None], connection: Connection
+    ) -> Answer | None:
         """Who is at the other end: a process that lives, or one that died with this connection."""
-        client = str(cast("Any", connection)._client)
-        port = int(client.rpartition(":")[2])
-        sender = owner_of(port, self._workers)
+        tcp = cast("Any", connection)._tcp
+        ends: Ends = tcp.getpeername(), tcp.getsockname()
+        sender = owner_of(ends, self._workers)
         if not sender:
             self._workers = [pid for name, pid in self._children().items() if name.startswith("worker")]
-            sender = owner_of(port, self._workers) or self._held_at_death.get(port, 0)
-        self._senders[client] = sender
+            sender = owner_of(ends, self._workers) or self._held_at_death.get(ends, 0)
+        self._senders[provider.name, cast("Any", connection)._client] = sender
         return opened(connection)
 
     def _taken(
@@ -191,7 +193,7 @@ class Siege:
         message_id = next(filter(None, found.groups()), b"").decode() if found else ""
         number = re.search(rb"^X-Sim-Number: (\S+)", head.partition(b"\r\n\r\n")[0], re.MULTILINE)
         at = self._clock.wall()
-        process = self._senders.get(str(facts["client"]), 0)
+        process = self._senders.get((provider.name, str(facts["client"])), 0)
         self.sightings += [
             Sighting(message_id, number[1].decode() if number else "", recipient, at, process)
             for recipient in recipients
@@ -278,7 +280,7 @@ class Siege:
         logs = frozenset(log for pid in pids for log in logs_of(pid))
         if kind != "supervisor":  # whose orphans must end by themselves
             pause(pids)
-        self._held_at_death = {port: pid for pid in pids for port in ports_of(pid)}
+        self._held_at_death = {ends: pid for pid in pids for ends in connections_of(pid)}
         at = self._clock.wall()
         if kind == "all":
             os.killpg(self._server.process.pid, signal.SIGKILL)

@@ -21,12 +21,12 @@ from tests.crash.kill_account import (
 )
 from tests.crash.kill_processes import (
     children_of,
+    connections_of,
     is_running,
     logs_of,
     owner_of,
-    parse_inode,
+    parse_connections,
     pause,
-    ports_of,
 )
 
 TO = "user@plain.test"
@@ -166,16 +166,19 @@ def test_a_report_of_the_server_is_counted_by_its_id() -> None:
     assert account(sightings=[sighting(99.9), report], record=record).is_good
 
 
-def test_the_inode_of_a_connection() -> None:
+def test_the_inodes_of_connections() -> None:
     table = (
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         "   0: 0100007F:9C40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1\n"
         "   1: 0100007F:9C40 0214007F:1F41 01 00000000:00000000 00:00000000 00000000     0        0 12 1\n"
         "   2: 0100007F:9C41 0214007F:1F41 06 00000000:00000000 00:00000000 00000000     0        0 0 1\n"
+        "   3: 0100007F:9C40 0314007F:1F41 01 00000000:00000000 00:00000000 00000000     0        0 13 1\n"
     )
-    assert parse_inode(table, 0x9C40) == "12"
-    assert parse_inode(table, 0x9C41) == ""
-    assert parse_inode(table, 1) == ""
+    near = ("127.0.0.1", 0x9C40)
+    assert parse_connections(table) == {
+        (near, ("127.0.20.2", 0x1F41)): "12",
+        (near, ("127.0.20.3", 0x1F41)): "13",
+    }
 
 
 def test_the_owner_of_a_connection() -> None:
@@ -183,9 +186,10 @@ def test_the_owner_of_a_connection() -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_connection(server.getsockname()) as ours,
     ):
-        port = ours.getsockname()[1]
-        assert owner_of(port, [4_194_305, os.getpid()]) == os.getpid()
-        assert owner_of(port, [4_194_305]) == 0
+        ends = ours.getsockname(), ours.getpeername()
+        assert owner_of(ends, [4_194_305, os.getpid()]) == os.getpid()
+        assert owner_of(ends, [4_194_305]) == 0
+        assert owner_of((ends[0], ("127.0.0.1", 1)), [os.getpid()]) == 0
 
 
 def test_the_logs_that_a_process_writes(tmp_path: Path) -> None:
@@ -222,7 +226,7 @@ def test_what_a_process_held_is_seen_while_it_stands_still() -> None:
             assert process.stdout is not None
             port = int(process.stdout.readline())
             pause([process.pid, 4_194_305])
-            assert ports_of(process.pid) == {port}
+            assert connections_of(process.pid) == {(("127.0.0.1", port), server.getsockname())}
             assert is_running(process.pid)
             process.kill()
-    assert ports_of(process.pid) == frozenset()
+    assert connections_of(process.pid) == frozenset()

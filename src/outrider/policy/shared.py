@@ -173,9 +173,10 @@ class SharedCells:
                 self._clear(base, slot)
 
     def close(self) -> None:
-        """Nothing is counted any more."""
-        self._map.close()
-        os.close(self._fd)
+        """Nothing is counted any more. Once is enough, and twice does no harm."""
+        if not self._map.closed:
+            self._map.close()
+            os.close(self._fd)
 
     def _base(self, key: bytes) -> int:
         name, _, number = _KEY.unpack(key)

@@ -1,5 +1,6 @@
 """Scripts in Lua, written by a test, as the hooks of a session ask them."""
 
+import weakref
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Final
@@ -53,6 +54,7 @@ class LuaStage:
         for name, text in (modules or {}).items():
             written(folder, name, text)
         self.cells = create_cells()
+        weakref.finalize(self, self.cells.close)
         self.budget = CpuBudget(0.1)
         self.place: script.Place
 

@@ -219,6 +219,7 @@ class ServiceStage:
         return [fields for _, name, fields in self.log.lines if name == event]
 
     async def close(self) -> None:
+        self.host.shared.close()
         if self._source is not None:
             await self._source.close()
 
