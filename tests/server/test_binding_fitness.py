@@ -96,8 +96,13 @@ def test_a_group_heeds_it() -> None:
     known = fitness(FakeClock(), here="127.40.0.1", also="127.40.0.2", away="192.0.2.1")
     group = BindingGroupOptions.model_validate({"name": "pool", "members": ["here", "also", "away"]})
     bindings = Bindings(("here", "also", "away"), [group], "pool", Random(1), known)
-    assert [bindings.choose("pool", "one.test") for _ in range(4)] == ["here", "also", "here", "also"]
+    assert [bindings.choose("pool", "one.test") for _ in range(4)] == [
+        ("here", "pool"),
+        ("also", "pool"),
+        ("here", "pool"),
+        ("also", "pool"),
+    ]
     told(known, ("smtp", "also", "*", None))
-    assert [bindings.choose("pool", "one.test") for _ in range(2)] == ["here", "here"]
+    assert [bindings.choose("pool", "one.test") for _ in range(2)] == [("here", "pool")] * 2
     told(known, ("smtp", "also", "*", None), ("smtp", "here", "*", None))
-    assert bindings.choose("pool", "one.test") == "away"
+    assert bindings.choose("pool", "one.test") == ("away", "pool")

@@ -101,24 +101,19 @@ class Bindings:
     def __contains__(self, name: str) -> bool:
         return name in self._names or name in self._groups
 
-    def choose(self, name: str, domain: str) -> str:
-        """The binding that `name` means for mail to a routing domain.
+    def choose(self, name: str, domain: str) -> tuple[str, str] | None:
+        """The binding that `name` means for mail to a routing domain, and the group that it is chosen from.
 
-        Raises:
-            LookupError: There is neither a binding nor a group of that name.
+        The group is empty where there is none; None where there is neither a binding nor a group of that name.
         """
         if name in self._names:
-            return name
+            return name, ""
         group = self._groups.get(name)
-        if group is None:
-            raise LookupError(f"there is no binding and no group {name!r}")
-        return self._member(group, domain)
+        return None if group is None else (self._member(group, domain), name)
 
     def choose_default(self, domain: str) -> tuple[str, str] | None:
         """Binding and group of mail to which nothing is assigned; None where it may not go without."""
-        if self._default == NONE:
-            return None
-        return self.choose(self._default, domain), self._default if self.is_group(self._default) else ""
+        return None if self._default == NONE else self.choose(self._default, domain)
 
     def _member(self, group: _Group, domain: str) -> str:
         return (self._in_turn if group.order == "round_robin" else self._by_chance)(group, domain)

@@ -94,6 +94,10 @@ class Context(MutableMapping[str, str]):
             return self._notes.copy()
         return {name: text for name, text in self._notes.items() if name not in self._secret}
 
+    def public_pairs(self) -> tuple[tuple[str, str], ...]:
+        """As `public`, as pairs."""
+        return tuple(self.public().items()) if self._notes else ()
+
     def without_secrets(self, text: str) -> str:
         """`text`, as of a failure, with the notes that are never written taken out of it."""
         for name in self._secret:
@@ -104,9 +108,10 @@ class Context(MutableMapping[str, str]):
 
     def clear(self) -> None:
         """Forget all."""
-        self._notes.clear()
-        self._secret.clear()
-        self._characters = 0
+        if self._notes or self._secret:
+            self._notes.clear()
+            self._secret.clear()
+            self._characters = 0
 
     def copy(self) -> "Context":
         """The same notes, to go on by themselves."""

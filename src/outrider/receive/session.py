@@ -78,7 +78,10 @@ class SmtpSession(ClientSession):
                 self._server.accept()
             else:
                 answer = self._policy.mail_from(self._current_origin(), event.mail_from)
-                self._heed(answer, self._server.accept, partial(self._refuse_mail, event))
+                if answer is None:
+                    self._server.accept()
+                else:
+                    self._heed(answer, self._server.accept, partial(self._refuse_mail, event))
             return
         if refusal is replies.AUTH_REQUIRED and not self._server.offers_auth:
             refusal = replies.TLS_FIRST
@@ -95,7 +98,10 @@ class SmtpSession(ClientSession):
                 self._server.accept()
             else:
                 answer = self._policy.rcpt_to(self._current_origin(), event.recipient)
-                self._heed(answer, self._server.accept, partial(self._refuse_rcpt, event))
+                if answer is None:
+                    self._server.accept()
+                else:
+                    self._heed(answer, self._server.accept, partial(self._refuse_rcpt, event))
             return
         inbound = self._context.inbound
         if inbound is not None and inbound.purpose_of(event.recipient.address) is not None:
