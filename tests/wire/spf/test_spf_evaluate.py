@@ -158,6 +158,7 @@ def test_more_than_ten_exchangers_end_it() -> None:
         ("%{d2}.trusted-domains.example.net", "example.com.trusted-domains.example.net"),
         ("%{h}", "mx.example.org"),
         ("a%%b%-c.test", "a%b%20c.test"),
+        ("%{S}.test", "strong-bad%40email.example.com.test"),
     ],
 )
 def test_macros(text: str, name: str) -> None:
@@ -184,6 +185,55 @@ def test_the_macro_of_a_validated_name() -> None:
         ("mail.shop.example.ok.test", "A"): ("127.0.0.2",),
     }
     assert evaluate(zone, Sender("192.0.2.1", "a@shop.example", "mx")).word is SpfWord.PASS
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("other.test", "mail.shop.example", "Shop.Example"), "shop.example"),
+        (("other.test", "mail.shop.example"), "mail.shop.example"),
+        (("down.test", "other.test"), "other.test"),
+        (("down.test", "liar.test"), "unknown"),
+        (FAILS, "unknown"),
+    ],
+)
+def test_the_macro_of_a_validated_name_takes_the_nearest(names: object, chosen: str) -> None:
+    zone: Zone = {
+        ("shop.example", "TXT"): ("v=spf1 exists:%{p}.ok.test exists:%{p}.no.test -all",),
+        ("1.2.0.192.in-addr.arpa", "PTR"): names,
+        **{(name, "A"): ("192.0.2.1",) for name in ("other.test", "mail.shop.example", "shop.example")},
+        ("liar.test", "A"): ("192.0.2.2",),
+        ("down.test", "A"): FAILS,
+    }
+    asked: list[Question] = []
+    evaluate(zone, Sender("192.0.2.1", "a@shop.example", "mx"), asked)
+    assert [each.name for each in asked[-2:]] == [f"{chosen}.ok.test", f"{chosen}.no.test"]
+    assert [each.kind for each in asked].count("PTR") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [
+        (FAILS, SpfWord.SOFTFAIL),
+        (("down.shop.example",), SpfWord.SOFTFAIL),
+        (("down.shop.example", "mail.shop.example"), SpfWord.PASS),
+    ],
+)
+def test_a_term_of_names_is_skipped_where_they_are_not_told(names: object, word: SpfWord) -> None:
+    # RFC 7208 §5.5
+    zone: Zone = {
+        ("1.2.0.192.in-addr.arpa", "PTR"): names,
+        ("down.shop.example", "A"): FAILS,
+        ("mail.shop.example", "A"): ("192.0.2.1",),
+    }
+    assert of("v=spf1 ptr ~all", extra=zone).word is word
+
+
+def test_nobody_is_asked_about_an_address_literal() -> None:
+    asked: list[Question] = []
+    sender = Sender("192.0.2.1", "postmaster@[192.0.2.1]", "[192.0.2.1]")
+    assert evaluate({}, sender, asked).word is SpfWord.NONE
+    assert not asked
 
 
 def test_the_cost_of_a_record_is_counted_through_all_it_includes() -> None:

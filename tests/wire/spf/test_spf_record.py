@@ -43,11 +43,31 @@ def test_a_record_is_read_term_by_term() -> None:
         "v=spf1 ip4:2001:db8::1",
         "v=spf1 ip6:192.0.2.1",
         "v=spf1 ip4:",
+        "v=spf1 ip4/192.0.2.1",
+        "v=spf1 ip4:192.0.2.1/032",
+        "v=spf1 ip4:192.0.2.0/255.255.255.0",
+        "v=spf1 ip4:192.0.2.0/0.0.0.255",
+        "v=spf1 ip6:fe80::1%1",
+        "v=spf1 ip6:2001:db8::/064",
         "v=spf1 ip4:192.0.2.1/33",
         "v=spf1 a:",
         "v=spf1 a/33",
         "v=spf1 a//129",
         "v=spf1 a/24/64",
+        "v=spf1 a:mail.x.test/024",
+        "v=spf1 ptr/24",
+        "v=spf1 a:test",
+        "v=spf1 a:test.",
+        "v=spf1 a:x.-test",
+        "v=spf1 a:x.test-",
+        "v=spf1 mx:192.0.2.1",
+        "v=spf1 a:%{d}test",
+        "v=spf1 include:x",
+        "v=spf1 exists:%{d0}.test",
+        "v=spf1 exists:%{c}.test",
+        "v=spf1 -all exp=%{r}.x.test",
+        "v=spf1 redirect=-all ?all",
+        "v=spf1 x=%{q}",
         "v=spf1 include",
         "v=spf1 include:",
         "v=spf1 include:x.test/24",
@@ -65,6 +85,27 @@ def test_a_record_is_read_term_by_term() -> None:
 def test_an_error_makes_a_record_void(text: str) -> None:
     with pytest.raises(SpfError):
         parse_spf(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "prefixes"),
+    [
+        ("a:odd:name/with.x.test", "odd:name/with.x.test", (32, 128)),
+        ("mx:%{l/}.x.test/24//64", "%{l/}.x.test", (24, 64)),
+        ("a:x.1-2", "x.1-2", (32, 128)),
+        ("a:x.test.", "x.test.", (32, 128)),
+        ("a:x%%", "x%%", (32, 128)),
+        ("a:%{d099R.-}", "%{d099R.-}", (32, 128)),
+        ("a/0//0", "", (0, 0)),
+    ],
+)
+def test_domains_and_prefixes_are_told_apart(text: str, domain: str, prefixes: tuple[int, int]) -> None:
+    (term,) = parse_spf(f"v=spf1 {text}").mechanisms
+    assert (term.domain, (term.prefix4, term.prefix6)) == (domain, prefixes)
+
+
+def test_an_unknown_modifier_may_hold_any_macro() -> None:
+    assert parse_spf("v=spf1 more=/%{c}:%{R}%_cow -all").mechanisms[0].name == "all"
 
 
 def test_one_record_is_chosen_among_the_texts() -> None:

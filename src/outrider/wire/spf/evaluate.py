@@ -18,6 +18,7 @@ from collections.abc import Generator
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -114,6 +115,8 @@ class SpfResult(msgspec.Struct, frozen=True):
     lookups: int = 0
 
 
+_PTR: Final = Term("ptr", "ptr")
+
 Checking = Generator[Question, Found, SpfResult]
 
 
@@ -187,14 +190,15 @@ def count_lookups(domain: str, text: str) -> Generator[Question, Found, tuple[in
 
 
 class _Check:
-    __slots__ = ("_address", "_sender", "_validated", "lookups", "voids")
+    __slots__ = ("_address", "_names", "_sender", "_validated", "lookups", "voids")
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         address = ip_address(sender.address)
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         self._address: IPv4Address | IPv6Address = mapped or address
-        self._validated: str | None = None
+        self._names: tuple[str, ...] | None = None
+        self._validated: tuple[str, ...] | None = None
         self.lookups = 0
         self.voids = 0
 
@@ -271,13 +275,17 @@ class _Check:
 
     def _ptr(self, domain: str, term: Term) -> Generator[Question, Found, bool]:
         target = (yield from self._target(term, domain)).lower()
-        names = yield from self._ask(self._address.reverse_pointer, "PTR")
-        for name in names[:NAMES_MAX]:
-            lower = name.lower()
-            fits = lower == target or lower.endswith(f".{target}")
-            if fits and (yield from self._leads_here(name, term)):
+        for name in (yield from self._host_names()):
+            if _is_below(name, target) and (yield from self._leads_here(name, term)):
                 return True
         return False
+
+    def _host_names(self) -> Generator[Question, Found, tuple[str, ...]]:
+        """Names of the address, in lower case, that nobody has validated; asked for once."""
+        if self._names is None:
+            found = yield from self._ask(self._address.reverse_pointer, "PTR", may_fail=True)
+            self._names = tuple(name.lower() for name in found[:NAMES_MAX])
+        return self._names
 
     def _leads_here(self, name: str, term: Term) -> Generator[Question, Found, bool]:
         is_4 = self._address.version == 4
@@ -287,11 +295,16 @@ class _Check:
             else self._address.max_prefixlen
         )
         wanted = ip_network(f"{self._address}/{prefix}", strict=False)
-        found = yield from self._ask(name, "A" if is_4 else "AAAA")
+        # RFC 7208 §5.5: of the names of an address, those whose own addresses are not told are skipped
+        found = yield from self._ask(name, "A" if is_4 else "AAAA", may_fail=term.name == "ptr")
         return any(ip_address(address) in wanted for address in found)
 
-    def _ask(self, name: str, kind: Kind) -> Generator[Question, Found, tuple[str, ...]]:
+    def _ask(
+        self, name: str, kind: Kind, *, may_fail: bool = False
+    ) -> Generator[Question, Found, tuple[str, ...]]:
         found = yield Question(name, kind)
+        if found.has_failed and may_fail:
+            return ()
         if found.has_failed:
             raise _EndError(SpfWord.TEMPERROR, f"the {kind} records of {name} could not be looked up")
         if not found.values:
@@ -325,6 +338,8 @@ class _Check:
             at = found.end()
             if found[1]:
                 value = yield from self._letter(found[1].lower(), domain)
+                if found[1].isupper():
+                    value = quote(value, safe="")
                 parts.append(_transformed(value, found[2], reverse=bool(found[3]), delimiters=found[4]))
             else:
                 parts.append("%" if found[5] else " " if found[6] else "%20")
@@ -353,21 +368,22 @@ class _Check:
                 return (yield from self._validated_name(domain))
             case "v":
                 return "in-addr" if self._address.version == 4 else "ip6"
-            case "h":
+            case _:  # h; a record with another letter is void
                 return self._sender.helo
-            case _:  # c, r and t are for explanations, which are not fetched
-                return "unknown"
 
     def _validated_name(self, domain: str) -> Generator[Question, Found, str]:
+        """The macro `p`: the domain itself if it can be, else a name below it, else any."""
         if self._validated is None:
-            names = yield from self._ask(self._address.reverse_pointer, "PTR")
             good = []
-            for name in names[:NAMES_MAX]:
-                if (yield from self._leads_here(name, Term("", "ptr"))):
+            for name in (yield from self._host_names()):
+                if (yield from self._leads_here(name, _PTR)):
                     good.append(name)  # noqa: PERF401 - a question is asked within
-            below = [name for name in good if name == domain or name.endswith(f".{domain}")]
-            self._validated = (below or good or ["unknown"])[0]
-        return self._validated
+            self._validated = tuple(good)
+        own = domain.lower()
+        of_own = [name for name in self._validated if name == own] or [
+            name for name in self._validated if _is_below(name, own)
+        ]
+        return (of_own or self._validated or ("unknown",))[0]
 
 
 def _transformed(value: str, digits: str, *, reverse: bool, delimiters: str) -> str:
@@ -378,7 +394,13 @@ def _transformed(value: str, digits: str, *, reverse: bool, delimiters: str) -> 
     return ".".join(pieces[-count:] if count else pieces)
 
 
+def _is_below(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}")
+
+
 def _is_name(domain: str) -> bool:
+    if domain[:1] == "[":  # an address literal, of which nobody publishes anything (RFC 7208 §4.3)
+        return False
     labels = domain.split(".")
     return (
         len(labels) > 1 and len(domain) <= DOMAIN_OCTETS_MAX and all(0 < len(label) < 64 for label in labels)

@@ -20,18 +20,25 @@ RECORD_OCTETS_MAX: Final = 4_096
 """Chosen: RFC 7208 §3.4 advises to fit into 512; what is longer than this does not come from care."""
 
 _MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)")
-_MECHANISM: Final = re.compile(r"([+?~-]?)([A-Za-z0-9]+)(?:(:)([^/]*))?((?:/.*)?)")
-_PREFIXES: Final = re.compile(r"(?:/([0-9]{1,3}))?(?://([0-9]{1,3}))?")
-_MACRO_TEXT: Final = re.compile(
-    r"(?:%\{[SsLlOoDdIiPpHhCcRrTtVv][0-9]{0,3}[Rr]?[.+,/_=-]*\}|%%|%_|%-|[!-$&-~])*"
-)
+_MECHANISM: Final = re.compile(r"([+?~-]?)([A-Za-z][A-Za-z0-9_.-]*)((?:[:/].*)?)")
+_WITH_PREFIXES: Final = re.compile(r"(.*?)(?:/(0|[1-9][0-9]?))?(?://(0|[1-9][0-9]{0,2}))?")
+# RFC 7208 §5.3: the domain may hold slashes too
+_NETWORK: Final = {
+    "ip4": re.compile(r"[0-9.]+(?:/(?:0|[1-9][0-9]?))?"),
+    "ip6": re.compile(r"[0-9A-Fa-f:.]+(?:/(?:0|[1-9][0-9]{0,2}))?"),
+}
+# RFC 7208 §5.6; `ip_network` would take masks, zones and zeros before a number as well
 
-_DOMAIN_END: Final = re.compile(r".*(?:\}|(?:\A|\.)[A-Za-z0-9-]*[A-Za-z][A-Za-z0-9-]*\.?)")
-# RFC 7208 §7.1: the last label is no number, or a macro
+_OPTIONS: Final = r"(?:0*[1-9][0-9]*)?[Rr]?[.+,/_=-]*"
+_MACRO_STRING: Final = re.compile(rf"(?:%\{{[SsLlOoDdIiPpHhCcRrTtVv]{_OPTIONS}\}}|%[%_-]|[!-$&-~])*")
+_DOMAIN_PIECE: Final = re.compile(rf"%\{{[SsLlOoDdIiPpHhVv]{_OPTIONS}\}}|%[%_-]|[!-$&-~]+")
+# RFC 7208 §7.1, without the letters that RFC 7208 §7.2 leaves to explanations
+_TOP_LABEL: Final = re.compile(r"(?![0-9]*\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+# RFC 7208 §7.1: no number
 
-_WITH_DOMAIN: Final = frozenset({"include", "a", "mx", "ptr", "exists"})
-_NEED_DOMAIN: Final = frozenset({"include", "exists"})
 _WITH_PREFIX: Final = frozenset({"a", "mx"})
+_NEED_DOMAIN: Final = frozenset({"include", "exists"})
+_WITH_DOMAIN: Final = _WITH_PREFIX | _NEED_DOMAIN | {"ptr"}
 LOOKUP_TERMS: Final = frozenset({"include", "a", "mx", "ptr", "exists", "redirect"})
 """RFC 7208 §4.6.4: terms that cause look-ups; at most ten of them count."""
 
@@ -121,8 +128,8 @@ def parse_spf(text: str) -> SpfRecord:
             if name in {"redirect", "exp"}:
                 if name in modifiers:
                     raise SpfError(f"{name}= occurs twice")
-                modifiers[name] = Term(word, name, domain=_macro_text(word, modifier[2], needed=True))
-            elif not _MACRO_TEXT.fullmatch(modifier[2]):
+                modifiers[name] = Term(word, name, domain=_domain(word, modifier[2]))
+            elif not _MACRO_STRING.fullmatch(modifier[2]):
                 raise SpfError(f"{word[:60]!r} holds what no macro string may hold")
             continue
         mechanisms.append(_mechanism(word))
@@ -133,51 +140,55 @@ def _mechanism(word: str) -> Term:
     found = _MECHANISM.fullmatch(word)
     if found is None:
         raise SpfError(f"{word[:60]!r} is no term")
-    qualifier, name, colon, argument, rest = (
-        found[1] or "+",
-        found[2].lower(),
-        found[3],
-        found[4] or "",
-        found[5],
-    )
-    if name in {"ip4", "ip6"}:
-        return Term(word, name, qualifier, network=_network(word, name, argument + rest))
+    qualifier, name, rest = found[1] or "+", found[2].lower(), found[3]
+    if name in _NETWORK:
+        return Term(word, name, qualifier, network=_network(word, name, rest))
     if name == "all":
-        if colon or rest:
+        if rest:
             raise SpfError(f"{word[:60]!r}: all takes nothing")
         return Term(word, name, qualifier)
     if name not in _WITH_DOMAIN:
         raise SpfError(f"{word[:60]!r} is no mechanism that is known")
-    if colon and name not in _WITH_PREFIX and rest:  # a slash may be part of a macro's delimiters
-        argument, rest = argument + rest, ""
-    domain = _macro_text(word, argument, needed=bool(colon) or name in _NEED_DOMAIN)
-    prefix4, prefix6 = _prefixes(word, rest)
-    if rest and name not in _WITH_PREFIX:
-        raise SpfError(f"{word[:60]!r}: {name} takes no prefix")
-    return Term(word, name, qualifier, domain, prefix4, prefix6)
+    prefix4, prefix6 = 32, 128
+    if name in _WITH_PREFIX:
+        rest, prefix4, prefix6 = _prefixes(word, rest)
+    if rest[:1] == "/":
+        raise SpfError(f"{word[:60]!r}: what follows the slash is no prefix of {name}")
+    if not rest and name not in _NEED_DOMAIN:
+        return Term(word, name, qualifier, "", prefix4, prefix6)
+    return Term(word, name, qualifier, _domain(word, rest[1:]), prefix4, prefix6)
 
 
-def _macro_text(word: str, text: str, *, needed: bool) -> str:
-    if needed and not text:
+def _domain(word: str, text: str) -> str:
+    """`text`, a domain with macros (RFC 7208 §7.1)."""
+    if not text:
         raise SpfError(f"{word[:60]!r}: a domain is missing")
-    if text and not (_MACRO_TEXT.fullmatch(text) and _DOMAIN_END.fullmatch(text)):
+    pieces: list[str] = _DOMAIN_PIECE.findall(text)
+    _, dot, label = pieces[-1].removesuffix(".").rpartition(".") if pieces else ("", "", "")
+    has_end = bool(pieces) and (pieces[-1][0] == "%" or bool(dot and _TOP_LABEL.fullmatch(label)))
+    if not has_end or "".join(pieces) != text:
         raise SpfError(f"{word[:60]!r} holds what no domain with macros may hold")
     return text
 
 
-def _prefixes(word: str, text: str) -> tuple[int, int]:
-    found = _PREFIXES.fullmatch(text)
-    prefix4, prefix6 = (int(found[1] or 32), int(found[2] or 128)) if found else (33, 129)
+def _prefixes(word: str, text: str) -> tuple[str, int, int]:
+    """What stands before the prefixes of `text`, and these."""
+    found = _WITH_PREFIXES.fullmatch(text)
+    rest, prefix4, prefix6 = (found[1], int(found[2] or 32), int(found[3] or 128)) if found else (text, 33, 0)
     if prefix4 > 32 or prefix6 > 128:
         raise SpfError(f"{word[:60]!r}: the prefix is none")
-    return prefix4, prefix6
+    return rest, prefix4, prefix6
 
 
-def _network(word: str, name: str, text: str) -> str:
+def _network(word: str, name: str, rest: str) -> str:
     try:
-        network: IPv4Network | IPv6Network = ip_network(text, strict=False)
+        network: IPv4Network | IPv6Network | None = (
+            ip_network(rest[1:], strict=False)
+            if rest[:1] == ":" and _NETWORK[name].fullmatch(rest[1:])
+            else None
+        )
     except ValueError:
-        raise SpfError(f"{word[:60]!r} holds no network") from None
-    if network.version != int(name[-1]):
-        raise SpfError(f"{word[:60]!r} holds an address of the other family")
+        network = None
+    if network is None or network.version != int(name[-1]):
+        raise SpfError(f"{word[:60]!r} holds no network of its family")
     return str(network)
