@@ -104,7 +104,7 @@ class Bindings:
     def choose(self, name: str, domain: str) -> tuple[str, str] | None:
         """The binding that `name` means for mail to a routing domain, and the group that it is chosen from.
 
-        The group is empty where there is none; None where there is neither a binding nor a group of that name.
+        The group is empty where there is none; None where neither a binding nor a group has that name.
         """
         if name in self._names:
             return name, ""
