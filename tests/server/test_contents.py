@@ -129,3 +129,21 @@ async def test_a_long_one_that_is_not_kept_is_read_in_a_thread(reader: CountingR
     assert future is not None
     with pytest.raises(SpoolError):
         await future
+
+
+async def test_a_long_message_is_never_given_for_another_one_of_its_frame() -> None:
+    texts = {1: b"for one", 2: b"for two"}
+
+    class Frame:
+        def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
+            return stored(entry, texts[entry]), texts[entry]
+
+    contents = Contents(Frame(), 1_000_000, Frame())
+    first = contents.load(long_ref(1), 1)
+    assert first is not None
+    assert (await first)[1] == b"for one"
+    assert contents.read(long_ref(1), 1)[1] == b"for one"
+    assert contents.read(long_ref(1), 2)[1] == b"for two"
+    second = contents.load(long_ref(1), 2)
+    assert second is not None
+    assert (await second)[1] == b"for two"

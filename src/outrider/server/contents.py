@@ -68,8 +68,8 @@ class Contents:
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         """The message of `entry`. Raises SpoolError when the log cannot give it."""
         kept = self._kept.get(ref)
-        if kept is not None:
-            return kept[0], kept[1]
+        if kept is not None and 0 <= entry - kept[0].first_entry < len(kept[0].deliveries):
+            return kept[0], kept[1]  # else it is another message of the same frame
         return self._reader.read(ref, entry)
 
     def load(self, ref: ContentRef, entry: int) -> Future[tuple[Stored, bytes]] | None:
@@ -78,7 +78,10 @@ class Contents:
         It is kept then for one delivery, and for the report that may follow from it.
         """
         reader, lock = self._long_reader, self._lock
-        if reader is None or ref in self._kept:
+        if reader is None:
+            return None
+        kept = self._kept.get(ref)
+        if kept is not None and 0 <= entry - kept[0].first_entry < len(kept[0].deliveries):
             return None
         if ref.length <= LONG_OCTETS and (self._measure is None or self._measure(ref) <= LONG_OCTETS):
             return None
