@@ -212,7 +212,7 @@ class Mail:
         Raises:
             MessageLimitError: The header section is beyond the limits.
         """
-        return self.message.header.get_all(name)
+        return (self._message or self.message).header.get_all(name)
 
     # what can be found out about it
 

@@ -18,6 +18,7 @@ Standards: RFC 5322 §2.2 (fields), RFC 5322 §2.2.3 (folding), RFC 5322 §4.5 (
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from outrider.base.errors import LocalProtocolError
@@ -133,7 +134,8 @@ class Header:
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of this name, unfolded, encoded words decoded."""
-        return [decode_words(_unfold(value)) for value in self._values(name)]
+        texts = map(_unfold, self._values(name))
+        return [decode_words(text) if "=?" in text else text for text in texts]
 
     def get_unfolded(self, name: str) -> str | None:
         """The value of the first field of this name, unfolded but not decoded; None if there is none."""
@@ -318,6 +320,7 @@ class Header:
         return field[:-2].replace(b"\r\n", _FOLD)
 
 
+@lru_cache(maxsize=1024)
 def _key(name: str) -> bytes:
     return name.encode("latin-1", "replace").lower() or b":"  # a name that no field has
 
