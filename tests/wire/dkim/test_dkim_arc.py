@@ -9,10 +9,12 @@ from outrider.wire.dkim.authentication_results import Checked
 from outrider.wire.dkim.record import format_record
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records
+from outrider.wire.dkim.signer import sign
 from outrider.wire.smtp.content import stuff_plain
 from tests.wire.dkim import reference
 from tests.wire.dkim.signing import KEYS, MESSAGE, NOW, key_of
 
+KEY_NAMES = ("ed25519", "rsa2048")
 HOPS = (("one.test", "rsa2048"), ("two.test", "ed25519"), ("three.test", "rsa2048"))
 ANSWERS = {
     f"{key}._domainkey.{domain}": Records((format_record(key_of(key)),))
@@ -133,13 +135,48 @@ def test_an_older_seal_of_nobody_breaks_the_chain_although_newer_ones_are_good()
 
 
 def test_a_message_signature_over_seals_is_refused() -> None:
-    request = SignRequest(
-        "one.test", "ed25519", "ed25519", fields=("from", "arc-seal"), oversigned=("arc-seal",)
-    )
-    chain = ChainResult(ChainState.NONE)
-    fields = seal(stuff_plain(MESSAGE), request, KEYS, NOW, authserv_id="mx", checks=[], chain=chain)
-    result = chain_of(fields + MESSAGE)
+    result = chain_of(through(HOPS[:1]).replace(b"h=from:", b"h=arc-seal:from:", 1))
     assert (result.state, "h= names ARC-Seal" in result.reason) == (ChainState.FAIL, True)
+
+
+def test_a_message_signature_covers_the_signatures_that_are_there() -> None:
+    # RFC 8617 §4.1.2
+    signatures = sign(
+        stuff_plain(MESSAGE), [SignRequest("one.test", key, key) for key in KEY_NAMES], KEYS, NOW
+    )
+    message = sealed(signatures + MESSAGE, "one.test", "rsa2048")
+    assert chain_of(message).state is ChainState.PASS
+    assert reference.chain_verifies(message, ANSWERS) == "pass"
+    assert message.partition(b"ARC-Message-Signature:")[2].partition(b"bh=")[0].count(b"dkim-signature") == 2
+    for at in (message.index(b"DKIM-Signature"), message.rindex(b"DKIM-Signature")):
+        changed = message[:at] + message[at:].replace(b"q=dns/txt;", b"q= dns/txt;", 1)
+        assert chain_of(changed).state is ChainState.FAIL
+
+
+@pytest.mark.parametrize(
+    ("fields", "highest"),
+    [
+        (b"ARC-Seal: i=7; cv=none\r\n", 7),
+        (b"ARC-Seal: i=1; cv=none\r\nARC-Seal: i=1; cv=none\r\n", 1),
+        (b"ARC-Authentication-Results: i=3; mx.test\r\nARC-Seal: i=1; cv=none\r\n", 3),
+        (b"ARC-Seal: nothing\r\n", 0),
+    ],
+)
+def test_the_next_set_of_a_broken_chain_has_the_next_number(fields: bytes, highest: int) -> None:
+    # RFC 8617 §5.1
+    found = chain_of(fields + MESSAGE)
+    assert (found.state, found.sets) == (ChainState.FAIL, highest)
+    assert f"ARC-Seal: i={highest + 1}; ".encode() in sealed(fields + MESSAGE, "one.test", "ed25519", found)
+
+
+def test_a_chain_is_closed_by_its_highest_seal_whatever_is_missing() -> None:
+    assert chain_of(b"ARC-Seal: i=1; cv=none\r\nARC-Seal: i=3; cv=fail\r\n" + MESSAGE).is_closed
+
+
+def test_a_broken_chain_with_numbers_beyond_all_gets_no_set() -> None:
+    message = b"ARC-Seal: i=51; cv=none\r\n" + MESSAGE
+    assert "more than 50" in chain_of(message).reason
+    assert sealed(message, "one.test", "ed25519") == message
 
 
 def test_a_set_that_was_taken_out_breaks_the_chain() -> None:

@@ -200,6 +200,8 @@ def test_a_part_of_a_body_passes_only_where_that_is_wanted() -> None:
         (("x" * 20_000,), Fault.KEY_SYNTAX, Result.PERMERROR),
         ((RECORD + "; h=sha1",), Fault.KEY_UNFIT, Result.PERMERROR),
         ((RECORD + "; h=sha1:sha256",), Fault.NONE, Result.PASS),
+        ((RECORD + "; h=SHA256; s=EMAIL",), Fault.NONE, Result.PASS),
+        ((RECORD.replace("k=ed25519", "k=Ed25519"),), Fault.NONE, Result.PASS),
         ((RECORD + "; s=tlsrpt",), Fault.KEY_UNFIT, Result.PERMERROR),
         ((RECORD + "; s=other : email",), Fault.NONE, Result.PASS),
         ((format_record(key_of("ed25519b")),), Fault.SIGNATURE, Result.FAIL),

@@ -30,6 +30,7 @@ from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.signature import Signature, SignatureError, parse_signature
 from outrider.wire.dkim.signer import (
+    SIGNATURE,
     Keys,
     UnsignableError,
     check_key,
@@ -64,7 +65,7 @@ class ChainResult(msgspec.Struct, frozen=True):
     Attributes:
         state: Whether it holds.
         reason: Why not.
-        sets: How many sets it has.
+        sets: How many sets it has; of a broken one, the highest number of any.
         is_closed: Its newest seal says that it failed; nobody adds another.
         oldest_pass: The message was not changed since this set was made (0: since the first); only where the
             chain holds.
@@ -149,17 +150,18 @@ class Chain:
 
     def _read(self) -> tuple[_Set, ...]:
         columns = [self._parts.fields(name) for name in _FIELD_OF_SET]
-        count = self._count = max(map(len, columns))
-        if count > SETS_MAX:
-            raise _BrokenError(f"more than {SETS_MAX} sets")
         numbered: dict[tuple[bytes, int], Field] = {}
         for name, column in zip(_FIELD_OF_SET, columns, strict=True):
             for field in column:
                 numbered[name, _instance(name, field)] = field
-        if any(len(column) != count for column in columns) or len(numbered) != 3 * count:
+        count = self._count = max((number for _, number in numbered), default=0)
+        most = max(count, *map(len, columns))
+        if most > SETS_MAX:
+            raise _BrokenError(f"more than {SETS_MAX} sets")
+        if len({len(column) for column in columns}) != 1 or len(numbered) != 3 * len(columns[0]):
             raise _BrokenError("there is not one field of each kind for each set")
         sets = []
-        for number in range(1, count + 1):
+        for number in range(1, most + 1):
             if (RESULTS, number) not in numbered:
                 raise _BrokenError(f"set {number} is missing")
             sets.append(self._set(number, numbered))
@@ -239,7 +241,9 @@ class SealRequest(msgspec.Struct, frozen=True):
 def ask_seal(
     request: SignRequest, authserv_id: str, checks: Sequence[Checked], chain: ChainResult
 ) -> SealRequest | None:
-    """What `make_seal` needs to know later; None where the chain is closed, so that nobody adds to it.
+    """What `make_seal` needs to know later; None where nobody adds to the chain.
+
+    That is where it was closed, or where it is broken and claims more sets than there may be.
 
     Args:
         request: Whose seal.
@@ -248,9 +252,9 @@ def ask_seal(
         chain: What was found of its chain *when the message came*.
 
     Raises:
-        LocalProtocolError: The chain has 50 sets, or `authserv_id` is no such name.
+        LocalProtocolError: The chain holds and has 50 sets, or `authserv_id` is no such name.
     """
-    if chain.is_closed:
+    if chain.is_closed or (chain.state is ChainState.FAIL and chain.sets >= SETS_MAX):
         return None
     if chain.sets >= SETS_MAX:
         raise LocalProtocolError(f"a chain has at most {SETS_MAX} sets (RFC 8617 §4.2.1)")
@@ -299,7 +303,7 @@ def make_seal(content: Content, asked: SealRequest, keys: Keys, now: float) -> b
     check_key(key, request)
     results = b"ARC-Authentication-Results: i=%d; %b\r\n" % (number, asked.results)
     parts = Parts(content)
-    names = listed_names(parts, request)
+    names = listed_names(parts, request, (SIGNATURE,))  # RFC 8617 §4.1.2
     value = b" i=%d; a=%b; c=%b/%b;\r\n\td=%b; s=%b; t=%d;\r\n" % (
         number,
         key.algorithm.encode("ascii"),

@@ -44,9 +44,9 @@ class KeyRecord(msgspec.Struct, frozen=True):
 
     Attributes:
         key: The public key.
-        hashes: Hash algorithms of `h=`; empty allows all.
-        services: Words of `s=`; `*` is any.
-        flags: Words of `t=`: `y` is testing, `s` forbids subdomains in `i=`.
+        hashes: Hash algorithms of `h=`, in lower case; empty allows all.
+        services: Words of `s=`, in lower case; `*` is any.
+        flags: Words, in lower case, of `t=`: `y` is testing, `s` forbids subdomains in `i=`.
         notes: `n=`, for people.
     """
 
@@ -92,7 +92,7 @@ def parse_record(text: str) -> KeyRecord:
         raise RecordError("v= is not DKIM1, or does not stand first")
     if "p" not in tags:
         raise RecordError("p= is missing")
-    record_type = tags.get("k", "rsa")
+    record_type = tags.get("k", "rsa").lower()
     if record_type not in KEY_TYPES:
         raise RecordError(f"k={record_type[:20]!r} is not known")
     encoded = without_white_space(tags["p"])
@@ -142,4 +142,5 @@ def zone_line(name: str, text: str) -> str:
 
 
 def _words(tags: dict[str, str], name: str) -> tuple[str, ...]:
-    return tuple(word for word in (each.strip() for each in tags.get(name, "").split(":")) if word)
+    """The words of a tag in lower case: their case means nothing (RFC 5234 §2.3)."""
+    return tuple(word for word in (each.strip().lower() for each in tags.get(name, "").split(":")) if word)

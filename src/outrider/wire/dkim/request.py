@@ -63,9 +63,24 @@ OVERSIGNED_FIELDS: Final = (
 """RFC 6376 §8.15: what readers are shown, or what decides how a body is read, so that none can be added."""
 
 UNSIGNED_FIELDS: Final = frozenset(
-    {"return-path", "received", "dkim-signature", "comments", "keywords", "bcc"}
+    {
+        "return-path",
+        "received",
+        "dkim-signature",
+        "comments",
+        "keywords",
+        "bcc",
+        "authentication-results",
+        "arc-authentication-results",
+        "arc-message-signature",
+        "arc-seal",
+    }
 )
-"""RFC 6376 §5.4.1: they are changed or removed on the way; signing them breaks the signature."""
+"""RFC 6376 §5.4.1, RFC 8617 §4.1.2: they are changed or removed on the way; signing them breaks the
+signature."""
+
+IDENTITY_OCTETS_MAX: Final = 320
+"""RFC 5321 §4.5.3.1: 64 of a local part, `@`, 255 of a domain; it stands on one line of the field."""
 
 FIELDS_MAX: Final = 64
 """Chosen: twice what anybody signs."""
@@ -139,6 +154,8 @@ def is_domain(text: str) -> bool:
 
 
 def _check_identity(identity: str, domain: str) -> None:
+    if len(identity.encode()) > IDENTITY_OCTETS_MAX:
+        raise RequestError(f"identity: is longer than {IDENTITY_OCTETS_MAX} octets")
     _, at, host = identity.rpartition("@")
     host = host.lower()
     if not at or not _HOST.fullmatch(host):

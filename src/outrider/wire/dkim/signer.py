@@ -98,15 +98,21 @@ def check_key(key: SigningKey, request: SignRequest) -> None:
         )
 
 
-def listed_names(parts: Parts, request: SignRequest) -> tuple[bytes, ...]:
+def listed_names(parts: Parts, request: SignRequest, also: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
     """The names of `h=`, in lower case, each as often as it is to stand there.
+
+    Args:
+        parts: The message.
+        request: What is asked for.
+        also: Names that the request does not hold, to be signed as often as they occur.
 
     Raises:
         UnsignableError: There are too many.
     """
     names: list[bytes] = []
     octets = 0
-    for name, is_oversigned in _wanted(request.fields, request.oversigned):
+    wanted = _wanted(request.fields, request.oversigned)
+    for name, is_oversigned in (*wanted, *[(name, False) for name in also]) if also else wanted:
         count = len(parts.fields(name)) + is_oversigned
         if count:
             names += [name] * count
