@@ -1,6 +1,7 @@
 """The way of sightings to a shadow, and its process: nothing waits, losses are counted, an end is told."""
 
 import asyncio
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.base.clock import FakeClock
-from outrider.base.errors import ConfigError
+from outrider.base.errors import ConfigError, UnavailableError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import PolicySession
-from outrider.policy.sightings import Asked, Closed, Opened, Reset, Settled, Sighting
+from outrider.policy.sightings import Asked, Closed, Message, Missed, Opened, Reset, Settled
+from outrider.server import shadows as shadows_module
 from outrider.server.requests import RefusedError
 from outrider.server.settings import Settings
 from outrider.server.shadow_link import BUFFER_OCTETS_MAX, FRAME_OCTETS_MAX, SightingReader, Tap
@@ -89,13 +91,27 @@ def test_what_the_socket_does_not_take_is_dropped_with_its_session() -> None:
     transport.waiting = BUFFER_OCTETS_MAX
     seen.connect(SMTP)
     transport.waiting = 0
-    seen.reset()  # of a session that lost something nothing more is told
+    seen.reset()  # of a session that lost something no more is told than that it ended
     seen.close()
     other.connect(SMTP)
     found = SightingReader().feed(transport.octets)
-    assert found == [Opened(1, SMTP), Opened(2, SMTP), Asked(2, HookPhase.CONNECT, SMTP, "continue")]
-    assert tap.dropped == 1
+    told = Asked(2, HookPhase.CONNECT, SMTP, "continue")
+    assert found == [Opened(1, SMTP), Opened(2, SMTP), Missed(1), Closed(1), told]
     assert tap._broken == set()
+
+
+def test_a_session_that_ends_while_there_is_no_room_is_ended_later() -> None:
+    """The shadow has room for so many sessions; one that it never hears the end of would keep its place."""
+    tap = Tap(Path("absent"))
+    transport = opened(tap)
+    seen, other = session(tap), session(tap)
+    transport.waiting = BUFFER_OCTETS_MAX
+    seen.close()
+    assert session(tap).connect(SMTP) is None  # there was no room to say that it began
+    transport.waiting = 0
+    other.reset()
+    found = SightingReader().feed(transport.octets)
+    assert found == [Opened(1, SMTP), Opened(2, SMTP), Closed(1), Missed(1), Reset(2)]
 
 
 def test_a_shadow_that_went_away_is_told_nothing() -> None:
@@ -110,12 +126,13 @@ def test_a_shadow_that_went_away_is_told_nothing() -> None:
     assert transport.octets == before
 
 
-SIGHTINGS: list[Sighting] = [
+SIGHTINGS: list[Message] = [
     Opened(1, SMTP),
     Asked(1, HookPhase.RCPTTO, SMTP, "550 5.1.1 no", recipients=submission().envelope.recipients),
     Settled(1, submission("a@one.test", "b@two.test"), "continue"),
     Reset(1),
     Closed(1),
+    Missed(3),
 ]
 
 
@@ -124,7 +141,7 @@ def test_however_the_octets_are_split(cuts: list[int]) -> None:
     encoded = [msgspec.msgpack.encode(each) for each in SIGHTINGS]
     octets = b"".join(len(each).to_bytes(4, "big") + each for each in encoded)
     reader = SightingReader()
-    found: list[Sighting] = []
+    found: list[Message] = []
     places = sorted({0, len(octets), *(cut % len(octets) for cut in cuts)})
     for start, end in pairwise(places):
         found += reader.feed(octets[start:end])
@@ -137,13 +154,16 @@ def test_octets_that_are_no_sightings(octets: bytes) -> None:
         SightingReader().feed(octets)
 
 
+DATA = "def data(mail): pass\n"
+
+
 class Site:
     """What a control process knows of a server with one script."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.live = folder / "live.py"
-        self.live.write_text("def data(mail): pass\n", encoding="utf-8")
+        self.live.write_text(DATA, encoding="utf-8")
         (folder / "run").mkdir()
         self.log = ListLog()
         settings = {
@@ -196,6 +216,61 @@ async def test_scripts_that_cannot_be_loaded_leave_nothing_behind(site: Site) ->
     assert shadows._process is None
     assert not (site.folder / FILE).exists()
     assert not (await shadows.report())["running"]
+
+
+async def test_a_process_that_does_not_answer_can_be_ended(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadows = site.shadows()
+    try:
+        await shadows.start([("live", str(site.live))], "ann")
+        process = shadows._process
+        assert process is not None
+        monkeypatch.setattr(shadows_module, "ANSWER_SECONDS", 0.05)
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(UnavailableError, match="does not answer"):
+            await shadows.report()
+        last = await shadows.stop()
+        assert (last["running"], last["ended"]) == (False, "its process did not answer and was killed")
+        assert process.returncode == -signal.SIGKILL
+        monkeypatch.undo()
+        assert (await shadows.start([("live", str(site.live))], "ann"))["running"]
+    finally:
+        await shadows.close()
+
+
+async def test_an_answer_that_comes_too_late_is_not_that_of_the_next_question(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadows = site.shadows()
+    try:
+        await shadows.start([("live", str(site.live))], "ann")
+        process = shadows._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(shadows_module, "ANSWER_SECONDS", 0.05)
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="does not answer"):
+                await shadows.report()
+        monkeypatch.undo()
+        process.send_signal(signal.SIGCONT)
+        assert (await shadows.report())["asked"] == 0
+        assert process.stdout is not None
+        assert process.stdout._buffer == b""  # type: ignore[attr-defined]  # each answer has been read
+    finally:
+        await shadows.close()
+
+
+async def test_what_a_script_prints_is_no_answer(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    site.live.write_text("import os\nprint('hello')\nos.write(1, b'there')\n" + DATA, encoding="utf-8")
+    shadows = site.shadows()
+    try:
+        assert (await shadows.start([("live", str(site.live))], "ann"))["running"]
+        assert (await shadows.report())["asked"] == 0
+    finally:
+        await shadows.close()
+    said = capfd.readouterr().err
+    assert "there" in said
 
 
 async def test_the_next_control_process_says_that_the_run_is_over(site: Site) -> None:

@@ -1,7 +1,7 @@
 """Other scripts beside the live ones: they are asked what those were asked, and what differs is counted.
 
-In: sightings of live sessions. Out: a report: differences by phase, live and shadow decision, with counts and
-the newest examples.
+In: sightings of live sessions, and how many there was no room for. Out: a report: differences by phase, live
+and shadow decision, with counts and the newest examples.
 
 Theory: the shadow's scripts have sessions, notes and messages of their own, made from the same client,
 envelope and content. Each session's sightings are taken in their order by one task, so a slow hook keeps
@@ -29,6 +29,8 @@ from outrider.policy.sightings import (
     CONTINUE,
     Asked,
     Closed,
+    Message,
+    Missed,
     Opened,
     Reset,
     Row,
@@ -133,8 +135,11 @@ class Shadow:
 
     # what happens in live sessions
 
-    def take(self, link: int, sighting: Sighting) -> None:
-        """Something happened in a session of a worker."""
+    def take(self, link: int, sighting: Message) -> None:
+        """Something happened in a session of a worker, or was not told of."""
+        if isinstance(sighting, Missed):
+            self.counts.dropped += sighting.count
+            return
         key = link, sighting.session
         if isinstance(sighting, Opened):
             if self.door is not None and len(self._sessions) < SESSIONS_MAX:

@@ -101,7 +101,17 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag=5):
     session: int
 
 
+class Missed(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """So many sightings were not told of."""
+
+    count: int
+
+
 Sighting = Opened | Asked | Settled | Reset | Closed
+"""What happens in a session."""
+
+Message = Sighting | Missed
+"""What is told to whoever asks others."""
 
 
 def rows_of(submission: Submission, decided: Decided) -> tuple[Row, ...]:

@@ -4,7 +4,8 @@ In: what the live scripts were asked. Out: octets on a socket, as long as it tak
 
 Theory: the process with the shadow listens on a socket of its own in the run directory. A worker looks once a
 second whether it is there, and while it is, sessions that begin are told. What the socket does not take at
-once waits here up to a bound; beyond it a sighting is dropped, and its session is told of no more.
+once waits here up to a bound; beyond it a sighting is dropped, and of its session only the end is told, when
+there is room again, with how many were dropped.
 
 Invariant: the live mail never waits for the shadow, and what is kept for it is bounded.
 """
@@ -19,7 +20,7 @@ import msgspec
 
 from outrider.model.flow import Origin
 from outrider.model.ports import PolicySession
-from outrider.policy.sightings import Closed, Opened, Seen, Sighting
+from outrider.policy.sightings import Closed, Message, Missed, Opened, Seen, Sighting
 
 SOCKET: Final = "shadow.sock"
 BUFFER_OCTETS_MAX: Final = 8 << 20
@@ -38,17 +39,15 @@ class Tap(asyncio.Protocol):
 
     Args:
         path: The socket.
-
-    Attributes:
-        dropped: Sightings that were not sent.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._transport: asyncio.WriteTransport | None = None
         self._numbers = count(1)
-        self._broken: set[int] = set()
-        self.dropped = 0
+        self._broken: set[int] = set()  # sessions of which something was dropped
+        self._unclosed: list[int] = []  # those that have ended, and nobody was told
+        self._missed = 0
 
     @property
     def is_on(self) -> bool:
@@ -56,28 +55,43 @@ class Tap(asyncio.Protocol):
         return self._transport is not None
 
     def session(self, session: PolicySession, origin: Origin) -> PolicySession:
-        """`session`, seen."""
+        """`session`, seen, as long as there is room to say so."""
+        self._catch_up()
         number = next(self._numbers)
-        self._tell(Opened(number, origin))
-        return Seen(session, number, self._tell)
+        return Seen(session, number, self._tell) if self._send(Opened(number, origin)) else session
 
     def _tell(self, sighting: Sighting) -> None:
-        transport = self._transport
         number = sighting.session
-        if number in self._broken:
-            if isinstance(sighting, Closed):
-                self._broken.discard(number)
+        if self._transport is None:
             return
-        if transport is None:
-            return
-        octets = _ENCODER.encode(sighting)
-        if len(octets) + transport.get_write_buffer_size() > BUFFER_OCTETS_MAX:
-            self.dropped += 1
-            if isinstance(sighting, Closed):
-                return  # it never hears of the end; it has a bound for those
+        self._catch_up()
+        if isinstance(sighting, Closed):
+            self._broken.discard(number)
+            if not self._write(sighting):
+                self._unclosed.append(number)
+        elif number not in self._broken and not self._send(sighting):
             self._broken.add(number)
-            return
+
+    def _send(self, sighting: Sighting) -> bool:
+        """False, and counted, where there is no room for it."""
+        is_sent = self._write(sighting)
+        self._missed += not is_sent
+        return is_sent
+
+    def _catch_up(self) -> None:
+        """Say what there was no room for and what the shadow has to know all the same."""
+        while self._unclosed and self._write(Closed(self._unclosed[-1])):
+            self._unclosed.pop()
+        if self._missed and self._write(Missed(self._missed)):
+            self._missed = 0
+
+    def _write(self, message: Message) -> bool:
+        transport = self._transport
+        octets = _ENCODER.encode(message)
+        if transport is None or len(octets) + transport.get_write_buffer_size() > BUFFER_OCTETS_MAX:
+            return False
         transport.write(len(octets).to_bytes(_LENGTH_OCTETS, "big") + octets)
+        return True
 
     async def run(self) -> None:
         """Look for a listener until cancelled."""
@@ -87,6 +101,7 @@ class Tap(asyncio.Protocol):
                 if self._transport is None and Path(self._path).exists():  # noqa: ASYNC240 - a look into a cache
                     with suppress(OSError):
                         await loop.create_unix_connection(lambda: self, self._path)
+                self._catch_up()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             if self._transport is not None:
@@ -96,6 +111,8 @@ class Tap(asyncio.Protocol):
         own = cast("asyncio.WriteTransport", transport)  # uvloop's is none by its class
         own.set_write_buffer_limits(high=BUFFER_OCTETS_MAX)
         self._broken.clear()
+        self._unclosed.clear()
+        self._missed = 0
         self._transport = own
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
@@ -106,10 +123,10 @@ class SightingReader:
     """Octets in, sightings out. Raises MsgspecError where they are none."""
 
     def __init__(self) -> None:
-        self._decoder: Any = msgspec.msgpack.Decoder(Sighting)
+        self._decoder: Any = msgspec.msgpack.Decoder(Message)
         self._buffer = bytearray()
 
-    def feed(self, octets: bytes) -> list[Sighting]:
+    def feed(self, octets: bytes) -> list[Message]:
         """What is whole by now."""
         buffer = self._buffer
         buffer += octets

@@ -1,8 +1,9 @@
 """The process that runs a shadow: scripts that are asked what the live ones were, and change nothing.
 
-In: on standard input a line of JSON with settings and scripts, then a line for each report that is wanted; on
-a socket the workers' sightings. Out: on standard output a line of JSON for each line, the first with the
-faults of the scripts. It ends when its input does.
+In: on standard input a line of JSON with settings and scripts, then a line with a number for each report that
+is wanted; on a socket the workers' sightings. Out: on standard output a line of JSON for each line with that
+number, the first with `FIRST` and the faults of the scripts. It ends when its input does. What scripts print
+goes to standard error, as it is no answer.
 
 Theory: it is a process of its own, so that what its scripts cost, and how they fail, is nobody else's. Data
 sources are opened to be read only, keys are looked at and thrown away, counts that workers share are others.
@@ -32,6 +33,11 @@ from outrider.server.shadow_link import SOCKET, SightingReader
 
 LINE_OCTETS = 64 << 20
 # chosen: the settings of a very large configuration
+
+FIRST = 0
+"""Number of the first line's answer."""
+
+Say = Callable[[Any], None]
 
 
 class Begin(msgspec.Struct):
@@ -85,7 +91,7 @@ def shown_of(settings: Settings) -> Callable[[str], str]:
     return redactor.text
 
 
-async def _serve(begin: Begin, lines: asyncio.StreamReader) -> None:
+async def _serve(begin: Begin, lines: asyncio.StreamReader, say: Say) -> None:
     settings = settings_with(begin)
     clock = SystemClock()
     sockets = settings.server.sockets_directory
@@ -105,9 +111,9 @@ async def _serve(begin: Begin, lines: asyncio.StreamReader) -> None:
             lambda: _Listener(shadow, next(numbers)), str(path)
         )
         try:
-            _say({"faults": []})
-            while await lines.readline():
-                _say(shadow.report())
+            say({"number": FIRST, "faults": []})
+            while number := await lines.readline():
+                say({"number": int(number), **shadow.report()})
         finally:
             server.close()
             path.unlink(missing_ok=True)
@@ -125,22 +131,30 @@ def _door(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
     )
 
 
-def _say(value: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-    sys.stdout.buffer.flush()
+def _answers() -> Say:
+    """Takes standard output for answers alone: whatever else is written to it goes to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def say(value: Any) -> None:
+        answers.write(msgspec.json.encode(value) + b"\n")
+        answers.flush()
+
+    return say
 
 
 async def _main() -> None:
+    say = _answers()
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=LINE_OCTETS)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     begin = msgspec.json.decode(await lines.readline(), type=Begin)
     os.nice(10)  # the live mail goes first
     try:
-        await _serve(begin, lines)
+        await _serve(begin, lines, say)
     except OutriderError as error:
         faults = error.faults if isinstance(error, ConfigError) else ()
-        _say({"faults": list(faults) or [error.message]})
+        say({"number": FIRST, "faults": list(faults) or [error.message]})
 
 
 if __name__ == "__main__":

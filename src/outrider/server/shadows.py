@@ -11,6 +11,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ from outrider.base.files import Files, read_file, write_atomic
 from outrider.base.log import Log
 from outrider.server.requests import RefusedError
 from outrider.server.settings import Settings
-from outrider.server.shadow_process import LINE_OCTETS, Begin
+from outrider.server.shadow_link import SOCKET
+from outrider.server.shadow_process import FIRST, LINE_OCTETS, Begin
 
 FILE: Final = "shadow.json"
 NAME_CHARACTERS: Final = 63
@@ -58,6 +60,7 @@ class Shadows:
         self._process: asyncio.subprocess.Process | None = None
         self._kept: Kept | None = None
         self._turn = asyncio.Lock()
+        self._numbers = count(FIRST + 1)
         self._ended = ""
         self._look_back()
 
@@ -121,7 +124,7 @@ class Shadows:
             return self._shown(running=True)
 
     async def _begin(self, begin: Begin, actor: str) -> None:
-        answer = await self._ask(msgspec.json.encode(begin))
+        answer = await self._ask(FIRST, msgspec.json.encode(begin))
         faults = tuple(answer["faults"])
         if faults:
             raise ConfigError("the shadow's scripts cannot be loaded: " + "; ".join(faults), faults)
@@ -136,10 +139,10 @@ class Shadows:
         async with self._turn:
             if not self._is_running():
                 return self._shown(running=False)
-            return {**self._shown(running=True), **await self._ask(b"report")}
+            return {**self._shown(running=True), **await self._report()}
 
     async def stop(self) -> dict[str, Any]:
-        """End the run; its last report.
+        """End the run; its last report, or in `ended` why there is none.
 
         Raises:
             RefusedError: There is none.
@@ -147,11 +150,16 @@ class Shadows:
         async with self._turn:
             if not self._is_running():
                 raise RefusedError(f"no shadow runs{': ' if self._ended else ''}{self._ended}", "absent")
-            last = {**self._shown(running=False), **await self._ask(b"report")}
+            last: dict[str, Any] = {}
+            try:
+                last = await self._report()
+            except UnavailableError:
+                self._ended = "its process did not answer and was killed"
+            told = {**self._shown(running=False), **last}
             await self._end()
             self._forget()
-            self._log.info("policy.shadow_stopped", asked=last["asked"], differing=last["differing"])
-            return last
+            self._log.info("policy.shadow_stopped", asked=last.get("asked"), differing=last.get("differing"))
+            return told
 
     async def close(self) -> None:
         """The control process ends; the file stays, so that the next one says so."""
@@ -178,7 +186,12 @@ class Shadows:
             "ended": self._ended,
         }
 
-    async def _ask(self, line: bytes) -> dict[str, Any]:
+    async def _report(self) -> dict[str, Any]:
+        number = next(self._numbers)
+        return await self._ask(number, b"%d" % number)
+
+    async def _ask(self, number: int, line: bytes) -> dict[str, Any]:
+        """The answer of that number; others came too late for whoever asked."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise UnavailableError("the shadow's process is not there")
@@ -186,13 +199,13 @@ class Shadows:
             async with asyncio.timeout(ANSWER_SECONDS):
                 process.stdin.write(line + b"\n")
                 await process.stdin.drain()
-                answer = await process.stdout.readline()
+                while answer := await process.stdout.readline():
+                    decoded: dict[str, Any] = msgspec.json.decode(answer)
+                    if decoded.pop("number") == number:
+                        return decoded
         except (TimeoutError, OSError) as error:
             raise UnavailableError("the shadow's process does not answer; stop it and begin anew") from error
-        if not answer:
-            raise UnavailableError("the shadow's process ended; the server's log may say why")
-        decoded: dict[str, Any] = msgspec.json.decode(answer)
-        return decoded
+        raise UnavailableError("the shadow's process ended; the server's log may say why")
 
     async def _end(self) -> None:
         process, self._process = self._process, None
@@ -202,7 +215,7 @@ class Shadows:
         if process.returncode is None:
             process.kill()
         await process.wait()
-        (self._settings().server.sockets_directory / "shadow.sock").unlink(missing_ok=True)
+        (self._settings().server.sockets_directory / SOCKET).unlink(missing_ok=True)
 
 
 def _name_of(path: Path) -> str:

@@ -58,7 +58,7 @@ class ShadowReport(BaseModel):
     sessions: int = Field(0, description="That go on.")
     asked: int = Field(0, description="Questions and messages that both sets were asked.")
     differing: int = Field(0, description="Those with another answer.")
-    dropped: int = Field(0, description="What the shadow was too slow for.")
+    dropped: int = Field(0, description="Sightings that there was no room for, in a worker or in the shadow.")
     waiting: int = 0
     failures: list[Times] = []
     differences: list[Difference] = []
@@ -95,14 +95,14 @@ async def start(hub: WithHub, actor: Actor, asked: ShadowAsked) -> ShadowReport:
 
 @router.delete("/shadow", summary="End the shadow run")
 async def stop(hub: WithHub, actor: Actor, reason: Reason = "") -> ShadowReport:
-    """Its last report."""
+    """Its last report; `ended` says so where its process gave none."""
 
     async def work() -> dict[str, Any]:
         last = await _shadows(hub).stop()
         return {
             "changed": 1,
             "report": last,
-            "facts": {"asked": last["asked"], "differing": last["differing"]},
+            "facts": {name: last[name] for name in ("asked", "differing") if name in last},
         }
 
     result, audit = await hub.change(act(actor, "policy.shadow-stop", "shadow", reason), work)
