@@ -102,6 +102,16 @@ def test_a_secret_stays_one() -> None:
     assert context.public() == {"token": "x"}
 
 
+def test_a_name_that_begins_as_one_is_a_secret_whoever_notes_it() -> None:
+    context = Context()
+    context["secret_token"] = "hush"
+    context["secretary"] = "Ann"
+    assert context.is_secret("secret_token")
+    assert context.public() == {"secretary": "Ann"}
+    assert context.copy().public() == {"secretary": "Ann"}
+    assert context.without_secrets("KeyError: 'hush' of Ann") == "KeyError: '(secret)' of Ann"
+
+
 def test_secrets_are_bounded_too() -> None:
     context = Context()
     for number in range(NOTES_MAX):

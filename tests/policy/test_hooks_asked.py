@@ -306,17 +306,22 @@ async def test_a_secret_is_in_no_failure(tmp_path: Path) -> None:
             mail.context.keep_secret("third")
             mail.context["third"] = "hush-3"
             raise KeyError("hush-3")
+        def ehlo(connection, name):
+            connection.context["secret_key"] = "hush-4"
+            raise KeyError("hush-4")
         """,
     )
     session = stage.open()
     session.connect(SMTP)
     session.mail_from(SMTP, None)
     session.decide(submission())
+    session.ehlo(SMTP, "client.test")
     assert [each.reason for each in stage.told.failures] == [
         "KeyError: '(secret)(secret)'",
         "KeyError: '(secret)'",
+        "KeyError: '(secret)'",
     ]
-    assert [each.line for each in stage.told.failures] == [8, 12]
+    assert [each.line for each in stage.told.failures] == [8, 12, 15]
 
 
 async def test_a_source_that_fails_is_named_in_the_notes_of_the_connection(tmp_path: Path) -> None:

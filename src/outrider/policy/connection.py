@@ -23,7 +23,8 @@ NOTES_CHARACTERS = 262_144
 class Context(MutableMapping[str, str]):
     """Notes by name, both texts; another value is kept as its text.
 
-    Names have at most 255 characters, and all names and values together 262,144.
+    Names have at most 255 characters, and all names and values together 262,144. Notes whose names begin with
+    `secret_` are secret, whoever makes them.
     """
 
     __slots__ = ("_characters", "_notes", "_secret")
@@ -52,6 +53,8 @@ class Context(MutableMapping[str, str]):
         if not (name.isascii() and text.isascii()):
             _check_characters(name)
             _check_characters(text)
+        if before is None and name.startswith(SECRET_PREFIX):
+            self.keep_secret(name)
         notes[name] = text
         self._characters += grows
 
@@ -68,15 +71,13 @@ class Context(MutableMapping[str, str]):
         return f"Context({self.public()!r})"
 
     def seed(self, notes: Iterable[tuple[str, str]]) -> None:
-        """Notes that configuration or client give; those whose names begin with `secret_` are secret.
+        """Notes that configuration or client give.
 
         What there is no room for is left out: whoever gives notes holds its own bounds, so that is little.
         """
         for name, text in notes:
             with suppress(ValueError):
                 self[name] = text
-                if name.startswith(SECRET_PREFIX):
-                    self.keep_secret(name)
 
     def keep_secret(self, name: str) -> None:
         """Whatever `name` holds, now or later, is never written anywhere."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import Answer, Refuse
-from outrider.policy.connection import SECRET_PREFIX, Connection
+from outrider.policy.connection import Connection
 from outrider.policy.errors import ScriptError
 from outrider.policy.lookup_options import CONTINUE, LookupOptions
 from outrider.policy.mail import Mail
@@ -83,8 +83,6 @@ class Lookup:
         return None
 
     def _note(self, mail: Mail, name: str, text: str, column: str) -> None:
-        if name.startswith(SECRET_PREFIX):
-            mail.context.keep_secret(name)
         try:
             mail.context[name] = text
         except ValueError as error:
