@@ -130,6 +130,16 @@ async def test_the_null_sender_is_that_of_the_helo_name() -> None:
     assert b"smtp.mailfrom" not in format_results("mx.one.test", found.results())
 
 
+@pytest.mark.parametrize(("record", "aligned"), [("", True), ("v=DMARC1; p=none; psd=n", False)])
+async def test_a_department_that_stands_for_itself_does_not_speak_for_the_domain(
+    record: str, aligned: bool
+) -> None:
+    texts = ZONE | {"lab": "v=spf1 ip4:192.0.2.7 -all"} | ({"_dmarc.lab": record} if record else {})
+    found = await checks_of(submission(mail_from="ann@lab.sender.test"), texts)
+    assert found.spf.word is SpfWord.PASS
+    assert found.dmarc.word is (DmarcWord.PASS if aligned else DmarcWord.FAIL)
+
+
 async def test_what_came_by_http_has_no_client_for_spf() -> None:
     found = await checks_of(submission(signed(), Origin("api", "HTTP", "192.0.2.7", "", "key", None)))
     assert (found.spf.word, found.dmarc.word) == (SpfWord.NONE, DmarcWord.PASS)

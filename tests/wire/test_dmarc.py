@@ -9,6 +9,7 @@ from outrider.wire.dmarc import (
     DmarcError,
     DmarcWord,
     discover,
+    domains_to_walk,
     evaluate,
     is_aligned,
     parse_dmarc,
@@ -35,6 +36,11 @@ def walk(zone: dict[str, str | None], domain: str, asked: list[str] | None = Non
         return found
 
 
+def found(text: str, domain: str = "shop.test", organizational: str = "shop.test") -> Discovered:
+    """The record that counts for a domain."""
+    return Discovered(domain, parse_dmarc(text), organizational, organizational)
+
+
 def test_a_record_is_read() -> None:
     record = parse_dmarc(REJECT)
     assert (record.policy, record.subdomain_policy, record.nonexistent_policy) == (
@@ -56,11 +62,29 @@ def test_a_record_is_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["v=DMARC1", "v=DMARC1; p=odd", "p=none; v=DMARC1", "v=DMARC2; p=none", "v=DMARC1; p=none; p=none", ""],
+    [
+        "v=DMARC1",
+        "v=DMARC1; p=odd",
+        "p=none; v=DMARC1",
+        "; v=DMARC1; p=none",
+        "v=DMARC2; p=none",
+        "v=DMARC1; p=none; p=none",
+        "",
+    ],
 )
 def test_what_receivers_do_not_use(text: str) -> None:
     with pytest.raises(DmarcError):
         parse_dmarc(text)
+
+
+def test_what_is_no_tag_does_not_spoil_the_rest() -> None:
+    record = parse_dmarc("v=DMARC1\t; p=reject;; rua mailto:a@x.test; 1=2; aspf=s; new=tag;")
+    assert (record.policy, record.is_strict_spf, record.broken) == (
+        "reject",
+        True,
+        ("rua mailto:a@x.test", "1=2"),
+    )
+    assert select(["v=DMARC1\t; p=reject"]) is not None
 
 
 def test_several_records_are_none() -> None:
@@ -93,6 +117,13 @@ def test_several_records_are_none() -> None:
         (
             {"bank.example": "v=DMARC1; p=reject; psd=y"},
             "mail.shop.bank.example",
+            "bank.example",
+            "shop.bank.example",
+            "reject",
+        ),
+        (
+            {"b.shop.bank.example": "v=DMARC1; p=none", "bank.example": "v=DMARC1; p=reject; psd=y"},
+            "a.b.shop.bank.example",
             "bank.example",
             "shop.bank.example",
             "reject",
@@ -133,7 +164,51 @@ def test_a_look_up_that_fails_settles_nothing_and_a_broken_record_is_told() -> N
     ],
 )
 def test_alignment(identifier: str, strict: bool, aligned: bool) -> None:
-    assert is_aligned(identifier, "news.shop.example", "shop.example", strict=strict) is aligned
+    author = found("v=DMARC1; p=none", "news.shop.example", "shop.example")
+    walked = dict.fromkeys(domains_to_walk(author, [identifier]), "shop.example")
+    assert is_aligned(identifier, author, strict=strict, walked=walked) is aligned
+
+
+@pytest.mark.parametrize(
+    ("zone", "author", "identifier", "aligned"),
+    [
+        ({"shop.example": "v=DMARC1; p=none"}, "shop.example", "a.b.shop.example", True),
+        ({"shop.example": "v=DMARC1; p=none"}, "x.y.shop.example", "y.shop.example", True),
+        ({"shop.example": "v=DMARC1; p=none"}, "x.shop.example", "example", False),
+        # whoever rents a name of a host does not speak for the host
+        ({"host.example": "v=DMARC1; p=none; psd=y"}, "host.example", "evil.host.example", False),
+        ({"host.example": "v=DMARC1; p=none; psd=y"}, "a.host.example", "evil.host.example", False),
+        ({"host.example": "v=DMARC1; p=none; psd=y"}, "a.host.example", "m.a.host.example", True),
+        # nor a department that stands for itself
+        (
+            {"shop.example": "v=DMARC1; p=none", "lab.shop.example": "v=DMARC1; p=none; psd=n"},
+            "shop.example",
+            "x.lab.shop.example",
+            False,
+        ),
+        ({"shop.example": "v=DMARC1; p=none; adkim=s"}, "shop.example", "a.shop.example", False),
+    ],
+)
+def test_domains_are_aligned_that_have_one_organizational_domain(
+    zone: dict[str, str | None], author: str, identifier: str, aligned: bool
+) -> None:
+    known = walk(zone, author)
+    walked = {each: walk(zone, each).organizational_domain for each in domains_to_walk(known, [identifier])}
+    assert (evaluate(known, [identifier], walked=walked).word is DmarcWord.PASS) is aligned
+
+
+def test_an_organizational_domain_that_could_not_be_found_settles_nothing() -> None:
+    assert evaluate(found("v=DMARC1; p=none"), ["a.shop.test"], walked={"a.shop.test": ""}).word is (
+        DmarcWord.TEMPERROR
+    )
+
+
+def test_only_domains_are_walked_that_may_be_others() -> None:
+    author = found("v=DMARC1; p=none", "news.shop.example", "shop.example")
+    names = ["news.shop.example", "shop.example", "other.test", "a.shop.example", "a.shop.example"]
+    assert domains_to_walk(author, names) == ("a.shop.example",)
+    strict = found("v=DMARC1; p=none; adkim=s; aspf=s", "news.shop.example", "shop.example")
+    assert domains_to_walk(strict, names) == ()
 
 
 @given(st.text(max_size=100))
@@ -143,11 +218,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except DmarcError:
         return
     assert record.policy in {"none", "quarantine", "reject"}
-
-
-def found(text: str, domain: str = "shop.test", organizational: str = "shop.test") -> Discovered:
-    """The record that counts for a domain."""
-    return Discovered(domain, parse_dmarc(text), organizational, organizational)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +234,9 @@ def found(text: str, domain: str = "shop.test", organizational: str = "shop.test
 def test_a_check_counts_only_for_the_domain_that_it_speaks_for(
     record: str, signers: list[str], spf_domain: str, aligned: tuple[tuple[str, str], ...]
 ) -> None:
-    result = evaluate(found(record), signers, spf_domain)
+    known = found(record)
+    walked = dict.fromkeys(domains_to_walk(known, [*signers, spf_domain]), "shop.test")
+    result = evaluate(known, signers, spf_domain, walked=walked)
     assert result.aligned == aligned
     assert result.word is (DmarcWord.PASS if aligned else DmarcWord.FAIL)
 

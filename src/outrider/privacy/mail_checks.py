@@ -22,7 +22,7 @@ import msgspec
 from outrider.base.clock import Clock
 from outrider.model.flow import Content, Submission
 from outrider.net.answers import Answer, Kind, Lookup, Status
-from outrider.privacy.sender_checks import check_sender, find_dmarc
+from outrider.privacy.sender_checks import check_sender, find_dmarc, find_organizations
 from outrider.privacy.signature_checks import key_records
 from outrider.wire.dkim.arc import Chain, ChainResult
 from outrider.wire.dkim.authentication_results import Checked, of_signatures
@@ -50,7 +50,12 @@ SPF_QUESTIONS: Final = 40
 DMARC_QUESTIONS: Final = 8
 """RFC 9989 §4."""
 
-QUESTIONS_MAX: Final = SIGNATURE_QUESTIONS + CHAIN_QUESTIONS + 2 * SPF_QUESTIONS + DMARC_QUESTIONS
+ALIGNMENT_QUESTIONS: Final = 16
+"""Chosen: four checked domains, each with four names that the author's walk did not ask for."""
+
+QUESTIONS_MAX: Final = (
+    SIGNATURE_QUESTIONS + CHAIN_QUESTIONS + 2 * SPF_QUESTIONS + DMARC_QUESTIONS + ALIGNMENT_QUESTIONS
+)
 """Follows."""
 
 LONG_OCTETS: Final = 1 << 20
@@ -159,7 +164,7 @@ class MailChecker:
             spf = tasks.create_task(self._spf(client, mail_from, helo_name, deadline)) if mail_from else helo
         found = signatures.result()
         spf_found = spf.result()
-        passed = (mail_from.rpartition("@")[2] or helo_name) if spf_found.word is SpfWord.PASS else ""
+        passed = (mail_from.rpartition("@")[2] or helo_name).lower() if spf_found.word is SpfWord.PASS else ""
         may_change = spf_found.word is SpfWord.TEMPERROR or any(
             each.result is Result.TEMPERROR for each in found
         )
@@ -194,7 +199,9 @@ class MailChecker:
         if not author:
             return DmarcResult(DmarcWord.NONE, "From names no one domain")
         found = await find_dmarc(_Bounded(self._lookup, DMARC_QUESTIONS, deadline), author)
-        return evaluate(found, signers, spf_domain, may_change=may_change)
+        bounded = _Bounded(self._lookup, ALIGNMENT_QUESTIONS, deadline)
+        walked = await find_organizations(bounded, found, [*signers, *([spf_domain] if spf_domain else [])])
+        return evaluate(found, signers, spf_domain, walked=walked, may_change=may_change)
 
 
 def sender_of(submission: Submission) -> tuple[str, str, str]:

@@ -3,11 +3,11 @@
 In: who sends, and who answers questions to DNS. Out: what SPF says, which DMARC record counts.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TypeVar
 
 from outrider.net.answers import Answer, Kind, Lookup, Status
-from outrider.wire.dmarc import Discovered, discover
+from outrider.wire.dmarc import Discovered, discover, domains_to_walk
 from outrider.wire.spf.evaluate import Found, Question, Sender, SpfResult, check, count_lookups
 
 Result = TypeVar("Result")
@@ -40,6 +40,12 @@ async def find_dmarc(lookup: Lookup, domain: str) -> Discovered:
     except StopIteration as end:
         found: Discovered = end.value
         return found
+
+
+async def find_organizations(lookup: Lookup, found: Discovered, domains: Sequence[str]) -> dict[str, str]:
+    """Organizational domains of checked domains, where alignment asks for them; empty where DNS failed."""
+    walks = [await find_dmarc(lookup, domain) for domain in domains_to_walk(found, domains)]
+    return {walk.domain: "" if walk.has_failed else walk.organizational_domain for walk in walks}
 
 
 async def _driven(checking: Generator[Question, Found, Result], lookup: Lookup) -> Result:

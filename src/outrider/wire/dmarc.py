@@ -8,8 +8,10 @@ Standards: RFC 9989 §4 (identifiers, records and discovery).
 Not here: reports; who may receive them.
 """
 
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -23,6 +25,9 @@ LABELS_MAX: Final = 8
 
 OLD_TAGS: Final = ("pct", "rf", "ri")
 """Of the document before RFC 9989, which took them out."""
+
+_TAG: Final = re.compile(r"[ \t\r\n]*[A-Za-z][A-Za-z0-9_]*[ \t\r\n]*=")
+_NONE_WALKED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class DmarcError(RemoteProtocolError):
@@ -44,6 +49,7 @@ class DmarcRecord(msgspec.Struct, frozen=True):
         aggregate: Addresses of `rua=`.
         failure: Addresses of `ruf=`.
         old_tags: Tags that mean nothing any more.
+        broken: Parts that are no tags, and are passed over.
     """
 
     text: str
@@ -57,6 +63,7 @@ class DmarcRecord(msgspec.Struct, frozen=True):
     aggregate: tuple[str, ...] = ()
     failure: tuple[str, ...] = ()
     old_tags: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 class Discovered(msgspec.Struct, frozen=True):
@@ -88,21 +95,22 @@ class Discovered(msgspec.Struct, frozen=True):
 
 def is_dmarc(text: str) -> bool:
     """True for a text that is meant to be a DMARC record."""
-    return text.partition(";")[0].replace(" ", "") == "v=DMARC1"
+    return text.partition(";")[0].replace(" ", "").replace("\t", "") == "v=DMARC1"
 
 
 def parse_dmarc(text: str) -> DmarcRecord:
-    """The record that a text is.
+    """The record that a text is; what is no tag in it does not spoil the rest (RFC 9989 §4).
 
     Raises:
         DmarcError: Receivers do not use it.
     """
+    if not is_dmarc(text):
+        raise DmarcError("v=DMARC1 does not stand first")
+    parts = text.split(";")
     try:
-        tags = parse_tags(text)
+        tags = parse_tags(";".join([part for part in parts if _TAG.match(part)]))
     except TagError as error:
         raise DmarcError(error.message) from error
-    if next(iter(tags), "") != "v" or tags["v"] != "DMARC1":
-        raise DmarcError("v=DMARC1 does not stand first")
     policy = _policy(tags, "p", "none" if tags.get("rua") else "")
     subdomain = _policy(tags, "sp", policy)
     return DmarcRecord(
@@ -117,6 +125,7 @@ def parse_dmarc(text: str) -> DmarcRecord:
         _addresses(tags, "rua"),
         _addresses(tags, "ruf"),
         tuple(name for name in OLD_TAGS if name in tags),
+        tuple(part.strip()[:40] for part in parts if part.strip() and not _TAG.match(part)),
     )
 
 
@@ -175,7 +184,8 @@ def discover(domain: str) -> Generator[str, tuple[tuple[str, ...], bool], Discov
             if record.public_suffix == "n" or (record.public_suffix == "y" and name != domain):
                 break
     organizational = _organizational(domain, records)
-    for name in (domain, organizational, *records):
+    suffixes = [name for name, record in records.items() if record.public_suffix == "y"]
+    for name in (domain, organizational, *suffixes):
         if name in records:
             return Discovered(domain, records[name], name, organizational, faults=tuple(faults))
     return Discovered(domain, None, "", organizational, faults=tuple(faults))
@@ -191,19 +201,45 @@ def _organizational(domain: str, records: dict[str, DmarcRecord]) -> str:
     return list(records)[-1] if records else domain
 
 
-def is_aligned(identifier: str, author: str, organizational: str, *, strict: bool) -> bool:
-    """True when a checked domain speaks for the author's domain.
+def domains_to_walk(found: Discovered, domains: Sequence[str]) -> tuple[str, ...]:
+    """The checked domains whose own organizational domain must be found, to know whether they are aligned.
+
+    Those below the author's organizational domain, unless the author's walk has passed them: they may be
+    others' (`psd=`).
+
+    Args:
+        found: The record that counts for the author's domain.
+        domains: In lower case.
+    """
+    if found.record is None or (found.record.is_strict_dkim and found.record.is_strict_spf):
+        return ()
+    author, organizational = f".{found.domain}", f".{found.organizational_domain}"
+    return tuple(
+        domain
+        for domain in dict.fromkeys(domains)
+        if domain != found.domain and domain.endswith(organizational) and not author.endswith(f".{domain}")
+    )
+
+
+def is_aligned(
+    identifier: str, found: Discovered, *, strict: bool, walked: Mapping[str, str] = _NONE_WALKED
+) -> bool:
+    """True when a checked domain speaks for the author's.
 
     Args:
         identifier: `d=` of a signature, or the domain that SPF passed for.
-        author: Domain of From.
-        organizational: Organizational domain of the author's.
+        found: The record that counts for the author's domain.
         strict: Only the same domain counts.
+        walked: Organizational domains of those that `domains_to_walk` names; empty where a look-up failed.
     """
     identifier = identifier.lower()
-    if identifier == author:
+    if identifier == found.domain:
         return True
-    return not strict and (identifier == organizational or identifier.endswith(f".{organizational}"))
+    if strict:
+        return False
+    if f".{found.domain}".endswith(f".{identifier}"):
+        return f".{identifier}".endswith(f".{found.organizational_domain}")
+    return walked.get(identifier) == found.organizational_domain
 
 
 class DmarcWord(StrEnum):
@@ -237,7 +273,12 @@ class DmarcResult(msgspec.Struct, frozen=True):
 
 
 def evaluate(
-    found: Discovered, signers: Sequence[str], spf_domain: str = "", *, may_change: bool = False
+    found: Discovered,
+    signers: Sequence[str],
+    spf_domain: str = "",
+    *,
+    walked: Mapping[str, str] = _NONE_WALKED,
+    may_change: bool = False,
 ) -> DmarcResult:
     """Whether a checked domain speaks for the author's.
 
@@ -245,6 +286,7 @@ def evaluate(
         found: The record that counts for the author's domain.
         signers: Domains of signatures that hold.
         spf_domain: That SPF passed for; empty where it did not.
+        walked: See `is_aligned`.
         may_change: A check failed for want of an answer, and may pass another time.
     """
     record = found.record
@@ -260,11 +302,11 @@ def evaluate(
     aligned = tuple(
         (method, domain)
         for method, domain, strict in checked
-        if is_aligned(domain, found.domain, found.organizational_domain, strict=strict)
+        if is_aligned(domain, found, strict=strict, walked=walked)
     )
     if aligned:
         word, reason = DmarcWord.PASS, ""
-    elif may_change:
+    elif may_change or not all(walked.values()):
         word, reason = DmarcWord.TEMPERROR, "no aligned check passed, and one got no answer"
     else:
         word, reason = DmarcWord.FAIL, "no check passed for the domain of From"

@@ -3,10 +3,10 @@
 Standards: RFC 6376 §3.6.1 (records), RFC 8301 §3.2 (sizes), RFC 9989 §4 (DMARC and alignment).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from outrider.net.answers import Lookup
-from outrider.privacy.sender_checks import find_dmarc
+from outrider.privacy.sender_checks import find_dmarc, find_organizations
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
 from outrider.server.preflight.report import Part, Publish
 from outrider.server.signing import RecordCheck, RecordState, SigningUse, check_uses
@@ -76,7 +76,9 @@ async def check_dmarc(lookup: Lookup, domain: str, uses: Sequence[SigningUse], m
         )
         proposed = f"v=DMARC1; p=none; rua=mailto:dmarc@{domain}"
         return Part(tuple(findings), (Publish(f"_dmarc.{domain}", proposed, "says what failed checks mean"),))
-    return Part((*findings, *_record(found), *_alignment(found, uses, mail_from_domain)))
+    signed = sorted({use.domain for use in uses if use.state in SIGNING_STATES and use.key is not None})
+    walked = await find_organizations(lookup, found, [*signed, mail_from_domain])
+    return Part((*findings, *_record(found), *_alignment(found, signed, mail_from_domain, walked)))
 
 
 def _record(found: Discovered) -> list[Finding]:
@@ -100,6 +102,9 @@ def _record(found: Discovered) -> list[Finding]:
         )
     if not record.aggregate:
         findings.append(note(name, "no rua=, so nobody reports failures to you", "add rua=mailto:…"))
+    findings += [
+        warning(name, f"{part!r} is no tag; receivers pass over it", "correct it") for part in record.broken
+    ]
     if record.old_tags:
         words = ", ".join(f"{tag}=" for tag in record.old_tags)
         findings.append(
@@ -108,18 +113,16 @@ def _record(found: Discovered) -> list[Finding]:
     return findings
 
 
-def _alignment(found: Discovered, uses: Sequence[SigningUse], mail_from_domain: str) -> list[Finding]:
+def _alignment(
+    found: Discovered, signed: Sequence[str], mail_from_domain: str, walked: Mapping[str, str]
+) -> list[Finding]:
     name = "dmarc.alignment"
     record = found.record
     assert record is not None  # noqa: S101 - the caller's case
-    organizational = found.organizational_domain
-    signed = {use.domain for use in uses if use.state in SIGNING_STATES and use.key is not None}
-    by_dkim = sorted(
-        domain
-        for domain in signed
-        if is_aligned(domain, found.domain, organizational, strict=record.is_strict_dkim)
-    )
-    by_spf = is_aligned(mail_from_domain, found.domain, organizational, strict=record.is_strict_spf)
+    by_dkim = [
+        domain for domain in signed if is_aligned(domain, found, strict=record.is_strict_dkim, walked=walked)
+    ]
+    by_spf = is_aligned(mail_from_domain, found, strict=record.is_strict_spf, walked=walked)
     ways = [*(f"DKIM ({domain})" for domain in by_dkim), *(["SPF"] if by_spf else [])]
     if by_dkim:
         return [good(name, f"aligned by {' and '.join(ways)}")]
