@@ -13,8 +13,8 @@ from outrider.base.ids import IdSource
 from outrider.base.log import ListLog
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import KeyState, Reserved
-from outrider.model.flow import Origin, Submission
-from outrider.model.ports import PolicySession, Principal
+from outrider.model.flow import Origin, RefusedRecipient, Submission
+from outrider.model.ports import Keep, PolicySession, Principal
 from outrider.model.reply import Reply
 from outrider.receive.clients import ClientCounts
 from outrider.receive.http import Shared, build_app
@@ -92,6 +92,7 @@ class Intake:
         self.waiting: list[Callable[[], None]] = []
         self.refusals: list[Reply] = []
         self.torn_after: int | None = None
+        self.replies: dict[str, Reply] = {}  # to recipients whom policy refuses
 
     def submit(
         self, submission: Submission, done: Callable[[Reply], None], session: PolicySession | None = None
@@ -103,7 +104,19 @@ class Intake:
         submissions: Sequence[Submission],
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
+        keep: Keep | None = None,
     ) -> None:
+        refused = [
+            [
+                RefusedRecipient(each, self.replies[str(each.address)])
+                for each in submission.envelope.recipients
+                if str(each.address) in self.replies
+            ]
+            for submission in submissions
+        ]
+        if keep is not None and any(refused):
+            keys = keep(refused)
+
         def store() -> None:
             reply = self.reply or Reply(250, "2.0.0", ("Ok",))
             stored = len(submissions) if self.torn_after is None else self.torn_after

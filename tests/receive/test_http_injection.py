@@ -17,7 +17,7 @@ from outrider.base.log import ListLog
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import Reserved
 from outrider.model.flow import Origin, Submission
-from outrider.model.ports import PolicySession, Principal
+from outrider.model.ports import Keep, PolicySession, Principal
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.receive.clients import ClientCounts
@@ -85,6 +85,7 @@ class FakeIntake:
         submissions: Sequence[Submission],
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
+        keep: Keep | None = None,
     ) -> None:
         if self.failure is not None:
             raise self.failure

@@ -21,6 +21,8 @@ from tests.server.conftest import KeepingLog, NoReader, StubPolicy
 from tests.server.test_ingress import DENIED, SUBMISSION
 
 NO = Refusal(DENIED, "a rule")
+OTHER = Refusal(Reply(551, "5.1.6", ("gone",)), "a rule")
+LATER = Refusal(Reply(451, "4.7.1", ("later",)), "a rule")
 KEYS = [[Keyed(b"first", b"d", b"a", 1.0)], [Keyed(b"second", b"d", b"a", 1.0)]]
 PLACE = ContentRef(1, 1, 64, 200)
 HTTP = replace(SUBMISSION, origin=Origin("api", "HTTP", "", "", "key", None))
@@ -127,29 +129,40 @@ async def test_each_message_of_a_request_has_a_session_that_is_closed(tmp_path: 
     assert len(world.log.frames) == 2
 
 
-async def test_a_refusal_after_other_decisions_refuses_the_whole_and_gives_the_keys_back(
-    tmp_path: Path,
-) -> None:
+async def test_a_transient_refusal_refuses_the_whole_and_gives_the_keys_back(tmp_path: Path) -> None:
     gate = asyncio.Event()
     gate.set()
-    for decisions in ([taken(HTTP), NO], [later(taken(HTTP), gate), NO], [taken(HTTP), later(NO, gate)]):
+    for decisions in ([taken(HTTP), LATER], [later(taken(HTTP), gate), LATER], [NO, later(LATER, gate)]):
         world = World(tmp_path, *decisions)
         world.submit_two()
         await turns()
-        assert world.heard == world.told == [DENIED]
+        assert world.heard == world.told == [LATER.reply]
         assert world.released == [b"first", b"second"]
         assert (world.log.frames, world.ingress.waiting) == ([], 0)
         assert world.session.closed == world.opened == 2
 
 
-async def test_what_comes_after_a_refusal_is_not_decided(tmp_path: Path) -> None:
+async def test_where_each_message_is_refused_the_whole_is(tmp_path: Path) -> None:
     gate = asyncio.Event()
     gate.set()
-    world = World(tmp_path, later(NO, gate), taken(HTTP))
-    world.submit_two()
-    await turns()
-    assert len(world.session.decisions) == 1
-    assert world.heard == [DENIED]
+    for decisions in ([NO, OTHER], [NO, later(OTHER, gate)]):
+        world = World(tmp_path, *decisions)
+        world.submit_two()
+        await turns()
+        assert world.heard == world.told == [DENIED]
+        assert world.released == [b"first", b"second"]
+        assert world.log.frames == []
+
+
+async def test_what_comes_after_a_transient_refusal_is_not_decided(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    gate.set()
+    for first in (LATER, later(LATER, gate)):
+        world = World(tmp_path, first, taken(HTTP))
+        world.submit_two()
+        await turns()
+        assert len(world.session.decisions) == 1
+        assert world.heard == [LATER.reply]
 
 
 async def test_a_stop_waits_for_scripts_and_then_refuses(tmp_path: Path) -> None:

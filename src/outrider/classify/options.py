@@ -93,6 +93,15 @@ class DsnOptions(BaseModel):
         description="Send delay notices to senders that did not say what they want (no NOTIFY parameter).",
         json_schema_extra={"source": "RFC 3461 §4.1 leaves it to us"},
     )
+    policy_refusals: bool = Field(
+        default=True,
+        description="Report recipients whom policy refuses while it takes the message for others. Who takes "
+        "mail from strangers may not want to answer senders that are forged.",
+        json_schema_extra={
+            "source": "RFC 5321 §6.1 asks for it; Momentum's "
+            "generate_bounces_for_multi_recipient_policy_rejections"
+        },
+    )
     from_address: Annotated[str, AfterValidator(_checked_address)] = Field(
         default="", description="From address of reports; empty: mailer-daemon at our host name."
     )

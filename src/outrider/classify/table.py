@@ -241,7 +241,10 @@ OURS = {
     "7.5": "tls-failure",  # RFC 3463 §3.8: cryptographic failure
 }
 
-OWN_CLASSES = frozenset(("own-failure", "own-policy"))
+OWN_POLICY = "own-policy"
+# What our own policy ends.
+
+OWN_CLASSES = frozenset(("own-failure", OWN_POLICY))
 # Failures of ours that say nothing about the peer.
 
 TEXT_MATCH_OCTETS = 600

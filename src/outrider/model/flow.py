@@ -171,14 +171,28 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     notes: tuple[tuple[str, str], ...] = ()
 
 
+class RefusedRecipient(msgspec.Struct, frozen=True, gc=False):
+    """A recipient for whom policy takes no mail, while it takes the message for others.
+
+    Attributes:
+        recipient: As he was before his own phases.
+        reply: Why; permanent, since nobody tries again.
+    """
+
+    recipient: Recipient
+    reply: Reply
+
+
 class Decided(msgspec.Struct, frozen=True, gc=False):
     """What scripts make of a submission: the same, or a variant for each recipient that is to get his own.
 
     Attributes:
-        messages: At least one; together they have every recipient that is left. They are stored in one frame.
+        messages: Together they have every recipient that is left; at least one. They are stored in one frame.
+        refused: Those who are not; the frame holds their ends.
     """
 
     messages: tuple[Message, ...]
+    refused: tuple[RefusedRecipient, ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True):

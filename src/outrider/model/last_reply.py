@@ -12,7 +12,9 @@ Invariant: neither an `@` nor the recipient's local part as a word is in the tex
 import re
 from typing import Final
 
+from outrider.model.address import Address
 from outrider.model.changes import Attempted, LastReply
+from outrider.model.reply import Reply
 
 TEXT_LIMIT: Final = 300
 # chosen: codes and two lines of text; what decides stands at the beginning of a reply
@@ -25,14 +27,20 @@ _WORD: Final = re.compile(r"[^\s<>()\[\],;:]*@[^\s<>()\[\],;:]*")
 def last_reply_of(attempted: Attempted) -> LastReply:
     """What is to be remembered of this attempt."""
     outcome = attempted.outcome
-    text = " ".join(str(outcome.reply)[:_INPUT_LIMIT].split())
+    text = without_addresses(outcome.reply, attempted.recipient)
+    return LastReply(text, outcome.host, outcome.ours, attempted.attempted_time)
+
+
+def without_addresses(reply: Reply, recipient: Address) -> str:
+    """The text of a reply to `recipient`, with its codes."""
+    text = " ".join(str(reply)[:_INPUT_LIMIT].split())
     text = (
         "".join(each if each.isprintable() else "\ufffd" for each in text) if not text.isprintable() else text
     )
     if "@" in text:
         text = _WORD.sub(ADDRESS, text).replace(f"<{ADDRESS}>", ADDRESS)
-    local_part = attempted.recipient.local_part.strip('"')
+    local_part = recipient.local_part.strip('"')
     if local_part and local_part.lower() in text.lower():
         name = rf"(?<!\w){re.escape(local_part)}(?!\w)"
         text = re.sub(name, ADDRESS, text, flags=re.IGNORECASE)
-    return LastReply(text[:TEXT_LIMIT], outcome.host, outcome.ours, attempted.attempted_time)
+    return text[:TEXT_LIMIT]

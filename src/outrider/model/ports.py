@@ -9,7 +9,16 @@ from typing import Protocol
 from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Keyed, Stored
 from outrider.model.dispatch import Reserved
-from outrider.model.flow import Content, Decided, Message, Origin, Recipient, Refusal, Submission
+from outrider.model.flow import (
+    Content,
+    Decided,
+    Message,
+    Origin,
+    Recipient,
+    Refusal,
+    RefusedRecipient,
+    Submission,
+)
 from outrider.model.reply import Reply
 from outrider.model.route import Route, RouteFailure
 
@@ -126,6 +135,10 @@ class Reservations(Protocol):
         ...
 
 
+Keep = Callable[[Sequence[Sequence[RefusedRecipient]]], Sequence[Sequence[Keyed]]]
+"""Hears of recipients who are refused, and gives the keys that say so; see `InjectionIntake`."""
+
+
 class InjectionIntake(Intake, Protocol):
     """What HTTP injection asks of the rest of the server."""
 
@@ -134,14 +147,20 @@ class InjectionIntake(Intake, Protocol):
         submissions: Sequence[Submission],
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
+        keep: Keep | None = None,
     ) -> None:
         """As `submit`, for the messages of one request.
+
+        Where policy refuses some recipients for good and takes the message for others, `done` hears 250, and
+        each of them has his end in the frame of the others. Any transient reply refuses the whole.
 
         Args:
             submissions: At least one.
             keys: For each of them the idempotency keys that become durable in its frame; empty without any.
                 The last one's become durable only after all other messages. Those that do not are given back.
             done: Called once, with a 250 only when all are durable.
+            keep: Called once before anything is written, where recipients are refused: those of each
+                submission, in order. It gives the keys that are written instead of `keys`.
         """
         ...
 

@@ -18,6 +18,12 @@ INBOUND_PREFIX = "inbound:"
 DISCARD: Final = "discard"
 """Channel of what policy discards: it is finished where it is stored, and no deliverer has it."""
 
+REFUSED: Final = "refused"
+"""Channel of recipients whom policy refused while it took the message for others: as `DISCARD`."""
+
+UNSENT_CHANNELS: Final = frozenset({DISCARD, REFUSED})
+"""Channels of what is never sent."""
+
 
 class Exchanger(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One mail exchanger; `addresses` in the order to try, IPv6 and IPv4 as configured.

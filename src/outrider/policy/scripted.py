@@ -5,14 +5,17 @@ In: what `receive` and the intake ask. Out: `Decided`, a refusal, or something t
 Theory: a session keeps the scripts that it began with, so a reload changes no transaction that is under way.
 Scripts open their part of a session when it begins; whoever takes an HTTP request opens one for it.
 
-Invariant: every recipient that scripts leave goes out exactly once, in one of the messages.
+Who is refused in his own phases is told apart from the others when the reply is permanent. A transient one is
+the whole message's: its client tries again, and nobody has got it yet (docs/decisions/0042).
+
+Invariant: every recipient that scripts leave goes out exactly once, in one of the messages, or is refused.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
 
 from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
-from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
+from outrider.model.flow import Decided, Origin, Recipient, Refusal, RefusedRecipient, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
@@ -164,9 +167,8 @@ class ScriptedSession:
         if refusal is not None:
             return Refusal(refusal, "policy")
         mails = mail.split()
-        if not mails:
-            return Refusal(replies.NO_RECIPIENTS_LEFT, "policy")
-        for each in mails:
+        replies_at: dict[int, Reply] = {}
+        for at, each in enumerate(mails):
             refusal = await self._through(each, RECIPIENT_PHASES[:-1])
             if refusal is None and not each.is_discarded and not each.bind():
                 return Refusal(replies.NO_BINDING, "no binding")
@@ -176,7 +178,11 @@ class ScriptedSession:
                     return failure
                 refusal = await self._through(each, RECIPIENT_PHASES[-1:])
             if refusal is not None:
-                return Refusal(refusal, "policy")
+                if not refusal.is_permanent:
+                    return Refusal(refusal, "policy")
+                replies_at[at] = refusal
+        if replies_at or not mails:
+            return await _without(submission, mail, mails, replies_at)
         failure = await _failure_of_keys(mails)
         return failure or Decided(messages_of(submission, mails))
 
@@ -195,6 +201,18 @@ class ScriptedSession:
     def close(self) -> None:
         for session in self._sessions:
             session.close()
+
+
+async def _without(
+    submission: Submission, mail: Mail, mails: Sequence[Mail], replies_at: Mapping[int, Reply]
+) -> Decided | Refusal:
+    """What is decided where some of `mail`'s recipients are refused, or nobody is left."""
+    kept = tuple([each for at, each in enumerate(mails) if at not in replies_at])
+    if not kept:
+        return Refusal(replies_at.get(0, replies.NO_RECIPIENTS_LEFT), "policy")
+    recipients = mail.all_recipients
+    refused = tuple([RefusedRecipient(recipients[at], reply) for at, reply in replies_at.items()])
+    return await _failure_of_keys(kept) or Decided(messages_of(submission, kept), refused)
 
 
 async def _failure_of_keys(mails: Sequence[Mail]) -> Refusal | None:

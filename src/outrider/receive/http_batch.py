@@ -15,15 +15,18 @@ Standards: NDJSON (one JSON text a line, ended by LF; empty lines mean nothing).
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 from outrider.base.log import Log
-from outrider.model.flow import Origin
+from outrider.model.changes import Keyed
+from outrider.model.flow import Origin, Recipient, RefusedRecipient
 from outrider.model.reply import Reply
 from outrider.receive.http_answers import encode
 from outrider.receive.http_inject import THREAD_OCTETS, Injector, Sender
+from outrider.receive.http_models import Accepted
 from outrider.receive.http_parse import Parsed, parse_request
+from outrider.receive.http_refused import texts_of, with_refused
 from outrider.receive.problems import Problem, problem_of
 from outrider.wire.smtp import replies
 
@@ -174,10 +177,10 @@ class Batch:
             if parsed.key is not None or parsed.personal or len(line) > THREAD_OCTETS:
                 tasks.create_task(self._take_alone(slot, parsed, line))
             else:
-                pending = _Pending(self, slot)
+                pending = _Pending(self, slot, parsed.recipients)
                 pending.begin(
                     self._injector.begin_json(
-                        parsed, self._origin, self._sender, self._composer, pending.done
+                        parsed, self._origin, self._sender, self._composer, pending.done, pending.keep
                     )
                 )
         except Problem as problem:
@@ -233,15 +236,22 @@ class Batch:
 class _Pending:
     """A line that was handed to the intake; its reply may come before or after its answer is known."""
 
-    __slots__ = ("_answer", "_batch", "_reply", "_slot")
+    __slots__ = ("_answer", "_batch", "_recipients", "_refused", "_reply", "_slot")
 
-    def __init__(self, batch: Batch, slot: _Slot) -> None:
+    def __init__(self, batch: Batch, slot: _Slot, recipients: Sequence[Recipient]) -> None:
         self._batch = batch
         self._slot = slot
-        self._answer = b""
+        self._recipients = recipients
+        self._answer: Accepted | None = None
+        self._refused: Sequence[RefusedRecipient] = ()
         self._reply: Reply | None = None
 
-    def begin(self, answer: bytes) -> None:
+    def keep(self, refused: Sequence[Sequence[RefusedRecipient]]) -> Sequence[Sequence[Keyed]]:
+        """`ports.Keep`: whom of the line's recipients policy refuses."""
+        self._refused = refused[0]
+        return ()
+
+    def begin(self, answer: Accepted) -> None:
         """The answer that a positive reply makes true."""
         self._answer = answer
         self._end()
@@ -252,10 +262,13 @@ class _Pending:
         self._end()
 
     def _end(self) -> None:
-        if self._reply is None or not self._answer:
+        answer = self._answer
+        if self._reply is None or answer is None:
             return
         if self._reply.is_positive:
-            self._batch.accepted(self._slot, self._answer)
+            if self._refused:
+                answer = with_refused(answer, texts_of(self._recipients, self._refused))
+            self._batch.accepted(self._slot, encode(answer))
         else:
             self._batch.refused(self._slot, self._reply)
 

@@ -27,7 +27,7 @@ from outrider.model.address import Address
 from outrider.model.changes import Keyed
 from outrider.model.dispatch import KeyState
 from outrider.model.flow import Content, Envelope, Origin, Recipient, Submission, Traits
-from outrider.model.ports import InjectionIntake, Principal, Reservations
+from outrider.model.ports import InjectionIntake, Keep, Principal, Reservations
 from outrider.model.reply import Reply
 from outrider.receive.access import refuse_domain
 from outrider.receive.http_answers import encode
@@ -37,6 +37,7 @@ from outrider.receive.http_limits import KeyLimits
 from outrider.receive.http_models import Accepted
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.http_parse import Parsed
+from outrider.receive.http_refused import Answering, KeysOf, Texts, no_keys
 from outrider.receive.nesting import is_nested_deeper
 from outrider.receive.problems import Fault, Problem, problem_of
 from outrider.receive.submitter import Submitter
@@ -152,7 +153,7 @@ class Injector:
         make = partial(self._make, parsed, len(body), origin, sender)
         if key is None:
             submissions = await make()
-            return await self._stored(submissions, encode(_accepted(submissions)))
+            return await self._stored(submissions, _answering(submissions))
         digest = start_digest("json")
         if len(body) > THREAD_OCTETS:
             await asyncio.to_thread(digest.update, body)
@@ -167,18 +168,20 @@ class Injector:
         sender: Sender,
         composer: Composer,
         done: Callable[[Reply], None],
-    ) -> bytes:
+        keep: Keep,
+    ) -> Accepted:
         """As `take_json` for one small message without a key: the answer that `done` decides on.
 
-        Nothing is waited for: the lines of a batch that come together share a sync, and cost no task each.
+        `keep` hears before that whom policy refuses, as `InjectionIntake` says. Nothing is waited for: the
+        lines of a batch that come together share a sync, and cost no task each.
         """
         origin = self._check_json(parsed, origin, sender)
         transaction = Transaction(origin, parsed.mail_from, parsed.recipients)
         now = self._clock.wall()
         made = composer.shared(parsed, self._ids.next(), now).joined()  # of a line that is not long
         submission = self.complete(transaction, made, sender, now, parsed.send_at_time)
-        self.intake.submit_all((submission,), (), done)
-        return encode(_accepted((submission,)))
+        self.intake.submit_all((submission,), (), done, keep)
+        return _accepted((submission,))
 
     def composer(self) -> Composer:
         """What writes the messages of one request or batch."""
@@ -367,7 +370,7 @@ class Injector:
 
         if key is None:
             submissions = await make()
-            return await self._stored(submissions, encode(_accepted(submissions)))
+            return await self._stored(submissions, _answering(submissions))
         return await self._once(key_digest(transaction.origin.tenant, key), digest, make)
 
     async def _once(
@@ -390,57 +393,69 @@ class Injector:
         try:
             submissions = await make()
             if len(submissions) == 1:
-                answer = encode(_accepted(submissions))
-                keys = [[self._keyed(key, digest, answer)]]
+                answering = _answering(
+                    submissions, lambda accepted, _: [[self._keyed(key, digest, encode(accepted))]]
+                )
             else:
-                answer, submissions, keys = await self._resume(key, digest, submissions, held)
+                answering, submissions = await self._resume(key, digest, submissions, held)
         except BaseException:
             for each in held:
                 self._reservations.release(each)
             raise
-        return await self._stored(submissions, answer, keys)
+        return await self._stored(submissions, answering)
 
     async def _resume(
         self, key: bytes, digest: bytes, submissions: Sequence[Submission], held: list[bytes]
-    ) -> tuple[bytes, Sequence[Submission], list[list[Keyed]]]:
+    ) -> tuple[Answering, Sequence[Submission]]:
         """The answer to a request of several messages, and those of them that are not stored yet.
 
         Each message has a frame, and so a key of its own, made of the request's; a process that dies in the
         middle leaves the first of them stored. The key of the request becomes durable with the last one.
         """
         ids = [str(each.message_id) for each in submissions]
+        before: dict[int, str] = {}
         own = [blake2b(b"%b%d" % (key, at), digest_size=DIGEST_OCTETS).digest() for at in range(len(ids))]
         left = list(range(len(ids)))
-        if not await self._is_free(own[0], digest, ids, 0, held):
-            left = [at for at in left[1:] if await self._is_free(own[at], digest, ids, at, held)]
-        first = submissions[0].message_id
-        answer = encode(Accepted(ids[0], len(ids), DURABLE, ids))
-        if ids[0] != first:
+        for at, each in enumerate(own):
+            told = await self._stored_before(each, digest, held)
+            if told is None and at == 0:  # then none of them is
+                break
+            if told is not None:
+                left.remove(at)
+                ids[at], _, text = told.partition(" ")
+                if text:
+                    before[at] = text
+        if ids[0] != submissions[0].message_id:
             self._log.info("http.resumed", message_id=ids[0], stored=len(ids) - len(left), of=len(ids))
-        keys = [[self._keyed(own[at], digest, ids[at].encode())] for at in left]
-        keys[-1].append(self._keyed(key, digest, answer))
-        return answer, [submissions[at] for at in left], keys
 
-    async def _is_free(self, key: bytes, digest: bytes, ids: list[str], at: int, held: list[bytes]) -> bool:
-        """False when message `at` is stored; `ids` then knows its id."""
+        def keys_of(accepted: Accepted, texts: Texts) -> list[list[Keyed]]:
+            keys = [
+                [self._keyed(own[at], digest, f"{ids[at]} {texts.get(at, '')}".rstrip().encode())]
+                for at in left
+            ]
+            keys[-1].append(self._keyed(key, digest, encode(accepted)))
+            return keys
+
+        accepted = Accepted(ids[0], len(ids), DURABLE, ids)
+        return Answering(accepted, (), keys_of, left, before), [submissions[at] for at in left]
+
+    async def _stored_before(self, key: bytes, digest: bytes, held: list[bytes]) -> str | None:
+        """The id of the message that is stored under a key, and the reply where its recipient was refused."""
         found = await self._reservations.reserve(key, digest)
         if found.state == KeyState.FREE:
             held.append(key)
-            return True
+            return None
         if found.state != KeyState.DONE:
             raise Problem("unavailable", "It cannot be told now which of the messages were stored.")
-        ids[at] = found.answer.decode()
-        return False
+        return found.answer.decode()
 
     def _keyed(self, key: bytes, digest: bytes, answer: bytes) -> Keyed:
         return Keyed(key, digest, answer, self._clock.wall() + self.options.idempotency_seconds)
 
-    async def _stored(
-        self, submissions: Sequence[Submission], answer: bytes, keys: Sequence[Sequence[Keyed]] = ()
-    ) -> Taken:
-        """`answer`, once all is durable; from here on the keys are the intake's."""
+    async def _stored(self, submissions: Sequence[Submission], answering: Answering) -> Taken:
+        """The answer, once all is durable; from here on the keys are the intake's."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.intake.submit_all(submissions, keys, partial(_settle, future))
+        self.intake.submit_all(submissions, answering.keys(), partial(_settle, future), answering.keep)
         if not future.done():
             try:
                 async with asyncio.timeout(self.options.answer_seconds):
@@ -451,7 +466,15 @@ class Injector:
         reply = future.result()
         if not reply.is_positive:
             raise problem_of(reply)
-        return Taken(answer, is_repeated=False)
+        return Taken(answering.octets, is_repeated=False)
+
+
+def _answering(submissions: Sequence[Submission], keys_of: KeysOf = no_keys) -> Answering:
+    """Of messages that are handed over together for the first time."""
+    is_personal = len(submissions) > 1
+    recipients = () if is_personal else submissions[0].envelope.recipients
+    left = range(len(submissions)) if is_personal else ()
+    return Answering(_accepted(submissions), recipients, keys_of, left)
 
 
 def _accepted(submissions: Sequence[Submission]) -> Accepted:

@@ -134,6 +134,19 @@ class MessageRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+class RefusedRecipients(msgspec.Struct, frozen=True):
+    """Recipients whom policy refuses with one reply, while it takes the message for others."""
+
+    smtp: Annotated[str, Meta(description="The reply, without addresses.")]
+    recipients: Annotated[
+        list[int],
+        Meta(
+            description="Their numbers, from 0, in the order of the request: `to`, `cc`, `bcc`, where an "
+            "address counts once, or `recipients`. One that policy added has none."
+        ),
+    ]
+
+
 class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
     """Answer 202: the message is ours now."""
 
@@ -142,6 +155,13 @@ class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
     durability: Annotated[str, Meta(description="How surely it is stored.")]
     ids: Annotated[
         list[str], Meta(description="With `recipients`: the id of each one's message, in their order.")
+    ] = []
+    refused: Annotated[
+        list[RefusedRecipients],
+        Meta(
+            description="Whom policy refuses: nothing is sent to them, and events and the sender's report "
+            "say so."
+        ),
     ] = []
 
 

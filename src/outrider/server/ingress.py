@@ -11,48 +11,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Keyed, Stored
-from outrider.model.flow import Decided, Message, Origin, Recipient, Refusal, Submission
-from outrider.model.ports import Log, Policy, PolicyDoor, PolicySession
+from outrider.model.flow import Decided, Message, Origin, Refusal, RefusedRecipient, Submission
+from outrider.model.ports import Keep, Log, Policy, PolicyDoor, PolicySession
 from outrider.model.reply import Reply
-from outrider.policy.connection import SECRET_PREFIX
 from outrider.server import unsent
 from outrider.server.contents import Contents
 from outrider.server.pressure import Pressure
+from outrider.server.stored import as_asked, stored_of
 from outrider.wire.smtp import replies
 
-CUSTOMER_ID = "customer_id"
-# the name in the metadata whose text stands for the recipient where a redaction profile says so
 VARIANTS_OCTETS_MAX = 64 << 20
 # chosen: what policy makes of one message is one frame, and that stays within a segment
 RefusalTeller = Callable[[Origin, str, str, Reply], None]
-
-
-def stored_of(message: Message, first_entry: int) -> Stored:
-    """The change that stores `message`; its deliveries are entries from `first_entry` on."""
-    submission = message.submission
-    envelope = submission.envelope
-    content = submission.content
-    return Stored(
-        submission.message_id,
-        first_entry,
-        submission.received_time,
-        submission.origin,
-        envelope.mail_from,
-        message.deliveries,
-        envelope.ret,
-        envelope.envid,
-        envelope.smtputf8,
-        int(content.traits),
-        content.header_octets,
-        len(content.wire),
-        None,
-        message.signing,
-        message.notes,
-    )
 
 
 class _Frame(NamedTuple):
@@ -65,12 +37,16 @@ class _Frame(NamedTuple):
 
 
 class _Request:
-    """What one request still waits for; `last` is written when the others are durable."""
+    """What one request still waits for; `last` is written when the others are durable.
 
-    __slots__ = ("done", "frames", "has_failed", "last", "waiting")
+    Of its recipients, `refused` are not to get it.
+    """
 
-    def __init__(self, done: Callable[[Reply], None]) -> None:
+    __slots__ = ("done", "frames", "has_failed", "last", "refused", "waiting")
+
+    def __init__(self, done: Callable[[Reply], None], refused: int = 0) -> None:
         self.done = done
+        self.refused = refused
         self.frames: list[_Frame] = []
         self.last: _Frame | None = None
         self.waiting = 0
@@ -80,31 +56,26 @@ class _Request:
 _Decision = Message | Decided | Refusal
 
 
-def _messages_of(decision: Message | Decided) -> tuple[Message, ...]:
+def _messages_of(decision: _Decision) -> tuple[Message, ...]:
+    if isinstance(decision, Refusal):
+        return ()
     return (decision,) if isinstance(decision, Message) else decision.messages
 
 
-def _as_asked(message: Message) -> Message:
-    """With the time that the sender asked for, unless policy wants it later still, and his own names."""
-    at = message.submission.not_before_time
-    if not at and not any(each.recipient.metadata for each in message.deliveries):
-        return message
-    deliveries = tuple(
-        replace(
-            each,
-            recipient=_without_secrets(each.recipient),
-            not_before_time=max(each.not_before_time, at),
-            customer_id=each.customer_id or dict(each.recipient.metadata).get(CUSTOMER_ID, ""),
-        )
-        for each in message.deliveries
-    )
-    return replace(message, deliveries=deliveries)
+def _refused_of(submission: Submission, decision: _Decision) -> tuple[RefusedRecipient, ...]:
+    """Recipients of one of several messages who are refused, be it the whole of it."""
+    if isinstance(decision, Refusal):
+        return tuple([RefusedRecipient(each, decision.reply) for each in submission.envelope.recipients])
+    return decision.refused if isinstance(decision, Decided) else ()
 
 
-def _without_secrets(recipient: Recipient) -> Recipient:
-    """As it is stored: what is secret in its metadata was for policy alone."""
-    kept = tuple(pair for pair in recipient.metadata if not pair[0].startswith(SECRET_PREFIX))
-    return recipient if len(kept) == len(recipient.metadata) else replace(recipient, metadata=kept)
+def _refusal_of(decisions: Sequence[_Decision]) -> Refusal | None:
+    """What refuses a request as a whole: a transient reply to any of its messages, or one to each of them."""
+    refusals = [each for each in decisions if isinstance(each, Refusal)]
+    for each in refusals:
+        if not each.reply.is_permanent:
+            return each
+    return refusals[0] if len(refusals) == len(decisions) else None
 
 
 def _is_too_big(decision: _Decision) -> bool:
@@ -136,6 +107,7 @@ class Ingress:
         tell_refused: Hears of every refusal.
         is_full: Whether a message that was not stored found the log full.
         release: Gives an idempotency key back.
+        report: Writes to the sender about recipients whom policy refuses.
 
     Attributes:
         scripts: What decides instead of `policy`, for sessions and requests that begin; may be exchanged.
@@ -143,8 +115,8 @@ class Ingress:
     """
 
     __slots__ = (
-        *("_contents", "_is_full", "_log", "_policy", "_pressure", "_release", "_tasks", "_tell_refused"),
-        *("scripts", "waiting"),
+        *("_contents", "_is_full", "_log", "_policy", "_pressure", "_release", "_report", "_tasks"),
+        *("_tell_refused", "scripts", "waiting"),
     )
 
     def __init__(
@@ -156,8 +128,10 @@ class Ingress:
         tell_refused: RefusalTeller,
         is_full: Callable[[], bool] = lambda: False,
         release: Callable[[bytes], None] = lambda _: None,
+        report: unsent.Report = unsent.no_report,
     ) -> None:
         self._release = release
+        self._report = report
         self._policy = policy
         self._log = log
         self._contents = contents
@@ -179,7 +153,7 @@ class Ingress:
             self._refuse(submission.origin, submission.envelope.mail_from, refusal, done)
             return
         if session is not None or self.scripts is not None:
-            self._decide_all((submission,), (), done, session)
+            self._decide_all((submission,), (), done, session, None)
             return
         message = self._policy.decide(submission)
         if isinstance(message, Refusal):
@@ -210,6 +184,7 @@ class Ingress:
         submissions: Sequence[Submission],
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
+        keep: Keep | None = None,
     ) -> None:
         """The messages of one request, each in a frame of its own with its keys.
 
@@ -217,16 +192,16 @@ class Ingress:
         request is true.
         """
         if self._pressure.refusal is not None:
-            self._store_all(submissions, [Refusal(self._pressure.refusal, "pressure")], keys, done)
+            self._store_all(submissions, [Refusal(self._pressure.refusal, "pressure")], keys, done, keep)
         elif self.scripts is not None:
-            self._decide_all(submissions, keys, done, None)
+            self._decide_all(submissions, keys, done, None, keep)
         else:
             decisions: list[_Decision] = []
             for submission in submissions:
                 decisions.append(self._policy.decide(submission))
-                if isinstance(decisions[-1], Refusal):
+                if isinstance(last := decisions[-1], Refusal) and not last.reply.is_permanent:
                     break
-            self._store_all(submissions, decisions, keys, done)
+            self._store_all(submissions, decisions, keys, done, keep)
 
     # where scripts decide
 
@@ -236,6 +211,7 @@ class Ingress:
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
         session: PolicySession | None,
+        keep: Keep | None,
     ) -> None:
         """As `submit_all`; what has to wait goes on in a task, which a stop waits for as for the disk."""
         decisions: list[_Decision] = []
@@ -243,13 +219,13 @@ class Ingress:
             decision = self._decision(submission, session)
             if not isinstance(decision, Decided | Refusal):
                 self.waiting += 1
-                work = self._decide_later(submissions, number, decisions, decision, keys, done, session)
+                work = self._decide_later(submissions, number, decisions, decision, keys, done, session, keep)
                 self._begin(work)
                 return
             decisions.append(decision)
-            if isinstance(decision, Refusal):
+            if isinstance(decision, Refusal) and not decision.reply.is_permanent:
                 break
-        self._store_all(submissions, decisions, keys, done)
+        self._store_all(submissions, decisions, keys, done, keep)
 
     async def _decide_later(
         self,
@@ -260,12 +236,13 @@ class Ingress:
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
         session: PolicySession | None,
+        keep: Keep | None,
     ) -> None:
         """Go on where `_decide_all` came to something that waits."""
         try:
             decisions.append(await waiting)
             for submission in submissions[number + 1 :]:
-                if isinstance(decisions[-1], Refusal):
+                if isinstance(last := decisions[-1], Refusal) and not last.reply.is_permanent:
                     break
                 decision = self._decision(submission, session)
                 decisions.append(decision if isinstance(decision, Decided | Refusal) else await decision)
@@ -277,7 +254,7 @@ class Ingress:
                 {"message": "policy raised", "exception": error}
             )
         self.waiting -= 1
-        self._store_all(submissions, self._pressure_or(decisions), keys, done)
+        self._store_all(submissions, self._pressure_or(decisions), keys, done, keep)
 
     def _pressure_or(self, decisions: Sequence[_Decision]) -> Sequence[_Decision]:
         refusal = self._pressure.refusal
@@ -324,34 +301,58 @@ class Ingress:
         decisions: Sequence[_Decision],
         keys: Sequence[Sequence[Keyed]],
         done: Callable[[Reply], None],
+        keep: Keep | None,
     ) -> None:
-        """Store what was decided of one request, or refuse the whole where the last decision is a refusal."""
-        refusal = decisions[-1]
+        """Store what was decided of one request, or refuse the whole; see `_refusal_of`."""
+        last = decisions[-1]
+        refusal = last if isinstance(last, Refusal) else None
+        refused: list[tuple[RefusedRecipient, ...]] = []
+        if len(decisions) > 1 or (isinstance(last, Decided) and last.refused):
+            refusal = _refusal_of(decisions)
+            if refusal is None:
+                refused = [_refused_of(*each) for each in zip(submissions, decisions, strict=True)]
         if any(map(_is_too_big, decisions)):
             refusal = Refusal(replies.MESSAGE_TOO_BIG, "its variants are too big together")
-        if isinstance(refusal, Refusal):
+        if refusal is not None:
             first = submissions[0]
             self._give_back(keys)
             self._refuse(first.origin, first.envelope.mail_from, refusal.reply, done)
             return
-        request = _Request(done)
-        kept = [_messages_of(each) for each in decisions if not isinstance(each, Refusal)]
-        for number, messages in enumerate(kept):
-            request.frames.append(self._frame_of(messages, keys[number] if keys else ()))
+        count = sum(map(len, refused))
+        if count and keep is not None:
+            keys = keep(refused)
+        request = _Request(done, count)
+        for number, decision in enumerate(decisions):
+            frame = self._frame_of(_messages_of(decision), keys[number] if keys else ())
+            if count and refused[number]:
+                frame = self._with_ends(frame, submissions[number], refused[number])
+            request.frames.append(frame)
         if keys and len(request.frames) > 1:
             request.last = request.frames.pop()
         request.waiting = len(request.frames)
         for frame in request.frames:
             self._commit(request, frame)
 
+    def _with_ends(
+        self, frame: _Frame, submission: Submission, refused: Sequence[RefusedRecipient]
+    ) -> _Frame:
+        """The same frame with what becomes of those whom policy refused, and the report about them."""
+        ends = unsent.refused_of(submission, refused, self._log.reserve, self._report)
+        return _Frame(
+            (*frame.stored, *ends.stored),
+            (*frame.wires, *ends.wires),
+            (*frame.ends, *ends.changes),
+            frame.keys,
+        )
+
     def _frame_of(self, messages: Sequence[Message], keys: Sequence[Keyed]) -> _Frame:
         if len(messages) == 1:  # the usual, a hundred times in a batch
-            message = _as_asked(messages[0])
+            message = as_asked(messages[0])
             one = stored_of(message, self._log.reserve(len(message.deliveries)))
             changes = unsent.changes_of(one, message.discard)
             return _Frame((one,), (message.submission.content.wire,), changes, keys)
         stored = tuple(
-            stored_of(_as_asked(each), self._log.reserve(len(each.deliveries))) for each in messages
+            stored_of(as_asked(each), self._log.reserve(len(each.deliveries))) for each in messages
         )
         ends = (unsent.changes_of(one, each.discard) for one, each in zip(stored, messages, strict=True))
         return _Frame(
@@ -387,6 +388,9 @@ class Ingress:
         elif last is not None:
             request.waiting = 1
             self._commit(request, last)
+        elif request.refused:
+            durability = unsent.SIMULATED if stored.origin.sandbox else replies.DURABLE
+            request.done(replies.queued_without(request.refused, stored.message_id, durability))
         elif stored.origin.sandbox:
             request.done(replies.queued(stored.message_id, unsent.SIMULATED))
         else:

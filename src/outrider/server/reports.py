@@ -13,10 +13,10 @@ from outrider.classify.dsn import build_dsn, is_due
 from outrider.classify.options import DsnOptions
 from outrider.classify.rate import DsnRate
 from outrider.classify.report import DsnKind, RecipientReport
-from outrider.model.changes import Stored
+from outrider.model.changes import Finished, Stored
 from outrider.model.flow import Refusal
 from outrider.model.ports import Log, Policy
-from outrider.server.ingress import stored_of
+from outrider.server.stored import stored_of
 
 
 class Reports:
@@ -50,6 +50,25 @@ class Reports:
     def is_due(self, kind: DsnKind, stored: Stored, index: int) -> bool:
         """Whether the sender asked for, or by default gets, a report of `kind` about delivery `index`."""
         return is_due(kind, stored.mail_from, stored.deliveries[index].recipient.notify, self._options)
+
+    def of_refused(
+        self, stored: Stored, finished: Sequence[Finished], original: bytes
+    ) -> tuple[Stored, bytes] | None:
+        """`unsent.Report`: what the sender hears of recipients whom policy refused.
+
+        Args:
+            stored: Their message with its whole content.
+            finished: The end of each delivery, in their order.
+            original: The content.
+        """
+        if stored.origin.sandbox or not self._options.policy_refusals:
+            return None
+        ends = [each.attempted for each in finished]
+        reports = [
+            RecipientReport(delivery.recipient, end.outcome, end.attempted_time, end.verdict.bounce_class)
+            for delivery, end in zip(stored.deliveries, ends, strict=True)
+        ]
+        return self.make(DsnKind.FAILED, stored, reports, original)
 
     def make(
         self, kind: DsnKind, stored: Stored, recipients: Sequence[RecipientReport], original: bytes

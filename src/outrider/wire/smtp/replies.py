@@ -260,9 +260,20 @@ def greeting(hostname: str, banner: str = "Outrider") -> Reply:
     return Reply(220, None, (f"{hostname} ESMTP {banner}".rstrip(),))
 
 
-def queued(message_id: str, durability: str = "durable") -> Reply:
+DURABLE = "durable"
+"""How surely a message is stored that is synced before its reply."""
+
+
+def queued(message_id: str, durability: str = DURABLE) -> Reply:
     """250 after end of data: responsibility is taken (RFC 5321 §4.2.5); the text says how surely."""
     return Reply(250, "2.0.0", (f"Ok: queued as {message_id}, {durability}",))
+
+
+def queued_without(refused: int, message_id: str, durability: str = DURABLE) -> Reply:
+    """The same, where policy refused some recipients; one reply is for all of them (RFC 5321 §4.1.1.4)."""
+    whom = "1 recipient" if refused == 1 else f"{refused} recipients"
+    text = f"Ok: queued as {message_id}, {durability}, without {whom} whom policy refuses"
+    return Reply(250, "2.0.0", (text,))
 
 
 def sender_denied(domain: str) -> Reply:

@@ -1,0 +1,62 @@
+"""What policy decided, as the change that stores it.
+
+In: a `Message`. Out: its `Stored`, with what the sender asked for and without what was for policy alone.
+"""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from outrider.model.changes import Stored
+from outrider.model.flow import Message, Recipient
+from outrider.policy.connection import SECRET_PREFIX
+
+CUSTOMER_ID: Final = "customer_id"
+# the name in the metadata whose text stands for the recipient where a redaction profile says so
+
+
+def stored_of(message: Message, first_entry: int) -> Stored:
+    """The change that stores `message`; its deliveries are entries from `first_entry` on."""
+    submission = message.submission
+    envelope = submission.envelope
+    content = submission.content
+    return Stored(
+        submission.message_id,
+        first_entry,
+        submission.received_time,
+        submission.origin,
+        envelope.mail_from,
+        message.deliveries,
+        envelope.ret,
+        envelope.envid,
+        envelope.smtputf8,
+        int(content.traits),
+        content.header_octets,
+        len(content.wire),
+        None,
+        message.signing,
+        message.notes,
+    )
+
+
+def as_asked(message: Message) -> Message:
+    """With the time that the sender asked for, unless policy wants it later still, and his own names."""
+    at = message.submission.not_before_time
+    if not at and not any(each.recipient.metadata for each in message.deliveries):
+        return message
+    deliveries = tuple(
+        replace(
+            each,
+            recipient=_without_secrets(each.recipient),
+            not_before_time=max(each.not_before_time, at),
+            customer_id=each.customer_id or dict(each.recipient.metadata).get(CUSTOMER_ID, ""),
+        )
+        for each in message.deliveries
+    )
+    return replace(message, deliveries=deliveries)
+
+
+def _without_secrets(recipient: Recipient) -> Recipient:
+    """As it is stored: what is secret in its metadata was for policy alone."""
+    kept = tuple(pair for pair in recipient.metadata if not pair[0].startswith(SECRET_PREFIX))
+    return recipient if len(kept) == len(recipient.metadata) else replace(recipient, metadata=kept)
