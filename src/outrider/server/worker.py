@@ -174,6 +174,7 @@ class Worker:
             self._refused,
             lambda: self.log.is_full,
             self.asker.release,
+            reports.of_refused,
         )
         self.measures = Measures(
             settings.record, birth.name, birth.clock, self._set_gauges, is_restart=birth.is_restart
