@@ -36,7 +36,7 @@ from outrider.receive.trace import refuse_header
 from outrider.server.configuration import read
 from outrider.sim.world import parse_world
 from outrider.wire.headers import FieldError, text_field
-from outrider.wire.mime import write_message
+from outrider.wire.mime import MessageWriter
 from outrider.wire.proxy import ProxyReader
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_replies import ReplyReader
@@ -302,12 +302,9 @@ def configuration(octets: bytes, chance: random.Random) -> None:
 def http_message(octets: bytes, chance: random.Random) -> None:
     try:
         parsed = parse_request(octets, 10)
-        written = write_message(
-            parsed.draft,
-            message_id="a@mx.test",
-            date="Mon, 01 Jan 2024 00:00:00 +0000",
-            boundary="=_a",
-            eight_bit=chance.random() < 0.5,
+        writer = MessageWriter(eight_bit=chance.random() < 0.5)
+        written = writer.write(
+            parsed.draft, message_id="a@mx.test", date="Mon, 01 Jan 2024 00:00:00 +0000", boundary="=_a"
         )
     except (Problem, FieldError):
         return

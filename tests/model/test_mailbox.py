@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.base.errors import AddressError
-from outrider.model.mailbox import literal_address, parse_domain, parse_mailbox
+from outrider.model.mailbox import parse_domain, parse_mailbox
 
 VALID = [
     # text, as returned; RFC 5321 §4.1.2 unless said
@@ -165,11 +165,3 @@ def test_a_domain_has_one_form(domain: str) -> None:
     assert parse_domain(parsed) == parsed
     if parsed[0] != "[":
         assert parsed == parsed.lower()
-
-
-@pytest.mark.parametrize(
-    ("domain", "address"),
-    [("[192.0.2.1]", "192.0.2.1"), ("[IPv6:2001:db8::1]", "2001:db8::1"), ("example.com", None)],
-)
-def test_literal_address(domain: str, address: str | None) -> None:
-    assert literal_address(parse_domain(domain)) == address

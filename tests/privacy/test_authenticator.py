@@ -10,7 +10,7 @@ from outrider.base.clock import FakeClock
 from outrider.base.errors import ConfigError, UnavailableError
 from outrider.base.log import ListLog
 from outrider.privacy import credentials, passwords
-from outrider.privacy.authenticator import FileAuthenticator, NoAuthenticator
+from outrider.privacy.authenticator import FileAuthenticator
 from outrider.privacy.credentials import User
 from outrider.privacy.passwords import Passwords
 
@@ -150,11 +150,6 @@ async def test_one_check_at_a_time(house: House) -> None:
     await asyncio.gather(*(watching.verify_soon(None, "x") for _ in range(10)))
     watching.close()
     assert (most, watching.checks) == (1, 10)
-
-
-async def test_nobody_is_known_without_a_file() -> None:
-    assert await NoAuthenticator().password("joe", "secret") is None
-    assert await NoAuthenticator().api_key("x") is None
 
 
 def test_the_shipped_parameters_are_argon2id() -> None:

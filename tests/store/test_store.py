@@ -43,7 +43,7 @@ async def test_what_is_stored_comes_back(database: Database, author: Author) -> 
     assert key.rights.domains == (".shop.example", "shop.example")
     assert await credentials.find(database, KEYS, "shop") == key
     assert await credentials.list_all(database, USERS, "acme") == [user]
-    assert await tenants.find_tenant(database, "acme") == tenant
+    assert (await tenants.describe_tenant(database, "acme"))["name"] == tenant.name
     kinds = [(one.name, one.kind) for one in await tenants.list_streams(database, "acme")]
     assert kinds == [("default", "transactional"), ("news", "marketing")]
     changed = await credentials.set_rights(database, author, KEYS, "shop", is_enabled=False, networks=())

@@ -14,7 +14,7 @@ from outrider.base import long_octets
 from outrider.model.address import Address
 from outrider.wire import mime
 from outrider.wire.headers import FieldError, text_field
-from outrider.wire.mime import RESERVED, Draft, Mailbox, MessageWriter, write_message
+from outrider.wire.mime import RESERVED, Draft, Mailbox, MessageWriter
 
 AUTHOR = Mailbox(Address("shop", "sender.example"), "Shop")
 ALICE = Mailbox(Address("alice", "example.com"))
@@ -25,9 +25,8 @@ FIXED = ["Date", "From", "To", "Subject", "Message-ID"]
 
 
 def written(draft: Draft, *, boundary: str = BOUNDARY, eight_bit: bool = False) -> bytes:
-    return write_message(
-        draft, message_id="1@sender.example", date=DATE, boundary=boundary, eight_bit=eight_bit
-    )
+    writer = MessageWriter(eight_bit=eight_bit)
+    return writer.write(draft, message_id="1@sender.example", date=DATE, boundary=boundary)
 
 
 def draft_of(**parts: object) -> Draft:
@@ -221,7 +220,7 @@ def test_nothing_can_be_injected(field: str, payload: str) -> None:
     octets = b""
     refused = ""
     try:
-        octets = write_message(
+        octets = MessageWriter().write(
             draft_with(field, payload),
             message_id=payload if field == "id" else "1@sender.example",
             date=payload if field == "date" else DATE,

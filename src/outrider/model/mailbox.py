@@ -170,10 +170,3 @@ def unicode_domain(domain: str) -> str:
         except UnicodeError:
             labels.append(label)
     return ".".join(labels)
-
-
-def literal_address(domain: str) -> str | None:
-    """The IP address inside an address literal that `parse_domain` returned; None for a name."""
-    if domain[0] != "[":
-        return None
-    return domain[6:-1] if domain.startswith("[IPv6:") else domain[1:-1]

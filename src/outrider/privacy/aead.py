@@ -22,8 +22,6 @@ from outrider.base.errors import KeyAbsentError, NotAuthenticError
 from outrider.privacy.keyfile import KEY_OCTETS, Purpose
 from outrider.privacy.keyring import LiveRing
 
-NONCE_OCTETS = 12
-# RFC 5116 §5.2: N_MAX and N_MIN of AEAD_AES_256_GCM
 TAG_OCTETS = 16
 # RFC 5116 §5.2: a ciphertext is exactly so much longer
 

@@ -128,18 +128,3 @@ class FileAuthenticator:
         self._remembered.clear()
         self._log.info("privacy.credentials_read", users=len(self._credentials.users))
         return self._credentials
-
-
-class NoAuthenticator:
-    """Knows nobody; for a server without a credentials file."""
-
-    __slots__ = ()
-
-    async def password(self, user: str, password: str, client: str = "") -> Principal | None:  # noqa: ARG002 - a port
-        return None
-
-    async def api_key(self, key: str, client: str = "") -> Principal | None:  # noqa: ARG002 - a port
-        return None
-
-    def is_shut(self, tenant: str) -> bool:  # noqa: ARG002 - a port
-        return False

@@ -28,7 +28,7 @@ from outrider.wire.dkim.arc import Chain, ChainResult
 from outrider.wire.dkim.authentication_results import Checked, of_signatures
 from outrider.wire.dkim.message import Parts
 from outrider.wire.dkim.results import Result, SignatureResult
-from outrider.wire.dkim.verifier import DEFAULT_LIMITS, Verification
+from outrider.wire.dkim.verifier import SIGNATURES_MAX, Verification
 from outrider.wire.dmarc import DmarcResult, DmarcWord, evaluate
 from outrider.wire.message.addresses import parse_addresses
 from outrider.wire.spf.evaluate import Sender, SpfResult, SpfWord
@@ -38,7 +38,7 @@ Found = TypeVar("Found")
 CHECK_SECONDS: Final = 10.0
 """Chosen: two servers' worth of time-outs, and below the time that a hook may wait."""
 
-SIGNATURE_QUESTIONS: Final = DEFAULT_LIMITS.signatures
+SIGNATURE_QUESTIONS: Final = SIGNATURES_MAX
 """One for each signature that is looked at."""
 
 CHAIN_QUESTIONS: Final = 20

@@ -32,12 +32,6 @@ async def read_tenant(connection: AsyncConnection, name: str) -> Tenant:
     return Tenant(*found)
 
 
-async def find_tenant(engine: AsyncEngine, name: str) -> Tenant:
-    """See `read_tenant`."""
-    async with reading(engine) as connection:
-        return await read_tenant(connection, name)
-
-
 async def describe_tenant(engine: AsyncEngine, name: str) -> dict[str, Any]:
     """A tenant as it may be shown, with its streams, both of one moment.
 

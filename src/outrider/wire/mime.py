@@ -245,14 +245,6 @@ class MessageWriter:
         return _multipart(b"mixed", boundaries[2], [b"".join(body), *attached]) if attached else body
 
 
-def write_message(
-    draft: Draft, *, message_id: str, date: str, boundary: str, eight_bit: bool = False
-) -> bytes:
-    """One message; see `MessageWriter`."""
-    writer = MessageWriter(eight_bit=eight_bit)
-    return writer.write(draft, message_id=message_id, date=date, boundary=boundary)
-
-
 def _text(name: str, field: str, text: str) -> bytes:
     return text_field(name, text, field)
 

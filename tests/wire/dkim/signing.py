@@ -12,7 +12,7 @@ from outrider.wire.dkim.keys import SigningKey
 from outrider.wire.dkim.record import format_record
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Records, SignatureResult
-from outrider.wire.dkim.verifier import DEFAULT_LIMITS, Limits, Verification
+from outrider.wire.dkim.verifier import Verification
 
 NOW = 1_764_500_000.0
 DOMAIN = "sender.test"
@@ -73,7 +73,6 @@ def check(
     content: Content,
     answers: dict[str, Records] | None = None,
     now: float = NOW,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[SignatureResult, ...]:
     """The results of a message's signatures."""
-    return Verification(content, now, limits).results(records() if answers is None else answers)
+    return Verification(content, now).results(records() if answers is None else answers)

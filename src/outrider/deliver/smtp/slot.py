@@ -157,11 +157,6 @@ class Slot:
         flying = [granted.entry for flight in self._flights for granted in flight.granted]
         return (*flying, *(granted.entry for granted in self._backlog))
 
-    @property
-    def is_ended(self) -> bool:
-        """`closed` was reported."""
-        return self._ended
-
     def add(self, entries: Sequence[Granted]) -> None:
         """More entries; none means that there is nothing now, and that a batch may come unasked."""
         if not entries:

@@ -135,11 +135,6 @@ class SignatureResult(msgspec.Struct, frozen=True, kw_only=True):
     def is_pass(self) -> bool:
         return self.fault is Fault.NONE
 
-    @property
-    def covers_whole_body(self) -> bool:
-        """No `l=` left anything out."""
-        return self.body_octets is None
-
     def has_signed(self, field: str) -> bool:
         """True when fields of this name are signed."""
         return field.lower() in self.signed_fields

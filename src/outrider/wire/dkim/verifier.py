@@ -5,7 +5,7 @@
 
 Theory: every signature is checked, whatever the others say, and nothing is decided here: what a failed
 signature means is policy's. A signature that covers only a part of the body (`l=`) does not pass unless
-that is all of it, because anybody may have added the rest.
+that is all of it, because anybody may have added the rest (RFC 6376 §8.2).
 
 Invariant: whatever the message and the records hold, there is a result for each signature that was looked
 at, and no exception; work is bounded by the size of the message and by the limits.
@@ -16,7 +16,6 @@ RFC 8463 §3 (Ed25519).
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
@@ -32,21 +31,8 @@ SIGNATURE: Final = b"dkim-signature"
 NO_ANSWER: Final = Records(trouble="it was not looked up")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much is looked at.
-
-    Attributes:
-        signatures: Of one message; later ones get `Fault.TOO_MANY`.
-        accept_partial: Let a signature pass whose `l=` leaves some of the body out.
-    """
-
-    signatures: int = 10
-    # chosen: mail that went through several hands has three or four
-    accept_partial: bool = False
-
-
-DEFAULT_LIMITS: Final = Limits()
+SIGNATURES_MAX: Final = 10
+"""Chosen: mail that went through several hands has three or four; later ones get `Fault.TOO_MANY`."""
 
 
 class Verification:
@@ -55,19 +41,17 @@ class Verification:
     Args:
         content: The message.
         now: Unix seconds.
-        limits: How much is looked at.
     """
 
-    __slots__ = ("_limits", "_now", "_parts", "_read", "_rest", "names")
+    __slots__ = ("_now", "_parts", "_read", "_rest", "names")
 
-    def __init__(self, content: Content, now: float, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, content: Content, now: float) -> None:
         self._parts = Parts(content)
         self._now = now
-        self._limits = limits
         fields = self._parts.fields(SIGNATURE)
-        self._rest = max(0, len(fields) - limits.signatures)
+        self._rest = max(0, len(fields) - SIGNATURES_MAX)
         self._read: list[Signature | SignatureResult] = []
-        for field in fields[: limits.signatures]:
+        for field in fields[:SIGNATURES_MAX]:
             try:
                 self._read.append(parse_signature(SIGNATURE, field))
             except SignatureError as error:
@@ -88,24 +72,17 @@ class Verification:
             answers: By name; one that is missing is a look-up that failed.
         """
         checked = [
-            check_signature(self._parts, each, answers, self._now, accept_partial=self._limits.accept_partial)
-            if isinstance(each, Signature)
-            else each
+            check_signature(self._parts, each, answers, self._now) if isinstance(each, Signature) else each
             for each in self._read
         ]
         unseen = SignatureResult(
-            fault=Fault.TOO_MANY, reason=f"only {self._limits.signatures} signatures are looked at"
+            fault=Fault.TOO_MANY, reason=f"only {SIGNATURES_MAX} signatures are looked at"
         )
         return (*checked, *[unseen] * min(self._rest, 1))
 
 
 def check_signature(
-    parts: Parts,
-    signature: Signature,
-    answers: Mapping[str, Records],
-    now: float,
-    *,
-    accept_partial: bool = False,
+    parts: Parts, signature: Signature, answers: Mapping[str, Records], now: float
 ) -> SignatureResult:
     """Check one signature over header fields and body.
 
@@ -114,7 +91,6 @@ def check_signature(
         signature: The signature.
         answers: Key records by name.
         now: Unix seconds.
-        accept_partial: See `Limits`.
     """
     known = _with_body(parts, signature)
     if b"from" not in signature.names:
@@ -132,7 +108,7 @@ def check_signature(
     timely = timely_fault(found, now)
     if timely is not None:
         return timely
-    if found.body_octets is not None and not accept_partial and not _is_whole(parts, signature, found):
+    if found.body_octets is not None and not _is_whole(parts, signature, found):
         return replace(
             found, fault=Fault.BODY_LENGTH, reason=f"only {found.body_octets} octets of the body are signed"
         )

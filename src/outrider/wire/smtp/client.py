@@ -160,11 +160,6 @@ class SmtpClient:
         return self._setup is None and not self.is_closed and not self._quit_wanted
 
     @property
-    def is_idle(self) -> bool:
-        """Ready, and no transaction is unfinished."""
-        return self._setup is None and not self.is_closed and not self._underway and self._queued is None
-
-    @property
     def is_quitting(self) -> bool:
         """QUIT was said and only its reply is outstanding."""
         return bool(self._awaiting) and self._awaiting[0] == _QUIT
