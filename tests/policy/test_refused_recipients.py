@@ -8,8 +8,10 @@ from msgspec.structs import replace
 from outrider.model.flow import Decided, Notify, Recipient, Refusal, RefusedRecipient
 from outrider.model.hooks import HookPhase
 from outrider.model.reply import Reply
+from outrider.policy.bindings import Bindings
+from outrider.policy.rehearsal import Surroundings, rehearse
 from outrider.wire.smtp import replies
-from tests.policy.acting import HTTP, SMTP, Stage, address, recipients_of, submission
+from tests.policy.acting import BINDINGS, HTTP, SMTP, Stage, address, recipients_of, submission
 
 SCRIPT = """
     from outrider.policy.api import Refuse
@@ -99,3 +101,11 @@ async def test_it_is_the_same_where_scripts_wait(tmp_path: Path) -> None:
     decision = await stage.decided(submission("a@one.test", "no@two.test"))
     assert isinstance(decision, Decided)
     assert [each.reply for each in decision.refused] == [NO]
+
+
+async def test_a_rehearsal_lists_them_beside_what_goes_out(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, SCRIPT)
+    around = Surroundings(Bindings(BINDINGS), lambda: 0.0)
+    found = await rehearse(stage.scripts, submission("a@one.test", "no@two.test"), around)
+    assert (found.refused, found.refusal) == ([("no@two.test", NO)], None)
+    assert [str(each.recipient.address) for each in found.messages[0].deliveries] == ["a@one.test"]

@@ -37,7 +37,7 @@ class World:
         self, folder: Path, tasks: asyncio.TaskGroup, other: str, live: str = LIVE, **more: Any
     ) -> None:
         for name in ("live", "other"):
-            (folder / name).mkdir()
+            (folder / name).mkdir(exist_ok=True)
         self.live = Stage(folder / "live", live)
         self.shadow = Shadow(FakeClock(), tasks, **more)
         self.other = Stage(folder / "other", other)
@@ -136,6 +136,26 @@ async def test_what_differs_is_counted_and_the_newest_is_shown_without_addresses
     assert "ann@" not in str(report)
     assert "nobody@" not in str(report)
     assert {each["domain"] for each in report["examples"]} >= {"one.test", "two.test"}
+
+
+async def test_a_recipient_who_is_refused_alone_is_compared_by_the_reply(make: Make) -> None:
+    text = """
+        from outrider.policy.api import Refuse
+        def set_binding(mail):
+            mail.binding = "vip"
+        def each_rcpt(mail):
+            if mail.rcpt_to.endswith("@two.test"):
+                return Refuse(%s)
+        """
+    live = text % "550, '5.7.1 no'"
+    for other, expected in (
+        (live, []),
+        (text % "551, '5.1.6 gone'", [("decision", "refusal 550 5.7.1 no", "refusal 551 5.1.6 gone", 1)]),
+        (LIVE, [("decision", "refusal 550 5.7.1 no", "refusal none", 1)]),
+    ):
+        world = make(other, live=live)
+        await play(world.open(1))
+        assert [each for each in kinds(await world.show()) if each[0] == "decision"] == expected
 
 
 async def test_addresses_are_shown_where_everything_shows_them(make: Make) -> None:

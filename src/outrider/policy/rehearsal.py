@@ -159,6 +159,7 @@ async def _decide(found: Rehearsal, session: PolicySession, submission: Submissi
         found.refused_in = str(found.decisions[-1].phase) if found.decisions else "policy"
     else:
         found.messages = decision.messages
+        found.refused += [(str(each.recipient.address), each.reply) for each in decision.refused]
 
 
 async def _awaited(answer: T | Awaitable[T]) -> T:

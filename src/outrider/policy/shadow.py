@@ -215,6 +215,9 @@ class Shadow:
             if other is None:
                 found.append(("recipient", "kept", "gone", row.recipient))
                 continue
+            if row.refusal != other.refusal:
+                found.append(("refusal", row.refusal or "none", other.refusal or "none", row.recipient))
+                continue
             pairs = [
                 ("sender", row.mail_from, other.mail_from),
                 ("routing domain", row.routing_domain, other.routing_domain),

@@ -59,7 +59,10 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """What was decided for one recipient. `content` is a digest; empty where it is as it came."""
+    """What was decided for one recipient.
+
+    `content` is a digest, empty where it is as it came; `refusal` the reply, where he alone is refused.
+    """
 
     recipient: str
     mail_from: str
@@ -71,6 +74,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     content: bytes
     signing: bytes
     notes: tuple[tuple[str, str], ...]
+    refusal: str = ""
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -80,7 +84,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, tag=3):
         session: Number of the session.
         submission: As it was received.
         answer: `continue`, or the reply that refused.
-        rows: What goes out.
+        rows: What goes out, and who is refused alone.
     """
 
     session: int
@@ -115,7 +119,7 @@ Message = Sighting | Missed
 
 
 def rows_of(submission: Submission, decided: Decided) -> tuple[Row, ...]:
-    """What goes out, recipient by recipient."""
+    """What goes out and who is refused, recipient by recipient."""
     rows = []
     for message in decided.messages:
         content = message.submission.content
@@ -136,6 +140,10 @@ def rows_of(submission: Submission, decided: Decided) -> tuple[Row, ...]:
             )
             for each in message.deliveries
         ]
+    rows += [
+        Row(str(each.recipient.address), "", "", "", 0, 0.0, "", b"", b"", (), str(each.reply))
+        for each in decided.refused
+    ]
     return tuple(rows)
 
 
