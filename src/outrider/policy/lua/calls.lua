@@ -127,6 +127,15 @@ function R.hook(globals, deadline, selves, index, ...)
   return ended(co, globals, f, resume(co, f, on_error, self, ...))
 end
 
+-- The same for a method that is given objects only: up to three, each by its class and number.
+local hook, object = R.hook, R.object
+function R.hook_objects(globals, deadline, selves, index, class, id, class2, id2, class3, id3)
+  if not class2 then return hook(globals, deadline, selves, index, object(class, id)) end
+  local second = object(class2, id2)
+  if not class3 then return hook(globals, deadline, selves, index, object(class, id), second) end
+  return hook(globals, deadline, selves, index, object(class, id), second, object(class3, id3))
+end
+
 -- Loads: compiles and runs a script's top level.
 function R.load(deadline, text, name)
   local chunk, wrong = R.compile(text, name)

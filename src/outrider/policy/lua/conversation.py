@@ -134,9 +134,11 @@ class Conversation:
         self.vctx.recipients = ()
         if self.msg is None:
             return
-        self._let_go(Msg, Part)
-        self.mail = self.msg = None
         session = self.session
+        session.release(self.msg)
+        if len(session.objects) >= _OWN_OBJECTS:  # besides ac and vctx
+            self._let_go(Msg, Part)
+        self.mail = self.msg = None
         if len(session.objects) > OBJECTS_MAX:
             own = (self.ac, self.vctx)
             for each in [each for each in session.objects.values() if each not in own]:

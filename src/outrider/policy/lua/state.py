@@ -61,6 +61,8 @@ _PRINT_MAX: Final = 2000
 # octets, chosen: what a log line holds
 _LOADSTRING_MAX: Final = 8192
 # octets, chosen: translated in some 30 ms
+_OBJECTS_MAX: Final = 3
+# that calls.lua has a function for: what hooks that are asked about a message get
 _FEW: Final = 8
 # values, chosen: more than a header has
 _SHORT_OCTETS: Final = 4096
@@ -183,6 +185,7 @@ class LuaState:
         self._new_globals = r[b"new_globals"]
         self._begin = r[b"begin"]
         self._hook = r[b"hook"]
+        self._hook_objects = r[b"hook_objects"]
         self._go_on = r[b"go_on"]
         return r
 
@@ -291,6 +294,8 @@ class LuaState:
         kind = type(result)
         if kind is bytes and len(result) < _LARGE_OCTETS:
             return (VALUES, result)
+        if kind is str and len(result) < _SHORT_OCTETS:
+            return (VALUES, result.encode("utf-8", "surrogateescape"))
         if kind is list and len(result) <= _FEW:
             # the values of a header: the answer that is given most often
             for value in result:
@@ -462,6 +467,16 @@ class LuaState:
         """Call a hook with the session's `self`; its first result, or something to await."""
         deadline = self._clock() + self._limits.seconds
         given = (session.lua_globals, deadline, session.selves, hook.number)
+        if 0 < len(values) <= _OBJECTS_MAX:
+            self.session = session
+            class_index = self._class_index
+            for value in values:
+                if type(value) not in class_index:
+                    break
+                given += self.number_of(value)
+            else:
+                return self._result(session, hook.name, self._hook_objects, given, ())
+            given = given[:4]
         return self._result(session, hook.name, self._hook, given, values)
 
     def load(self, text: bytes, name: str) -> None:
@@ -505,8 +520,7 @@ class LuaState:
         if self._ended_functions:
             ended, self._ended_functions = self._ended_functions, []
             self._r[b"release"](*ended[:ROW_MAX])
-        proxies = session.proxies
-        arguments = [proxies.get(id(value)) or self.converter.to_lua(value) for value in values]
+        arguments = [self.converter.to_lua(value) for value in values] if values else ()
         self._is_running = True
         try:
             out = enter(*given, *arguments)
