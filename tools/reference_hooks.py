@@ -4,13 +4,23 @@ In: `policy.declare.HOOKS`, and the public attributes of what hooks see. Out: li
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from outrider.policy import api
 from outrider.policy.answers import LINES_MAX, TEXT_OCTETS
 from outrider.policy.connection import NAME_CHARACTERS, NOTES_CHARACTERS, NOTES_MAX, Connection, Context
 from outrider.policy.declare import HOOKS, Hook
 from outrider.policy.mail import Mail
-from outrider.policy.stubs import public_members, summary_of, type_of
+from outrider.policy.series import Series
+from outrider.policy.stubs import call_of, public_members, summary_of, type_of
+from outrider.store.sources.source import Source
+from outrider.wire.message.editable import EditableMessage
+from outrider.wire.message.header import Header
+from outrider.wire.message.tree import Part
+
+_SOURCE = frozenset({"ask", "execute", "fetch", "name", "peek"})
+# the rest of a data source is the server's
 
 
 def hook_lines() -> Iterator[str]:
@@ -37,6 +47,18 @@ def hook_lines() -> Iterator[str]:
         f"{NOTES_CHARACTERS:,} characters together. It is used like a `dict` of texts.",
     )
     yield from _class(Mail, "What it is given is a message; from `each_rcpt` on that of one recipient.")
+    yield from _class(EditableMessage, "What `mail.message` is: the message, to be read and changed.")
+    yield from _class(
+        Header,
+        "What `mail.message.header` is, and the `header` of each part. Values are texts, which are encoded "
+        "as their fields ask; `bytes` stand in the message as they are. Places count from 0.",
+    )
+    yield from _class(Part, "What `mail.message.root` is, and what `mail.message.walk()` goes through.")
+    yield from _functions()
+    yield from _class(Series, f"`{call_of(Series.__name__, Series.__init__)}`: counts over all workers.")
+    yield from _class(
+        Source, "What `source(name)` gives; see [data sources](../how-to/data-sources.md).", _SOURCE
+    )
 
 
 def _hook(hook: Hook) -> Iterator[str]:
@@ -52,16 +74,24 @@ def _hook(hook: Hook) -> Iterator[str]:
         yield f"| `{argument.name}` | `{argument.type.replace('|', chr(92) + '|')}` | {argument.meaning} |"
 
 
-def _class(kind: type, text: str) -> Iterator[str]:
+def _functions() -> Iterator[str]:
+    """What scripts import besides classes."""
+    yield from ("", "## What scripts import", "")
+    yield "All of it is in `outrider.policy.api`, with the classes above and `SignRequest`."
+    yield from ("", "| name | type | what it is |", "| --- | --- | --- |")
+    for name in api.__all__:
+        function = getattr(api, name)
+        if inspect.isfunction(function):
+            yield _row(call_of(name, function), function)
+
+
+def _class(kind: type, text: str, names: frozenset[str] = frozenset()) -> Iterator[str]:
     yield from ("", f"## {kind.__name__}", "", text, "")
     yield from ("| name | type | what it is |", "| --- | --- | --- |")
     for name, member in public_members(kind):
-        is_property = isinstance(member, property)
-        shown = name if is_property else f"{name}({_arguments(member)})"
-        yield f"| `{shown}` | `{type_of(member).replace('|', chr(92) + '|')}` | {summary_of(member)} |"
+        if not names or name in names:
+            yield _row(name if isinstance(member, property) else call_of(name, member), member)
 
 
-def _arguments(function: object) -> str:
-    if not inspect.isfunction(function):
-        raise TypeError("a method is wanted")
-    return ", ".join(name for name in inspect.signature(function).parameters if name != "self")
+def _row(shown: str, member: property | Callable[..., Any]) -> str:
+    return f"| `{shown}` | `{type_of(member).replace('|', chr(92) + '|')}` | {summary_of(member)} |"

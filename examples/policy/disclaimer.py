@@ -5,7 +5,7 @@ Signed and encrypted messages are left alone, because a change would break them.
 
 from html import escape
 
-from outrider.wire.message.content import maybe_text, set_text
+from outrider.policy.api import maybe_text, set_text
 
 OWN = {"company.example"}
 TEXT = "This message is from Company Ltd, 1 Example Street."

@@ -205,6 +205,51 @@ def test_what_is_said_wrongly_is_told(site: Site) -> None:
         assert "Invalid value" in site.run("test", "-", *words, code=2, given=b"x")
 
 
+def test_a_hook_that_waits_too_long_is_a_decision_with_its_line(site: Site) -> None:
+    (site.folder / "slow.py").write_text(
+        "import asyncio\n\nasync def data(mail):\n    mail.context['at'] = 'work'\n"
+        "    await asyncio.sleep(60)\n",
+        encoding="utf-8",
+    )
+    site.configure("slow", more="[policy]\nwait_seconds = 0.05\n")
+    found = site.letter("--to", "joe@one.test", code=70)
+    [decision] = found["decisions"]
+    assert (decision["script"], decision["line"]) == ("slow", 5)
+    assert decision["failure"] == "it waited longer than it may"
+    assert [each["what"] for each in decision["changes"]] == ["note at"]
+    assert found["failures"] == ["slow:5: data: it waited longer than 0.05 s"]
+
+
+def test_a_refusal_where_nothing_is_refused_is_told(site: Site) -> None:
+    (site.folder / "late.py").write_text(
+        "from outrider.policy.api import Refuse\ndef set_binding(mail):\n    return Refuse(550, 'late')\n",
+        encoding="utf-8",
+    )
+    site.configure("late")
+    text = site.run("test", str(site.folder / "letter.eml"), "--to", "joe@one.test", code=70)
+    assert "Failed: late: set_binding: nothing can be refused in this phase" in text
+
+
+def test_a_hook_that_catches_its_end_does_not_keep_the_command(site: Site) -> None:
+    (site.folder / "stuck.py").write_text(
+        "import asyncio\nasync def data(mail):\n    while True:\n        try:\n"
+        "            await asyncio.sleep(60)\n        except BaseException:\n            pass\n",
+        encoding="utf-8",
+    )
+    site.configure("stuck", more="[policy]\nwait_seconds = 0.05\n")
+    words = ["policy", "test", "letter.eml", "--to", "joe@one.test", "-c", str(site.config)]
+    done = subprocess.run(
+        [sys.executable, "-m", "outrider.cli.main", *words],
+        cwd=site.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 70, done.stderr
+    assert "data stuck:2: failed: it waited longer than it may" in done.stdout
+
+
 def test_nothing_of_the_process_is_left_changed(site: Site) -> None:
     before = HERE.sources, HERE.keys
     site.letter()
@@ -325,13 +370,15 @@ def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:
         "    mail.context['size'] = str(mail.size)\n"
         "    mail.message.header.set('X-Id', mail.id)\n"
         "async def set_binding(mail: Mail) -> None:\n    mail.binding = 'vip'\n"
+        "async def look(mail: Mail) -> str:\n    await mail.add_results()\n"
+        "    return (await mail.check()).dmarc.word\n"
         "one: DataHook = data\nother: SetBindingHook = set_binding\n",
         encoding="utf-8",
     )
     (tmp_path / "bad.py").write_text(
         "from outrider_hooks import Mail\n"
         "def data(mail: Mail) -> None:\n    mail.size = 5\n    mail.bindng = 'vip'\n"
-        "    mail.priority = 'high'\n",
+        "    mail.priority = 'high'\n    mail.check().dmarc\n",
         encoding="utf-8",
     )
     result = subprocess.run(
@@ -353,9 +400,12 @@ def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:
         check=False,
     )
     faults = [line for line in result.stdout.splitlines() if ": error:" in line]
-    assert [line.split(": error:")[0] for line in faults] == ["bad.py:3", "bad.py:4", "bad.py:5"], (
-        result.stdout
-    )
+    assert [line.split(": error:")[0] for line in faults] == [
+        "bad.py:3",
+        "bad.py:4",
+        "bad.py:5",
+        "bad.py:6",
+    ], result.stdout
 
 
 def test_stubs_of_lua_name_every_hook() -> None:

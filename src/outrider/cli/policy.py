@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -99,8 +100,8 @@ def try_message(
 ) -> None:
     """Have a message go through all phases without a server, and show what each script decides.
 
-    Data sources are asked in earnest; nothing is stored or sent. Exit code 0 when the message is taken, 1
-    when it is refused, 70 when a script failed.
+    Data sources and DNS are asked in earnest; nothing is stored or sent. Exit code 0 when the message is
+    taken, 1 when it is refused, 70 when a script failed.
 
     Examples:
       outrider policy test letter.eml --from shop@example.test --to joe@one.test --to ann@two.test
@@ -132,12 +133,13 @@ def try_message(
         context=_pairs(context, "--context"),
         notes=_pairs(note, "--note"),
     )
-    [found] = asyncio.run(_played(settings, [(trace, plain)], with_lines=True))
+    played = asyncio.run(_played(settings, [(trace, plain)], with_lines=True))
+    [found] = played.found
     _show(found, as_json=as_json)
     if found.failures:
-        raise typer.Exit(Exit.SOFTWARE)
+        played.leave(Exit.SOFTWARE)
     if found.refusal is not None or found.refused:
-        raise typer.Exit(Exit.FOUND)
+        played.leave(Exit.FOUND)
 
 
 @app.command("run-trace")
@@ -161,7 +163,8 @@ def run_trace(
     """
     settings = settings_of(config)
     traces = _traces(file)
-    found = asyncio.run(_played(settings, [(trace, None) for trace in traces], with_lines=every))
+    played = asyncio.run(_played(settings, [(trace, None) for trace in traces], with_lines=every))
+    found = played.found
     sums = _sums(found)
     if as_json:
         shown = [_facts(each) for each in found] if every else []
@@ -178,7 +181,7 @@ def run_trace(
             [(row["script"], row["phase"], row["decision"], row["times"]) for row in sums["decisions"]],
         )
     if sums["failed"]:
-        raise typer.Exit(Exit.FOUND)
+        played.leave(Exit.FOUND)
 
 
 @app.command("record")
@@ -375,9 +378,25 @@ async def _phases(settings: "Settings") -> "list[tuple[str, frozenset[HookPhase]
         return [(script.name, script.phases) for script in stage.scripts]
 
 
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """What became of messages; `is_stuck` where a hook goes on whatever it is told."""
+
+    found: "list[Rehearsal]"
+    is_stuck: bool
+
+    def leave(self, code: Exit) -> NoReturn:
+        """End with a code: at once where the interpreter would wait for a hook for ever as it ends."""
+        if self.is_stuck:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        raise typer.Exit(code)
+
+
 async def _played(
     settings: "Settings", messages: "list[tuple[Trace, bytes | None]]", *, with_lines: bool
-) -> "list[Rehearsal]":
+) -> _Played:
     from outrider.base.clock import SystemClock
     from outrider.base.log import NullLog
     from outrider.policy.traces import submission_of
@@ -388,7 +407,7 @@ async def _played(
         for trace, plain in messages:
             submission = submission_of(trace, plain)
             found.append(await stage.play(submission, trace.context, with_lines=with_lines))
-    return found
+        return _Played(found, stage.is_stuck)
 
 
 def _facts(found: "Rehearsal") -> dict[str, Any]:
@@ -448,6 +467,12 @@ def _show(found: "Rehearsal", *, as_json: bool) -> None:
         say(f"{each.phase}{whose} {where}: {what}, {each.seconds * 1e6:.0f} µs")
         for change in each.changes:
             say(f"    {_changed(change)}")
+    shown = {each.failure for each in found.decisions}
+    for error in found.failures:
+        if (
+            error.reason not in shown
+        ):  # what no hook was to blame for by itself, as a refusal where none may be
+            say(f"Failed: {error.message}")
     for who, reply in found.refused:
         say(f"Recipient {who} is refused: {reply}")
     if found.refusal is not None:

@@ -1,4 +1,4 @@
-"""What scripts in Python import: answers, types, signatures, data sources.
+"""What scripts in Python import: answers, types, texts of messages, signatures, data sources.
 
     from outrider.policy.api import DONE, Refuse, SignRequest, source
 
@@ -12,6 +12,7 @@ from outrider.policy.mail import Mail
 from outrider.policy.series import Series
 from outrider.policy.surroundings import keep_key, source
 from outrider.wire.dkim.request import SignRequest
+from outrider.wire.message.content import maybe_text, set_text
 
 __all__ = [
     "CONTINUE",
@@ -23,5 +24,7 @@ __all__ = [
     "Series",
     "SignRequest",
     "keep_key",
+    "maybe_text",
+    "set_text",
     "source",
 ]

@@ -24,7 +24,7 @@ from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
 from outrider.policy.errors import ForbiddenError, HookError, ScriptError, TooSlowError
 from outrider.policy.mail import Mail
-from outrider.policy.script import ScriptSession
+from outrider.policy.script import Placed, ScriptSession
 from outrider.store.sources.failures import CONTEXT_KEY, SourceError
 from outrider.wire.smtp import replies
 
@@ -74,7 +74,7 @@ class Asking:
             try:
                 answer = session.call(phase, *arguments)
                 if answer is not None and isawaitable(answer):
-                    answer = await self._wait(name, phase, answer)
+                    answer = await self._wait(name, session, phase, answer)
                 if mail is not None:
                     mail.settle()
             except HookError as error:
@@ -103,7 +103,7 @@ class Asking:
         self._told.failed(error if reason == error.reason else error.saying(reason))
         return replies.POLICY_SLOW if isinstance(error, TooSlowError) else replies.POLICY_FAILED
 
-    async def _wait(self, name: str, phase: HookPhase, answer: Awaitable[T]) -> T:
+    async def _wait(self, name: str, session: ScriptSession, phase: HookPhase, answer: Awaitable[T]) -> T:
         try:
             await needs_task()
         except GeneratorExit:  # nobody goes on with it
@@ -118,7 +118,9 @@ class Asking:
             if not limit.expired():
                 raise ScriptError(f"TimeoutError: {error}", script=name, phase=phase) from error
             reason = f"it waited longer than {self._wait_seconds:g} s"
-            raise TooSlowError(reason, script=name, phase=phase) from None
+            ended = error.__cause__ or error.__context__ or error  # the first from Python 3.12 on
+            line = session.waited_at(phase, ended) if isinstance(session, Placed) else 0
+            raise TooSlowError(reason, script=name, line=line, phase=phase) from None
 
 
 class _NeedsTask:

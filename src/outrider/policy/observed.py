@@ -9,19 +9,19 @@ language the hook is in. `policy test`, `policy run-trace` and the shadow run ar
 Invariant: notes that are secret are shown by their names alone.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final, Protocol, runtime_checkable
 
-from outrider.base.errors import OutriderError
 from outrider.model.flow import Content
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import DONE, Answer, Refuse
 from outrider.policy.connection import Connection, Context
-from outrider.policy.errors import HookError
+from outrider.policy.errors import HookError, TooSlowError
 from outrider.policy.mail import Mail
-from outrider.policy.script import Script, ScriptSession
+from outrider.policy.script import Placed, Script, ScriptSession
 from outrider.wire.smtp.content import unstuff_header
 
 SHOWN_CHARACTERS: Final = 200
@@ -93,7 +93,7 @@ class Lines(Protocol):
 
 
 @runtime_checkable
-class _Placed(Protocol):
+class _Beginning(Protocol):
     """A script that knows where its hooks begin."""
 
     def line_of(self, phase: HookPhase) -> int: ...
@@ -141,11 +141,14 @@ class Observed:
         """A hook has ended with an answer, or with how it failed."""
         lines = self._lines
         failed = end if isinstance(end, Exception) else None
-        reason = failed.reason if isinstance(failed, HookError) else str(failed or "")
-        line = failed.line if isinstance(failed, HookError) else 0
+        reason, line = "", 0
+        if isinstance(failed, HookError):
+            reason, line = failed.reason, failed.line
+        elif failed is not None:  # what a script left in a message cannot be written
+            reason = f"{type(failed).__name__}: {failed}"
         if not line and lines is not None:
             line = lines.ended(phase)
-        if not line and isinstance(self._script, _Placed):
+        if not line and isinstance(self._script, _Beginning):
             line = self._script.line_of(phase)
         changes = after.since(before, lines)
         seconds = self._now() - begun_at
@@ -189,7 +192,7 @@ class _ObservedSession:
                 return self._wait(phase, answer, mail, before, begun_at)
             if mail is not None:
                 mail.settle()
-        except OutriderError as error:
+        except Exception as error:
             self._owner.tell(phase, before, _State(self._connection, mail), begun_at, error)
             raise
         self._owner.tell(phase, before, _State(self._connection, mail), begun_at, answer)
@@ -202,11 +205,19 @@ class _ObservedSession:
             answer = await waiting
             if mail is not None:
                 mail.settle()
-        except OutriderError as error:
+        except asyncio.CancelledError as error:
+            slow = TooSlowError("it waited longer than it may", line=self.waited_at(phase, error))
+            self._owner.tell(phase, before, _State(self._connection, mail), at, slow)
+            raise
+        except Exception as error:
             self._owner.tell(phase, before, _State(self._connection, mail), at, error)
             raise
         self._owner.tell(phase, before, _State(self._connection, mail), at, answer)
         return answer
+
+    def waited_at(self, phase: HookPhase, error: BaseException) -> int:
+        """See `script.Placed`."""
+        return self._session.waited_at(phase, error) if isinstance(self._session, Placed) else 0
 
     def close(self) -> None:
         self._session.close()

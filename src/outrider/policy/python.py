@@ -71,6 +71,10 @@ class PythonScript:
         """Where the hook of a phase begins; 0 where that is not known."""
         return _line_of(self._functions[phase])
 
+    def waited_at(self, phase: HookPhase, error: BaseException) -> int:
+        """See `script.Placed`; where a hook caught its end, the line where it begins."""
+        return self._line(error) or self.line_of(phase)
+
     def call(self, phase: HookPhase, *arguments: Any) -> Answer | Awaitable[Answer]:
         function = self._functions[phase]
         if self._waits[phase]:

@@ -1,7 +1,7 @@
 """What a script is to whoever asks it, in whichever language it is written."""
 
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import Answer
@@ -21,6 +21,20 @@ class ScriptSession(Protocol):
 
     def close(self) -> None:
         """The session is over."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A `ScriptSession` that can say where one of its hooks waited."""
+
+    def waited_at(self, phase: HookPhase, error: BaseException) -> int:
+        """Line in its own file, of a hook that waited when it was broken off; 0 where that is not known.
+
+        Args:
+            phase: Of the hook.
+            error: What ended it, with its traceback.
+        """
         ...
 
 

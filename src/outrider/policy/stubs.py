@@ -33,6 +33,13 @@ _ASKERS = frozenset(
         "split",
         "bind",
         "ask_signatures",
+        "ask_seal",
+        "all_requests",
+        "all_recipients",
+        "watch",
+        "has_own_body",
+        "allow_eight_bits",
+        "is_changed",
         "update",
         "seed",
         "clear",
@@ -55,10 +62,12 @@ _NOTE = "Made by `outrider policy stubs`: what hooks are called with and may do.
 
 
 def public_members(kind: type) -> list[tuple[str, Any]]:
-    """What scripts may use of a class: properties and methods of its own."""
+    """What scripts may use of a class: properties and methods of its own, and of what it is made of."""
+    ours = [each for each in reversed(kind.mro()) if each.__module__.startswith("outrider.")]
+    members = {name: member for each in ours for name, member in vars(each).items()}
     return [
         (name, member)
-        for name, member in vars(kind).items()
+        for name, member in members.items()
         if not name.startswith("_")
         and name not in _ASKERS
         and (isinstance(member, property) or inspect.isfunction(member))
@@ -69,6 +78,20 @@ def summary_of(member: Any) -> str:
     """The first sentence of what is said about a member."""
     text = inspect.getdoc(member.fget if isinstance(member, property) else member) or ""
     return " ".join(text.split("\n\n")[0].split())
+
+
+def call_of(name: str, method: Callable[..., Any]) -> str:
+    """How a script calls a method: `await check()`, `add_first(child)`, `get(name)`."""
+    parameters = inspect.signature(method).parameters.values()
+    shown = []
+    for each in parameters:
+        if each.name == "self":
+            continue
+        if each.kind is each.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        shown.append(each.name if each.default is each.empty else f"{each.name}={each.default!r}")
+    wait = "await " if inspect.iscoroutinefunction(method) else ""
+    return f"{wait}{name}({', '.join(shown)})"
 
 
 def type_of(member: property | Callable[..., Any]) -> str:
@@ -117,8 +140,14 @@ def _imports(text: str) -> list[str]:
 
 def _python_member(name: str, member: Any) -> Iterator[str]:
     if not isinstance(member, property):
+        begin = "async def" if inspect.iscoroutinefunction(member) else "def"
         signature = _signature_of(member)
-        yield from (f"    def {name}{signature}:", f'        """{summary_of(member)}"""', "        ...", "")
+        yield from (
+            f"    {begin} {name}{signature}:",
+            f'        """{summary_of(member)}"""',
+            "        ...",
+            "",
+        )
         return
     kind = type_of(member)
     yield from (
@@ -136,10 +165,15 @@ def _python_member(name: str, member: Any) -> Iterator[str]:
 
 def _signature_of(function: Callable[..., Any]) -> str:
     signature = inspect.signature(function)
-    parts = [
-        each.name if each.annotation is each.empty else f"{each.name}: {_name_of(each.annotation)}"
-        for each in signature.parameters.values()
-    ]
+    parts = []
+    for each in signature.parameters.values():
+        if each.kind is each.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        if each.annotation is each.empty:
+            parts.append(each.name)
+        else:
+            default = "" if each.default is each.empty else " = ..."
+            parts.append(f"{each.name}: {_name_of(each.annotation)}{default}")
     return f"({', '.join(parts)}) -> {_name_of(signature.return_annotation)}"
 
 

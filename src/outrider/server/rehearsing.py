@@ -49,8 +49,11 @@ class Stage:
         around: What their hooks meet besides a message.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, scripts: Sequence[Script]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, scripts: Sequence[Script], budget: CpuBudget
+    ) -> None:
         self.scripts = tuple(scripts)
+        self._budget = budget
         self._settings = settings
         files = [each.source for each in settings.policy.script if each.source.suffix == ".py"]
         self._lines = ScriptLines([Path(file) for file in files])
@@ -69,6 +72,11 @@ class Stage:
         """What becomes of a message; `notes` go before those that its listener gives."""
         with self._lines.watching() if with_lines else nullcontext():
             return await rehearse(self.scripts, submission, self.around, notes)
+
+    @property
+    def is_stuck(self) -> bool:
+        """A hook caught every end that it was given: it would keep the process from ending, too."""
+        return bool(self._budget.abandoned)
 
 
 @asynccontextmanager
@@ -90,7 +98,7 @@ async def staged(
         scripts = [*configured_lookups(settings, clock), *load_all(settings.policy, budget, lua)]
         budget.start()
         try:
-            yield Stage(settings, clock, scripts)
+            yield Stage(settings, clock, scripts, budget)
         finally:
             budget.stop()
             for script in scripts:
