@@ -147,6 +147,12 @@ def test_nothing_costs_more_than_its_length(piece: str) -> None:
     parse_addresses(piece * (VALUE_CHARACTERS // len(piece)))  # within the time-out; the square of it is not
 
 
+def test_many_colons_behind_many_words_cost_no_more_than_their_length() -> None:
+    words = VALUE_CHARACTERS // 4  # each colon looked through all of them: 50 seconds
+    found = parse_addresses("a " * words + "@" + ":" * 2 * words)
+    assert [each.address for each in found.addresses] == [None]
+
+
 def test_what_does_not_end_is_sought_once() -> None:
     for start, piece in (('"', '\\"'), ("[", "\\[")):
         found = parse_addresses(start + piece * 100)

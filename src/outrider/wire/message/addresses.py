@@ -130,11 +130,15 @@ def parse_addresses(value: str) -> AddressList:
 class _Reader:
     """Reads one value; its faults are collected, never raised."""
 
-    __slots__ = ("_angle", "_box", "_first", "_group", "_is_group", "_place", "_value", "addresses", "faults")
+    __slots__ = (
+        *("_angle", "_box", "_first", "_group", "_is_group", "_is_spec", "_place", "_value"),
+        *("addresses", "faults"),
+    )
 
     def __init__(self, value: str) -> None:
         self._value = value[:VALUE_CHARACTERS]
         self._box: list[_Token] = []  # the mailbox that is being read
+        self._is_spec = False  # an angle bracket or an @ is in it, so it is more than a name
         self._angle = False  # an angle bracket is open in it
         self._first = ""  # kind of the first word behind that
         self._is_group = False
@@ -162,14 +166,14 @@ class _Reader:
     def _is_inside(self, kind: str) -> bool:
         """True when this separator belongs to the mailbox."""
         if kind == ":":
-            return self._angle or self._is_group or any(each.kind in "<@" for each in self._box)
+            return self._is_group or self._is_spec
         return self._angle and kind == "," and self._first == "@"  # a route, RFC 5322 §4.4
 
     def _separate(self, kind: str) -> None:
         if kind == ":":
             self._group = _phrase(self._box)
             self._is_group = True
-            self._box = []
+            self._box = []  # in which nothing is that makes a mailbox, see `_is_inside`
             return
         self._end_mailbox()
         if kind == ";":
@@ -185,6 +189,8 @@ class _Reader:
             self._angle = False
         elif self._angle and not self._first and token.kind not in " c":
             self._first = token.kind
+        if token.kind in "<@":
+            self._is_spec = True
         self._box.append(token)
 
     def _end_mailbox(self) -> None:
@@ -192,6 +198,7 @@ class _Reader:
             self._fault("its angle bracket is not closed")
             self._angle = False
         box, self._box = self._box, []
+        self._is_spec = False
         self._take(box)
 
     def _tokens(self) -> Iterator[_Token]:
