@@ -86,3 +86,16 @@ def test_an_address_of_another_host_is_a_warning(folder: Path) -> None:
     found = json.loads(run(folder, "check-config", "--json").stdout)
     assert found["warnings"] == ["binding news: 192.0.2.77 is no address of this host"]
     assert found["ok"] is True
+
+
+def test_a_certificate_that_cannot_be_read_is_a_warning(folder: Path) -> None:
+    (folder / "outrider.toml").write_text(
+        '[[listener]]\nname = "doors"\ntls = "implicit"\ncertificate = "none.pem"\nprivate_key = "n.key"\n',
+        encoding="utf-8",
+    )
+    done = run(folder, "check-config")
+    assert done.returncode == 0
+    assert "warning: listener doors: " in done.stderr
+    assert "none.pem is not a file; give a PEM file that this user can read" in done.stderr
+    [warning] = json.loads(run(folder, "check-config", "--json").stdout)["warnings"]
+    assert warning.startswith("listener doors: ")

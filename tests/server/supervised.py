@@ -5,12 +5,14 @@ Usage: `supervised.py SPEED KIND...`; the log comes out as JSON lines, with one 
 
 - `good`: ready, beats, ends when told;
 - `dies`: ready, then ends with 3 at once;
-- `wrong`: finds a fault in its configuration;
+- `wrong`: finds a fault in its configuration, as processes do: within the task group of their lives;
+- `spoilt`: ready, then ends with 3, and the next time it finds such a fault;
 - `stuck`: ready, then never beats again;
 - `stubborn`: ready, beats, does not end when told;
 - `raises`: has a bug.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -22,7 +24,7 @@ import msgspec
 
 from outrider.base.clock import SystemClock
 from outrider.base.errors import ConfigError
-from outrider.server.lifecycle import BEAT, READY, Birth
+from outrider.server.lifecycle import BEAT, READY, Birth, Lifecycle, live
 from outrider.server.options import ServerOptions
 from outrider.server.settings import Settings
 from outrider.server.supervisor import Supervisor
@@ -88,8 +90,17 @@ def dies(birth: Birth) -> None:
     sys.exit(3)
 
 
-def wrong(_birth: Birth) -> None:
-    raise ConfigError("server.port: cannot be had")
+def wrong(birth: Birth) -> None:
+    async def fail(_life: Lifecycle) -> None:
+        raise ConfigError("server.port: cannot be had")
+
+    asyncio.run(live(birth, fail))
+
+
+def spoilt(birth: Birth) -> None:
+    if birth.is_restart:
+        wrong(birth)
+    dies(birth)
 
 
 def stuck(birth: Birth) -> None:
@@ -108,7 +119,7 @@ def raises(_birth: Birth) -> None:
 
 
 KINDS: dict[str, Callable[[Birth], None]] = {
-    kind.__name__: kind for kind in (good, dies, wrong, stuck, stubborn, raises)
+    kind.__name__: kind for kind in (good, dies, wrong, spoilt, stuck, stubborn, raises)
 }
 
 

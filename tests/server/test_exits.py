@@ -1,5 +1,6 @@
 """Each failure has the exit code that sysexits.h gives it; bad usage too."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,30 @@ def test_each_command_ends_with_its_code(tmp_path: Path, arguments: tuple[str, .
     line = [*PROGRAM, *arguments]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            'tls = "starttls"\ncertificate = "none.pem"\nprivate_key = "none.key"\n',
+            "none.pem is not a file; give a PEM file",
+        ),
+        ("[record]\nmetrics_port = {taken}\n", "record.metrics_port: 127.0.0.1:{taken} is in use"),
+    ],
+    ids=["certificate", "metrics"],
+)
+def test_a_server_that_could_not_work_does_not_start(tmp_path: Path, text: str, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        (tmp_path / "outrider.toml").write_text(
+            f"[server]\nworkers = 1\n[[listener]]\nport = 0\n{text.format(taken=taken)}", encoding="utf-8"
+        )
+        line = [*PROGRAM, "serve"]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == Exit.CONFIG
+    assert told.format(taken=taken) in done.stderr
+    assert "process.started" not in done.stderr
 
 
 def test_codes_are_told_apart_and_explained() -> None:

@@ -110,6 +110,16 @@ def test_a_fault_in_the_configuration_ends_the_whole_server() -> None:
     assert "good-0" in one.names("process.ended")
 
 
+def test_a_fault_that_is_found_later_ends_nobody_else() -> None:
+    with family("good", "spoilt") as one:
+        one.until_event("ready")
+        one.until_event("process.misconfigured", name="spoilt-1")
+        assert one.until_event("process.died")["code"] == 78
+        one.until_event("process.started", name="spoilt-1")
+        assert one.end() == 0
+    assert one.names("process.started").count("good-0") == 1
+
+
 def test_who_is_stuck_is_ended_and_started_again() -> None:
     with family("good", "stuck", speed=100.0) as one:
         stuck = one.until_event("process.stuck")

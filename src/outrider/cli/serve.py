@@ -70,7 +70,8 @@ def serve(
 def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: AsJson = False) -> None:
     """Check a configuration without starting anything; every fault is shown at once.
 
-    Addresses to send from that this host does not have are a warning only, as it may run on another one.
+    Certificates that cannot be read, and addresses to send from that this host does not have, are a warning
+    only, as the server may run as another user and on another host.
 
     Examples:
       outrider check-config -c outrider.toml
@@ -79,6 +80,7 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
     from outrider.base.errors import ConfigError
     from outrider.server.configuration import load
     from outrider.server.doctor.bindings import strangers
+    from outrider.server.doors import unusable_certificates
     from outrider.server.scripts import check_scripts
 
     try:
@@ -89,10 +91,13 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
             print_json({"ok": False, "message": error.message, "faults": list(error.faults)})
             raise typer.Exit(Exit.CONFIG) from None
         raise
-    warnings = [f"{each.place}: {each.address} is no address of this host" for each in strangers(settings)]
+    warnings = [
+        *unusable_certificates(settings),
+        *(f"{each.place}: {each.address} is no address of this host" for each in strangers(settings)),
+    ]
     if as_json:
         print_json({"ok": True, "faults": [], "warnings": warnings})
     else:
         for warning in warnings:
-            typer.echo(f"outrider: warning: {warning}; it can run only where it is", err=True)
+            typer.echo(f"outrider: warning: {warning}; it runs only where that is mended", err=True)
         say(f"{config} is right: {len(settings.listener)} SMTP and {len(settings.http)} HTTP listeners.")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from outrider.net.http import HttpLimits
+from outrider.net.options import BareAddress
 from outrider.receive.options import (
     DEFAULT_TENANT,
     NOTES_ABOUT,
@@ -27,7 +28,7 @@ class HttpOptions(BaseModel):
     name: str = Field(
         "http", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="Name in logs, events and metrics."
     )
-    address: str = Field(
+    address: BareAddress = Field(
         "127.0.0.1", description="Address to listen on. The default is not reachable from outside."
     )
     port: int = Field(

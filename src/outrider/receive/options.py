@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
+from outrider.net.options import BareAddress
 from outrider.receive.inbound_options import InboundMailbox
 from outrider.wire.smtp.content_limits import LINE_LIMIT_OCTETS, MESSAGE_OCTETS
 
@@ -296,7 +297,7 @@ class ListenerOptions(BaseModel):
         description="`submission` completes messages (Message-ID, Date); `relay` leaves them as they "
         "are; `inbound` takes bounces, complaints and the like for `mailbox` addresses and relays nothing.",
     )
-    address: str = Field(
+    address: BareAddress = Field(
         default="127.0.0.1", description="Address to listen on. The default is not reachable from outside."
     )
     port: int = Field(

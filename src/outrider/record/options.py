@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from outrider.net.options import BareAddress
 from outrider.record.redact import TEXT_LIMIT, Profile
 from outrider.record.rotation import Rotation
 
@@ -85,7 +86,7 @@ class RecordOptions(BaseModel):
         description="Refusals that each process writes singly in a second; more are only counted.",
         json_schema_extra={"unit": "events", "source": "chosen, because a flood must not fill the disk"},
     )
-    metrics_address: str = Field(
+    metrics_address: BareAddress = Field(
         "127.0.0.1",
         description="Address of the metrics listener.",
         json_schema_extra={"source": "chosen, because metrics are nobody else's business"},

@@ -17,8 +17,8 @@ from outrider.base.log import Log
 from outrider.net.http import HttpLimits, HttpServer
 from outrider.net.listen import open_listener
 from outrider.record.exposition import metrics_app
-from outrider.record.options import RecordOptions
 from outrider.record.recover import expire
+from outrider.server.doors import METRICS
 from outrider.server.faults import files_of
 from outrider.server.follow import Snapshot, Swap
 from outrider.server.key_pruning import keep_pruning
@@ -110,8 +110,8 @@ class Control:
             settings.record, self._birth.name, self._birth.clock, is_restart=self._birth.is_restart
         )
         async with asyncio.TaskGroup() as tasks:
-            if settings.record.metrics_port:
-                await http.start([_metrics_socket(settings.record)])
+            if (metrics := self._birth.sockets.get(METRICS)) is not None:
+                await http.start([metrics])
             background = [
                 tasks.create_task(self._age_events()),
                 tasks.create_task(self._prune_keys()),
@@ -148,12 +148,6 @@ def open_control_socket(directory: Path, log: Log) -> socket.socket:
     path = directory / SOCKET
     path.unlink(missing_ok=True)
     return open_listener(f"unix:{path}", option="server.run_directory")
-
-
-def _metrics_socket(options: RecordOptions) -> socket.socket:
-    address = options.metrics_address
-    host = f"[{address}]" if ":" in address else address
-    return open_listener(f"{host}:{options.metrics_port}", option="record.metrics_port", reuse_port=False)
 
 
 async def run_control(birth: Birth, life: Lifecycle) -> None:

@@ -14,13 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from outrider.base.errors import ConfigError
-from outrider.net.listen import local_endpoint, open_listeners
+from outrider.net.listen import local_endpoint, open_listener, open_listeners
 from outrider.net.tls import server_context
 from outrider.receive.client_history import history_name, shared_history
 from outrider.receive.clients import shared_counts
 from outrider.receive.http_limits import rates_name, shared_rates
 from outrider.receive.options import ListenerOptions
+from outrider.record.options import RecordOptions
 from outrider.server.settings import Settings
+
+METRICS = "metrics"
+"""The name of the metrics' socket among those of the control process."""
 
 
 @dataclass(slots=True)
@@ -138,6 +142,39 @@ class Doors:
 def endpoint(address: str, port: int) -> str:
     """As `net.listen` reads it."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def metrics_sockets(options: RecordOptions) -> dict[str, socket.socket]:
+    """The listening socket of the metrics, as `METRICS`; nothing where they are switched off.
+
+    Raises:
+        ConfigError: The address cannot be had.
+    """
+    if not options.metrics_port:
+        return {}
+    place = endpoint(options.metrics_address, options.metrics_port)
+    return {METRICS: open_listener(place, option="record.metrics_port", reuse_port=False)}
+
+
+def check_certificates(settings: Settings) -> None:
+    """Read what listeners show to their clients, so that a server which could not use it does not start.
+
+    Raises:
+        ConfigError: With every listener whose certificate cannot be used.
+    """
+    if faults := unusable_certificates(settings):
+        raise ConfigError("clients could not be answered by TLS", faults)
+
+
+def unusable_certificates(settings: Settings) -> tuple[str, ...]:
+    """What is wrong with certificates and keys of listeners, each with the listener's name."""
+    faults = []
+    for listener in settings.listener:
+        try:
+            server_tls(listener)
+        except ConfigError as error:
+            faults.append(error.message)
+    return tuple(faults)
 
 
 def server_tls(options: ListenerOptions) -> ssl.SSLContext | None:

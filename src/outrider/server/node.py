@@ -22,7 +22,7 @@ from outrider.server.configuration import Configuration
 from outrider.server.control import run_control
 from outrider.server.descriptors import raise_descriptors
 from outrider.server.dispatch_process import run_dispatcher
-from outrider.server.doors import Doors, endpoint
+from outrider.server.doors import Doors, check_certificates, endpoint, metrics_sockets
 from outrider.server.faults import VARIABLE, files_of
 from outrider.server.keys import prepare_keys
 from outrider.server.lifecycle import Birth, Lifecycle, live
@@ -122,6 +122,7 @@ def run(
     clock = clock or SystemClock()
     prepare(settings)
     check_scripts(settings)
+    check_certificates(settings)
     keys, made = prepare_keys(settings, os.environ, files_of(os.environ), clock)
     log = open_log(settings.record, clock, tokens=keys.tokens)
     if made is not None:
@@ -144,7 +145,7 @@ def run(
         on_ready(places)
 
     supervisor = Supervisor(settings, clock, log, ready, input_fd, notifier)
-    supervisor.add("control", _main_of(run_control), {})
+    supervisor.add("control", _main_of(run_control), metrics_sockets(settings.record))
     supervisor.add("dispatcher", _main_of(run_dispatcher), doors.sockets[0])
     worker = _main_of(partial(run_worker, counts=doors.counts, prepare=prepare_worker))
     for number in range(settings.server.workers):

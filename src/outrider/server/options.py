@@ -1,9 +1,22 @@
 """Options of the node itself: name, processes, directories, and the limits that concern all of it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from outrider.base.errors import AddressError
+from outrider.model.mailbox import parse_domain
+
+
+def _host_name(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        raise ValueError(f"{error.message}; give the name of this server, such as mx.example.com") from error
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class ServerOptions(BaseModel):
@@ -11,7 +24,7 @@ class ServerOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hostname: str = Field(
+    hostname: HostName = Field(
         "localhost.localdomain",
         description="Name by which the server greets, says EHLO, writes Received and signs its reports. "
         "Receivers expect a fully qualified name that resolves to the sending address.",

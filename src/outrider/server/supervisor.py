@@ -9,7 +9,8 @@ supervisor dies, the pipe closes and the children go. All processes inherit the 
 server waits for it, so two servers never work on one spool.
 
 Invariant: a child that dies is started again, after a pause that grows while it keeps dying; a
-configuration error (exit 78) ends the whole server instead.
+configuration error (exit 78) before the server was ready ends the whole server instead. Later one, such as
+of a certificate that was taken away, ends nobody but its child, because what works is to go on.
 """
 
 import gc
@@ -241,11 +242,12 @@ class Supervisor:
             code = 0
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else Exit.SOFTWARE
-        except ConfigError as error:
-            self.log.error("process.misconfigured", name=child.name, error=str(error))
-            code = Exit.CONFIG
         except BaseException as error:
-            self.log.error("process.failed", name=child.name, error=told(error), trace=trace_of(error))
+            if (fault := fault_of(error)) is not None:
+                self.log.error("process.misconfigured", name=child.name, error=str(fault))
+                code = Exit.CONFIG
+            else:
+                self.log.error("process.failed", name=child.name, error=told(error), trace=trace_of(error))
         finally:
             os._exit(code)
 
@@ -284,7 +286,7 @@ class Supervisor:
         os.close(child.status)
         self._forget_channel(child)
         child.pid, child.status, child.ready = 0, -1, False
-        if code == Exit.CONFIG:
+        if code == Exit.CONFIG and not self._told_ready:
             self._exit_code = code
             self._stop()
         if self.reloads is not None:
@@ -354,6 +356,13 @@ class Supervisor:
         workers = [child for child in living if child.name.startswith("worker")]
         for child in workers or living[-1:]:
             os.kill(child.pid, signal.SIGTERM)
+
+
+def fault_of(error: BaseException) -> ConfigError | None:
+    """What is wrong in the configuration if that is why it failed, however deep in task groups; else None."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(fault_of, error.exceptions)), None)
+    return error if isinstance(error, ConfigError) else None
 
 
 def told(error: BaseException) -> str:

@@ -160,6 +160,9 @@ HELO_FIRST = Reply(503, "5.5.1", ("Say EHLO first",))
 MAIL_FIRST = Reply(503, "5.5.1", ("MAIL is needed first",))
 """RFC 5321 §3.3."""
 
+RCPT_FIRST = Reply(503, "5.5.1", ("RCPT is needed first",))
+"""RFC 5321 §3.3."""
+
 NESTED_MAIL = Reply(503, "5.5.1", ("A transaction is already open",))
 """RFC 5321 §4.1.4."""
 

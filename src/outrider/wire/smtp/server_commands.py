@@ -80,7 +80,7 @@ def _content_refusal(server: ServerState) -> Reply | None:
     if server.mail is None:
         return replies.MAIL_FIRST if server.helo else replies.HELO_FIRST
     if not server.recipients:
-        return replies.NO_VALID_RECIPIENTS if server._tried_recipient else replies.MAIL_FIRST
+        return replies.NO_VALID_RECIPIENTS if server._tried_recipient else replies.RCPT_FIRST
     return None
 
 
