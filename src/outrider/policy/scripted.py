@@ -12,6 +12,7 @@ Invariant: every recipient that scripts leave goes out exactly once, in one of t
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
+from typing import NamedTuple
 
 from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
@@ -30,6 +31,28 @@ from outrider.policy.surroundings import HERE
 from outrider.wire.smtp import replies
 
 _HTTP = "HTTP"
+
+
+class _Plan(NamedTuple):
+    """The phases from DATA on that some script has a hook for, in order.
+
+    Attributes:
+        whole: Of a message that came by SMTP.
+        generated: Of one that came by HTTP.
+        each: Of each recipient's own message, before its signatures are asked for.
+        final: Behind that.
+    """
+
+    whole: tuple[HookPhase, ...]
+    generated: tuple[HookPhase, ...]
+    each: tuple[HookPhase, ...]
+    final: tuple[HookPhase, ...]
+
+
+def _plan(phases: frozenset[HookPhase]) -> _Plan:
+    *each, final = RECIPIENT_PHASES
+    ways = WHOLE_PHASES, (HookPhase.MSG_GEN,), each, (final,)
+    return _Plan(*(tuple(phase for phase in way if phase in phases) for way in ways))
 
 
 class Scripts:
@@ -64,6 +87,7 @@ class Scripts:
         self._signing = signing
         self._checks = checks
         self.phases = frozenset().union(*(script.phases for script in scripts))
+        self._plan = _plan(self.phases)
 
     def open(self, origin: Origin) -> PolicySession:
         """For a session or request that begins; whoever listens (`surroundings.Tap`) hears of it."""
@@ -84,6 +108,7 @@ class Scripts:
             connection,
             [session for _, session in sessions],
             self.phases,
+            self._plan,
             Asking(connection, hooks, self._told, self._wait_seconds),
             self._bindings,
             self._signing,
@@ -99,13 +124,16 @@ class Scripts:
 class ScriptedSession:
     """`model.ports.PolicySession`."""
 
-    __slots__ = ("_asking", "_bindings", "_checks", "_connection", "_phases", "_sessions", "_signing")
+    __slots__ = (
+        *("_asking", "_bindings", "_checks", "_connection", "_phases", "_plan", "_sessions", "_signing"),
+    )
 
     def __init__(
         self,
         connection: Connection,
         sessions: Sequence[ScriptSession],
         phases: frozenset[HookPhase],
+        plan: _Plan,
         asking: Asking,
         bindings: Bindings,
         signing: ConfiguredSigning | None,
@@ -116,6 +144,7 @@ class ScriptedSession:
         self._connection = connection
         self._sessions = sessions
         self._phases = phases
+        self._plan = plan
         self._asking = asking
         self._bindings = bindings
 
@@ -145,6 +174,8 @@ class ScriptedSession:
         return self._ask(HookPhase.RCPTTO, origin, self._connection.rcpt_to)
 
     def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
+        if HookPhase.RCPTTO_LIST not in self._phases:
+            return None
         return self._ask(HookPhase.RCPTTO_LIST, origin, tuple(str(each.address) for each in recipients))
 
     def decide(self, submission: Submission) -> Decided | Refusal | Awaitable[Decided | Refusal]:
@@ -152,43 +183,51 @@ class ScriptedSession:
         return drive(self._decide(submission))
 
     async def _decide(self, submission: Submission) -> Decided | Refusal:
-        checking = Checking(submission, self._checks.checker)
-        mail = Mail(submission, self._connection, self._bindings, checking)
-        if submission.origin.listener in self._checks.marked:
+        origin = submission.origin
+        mail = self._noted(submission)
+        if origin.listener in self._checks.marked:
             await needs_task()
             await mail.add_results()
-        if submission.notes:
-            mail.context.seed(submission.notes)
-        is_http = submission.origin.protocol == _HTTP
-        if is_http:
-            mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
-        phases = (HookPhase.MSG_GEN,) if is_http else WHOLE_PHASES
-        refusal = await self._through(mail, phases)
+        whole, generated, early, final = self._plan
+        if origin.protocol == _HTTP:
+            whole = generated
+        refusal = await self._through(mail, whole) if whole else None
         if refusal is not None:
             return Refusal(refusal, "policy")
         mails = mail.split()
         replies_at: dict[int, Reply] = {}
         for at, each in enumerate(mails):
-            refusal = await self._through(each, RECIPIENT_PHASES[:-1])
+            refusal = await self._through(each, early) if early else None
             if refusal is None and not each.is_discarded and not each.bind():
                 return Refusal(replies.NO_BINDING, "no binding")
-            if refusal is None:
-                failure = await _ask_signatures(each, self._signing, submission.origin.tenant)
+            if refusal is None and self._signing is not None:
+                failure = await _ask_signatures(each, self._signing, origin.tenant)
                 if failure is not None:
                     return failure
-                refusal = await self._through(each, RECIPIENT_PHASES[-1:])
+            if refusal is None and final:
+                refusal = await self._through(each, final)
             if refusal is not None:
                 if not refusal.is_permanent:
                     return Refusal(refusal, "policy")
                 replies_at[at] = refusal
         if replies_at or not mails:
             return await _without(submission, mail, mails, replies_at)
-        failure = await _failure_of_keys(mails)
+        failure = await _failure_of_keys(mails) if HERE.keys is not None else None
         return failure or Decided(messages_of(submission, mails))
+
+    def _noted(self, submission: Submission) -> Mail:
+        """The message with the notes that come with it."""
+        checking = Checking(submission, self._checks.checker)
+        mail = Mail(submission, self._connection, self._bindings, checking)
+        if submission.notes:
+            mail.context.seed(submission.notes)
+        if submission.origin.protocol == _HTTP:
+            mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
+        return mail
 
     async def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
         for phase in phases:
-            if phase in self._phases and not mail.is_discarded:
+            if not mail.is_discarded:
                 mail.enter(phase)
                 refusal = await self._asking.ask(phase, mail, mail=mail)
                 if refusal is not None:
@@ -217,9 +256,8 @@ async def _without(
 
 async def _failure_of_keys(mails: Sequence[Mail]) -> Refusal | None:
     """Wait for keys that scripts brought and that are new; a refusal where one cannot be kept."""
-    if HERE.keys is None:
-        return None
-    waiting = HERE.keys.unwritten(request.key for mail in mails for request in mail.all_requests)
+    names = [request.key for mail in mails for request in mail.all_requests]
+    waiting = HERE.keys.unwritten(names) if names and HERE.keys is not None else None
     if waiting is not None:
         await needs_task()
         try:
@@ -229,9 +267,9 @@ async def _failure_of_keys(mails: Sequence[Mail]) -> Refusal | None:
     return None
 
 
-async def _ask_signatures(mail: Mail, signing: ConfiguredSigning | None, tenant: str) -> Refusal | None:
+async def _ask_signatures(mail: Mail, signing: ConfiguredSigning, tenant: str) -> Refusal | None:
     """Ask for the signatures and the seal that the configuration says; a refusal where that cannot be."""
-    if signing is None or mail.is_discarded:
+    if mail.is_discarded:
         return None
     try:
         mail.ask_signatures(signing.requests_for(mail.content, tenant))

@@ -78,6 +78,16 @@ def _refusal_of(decisions: Sequence[_Decision]) -> Refusal | None:
     return refusals[0] if len(refusals) == len(decisions) else None
 
 
+def _only_message(decision: Decided | Refusal | Awaitable[Decided | Refusal]) -> Message | Refusal | None:
+    """The one message that goes out as any other does, or the refusal; None where there is more to it."""
+    if isinstance(decision, Refusal):
+        return decision
+    if not isinstance(decision, Decided) or decision.refused or len(decision.messages) > 1:
+        return None
+    [message] = decision.messages
+    return None if message.discard else as_asked(message)
+
+
 def _is_too_big(decision: _Decision) -> bool:
     if not isinstance(decision, Decided) or len(decision.messages) == 1:
         return False
@@ -152,15 +162,20 @@ class Ingress:
         if refusal is not None:
             self._refuse(submission.origin, submission.envelope.mail_from, refusal, done)
             return
-        if session is not None or self.scripts is not None:
-            self._decide_all((submission,), (), done, session, None)
-            return
-        message = self._policy.decide(submission)
+        if session is None and self.scripts is None:
+            message = self._policy.decide(submission)
+        else:
+            decision = self._decision(submission, session)
+            only = _only_message(decision)
+            if only is None:
+                self._decide_all((submission,), (), done, session, None, decision)
+                return
+            message = only
         if isinstance(message, Refusal):
             self._refuse(submission.origin, submission.envelope.mail_from, message.reply, done)
             return
         stored = stored_of(message, self._log.reserve(len(message.deliveries)))
-        wire = submission.content.wire
+        wire = message.submission.content.wire
         self.waiting += 1
         changes = unsent.changes_of(stored) if stored.origin.sandbox else (stored,)
         self._log.commit(changes, ((wire,),), partial(self._committed, stored, wire, done))
@@ -212,11 +227,16 @@ class Ingress:
         done: Callable[[Reply], None],
         session: PolicySession | None,
         keep: Keep | None,
+        first: Decided | Refusal | Awaitable[Decided | Refusal] | None = None,
     ) -> None:
-        """As `submit_all`; what has to wait goes on in a task, which a stop waits for as for the disk."""
+        """As `submit_all`; what has to wait goes on in a task, which a stop waits for as for the disk.
+
+        Args:
+            first: What was decided of the first one, where that was done.
+        """
         decisions: list[_Decision] = []
         for number, submission in enumerate(submissions):
-            decision = self._decision(submission, session)
+            decision = first if first is not None and not number else self._decision(submission, session)
             if not isinstance(decision, Decided | Refusal):
                 self.waiting += 1
                 work = self._decide_later(submissions, number, decisions, decision, keys, done, session, keep)

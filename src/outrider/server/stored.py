@@ -42,6 +42,9 @@ def stored_of(message: Message, first_entry: int) -> Stored:
 def as_asked(message: Message) -> Message:
     """With the time that the sender asked for, unless policy wants it later still, and his own names."""
     at = message.submission.not_before_time
+    first = message.deliveries[0]
+    if not at and not first.recipient.metadata and len(message.deliveries) == 1:
+        return message  # the usual, without a look at all of them
     if not at and not any(each.recipient.metadata for each in message.deliveries):
         return message
     deliveries = tuple(
