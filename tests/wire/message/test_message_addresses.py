@@ -141,10 +141,13 @@ def test_what_is_beyond_the_bounds_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ['"\\"', "[\\[", "(", "<", "<@,", "a:", "<a:", "a;", "a:;", '"', "\\", "a@", "()", "<>"]
+    "piece",
+    ['"\\"', "[\\[", "(", "<", "<@,", "a:", "<a:", "a;", "a:;", '"', "\\", "a@", "()", "<>", " ", "  a"],
 )
 def test_nothing_costs_more_than_its_length(piece: str) -> None:
-    parse_addresses(piece * (VALUE_CHARACTERS // len(piece)))  # within the time-out; the square of it is not
+    # within the time-out; the square of it is not
+    parse_addresses(piece * (VALUE_CHARACTERS // len(piece)))
+    parse_addresses(" " * VALUE_CHARACTERS + piece * VALUE_CHARACTERS)
 
 
 def test_many_colons_behind_many_words_cost_no_more_than_their_length() -> None:

@@ -35,9 +35,7 @@ ADDRESSES: Final = 4_000
 FAULTS: Final = 20
 """Chosen: nobody reads more; what is counted beyond it is in `more_faults`."""
 
-_PLAIN: Final = re.compile(
-    r"[ \t]*(?:([A-Za-z0-9 '_-]*[A-Za-z0-9'_-])[ \t]+)?(<[^<>\"(\[ ]{3,320}>)[ \t]*"
-).fullmatch
+_PLAIN: Final = re.compile(r"(?:([A-Za-z0-9 '_-]*[A-Za-z0-9'_-])[ \t]+)?(<[^<>\"(\[ ]{3,320}>)").fullmatch
 _QUOTED: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL).match
 _LITERAL: Final = re.compile(r"\[[^\[\]\\]*(?:\\.[^\[\]\\]*)*\]", re.DOTALL).match
 _ATOM: Final = re.compile(r'[^ \t\r\n()<>\[\]:;@\\,."]+').match
@@ -114,12 +112,13 @@ class _Token(NamedTuple):
 
 def parse_addresses(value: str) -> AddressList:
     """The addresses of a field's value (unfolded or not, encoded words not yet decoded)."""
-    plain = _PLAIN(value)
+    text = value.strip(" \t")  # not by the pattern, which would try each place to begin the name at
+    plain = _PLAIN(text)
     if plain is not None:
         address = maybe_plain_path(plain[2])
         if address is not None:
             name = plain[1] or ""
-            found = HeaderAddress(name, address.local_part, address.domain, address, "", value.strip(" \t"))
+            found = HeaderAddress(name, address.local_part, address.domain, address, "", text)
             return AddressList((found,))
     reader = _Reader(value)
     return AddressList(
