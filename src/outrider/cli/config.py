@@ -146,7 +146,7 @@ def _say_changes(answer: dict[str, Any]) -> None:
     if not answer["changes"]:
         say("The configuration is what the server runs with.")
     if not answer["dry_run"]:
-        say(f"Reloaded (epoch {answer['epoch']}); certificates were read again.")
+        say(f"Reloaded (epoch {answer['epoch']}); scripts and certificates were read again.")
 
 
 def _row(change: dict[str, Any]) -> tuple[str, ...]:

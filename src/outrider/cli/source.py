@@ -70,11 +70,12 @@ def ask_once(
     from outrider.store.sources.sources import Sources
 
     clock = SystemClock()
-    options = [each for each in settings_of(config).data_source if each.name == name]
+    configured = settings_of(config).data_source
+    options = [each for each in configured if each.name == name]
     texts = {each.name: each.text for one in options for each in one.query}
 
     async def asked() -> "tuple[Rows | None, float]":
-        sources = Sources(options, clock, NullLog(), os.environ)
+        sources = Sources(options or configured, clock, NullLog(), os.environ)
         try:
             begun_at = clock.now()
             rows = await _ask(sources, name, texts.get(query, query), tuple(parameters or ()))
