@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
+from outrider.model.route import REFUSED
+
 Event = dict[str, Any]
 
 ENDS: Final = {
@@ -35,9 +37,8 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         time: RFC 3339; when it happened, or for `waits` when the wait begins.
-        kind: `received`, `queued`, `delivered`, `deferred`, `bounced`, `expired`, `purged`, `discarded`,
-        `hold`,
-            `release`, `retry`, `alteration`, `waits` or `report`.
+        kind: `received`, `queued`, `refused`, `delivered`, `deferred`, `bounced`, `expired`, `purged`,
+            `discarded`, `hold`, `release`, `retry`, `alteration`, `waits` or `report`.
         text: What happened, in words.
         id: Of the event that says so; empty for what follows from another one.
         entry: The recipient's place in the queue; 0 for the whole message.
@@ -105,6 +106,8 @@ def _received(event: Event, recipients: int) -> Step:
 
 
 def _queued(event: Event) -> Step:
+    if event.get("channel") == REFUSED:
+        return _step(event, "refused", f"for {event.get('domain') or '?'}, by policy")
     text = (
         f"for {event.get('domain') or '?'} on channel {event.get('channel')}, binding {event.get('binding')}"
     )
