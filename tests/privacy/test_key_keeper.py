@@ -10,6 +10,7 @@ from outrider.base.clock import FakeClock
 from outrider.base.errors import ConfigError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
+from outrider.privacy import key_keeper
 from outrider.privacy.key_keeper import KeyKeeper
 from outrider.privacy.signing_keys import TOUCH_SECONDS, SigningKeys
 from tests.wire.dkim.signing import pem
@@ -92,12 +93,44 @@ async def test_a_key_that_cannot_be_written_fails_for_all_who_wait_and_is_tried_
         while len(log.lines) < 2:  # noqa: ASYNC110 - a line is written when its write has ended
             await asyncio.sleep(0)
     assert [event for _, event, _ in log.lines] == ["policy.key_not_kept"] * 2
+    for names in ([name], [other]):  # who comes later is told too
+        late = keeper.unwritten(names)
+        assert late is not None
+        with pytest.raises(ConfigError, match="No space left"):
+            await late
     disk.is_broken = False
     again = keeper.keep(TEXT)
     waiting = [keeper.unwritten([again])]
     assert waiting[0] is not None
     await waiting[0]
+    assert keeper.unwritten([name]) is None
     assert disk.get(name).algorithm == "ed25519-sha256"
+
+
+async def test_failures_that_are_remembered_are_bounded(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_keeper, "FAILED_MAX", 1)
+    log = ListLog()
+    keeper = KeyKeeper(disk, log)
+    disk.is_broken = True
+    disk.go.set()
+    first = keeper.keep(TEXT)
+    waiting = keeper.unwritten([first])
+    assert waiting is not None
+    with pytest.raises(ConfigError):
+        await waiting
+    second = keeper.keep(OTHER)
+    waiting = keeper.unwritten([second])
+    assert waiting is not None
+    with pytest.raises(ConfigError):
+        await waiting
+    async with asyncio.timeout(10):
+        while len(log.lines) < 2:  # noqa: ASYNC110 - a line is written when its write has ended
+            await asyncio.sleep(0)
+    assert keeper.unwritten([first]) is None
+    late = keeper.unwritten([second])
+    assert late is not None
+    with pytest.raises(ConfigError):
+        await late
 
 
 async def test_who_gives_up_waiting_does_not_stop_the_writing(disk: Disk) -> None:

@@ -4,17 +4,22 @@ In: the text of a key. Out: its name, at once; the writing goes on in a thread, 
 that names the key asks `unwritten` first.
 
 Theory: a key's name follows from its text, so nobody has to wait for it; only what is promised with it, a
-message that can be signed after a restart, has to.
+message that can be signed after a restart, has to. A write that failed is remembered until one succeeds,
+because the message that it is for may come to be stored long after.
 
 Invariant: a message that was let through names no key that is not durable.
 """
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from typing import Final
 
 from outrider.base.errors import ConfigError
 from outrider.base.log import Log
-from outrider.privacy.signing_keys import SigningKeys
+from outrider.privacy.signing_keys import KEYS_MAX, SigningKeys
+
+FAILED_MAX: Final = KEYS_MAX
+"""Chosen: far more keys than messages that wait to be stored; of more, the oldest are forgotten."""
 
 
 class KeyKeeper:
@@ -39,22 +44,30 @@ class KeyKeeper:
             ConfigError: It is no key that can sign, or, where there is no loop, it cannot be written.
         """
         name, is_fresh = self._keys.admit(text)
-        if is_fresh or name in self._writing:
+        if is_fresh or ((known := self._writing.get(name)) is not None and not known.done()):
             return name
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self._keys.write(name, text)
             return name
-        writing = loop.run_in_executor(None, self._keys.write, name, text)
-        self._writing[name] = writing
+        self._writing.pop(name, None)  # it becomes the youngest
+        writing = self._writing[name] = loop.run_in_executor(None, self._keys.write, name, text)
         writing.add_done_callback(lambda done: self._wrote(name, done))
         return name
 
     def _wrote(self, name: str, writing: asyncio.Future[None]) -> None:
-        del self._writing[name]
-        if not writing.cancelled() and (error := writing.exception()) is not None:
-            self._log.error("policy.key_not_kept", error=str(error))
+        if writing.cancelled():
+            return
+        error = writing.exception()
+        if error is None:
+            if self._writing.get(name) is writing:
+                del self._writing[name]
+            return
+        self._log.error("policy.key_not_kept", error=str(error))
+        if len(self._writing) > FAILED_MAX:
+            failed = next((each for each, known in self._writing.items() if known.done()), name)
+            self._writing.pop(failed)
 
     def unwritten(self, names: Iterable[str]) -> Awaitable[None] | None:
         """What to wait for until all of these are written; None where nothing has to be.
