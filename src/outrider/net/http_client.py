@@ -7,9 +7,9 @@ environment is read.
 Theory: httptools frames the answer, except for one that ends with the connection, which is taken as it is
 when the peer closed in order.
 
-Invariant: the head of an answer is at most `HEAD_OCTETS`, its body at most what the caller allows; an
-answer that is longer or is cut short raises. After an exception, or a cancelled request, the connection is
-not usable.
+Invariant: the head of an answer is at most `HEAD_OCTETS`, and so are all its fields, those behind its chunks
+included; its body is at most what the caller allows; an answer that is longer or is cut short raises. After
+an exception, or a cancelled request, the connection is not usable.
 
 Standards: RFC 9112 §6 (framing), RFC 9112 §9.3 (persistence), RFC 9110 §7.2 (Host), RFC 9110 §15.2 (1xx).
 """
@@ -55,14 +55,16 @@ class _Reading:
     def _begin(self) -> None:
         self.fields: list[tuple[str, str]] = []
         self.body = bytearray()
-        self.head_octets = 0
+        self.fields_octets = 0
         self.has_head = False
         self.is_complete = False
         self.keeps_connection = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-        self.head_octets += len(name) + len(value)
+        self.fields_octets += len(name) + len(value)
+        if self.fields_octets > HEAD_OCTETS:  # those that follow chunks may come for ever
+            raise RemoteProtocolError(f"the fields of the answer are longer than {HEAD_OCTETS} octets")
 
     def on_headers_complete(self) -> None:
         self.has_head = True

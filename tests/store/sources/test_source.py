@@ -390,6 +390,21 @@ async def test_what_only_reads_is_repeated_once_on_a_fresh_connection() -> None:
     assert connections.alive == set()
 
 
+async def test_what_the_server_gave_up_is_not_asked_again_and_costs_no_other_connection() -> None:
+    pool, connections, _ = pool_of(max=2)
+    await asyncio.gather(*(pool.run(nothing, may_repeat=True) for _ in range(2)))
+    seen: list[int] = []
+
+    async def work(connection: int) -> int:
+        seen.append(connection)
+        raise SourceTimeoutError("the server gave it up")
+
+    with pytest.raises(SourceTimeoutError):
+        await pool.run(work, may_repeat=True)
+    assert len(seen) == 1
+    assert connections.alive == {1, 2} - set(seen)
+
+
 async def test_one_that_was_closed_meanwhile_is_not_taken() -> None:
     pool, connections, _ = pool_of(max=1)
     connections.dead.add(await pool.run(nothing, may_repeat=True))

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from outrider.base.clock import Clock
-from outrider.store.sources.failures import SourceDownError, SourceQueryError
+from outrider.store.sources.failures import SourceDownError, SourceQueryError, SourceTimeoutError
 from outrider.store.sources.options import SourcePoolOptions
 
 C = TypeVar("C")
@@ -89,6 +89,8 @@ class Pool(Generic[C]):
             if connection is not None:
                 try:
                     return await self._use(connection, work)
+                except SourceTimeoutError:
+                    raise  # it answered, and would take as long again
                 except SourceDownError:
                     self._drop_idle()  # what happened to one has mostly happened to all
                     if not may_repeat:
