@@ -30,7 +30,10 @@ QUICK = NetOptions(query_timeout_seconds=0.05, query_rounds=1)
 
 
 def make_resolver(
-    *servers: ScriptedDns, options: NetOptions | None = None, log: ListLog | None = None
+    *servers: ScriptedDns,
+    options: NetOptions | None = None,
+    log: ListLog | None = None,
+    tells_names: bool = True,
 ) -> DnsResolver:
     ids = itertools.count(7)
     return DnsResolver(
@@ -39,6 +42,7 @@ def make_resolver(
         log=log or ListLog(),
         random_bits=lambda bits: next(ids) % (1 << bits),
         servers=[server.server for server in servers],
+        tells_names=tells_names,
     )
 
 
@@ -113,6 +117,18 @@ async def test_no_server_answers(dns_server: ScriptedDns) -> None:
     assert (answer.status, answer.ttl_seconds) == (Status.FAILED, 30)
     assert dns_server.count("h.example", "MX") == 3
     assert [line[1] for line in log.lines if line[0] == "warning"] == ["dns.lookup_failed"]
+
+
+@pytest.mark.parametrize("tells_names", [True, False])
+async def test_names_that_messages_make_are_not_in_the_log(
+    dns_server: ScriptedDns, tells_names: bool
+) -> None:
+    dns_server.fails("SERVFAIL")
+    log = ListLog()
+    resolver = make_resolver(dns_server, log=log, tells_names=tells_names)
+    await resolver.lookup("ann.smith._spf.shop.example", Kind.A)
+    assert ("ann" in repr(log.lines)) is tells_names
+    assert "dns.lookup_failed" in repr(log.lines)
 
 
 async def test_closed_port_is_a_failure_not_an_exception() -> None:

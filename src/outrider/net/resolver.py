@@ -57,9 +57,11 @@ class DnsResolver:
         log: For servers that fail and answers that make no sense.
         random_bits: `random_bits(16)` gives the ids; unpredictable outside tests (`secrets.randbits`).
         servers: Overrides the nameservers of the options.
+        tells_names: The log may hold the names that are asked for. Not of questions that a message makes:
+            SPF's macros put the local part of its sender into them (RFC 7208 §7.2).
     """
 
-    __slots__ = ("_log", "_options", "_random_bits", "_servers", "_slots", "cache")
+    __slots__ = ("_log", "_options", "_random_bits", "_servers", "_slots", "_tells_names", "cache")
 
     def __init__(
         self,
@@ -69,11 +71,13 @@ class DnsResolver:
         log: Log,
         random_bits: RandomBits,
         servers: Sequence[Server] | None = None,
+        tells_names: bool = True,
     ) -> None:
         self._options = options
         self._log = log
         self._random_bits = random_bits
         self._servers = list(servers if servers is not None else nameservers(options))
+        self._tells_names = tells_names
         self._slots = asyncio.Semaphore(options.concurrent_queries)
         self.cache = DnsCache(options, clock)
 
@@ -106,7 +110,7 @@ class DnsResolver:
             if found is not None:
                 answer = _positive(found, kind, chain.ttl)
                 if len(found) >= ANSWER_RECORDS_MAX:
-                    self._log.warning("dns.answer_cut", domain=name, kind=kind.name, kept=len(found))
+                    self._log.warning("dns.answer_cut", **self._shown(name), kind=kind.name, kept=len(found))
                     answer = replace(answer, is_cut=True)
                 return answer
             if not chain.moved:
@@ -149,8 +153,11 @@ class DnsResolver:
         return None
 
     def _failed(self, name: str, kind: Kind, trouble: str) -> Answer:
-        self._log.warning("dns.lookup_failed", domain=name, kind=kind.name, trouble=trouble)
+        self._log.warning("dns.lookup_failed", **self._shown(name), kind=kind.name, trouble=trouble)
         return Answer(Status.FAILED, self._options.failure_ttl_seconds, trouble=trouble)
+
+    def _shown(self, name: str) -> dict[str, str]:
+        return {"domain": name} if self._tells_names else {}
 
 
 def nameservers(options: NetOptions) -> list[Server]:
