@@ -147,7 +147,7 @@ def test_a_reload_takes_what_is_live_and_names_the_rest(tmp_path: Path) -> None:
     ).settings
     new = written(
         "[server]\nworkers = 3\ndrain_seconds = 1\n[shaping.default]\nmax_connections = 6\n"
-        "[[listener]]\nname = 'b'\nport = 26\n"
+        "[[listener]]\nname = 'b'\nport = 26\n[listener.limits]\nerrors = 20\n"
     )
     found = {change.name: change for change in changes(old, new.settings, new.sources)}
     assert (found["server.workers"].needs_restart, found["server.workers"].old) == (True, "2")
@@ -155,13 +155,24 @@ def test_a_reload_takes_what_is_live_and_names_the_rest(tmp_path: Path) -> None:
     assert not found["shaping.default.max_connections"].needs_restart
     assert found["shaping.default.max_connections"].origin.endswith("outrider.toml:5")
     assert found["listener.b.port"].old == ""
-    assert found["http.api.port"].new == ""
+    assert found["http.api.name"].new == ""
+    # of a listener that comes or goes, what it leaves to defaults is no news
+    assert {name for name in found if name.startswith(("listener.", "http."))} == {
+        "listener.smtp.name",
+        "listener.b.name",
+        "listener.b.port",
+        "listener.b.limits.errors",
+        "http.api.name",
+    }
     result = merged(old, new.settings)
     assert result.server.workers == 2
     assert result.server.drain_seconds == 1
     assert result.shaping.default.max_connections == 6
     assert [listener.name for listener in result.listeners] == ["b"]
     assert changes(result, result, new.sources) == []
+    back = written("[server]\nworkers = 2\n[shaping.default]\nmax_message_rate = '1/second'\n")
+    unset = {change.name: change for change in changes(old, back.settings, back.sources)}
+    assert unset["shaping.default.max_connections"].origin == "default"
 
 
 def test_settings_go_to_the_processes_as_they_are(configuration: Configuration) -> None:

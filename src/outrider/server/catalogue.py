@@ -50,6 +50,7 @@ class Value:
         location: Where it is in the tree of the sources.
         value: What it is.
         is_secret: It is not shown.
+        is_telling: It was set, or is the name of its table: not merely the default that comes with one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Value:
     location: Location
     value: Any
     is_secret: bool
+    is_telling: bool = True
 
     @property
     def shown(self) -> str:
@@ -172,7 +174,8 @@ def _values(model: BaseModel, name: str, option: str, location: Location) -> Ite
             yield from _values(value, f"{here}.", f"{generic}.", at)
         elif nested_model(field.annotation) is None or value is None:
             extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            yield Value(here, generic, at, value, bool(extra.get("secret")))
+            is_telling = key == "name" or (key in model.model_fields_set and value is not None)
+            yield Value(here, generic, at, value, bool(extra.get("secret")), is_telling)
         else:
             for label, part, each in _elements(value):
                 yield from _values(each, f"{here}.{label}.", f"{generic}.", (*at, part))

@@ -98,7 +98,11 @@ def is_live(option: str) -> bool:
 
 
 def changes(old: Settings, new: Settings, sources: Sources) -> list[Change]:
-    """What differs, by name; `sources` are those of `new`."""
+    """What differs, by name; `sources` are those of `new`.
+
+    Of an element of a list that is new or gone, such as a listener, its name and what was set is told; what
+    it leaves to defaults is no news.
+    """
     before = {value.name: value for value in values(old)}
     after = {value.name: value for value in values(new)}
     found = []
@@ -107,9 +111,9 @@ def changes(old: Settings, new: Settings, sources: Sources) -> list[Change]:
         if was is not None and now is not None and was.value == now.value:
             continue
         known = now or was
-        if known is None:
+        if known is None or ((was is None or now is None) and not known.is_telling):
             continue
-        origin = str(sources.origin(now.location)) if now is not None else "taken away"
+        origin = str(sources.exact_origin(now.location)) if now is not None else "taken away"
         found.append(Change(name, _shown(was), _shown(now), origin, not is_live(known.option)))
     return found
 
