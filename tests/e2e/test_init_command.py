@@ -63,7 +63,11 @@ def test_a_configuration_is_not_replaced_unless_told(tmp_path: Path) -> None:
     config.write_text("# mine\n", encoding="utf-8")
     assert "nothing was changed" in outrider(tmp_path, "init", code=64)
     assert config.read_text(encoding="utf-8") == "# mine\n"
-    outrider(tmp_path, "init", "--trust", "0.0.0.0/0", "--force", code=78)
+    told = outrider(tmp_path, "init", "--trust", "0.0.0.0/0", "--hostname", "two words", "--force", code=78)
+    assert "nothing was written" in told
+    assert "  listener.0.trusted_networks.0: " in told
+    assert "  server.hostname: " in told
+    assert "draft" not in told
     assert config.read_text(encoding="utf-8") == "# mine\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outrider.toml"]
     outrider(tmp_path, "init", "--force")

@@ -83,3 +83,10 @@ def test_mistakes_are_explained(
     assert isinstance(result.exception, kind)
     assert told in str(result.exception)
     assert not file.exists()
+
+
+def test_without_a_terminal_a_password_is_not_asked_for(file: Path) -> None:
+    result = CliRunner().invoke(app, ["add", "joe", "--file", str(file)], input="long enough\n")
+    assert result.exit_code == 2
+    assert "--stdin" in result.output
+    assert not file.exists()

@@ -354,7 +354,8 @@ async def test_two_places_for_the_sender_are_one_too_many(site: Site) -> None:
         (b"[" * 100_000, "invalid", [""]),
         (b"[]", "invalid", [""]),
         ({}, "invalid", [""]),
-        ({**MESSAGE, "size": "1 RCPT TO:<x>"}, "invalid", [""]),
+        ({**MESSAGE, "size": "1 RCPT TO:<x>"}, "invalid", ["/size"]),
+        ({**MESSAGE, "x" * 100_000: 1}, "invalid", ["/" + "x" * 64]),
         ({**MESSAGE, "subject": 5}, "invalid", ["/subject"]),
         ({**MESSAGE, "to": ["a@example.com", 5]}, "invalid", ["/to/1"]),
         (
@@ -384,6 +385,22 @@ async def test_json_is_checked_with_pointers(site: Site, body: Any, code: str, p
     assert answer.document["type"] == f"/v1/problems/{code}"
     assert [fault["pointer"] for fault in answer.document.get("errors", [])] == pointers
     assert site.intake.submitted.empty()
+
+
+@pytest.mark.parametrize(
+    ("more", "pointer", "meant"),
+    [
+        ({"subjcet": "Hello"}, "/subjcet", "subject"),
+        ({"from": {"adress": "shop@sender.example"}}, "/from/adress", "address"),
+        ({"attachments": [{"contnt": "AAEC"}]}, "/attachments/0/contnt", "content"),
+        ({"to": ["a@example.com", {"address": "b@example.com", "nam": "B"}]}, "/to/1/nam", "name"),
+    ],
+)
+async def test_a_field_that_is_misspelt_is_named_with_what_was_meant(
+    site: Site, more: dict[str, Any], pointer: str, meant: str
+) -> None:
+    [fault] = (await site.post({**MESSAGE, **more})).document["errors"]
+    assert fault == {"pointer": pointer, "detail": f"is not a field; did you mean {meant}?"}
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic abc", "Bearer", "Bearer ", "Bearer wrong", KEY])

@@ -70,6 +70,10 @@ def test_what_is_nothing_like_an_option_gets_no_guess(tmp_path: Path) -> None:
         ('[[listener]]\nname = "a"\nport = 1\n[[listener]]\nname = "a"\nport = 2\n', "the name 'a'"),
         ('[[listener]]\nname = "a"\nport = 1\n[[http]]\nname = "b"\nport = 1\n', "port 1"),
         ("[server\n", "is not TOML"),
+        (
+            "[[listener]]\nproxy = true\n",
+            "listener.0.proxy is not an option; did you mean proxy_protocol or proxy_",
+        ),
         ('[server]\nhostname = "two words"\n', "server.hostname: the domain is not made of letters"),
         ('[server]\nhostname = "mx.example\\r\\nRCPT TO:<x@y.test>"\n', "server.hostname: the domain"),
         ('[[listener]]\naddress = "10.1.2"\n', "listener.0.address: '10.1.2' does not appear"),

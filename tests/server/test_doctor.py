@@ -243,6 +243,15 @@ def settings(**sections: Any) -> Settings:
         ({"address": "0.0.0.0", "trusted_networks": ["128.0.0.0/2"]}, Level.FAULT, "OPEN RELAY"),
         ({"trusted_networks": ["2000::/3"]}, Level.FAULT, "OPEN RELAY"),
         ({"address": "::", "auth_without_tls": True}, Level.FAULT, "clear text"),
+        (
+            {
+                "role": "inbound",
+                "address": "0.0.0.0",
+                "mailbox": [{"purpose": "abuse", "address": "a@b.test"}],
+            },
+            Level.GOOD,
+            "its 1 mailbox addresses and relays for nobody",
+        ),
     ],
 )
 def test_who_may_reach_a_listener(listener: dict[str, Any], expected: Level, words: str) -> None:

@@ -6,21 +6,24 @@ On a terminal it asks for what was not given; without one it takes flags and def
 import contextlib
 import ipaddress
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from outrider.base.errors import ConfigError
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 HOSTNAME_DEFAULT = "localhost.localdomain"
+_PLACE_OF_DRAFT = re.compile(r"^.*?\.draft(:\d+)?: ")
 
 _TEMPLATE = """\
-# Outrider. Every option, its meaning and its default: docs/reference/options.md, or
-# `outrider config explain NAME`. `outrider check-config` checks this file, `outrider doctor` what is around.
+# Outrider. `outrider config explain NAME` says what an option or section means, and its default; the manual
+# has a page of all. `outrider check-config` checks this file, `outrider doctor` what is around.
 
 [server]
 # The name by which the server greets. It must lead to the address from which you send, and back.
@@ -91,6 +94,10 @@ def _write(config: Path, text: str) -> None:
         write_atomic(OsFiles(), str(draft), text.encode(), FILE_MODE)
         settings = load(draft)
         draft.replace(config)
+    except ConfigError as error:
+        # the draft is gone: what was given is at fault, by the names of options
+        faults = tuple(_PLACE_OF_DRAFT.sub("", fault) for fault in error.faults)
+        raise ConfigError("nothing was written, as what was given cannot be", faults) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()

@@ -67,6 +67,10 @@ def _path(file: Path | None, config: Path) -> Path:
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
+    elif not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "nobody is at a terminal to type a password; give it with --stdin, as a line"
+        )
     else:
         password = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != password:

@@ -157,7 +157,7 @@ class _Injection:
             elif media_type == _RAW:
                 taken = await self._from_raw(request, origin, sender, key)
             else:
-                raise Problem("unsupported_type")
+                raise Problem("unsupported_type", "A message is application/json or message/rfc822.")
         finally:
             self._injector.limits.leave(sender.counted)
         headers = {"location": f"/v1/messages/{_accepted.decode(taken.answer).id}"}

@@ -10,6 +10,7 @@ Standards: RFC 8259 §8.1 (UTF-8), RFC 6901 §3 (pointers).
 
 import re
 from binascii import a2b_base64
+from difflib import get_close_matches
 from typing import Final
 
 import msgspec
@@ -30,6 +31,13 @@ FAULTS_MAX: Final = 50
 
 _REQUEST: Final = msgspec.json.Decoder(MessageRequest)
 _PLACE: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.{0,64})", re.DOTALL)
+"""How msgspec names a field that there is not; of a longer name the beginning is enough."""
+_INNER: Final[dict[str, type[msgspec.Struct]]] = {
+    "attachments": AttachmentRequest,
+    "recipients": PersonalRecipient,
+}
+"""What stands in a list of a message; in others stand addresses."""
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _NOT_A_NAME: Final = "is not a name of letters, digits, `_`, `.`, `-`"
@@ -141,11 +149,22 @@ def _decode(body: bytes | bytearray) -> MessageRequest:
     except msgspec.ValidationError as error:
         text = str(error)
         place = _PLACE.search(text)
-        pointer = "" if place is None else pointer_of(*(a or b for a, b in _STEP.findall(place.group(1))))
-        raise Problem("invalid", errors=(Fault(pointer, _PLACE.sub("", text)),)) from error
+        steps = [] if place is None else [a or b for a, b in _STEP.findall(place.group(1))]
+        unknown = _UNKNOWN.match(_PLACE.sub("", text).removesuffix("`"))
+        if unknown is not None:
+            raise Problem("invalid", errors=(_unknown_field(steps, unknown.group(1)),)) from error
+        raise Problem("invalid", errors=(Fault(pointer_of(*steps), _PLACE.sub("", text)),)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("bad_json", str(error)) from error
     return request
+
+
+def _unknown_field(steps: list[str], name: str) -> Fault:
+    """What is told of a field that there is not: where it stands, and what was probably meant."""
+    model = _INNER.get(steps[0], NamedAddress) if steps else MessageRequest
+    close = get_close_matches(name, [field.encode_name for field in msgspec.structs.fields(model)], n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return Fault(pointer_of(*steps, name), f"is not a field{hint}")
 
 
 def _mailboxes(given: list[str | NamedAddress], key: str, faults: list[Fault]) -> tuple[Mailbox, ...]:

@@ -76,8 +76,11 @@ def _fault(error: Any, sources: Sources, main: str) -> str:
     dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         known = _names_at(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        wrong = str(location[-1])
+        close = difflib.get_close_matches(wrong, known, n=1)
+        # such as `proxy` for `proxy_protocol`, which is too much longer to be close
+        close = close or [name for name in known if name.startswith(f"{wrong}_")]
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return f"{place}: {dotted} is not an option{hint}"
     message = error["msg"].removeprefix("Value error, ")
     shown = error.get("input")

@@ -10,7 +10,7 @@ from pathlib import Path
 from outrider.base.errors import ConfigError
 from outrider.net.tls import certificate_facts, server_context
 from outrider.receive.http_options import HttpOptions
-from outrider.receive.options import ListenerOptions, TlsMode
+from outrider.receive.options import ListenerOptions, Role, TlsMode
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
 from outrider.server.settings import Settings
 
@@ -46,6 +46,13 @@ def check_exposure(settings: Settings) -> list[Finding]:
 def _check_listener(one: ListenerOptions) -> list[Finding]:
     check = f"listener.{one.name}"
     place = f"{one.address}:{one.port}"
+    if one.role is Role.INBOUND:
+        return [
+            good(
+                check,
+                f"{place} takes mail for its {len(one.mailbox)} mailbox addresses and relays for nobody",
+            )
+        ]
     found: list[Finding] = []
     for text in one.trusted_networks:
         network = ipaddress.ip_network(text)
