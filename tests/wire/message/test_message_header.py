@@ -34,6 +34,11 @@ def test_fields_are_found_whatever_their_case_and_place() -> None:
     assert header.get("X-Raw") == header.get("X-Latin") == "grün"
     assert header.get("X-None") is None
     assert header.get_all("X-None") == []
+    for name in header.names():
+        assert header.get_octets(name) == [value.encode() for value in header.get_all(name)]
+    assert header.get_octets("From") == ["Jörg <joerg@a.test>".encode()]
+    assert header.get_octets("SUBJECT") == [b"one", b"two"]
+    assert header.get_octets("X-Latin") == ["grün".encode()]
     assert "x-raw" in header
     assert "this line is no field" not in header
     assert header.names() == ["Received", "From", "SUBJECT", "Subject", "", "X-Empty", "X-Raw", "X-Latin"]
@@ -281,3 +286,4 @@ def test_any_octets_are_a_section(octets: bytes) -> None:
     assert header.octets().removesuffix(b"\r\n") == octets.removesuffix(b"\r\n")
     for name in header.names():
         assert not name or header.get_all(name)
+        assert header.get_octets(name) == [value.encode() for value in header.get_all(name)]

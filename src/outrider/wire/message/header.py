@@ -137,6 +137,16 @@ class Header:
         texts = map(_unfold, self._values(name))
         return [decode_words(text) if "=?" in text else text for text in texts]
 
+    def get_octets(self, name: str) -> list[bytes]:
+        """As `get_all`, in UTF-8; an octet of a value that is no UTF-8 is taken for Latin-1."""
+        values = [value.replace(_FOLD, b"").strip(b" \t") for value in self._values(name)]
+        return [
+            value
+            if value.isascii() and b"=?" not in value
+            else decode_words(_unfold(value)).encode("utf-8", "surrogateescape")
+            for value in values
+        ]
+
     def get_unfolded(self, name: str) -> str | None:
         """The value of the first field of this name, unfolded but not decoded; None if there is none."""
         values = self._values(name, is_first=True)

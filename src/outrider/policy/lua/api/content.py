@@ -51,8 +51,7 @@ def check_writes(msg: Msg) -> None:
 
 def header_values(header: Header, name: Any) -> list[bytes]:
     """The values of a field, decoded."""
-    found = header.get_all(text_of(name, "a header's name"))
-    return [value.encode("utf-8", "surrogateescape") for value in found]
+    return header.get_octets(text_of(name, "a header's name"))
 
 
 def change_header(header: Header, name: Any, value: Any = None, mode: Any = None) -> bool:
