@@ -1,5 +1,6 @@
 """`outrider policy …` as a person or a program uses it: scripts are tried out without a server."""
 
+import asyncio
 import json
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from outrider.cli.main import app
 from outrider.model.hooks import HookPhase
 from outrider.policy.surroundings import HERE
 from outrider.policy.traces import Trace
+from outrider.store.sources.source import Source
 
 SCRIPT = """\
 import asyncio
@@ -215,7 +217,7 @@ def test_a_hook_that_waits_too_long_is_a_decision_with_its_line(site: Site) -> N
     found = site.letter("--to", "joe@one.test", code=70)
     [decision] = found["decisions"]
     assert (decision["script"], decision["line"]) == ("slow", 5)
-    assert decision["failure"] == "it waited longer than it may"
+    assert decision["failure"] == "it waited longer than 0.05 s"
     assert [each["what"] for each in decision["changes"]] == ["note at"]
     assert found["failures"] == ["slow:5: data: it waited longer than 0.05 s"]
 
@@ -247,7 +249,7 @@ def test_a_hook_that_catches_its_end_does_not_keep_the_command(site: Site) -> No
         check=False,
     )
     assert done.returncode == 70, done.stderr
-    assert "data stuck:2: failed: it waited longer than it may" in done.stdout
+    assert "data stuck:2: failed: it waited longer than 0.05 s" in done.stdout
 
 
 def test_nothing_of_the_process_is_left_changed(site: Site) -> None:
@@ -359,6 +361,57 @@ def test_scripts_in_lua_are_tried_out_in_the_same_way(site: Site) -> None:
         (each["what"], each["after"]) for decision in found["decisions"] for each in decision["changes"]
     ]
     assert changes == [("header", "X-Lua: yes"), ("binding", "vip")]
+
+
+LUA_LINES = """\
+local mod = {}
+local function refuse(vctx)
+  vctx:set_code(550, "5.7.1 no")
+end
+function mod:validate_data(msg, ac, vctx)
+  msg:context_set(msys.core.ECMESS_CTX_MESS, "seen", "yes")
+  local what = (msg:header("X-What") or {})[1]
+  print("asked for", what)
+  if what == "refuse" then refuse(vctx) end
+  if what == "again" then return msys.core.VALIDATE_AGAIN end
+  if what == "wait" then msys.db.fetch_row("crm", "SELECT binding FROM customer") end
+  return msys.core.VALIDATE_CONT
+end
+function mod:core_post_final_validation() end
+require("msys.core")
+require("msys.db")
+msys.registerModule("shop", mod)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "line", "said"),
+    [
+        ("nothing", 5, "continue"),  # where the hook begins
+        ("refuse", 3, "550 5.7.1 no"),
+        ("again", 5, "it waited longer than 0.05 s"),
+        ("wait", 11, "it waited longer than 0.05 s"),
+    ],
+)
+def test_lines_of_scripts_in_lua_are_known(
+    site: Site, monkeypatch: pytest.MonkeyPatch, what: str, line: int, said: str
+) -> None:
+    async def never(*_arguments: Any, **_options: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(Source, "fetch", never)
+    monkeypatch.setattr(Source, "peek", lambda *_arguments: None)
+    (site.folder / "shop.lua").write_text(LUA_LINES, encoding="utf-8")
+    site.configure("shop", more="[policy]\nwait_seconds = 0.05\n")
+    text = site.config.read_text(encoding="utf-8").replace("shop.py", "shop.lua")
+    site.config.write_text(text, encoding="utf-8")
+    (site.folder / "letter.eml").write_bytes(f"From: a@shop.test\nX-What: {what}\n\nHello\n".encode())
+    found = site.letter("--to", "joe@one.test", code={"nothing": 0, "refuse": 1}.get(what, 70))
+    [decision] = found["decisions"]
+    assert (decision["line"], decision["answer"] or decision["failure"]) == (line, said)
+    assert [(each["what"], each["line"]) for each in decision["changes"]] == [("note seen", 6)]
+    assert f"print: asked for\t{what}" in found["log"]
+    assert any("policy.hook_not_asked" in each for each in found["log"])
 
 
 def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -22,6 +23,7 @@ from outrider.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from outrider.base.log import ListLog
     from outrider.model.hooks import HookPhase
     from outrider.policy.observed import Change
     from outrider.policy.rehearsal import Rehearsal
@@ -46,7 +48,8 @@ Context = Annotated[
 def check(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
     """Load every script of the configuration and list which hooks each has.
 
-    Exit code 78 when one cannot be loaded, with each fault's file and line.
+    Exit code 78 when one cannot be loaded, with each fault's file and line. What the log would say of them,
+    as of hooks that are never asked, goes to standard error.
 
     Examples:
       outrider policy check
@@ -56,13 +59,16 @@ def check(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
 
     settings = settings_of(config)
     files = {each.name: str(each.source) for each in settings.policy.script}
+    phases_of, lines = asyncio.run(_phases(settings))
+    for line in lines:
+        typer.echo(f"outrider: {line}", err=True)
     found = [
         {
             "script": name,
             "file": files.get(name, ""),
             "phases": [str(phase) for phase in HookPhase if phase in had],
         }
-        for name, had in asyncio.run(_phases(settings))
+        for name, had in phases_of
     ]
     if as_json:
         print_json(found)
@@ -100,8 +106,8 @@ def try_message(
 ) -> None:
     """Have a message go through all phases without a server, and show what each script decides.
 
-    Data sources and DNS are asked in earnest; nothing is stored or sent. Exit code 0 when the message is
-    taken, 1 when it is refused, 70 when a script failed.
+    Data sources and DNS are asked in earnest; nothing is stored or sent. What scripts print is shown first.
+    Exit code 0 when the message is taken, 1 when it is refused, 70 when a script failed.
 
     Examples:
       outrider policy test letter.eml --from shop@example.test --to joe@one.test --to ann@two.test
@@ -135,7 +141,7 @@ def try_message(
     )
     played = asyncio.run(_played(settings, [(trace, plain)], with_lines=True))
     [found] = played.found
-    _show(found, as_json=as_json)
+    _show(found, as_json=as_json, lines=played.lines)
     if found.failures:
         played.leave(Exit.SOFTWARE)
     if found.refusal is not None or found.refused:
@@ -369,20 +375,35 @@ def _traces(name: str) -> "list[Trace]":
     return found
 
 
-async def _phases(settings: "Settings") -> "list[tuple[str, frozenset[HookPhase]]]":
+async def _phases(settings: "Settings") -> "tuple[list[tuple[str, frozenset[HookPhase]]], list[str]]":
+    """Which phases each script has a hook for, and what the log would say of the scripts."""
     from outrider.base.clock import SystemClock
-    from outrider.base.log import NullLog
+    from outrider.base.log import ListLog
     from outrider.server.rehearsing import staged
 
-    async with staged(settings, SystemClock(), NullLog(), os.environ) as stage:
-        return [(script.name, script.phases) for script in stage.scripts]
+    log = ListLog()
+    async with staged(settings, SystemClock(), log, os.environ) as stage:
+        return [(script.name, script.phases) for script in stage.scripts], _lines_of(log)
+
+
+def _lines_of(log: "ListLog") -> list[str]:
+    """What was logged, a line each; what scripts print as they printed it."""
+    lines = []
+    for level, event, fields in log.lines:
+        if event == "policy.print":
+            lines.append(f"print: {fields['text']}")
+        elif level != "debug":
+            facts = " ".join(f"{name}={value}" for name, value in fields.items())
+            lines.append(f"{level}: {event}: {facts}")
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
 class _Played:
-    """What became of messages; `is_stuck` where a hook goes on whatever it is told."""
+    """What became of messages, what was logged, and whether a hook goes on whatever it is told."""
 
     found: "list[Rehearsal]"
+    lines: list[str]
     is_stuck: bool
 
     def leave(self, code: Exit) -> NoReturn:
@@ -398,16 +419,17 @@ async def _played(
     settings: "Settings", messages: "list[tuple[Trace, bytes | None]]", *, with_lines: bool
 ) -> _Played:
     from outrider.base.clock import SystemClock
-    from outrider.base.log import NullLog
+    from outrider.base.log import ListLog
     from outrider.policy.traces import submission_of
     from outrider.server.rehearsing import staged
 
     found = []
-    async with staged(settings, SystemClock(), NullLog(), os.environ) as stage:
+    log = ListLog()
+    async with staged(settings, SystemClock(), log, os.environ) as stage:
         for trace, plain in messages:
             submission = submission_of(trace, plain)
             found.append(await stage.play(submission, trace.context, with_lines=with_lines))
-        return _Played(found, stage.is_stuck)
+        return _Played(found, _lines_of(log), stage.is_stuck)
 
 
 def _facts(found: "Rehearsal") -> dict[str, Any]:
@@ -456,10 +478,12 @@ def _facts(found: "Rehearsal") -> dict[str, Any]:
     }
 
 
-def _show(found: "Rehearsal", *, as_json: bool) -> None:
+def _show(found: "Rehearsal", *, as_json: bool, lines: Sequence[str] = ()) -> None:
     if as_json:
-        print_json(_facts(found))
+        print_json({**_facts(found), "log": lines})
         return
+    for line in lines:
+        say(line)
     for each in found.decisions:
         where = f"{each.script}:{each.line}" if each.line else each.script
         whose = f" ({each.recipient})" if each.recipient else ""

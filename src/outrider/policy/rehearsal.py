@@ -7,6 +7,7 @@ Theory: the phases of the session are asked as `receive` asks them, and the rest
 very code that a server runs (`scripted`). What a listener itself checks, as who may relay, is not asked.
 """
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -55,8 +56,11 @@ class Rehearsal:
         """`asking.Told`: the decision itself is what counts here."""
 
     def failed(self, error: HookError) -> None:
-        """`asking.Told`: it is listed."""
+        """`asking.Told`: it is listed, and is why the last decision failed, if that is its own."""
         self.failures.append(error)
+        last = self.decisions[-1] if self.decisions else None
+        if last is not None and last.failure and (last.script, last.phase) == (error.script, error.phase):
+            self.decisions[-1] = dataclasses.replace(last, failure=error.reason)
 
 
 @dataclass(frozen=True, slots=True)

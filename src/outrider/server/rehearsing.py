@@ -56,7 +56,7 @@ class Stage:
         self._budget = budget
         self._settings = settings
         files = [each.source for each in settings.policy.script if each.source.suffix == ".py"]
-        self._lines = ScriptLines([Path(file) for file in files])
+        self._lines = ScriptLines([Path(file) for file in files], scripts)
         self.around = Surroundings(
             Bindings(settings.binding_names, settings.binding_group, settings.policy.default_binding),
             clock.now,

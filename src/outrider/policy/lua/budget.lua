@@ -86,8 +86,13 @@ function R.look_sometimes()
   end
 end
 
+local told -- hears of each line that calls Python, while scripts are tried out
+
+function R.watch(hears) told = hears end
+
 -- Cheap, before Python is called: it must find memory for its answer, because no error may come from there.
 function R.look_at_memory()
+  if told then told(where(2)) end
   if collectgarbage("count") > memory and armed then return look() end
 end
 

@@ -152,6 +152,18 @@ function R.start(deadline, index)
   return begin_loading(deadline, hook[2], hook[1])
 end
 
+-- The line in which a hook begins.
+function R.first_line(index) return getinfo(hooks[index][2], "S").linedefined end
+
+-- The line of a script in which a call waits; nil where none of it is a script's.
+function R.waiting_line(record)
+  for at = 0, 200 do
+    local info = getinfo(record.co, at, "Sl")
+    if not info then return nil end
+    if sub(info.source, 1, 1) == "@" and info.currentline > 0 then return info.currentline end
+  end
+end
+
 function R.collect() collectgarbage() end
 
 function R.function_at(id) return R.functions[id] end

@@ -149,6 +149,14 @@ class LuaScripts:
         """The hooks of a name, as `validate_connect`, in the order in which they are asked."""
         return self._modules.hooks(name)
 
+    def first_line(self, hook: LuaHook) -> int:
+        """Where a hook begins in its file."""
+        return self._state.first_line(hook)
+
+    def watch(self, hears: Callable[[int], None] | None) -> None:
+        """Tell `hears` each line of a script that calls a function of the API; None ends that."""
+        self._state.watch(hears)
+
     def session(self) -> LuaSession:
         """For a session that begins."""
         self._open += 1

@@ -146,6 +146,14 @@ class LuaSet:
         }
         return {phase: hooks for phase, hooks in found.items() if hooks}
 
+    def first_line(self, hook: LuaHook) -> int:
+        """Where a hook begins in its file."""
+        return self._scripts.first_line(hook)
+
+    def watch(self, hears: Callable[[int], None] | None) -> None:
+        """Tell `hears` each line of a script that calls a function of the API; None ends that."""
+        self._scripts.watch(hears)
+
     def enter(self) -> None:
         """A session, or a script that may be asked."""
         self._users += 1
@@ -183,9 +191,13 @@ class LuaScript:
     def close(self) -> None:
         self._lua.leave()
 
-    def line_of(self, phase: HookPhase) -> int:  # noqa: ARG002 - the port's shape
-        """Lua's runtime does not tell where a function begins."""
-        return 0
+    def line_of(self, phase: HookPhase) -> int:
+        """Where the first hook of a phase begins."""
+        return self._lua.first_line(self._hooks[phase][0])
+
+    def watch(self, hears: Callable[[int], None] | None) -> None:
+        """As `LuaSet.watch`, of all scripts of its set."""
+        self._lua.watch(hears)
 
     def ask(self, conversation: Conversation, phase: HookPhase, arguments: Sequence[Any]) -> Any:
         """Ask its hooks of a phase; an answer, or something to await. Raises HookError."""
@@ -225,6 +237,7 @@ class LuaScript:
         pause = _PAUSE_SECONDS
         while True:
             if pending is None:
+                conversation.session.waiting_line = 0
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_MAX_SECONDS)
                 result = self._call(conversation, phase, hook, values)
@@ -294,6 +307,13 @@ class LuaScriptSession:
             conversation = self._conversation = self._lua.join(self._connection)
         answer: Answer | Awaitable[Answer] = self._script.ask(conversation, phase, arguments)
         return answer
+
+    def waited_at(self, phase: HookPhase, error: BaseException) -> int:  # noqa: ARG002 - the port's shape
+        """See `script.Placed`; where it was to be asked again, the line where it begins."""
+        line = 0
+        if self._conversation is not None:
+            line = self._conversation.session.waiting_line
+        return line or self._script.line_of(phase)
 
     def close(self) -> None:
         conversation, self._conversation = self._conversation, None

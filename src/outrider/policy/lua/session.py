@@ -55,6 +55,9 @@ class LuaSession:
         selves: Table of Lua for the `self` of each module.
         deallocate: Hooks `validate_dealloc`, called at the end for modules that ran.
         on_close: Called once it is closed.
+
+    Attributes:
+        waiting_line: Where the script stood that was broken off last while it waited; 0 for none.
     """
 
     __slots__ = (
@@ -68,6 +71,7 @@ class LuaSession:
         "objects",
         "proxies",
         "selves",
+        "waiting_line",
     )
 
     def __init__(
@@ -83,6 +87,7 @@ class LuaSession:
         self._on_close = on_close
         self._ran: set[str] = set()
         self.is_closed = False
+        self.waiting_line = 0
         self.lua_globals = lua_globals
         self.selves = selves
         self.objects: dict[int, Any] = {}

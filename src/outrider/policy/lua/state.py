@@ -16,6 +16,7 @@ process.
 Invariant: no exception of Python's passes through Lua; every entry answers with a code.
 """
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
@@ -485,6 +486,14 @@ class LuaState:
         deadline = self._clock() + self._limits.load_seconds
         self._result(self.root, "load", self._r[b"load"], (deadline, text, name.encode()), ())
 
+    def first_line(self, hook: LuaHook) -> int:
+        """Where a hook begins in its file."""
+        return int(self._r[b"first_line"](hook.number))
+
+    def watch(self, hears: Callable[[int], None] | None) -> None:
+        """Tell `hears` each line of a script that calls a function of the API; None ends that."""
+        self._r[b"watch"](None if hears is None else lambda _script=None, line=0: hears(line))
+
     def start(self, hook: LuaHook) -> Any:
         """Call a hook as part of loading, as `init`; its first result."""
         deadline = self._clock() + self._limits.load_seconds
@@ -548,6 +557,10 @@ class LuaState:
                 result = await pending
                 self.session = session
                 answer = self._answer("a function that waited", result)
+            except asyncio.CancelledError:
+                if not session.is_closed:
+                    session.waiting_line = self._r[b"waiting_line"](record) or 0
+                raise
             except Exception as error:
                 answer = self._failed("a function that waited", None, (), error)
             if session.is_closed:
