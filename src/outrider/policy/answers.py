@@ -6,6 +6,7 @@ A hook that returns nothing goes on.
 import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from outrider.model.reply import Reply
 
@@ -47,6 +48,7 @@ class Refuse:
 
     code: int
     text: str
+    is_last: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         reply_of(self.code, self.text)
@@ -57,7 +59,33 @@ class Refuse:
         return reply_of(self.code, self.text)
 
 
-Answer = Go | Refuse | None
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a script written for Momentum says: a code, which holds unless a later script says another one.
+
+    Args:
+        code: 200 to 599; from 400 on it refuses.
+        text: As in `Refuse`.
+        is_last: The other scripts are not asked in this phase.
+
+    Raises:
+        ValueError: It refuses with a text that no reply can hold.
+    """
+
+    code: int
+    text: str
+    is_last: bool
+
+    def __post_init__(self) -> None:
+        self.reply  # noqa: B018 - raises where there is none
+
+    @property
+    def reply(self) -> Reply | None:
+        """What the peer hears; None where nothing is refused."""
+        return reply_of(self.code, self.text) if self.code >= 400 else None
+
+
+Answer = Go | Refuse | Code | None
 
 
 def reply_of(code: int, text: str) -> Reply:

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from outrider.model.hooks import HookPhase
 from outrider.model.reply import Reply
-from outrider.policy.answers import DONE, Refuse
+from outrider.policy.answers import DONE, Code, Refuse
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
 from outrider.policy.errors import ForbiddenError, HookError, ScriptError, TooSlowError
@@ -69,6 +69,7 @@ class Asking:
 
     async def ask(self, phase: HookPhase, *arguments: Any, mail: Mail | None = None) -> Reply | None:
         """Ask all hooks of a phase; `mail` is what they may change. Drive it with `drive`."""
+        refusal: Reply | None = None
         for name, session in self._hooks.get(phase, ()):
             self._told.asked(phase)
             try:
@@ -83,14 +84,18 @@ class Asking:
                 failure = ScriptError(f"{type(error).__name__}: {error}", script=name, phase=phase)
                 failure.__cause__ = error
                 return self._failed(failure, mail)
-            if isinstance(answer, Refuse):
-                if HOOKS[phase].can_refuse:
-                    return answer.reply
-                forbidden = ForbiddenError("nothing can be refused in this phase", script=name, phase=phase)
-                return self._failed(forbidden, mail)
+            if answer is None:
+                continue
             if answer is DONE:
-                return None
-        return None
+                break
+            if isinstance(answer, Refuse | Code):
+                refusal = answer.reply
+                if refusal is not None and not HOOKS[phase].can_refuse:
+                    reason = "nothing can be refused in this phase"
+                    return self._failed(ForbiddenError(reason, script=name, phase=phase), mail)
+                if answer.is_last:
+                    break
+        return refusal
 
     def _failed(self, error: HookError, mail: Mail | None) -> Reply:
         connection = self._connection

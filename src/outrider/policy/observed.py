@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from outrider.model.flow import Content
 from outrider.model.hooks import HookPhase
-from outrider.policy.answers import DONE, Answer, Refuse
+from outrider.policy.answers import DONE, Answer, Code, Refuse
 from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import HookError, TooSlowError
 from outrider.policy.mail import Mail
@@ -169,9 +169,9 @@ class Observed:
 
 def told(answer: object) -> str:
     """An answer in a word, or the reply that it is."""
-    if isinstance(answer, Refuse):
+    if isinstance(answer, Refuse | Code) and answer.reply is not None:
         return str(answer.reply)
-    return "done" if answer is DONE else "continue"
+    return "done" if answer is DONE or (isinstance(answer, Code) and answer.is_last) else "continue"
 
 
 class _ObservedSession:

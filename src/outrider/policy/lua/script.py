@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol, cast
 
 from outrider.base.log import Log
 from outrider.model.hooks import HookPhase
-from outrider.policy.answers import DONE, Answer, Refuse
+from outrider.policy.answers import DONE, Answer, Code
 from outrider.policy.budget import SpentError
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
@@ -43,6 +43,8 @@ _ALSO: Final = {HookPhase.RCPTTO_LIST: ("validate_rcptto_list", "validate_rcptto
 # phases of which scripts know more than one hook, in order
 _FREE: Final = frozenset({"core_final_validation", "core_validate_auth", "msg_gen_data_spool"})
 # hooks whose result says nothing
+_ENDS_SESSION: Final = 421
+# RFC 5321 §3.8; Momentum's `disconnect` too asks nobody else
 _PAUSE_SECONDS: Final = 0.01
 # chosen: the first pause before a hook is asked again
 _PAUSE_MAX_SECONDS: Final = 1.0
@@ -211,10 +213,9 @@ class LuaScript:
                 return self._go_on(conversation, phase, values, at, None)
             if type(result) is not int and isawaitable(result):
                 return Waiting(self._go_on(conversation, phase, values, at, result), result)
-            answer = self._meaning(conversation, phase, hooks[at], result)
-            if answer is not None:
-                return answer
-        return None
+            if self._is_last(conversation, phase, hooks[at], result):
+                return _answer(conversation, is_last=True)
+        return _answer(conversation, is_last=False)
 
     def _call(
         self, conversation: Conversation, phase: HookPhase, hook: LuaHook, values: Sequence[Any]
@@ -250,14 +251,13 @@ class LuaScript:
                 pending = None
             if not _is_again(phase, hook, result):
                 break
-        answer = self._meaning(conversation, phase, hook, result)
-        if answer is not None:
-            return answer
+        if self._is_last(conversation, phase, hook, result):
+            return _answer(conversation, is_last=True)
         rest: Any = self._ask(conversation, phase, values, at + 1)
         return cast("Answer", await rest if isawaitable(rest) else rest)
 
-    def _meaning(self, conversation: Conversation, phase: HookPhase, hook: LuaHook, result: Any) -> Answer:
-        """What a hook that is through has said."""
+    def _is_last(self, conversation: Conversation, phase: HookPhase, hook: LuaHook, result: Any) -> bool:
+        """True when nobody else is asked in this phase, after a hook that is through."""
         is_free = hook.name in _FREE
         if not is_free and (type(result) is not int or result not in (VALIDATE_CONT, VALIDATE_DONE)):
             got = "nothing" if result is None else repr(result)
@@ -266,10 +266,10 @@ class LuaScript:
                 wanted = f"{wanted}, or VALIDATE_AGAIN"
             reason = f"{hook.name} returns {wanted} (of msys.core), not {got}"
             raise ScriptError(reason, script=self.name, phase=phase)
+        if result == VALIDATE_DONE and not is_free:
+            return True
         code = conversation.vctx.code
-        if code is not None and code[0] >= 400:
-            return Refuse(*code)
-        return DONE if result == VALIDATE_DONE and not is_free else None
+        return code is not None and code[0] == _ENDS_SESSION
 
     def _named(self, error: HookError | SpentError, phase: HookPhase) -> HookError:
         """The same, of the script's name in the configuration."""
@@ -278,6 +278,14 @@ class LuaScript:
         if error.script and error.script != self._file_name:
             return type(error)(error.reason, script=error.script, line=error.line, phase=phase)
         return type(error)(error.reason, script=self.name, line=error.line, phase=phase)
+
+
+def _answer(conversation: Conversation, *, is_last: bool) -> Answer:
+    """What its hooks of a phase have said together."""
+    code = conversation.vctx.code
+    if code is not None:
+        return Code(*code, is_last)
+    return DONE if is_last else None
 
 
 def _is_again(phase: HookPhase, hook: LuaHook, result: Any) -> bool:

@@ -32,8 +32,7 @@ VCTX: Final = (
         "vctx",
         SESSION,
         _PARTLY,
-        "a refusal ends the phase: scripts after this one are not asked; 2xx takes the own refusal back, its"
-        " text is not used; nothing can be refused in set_binding and final_validation",
+        "the text of a 2xx is not used; nothing can be refused in set_binding and final_validation",
     ),
     Row(
         "vctx:disconnect",
