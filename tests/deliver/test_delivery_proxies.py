@@ -167,6 +167,19 @@ async def test_a_password_file_that_is_not_there_is_told(world: "World", tmp_pat
     assert socks.connections == 0
 
 
+async def test_a_password_file_that_is_no_text_is_told_without_what_is_in_it(
+    world: "World", tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_bytes(b"s3cret\xff\n")
+    options = {"proxy_user": "user", "proxy_password_file": str(tmp_path / "password")}
+    proxy = at("socks5", await world.listening(Socks(password="right").serve))
+    code, text, _ = await delivered(world, [await world.peer()], proxy=proxy, **options)
+    assert (code, text) == (451, "The password file for the proxy cannot be read")
+    [fields] = [fields for _, event, fields in world.log.lines if event == "deliver.password_unreadable"]
+    assert "it is not UTF-8" in fields["error"]
+    assert "s3cret" not in repr(world.log.lines)
+
+
 async def test_a_proxy_that_says_nothing_is_given_up(world: "World") -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

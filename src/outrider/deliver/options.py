@@ -6,6 +6,7 @@ sets only what differs. What holds for a path is said by `resolve`.
 Standards: RFC 5321 §4.5.3.2 (time-outs), RFC 5321 §4.5.3.1.8 (recipients), RFC 3207 §4, RFC 4954 §4.
 """
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any, Literal, Self
@@ -174,7 +175,11 @@ class DeliveryOptions(IdentityOptions):
 
 
 def _password_in(file: str) -> str:
-    return FilePath(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    try:
+        text = FilePath(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:  # its message would hold what is in the file
+        raise OSError(errno.EILSEQ, "it is not UTF-8", file) from None
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def options_of(values: Mapping[str, object]) -> DeliveryOptions:

@@ -12,13 +12,13 @@ Invariant: a key file that somebody else could read is refused. Where tombstone 
 because a destruction was interrupted, the tombstone counts.
 """
 
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from outrider.base.errors import ConfigError, KeyAbsentError
+from outrider.base.private_files import CREDENTIALS_VARIABLE, GROUP_AND_OTHERS, OTHERS, read_private
 from outrider.privacy.keyfile import (
     FILE_LIMIT,
     Key,
@@ -29,15 +29,7 @@ from outrider.privacy.keyfile import (
     parse_tombstone,
 )
 
-CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
-"""The variable by which systemd tells a service where its credentials are."""
-
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
-OTHERS: Final = stat.S_IRWXO
-"""What systemd's credentials must not allow: it may give them as root:root 0440 with an ACL, whose mask the
-group's bits are."""
-GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-"""What key files must not allow."""
 
 
 class KeyRing:
@@ -107,30 +99,6 @@ class KeyRing:
         )
 
 
-def read_secret(path: Path, forbidden: int = GROUP_AND_OTHERS, limit: int = FILE_LIMIT) -> bytes:
-    """A key file, after a look at its mode through the same descriptor.
-
-    Args:
-        path: The file.
-        forbidden: Bits of a mode by which others could read or change it.
-        limit: Octets of the longest honest file; one more is read, so that the caller sees it.
-
-    Raises:
-        ConfigError: It cannot be read, or others can.
-    """
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & forbidden:
-                raise ConfigError(
-                    f"{path} has mode {stat.S_IMODE(mode):04o}, so others can read or change it: "
-                    f"chmod 0600 {path}, and rotate the key if somebody may have read it"
-                )
-            return file.read(limit + 1)
-    except OSError as error:
-        raise ConfigError(f"key file {path} cannot be read: {error.strerror}") from error
-
-
 def _read_directory(
     directory: Path, forbidden: int, keys: dict[str, Key], tombstones: list[Tombstone], faults: list[str]
 ) -> None:
@@ -145,7 +113,7 @@ def _read_directory(
             continue  # a key beside its tombstone is what an interrupted destruction left
         purpose, version, is_key = named
         try:
-            text = read_secret(path, forbidden)
+            text = read_private(path, forbidden, FILE_LIMIT, f"key file {path}")
             if not is_key:
                 tombstones.append(parse_tombstone(text, str(path), purpose, version))
                 continue

@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError, KeyAbsentError
 from outrider.base.files import Files, write_atomic
-from outrider.privacy.keyring import GROUP_AND_OTHERS, OTHERS, read_secret
+from outrider.base.private_files import GROUP_AND_OTHERS, OTHERS, read_private
 from outrider.wire.dkim.keys import (
     ED25519_OCTETS,
     RSA_BITS_MAX,
@@ -259,7 +259,8 @@ class SigningKeys:
         if kept is not None and kept.stamp == stamp:
             key = kept.key
         else:
-            key = parse_private_key(read_secret(path, forbidden, TEXT_OCTETS_MAX), str(path))
+            text = read_private(path, forbidden, TEXT_OCTETS_MAX, f"key file {path}")
+            key = parse_private_key(text, str(path))
         self._kept.put(name, _Kept(key, stamp, now))
         return key
 

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from outrider.base.clock import Clock, format_utc
 from outrider.base.errors import ConfigError, StoreError
 from outrider.base.files import Files, write_atomic
-from outrider.privacy.keyring import GROUP_AND_OTHERS, read_secret
+from outrider.base.private_files import GROUP_AND_OTHERS, read_private
 from outrider.privacy.signing_keys import LOOK_SECONDS, TEXT_OCTETS_MAX, parse_private_key
 from outrider.wire.dkim.keys import RSA_BITS_MAX, RSA_SIGN_BITS, SigningKey
 from outrider.wire.dkim.request import RequestError, SignRequest, is_domain
@@ -115,7 +115,7 @@ class SigningRing:
         path = self._directory / domain.lower() / STATES_FILE
         if not is_domain(domain) or not path.exists():
             return ()
-        text = read_secret(path, GROUP_AND_OTHERS, STATES_OCTETS_MAX)
+        text = read_private(path, GROUP_AND_OTHERS, STATES_OCTETS_MAX, f"key file {path}")
         try:
             return msgspec.json.decode(text, type=tuple[Selector, ...])
         except msgspec.DecodeError as error:
@@ -144,7 +144,9 @@ class SigningRing:
         """
         path = self.path(domain, selector)
         return parse_private_key(
-            read_secret(path, GROUP_AND_OTHERS, TEXT_OCTETS_MAX), str(path), thorough=True
+            read_private(path, GROUP_AND_OTHERS, TEXT_OCTETS_MAX, f"key file {path}"),
+            str(path),
+            thorough=True,
         )
 
     def make(self, domain: str, selector: str, key_type: str = "rsa", bits: int = RSA_SIGN_BITS) -> Selector:

@@ -136,7 +136,7 @@ def test_a_password_comes_from_a_file_of_our_own(tmp_path: Path) -> None:
     for mode in (0o640, 0o604, 0o620):
         path.chmod(mode)
         with pytest.raises(
-            ConfigError, match=rf"has mode {mode:04o}, so others can read it: chmod 0600"
+            ConfigError, match=rf"has mode {mode:04o}, so others can read or change it: chmod 0600"
         ) as told:
             read_secret(source(path), {})
         assert "hunter" not in str(told.value)
