@@ -1,9 +1,12 @@
 """The generated pages: up to date, and made of what the code declares."""
 
+import ast
+
 from pydantic import BaseModel, Field
 
 from outrider.server.catalogue import toml_value
 from tools.gen_reference import PAGES, REFERENCE, field_texts, type_name
+from tools.project_files import ROOT
 from tools.reference_code import reply_constants
 from tools.reference_commands import help_lines
 from tools.reference_options import option_sections, sections_of
@@ -54,6 +57,33 @@ def test_every_reply_has_its_source() -> None:
     assert len(constants) > 30
     bare = [f"{one.module}.{one.name}" for one in constants if not one.source]
     assert bare == []
+
+
+def replies_made_in(source: str) -> list[int]:
+    """Lines within functions where a reply is made of a code that stands there."""
+    return [
+        call.lineno
+        for function in ast.walk(ast.parse(source))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call)
+        if isinstance(call.func, ast.Name) and call.func.id == "Reply"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    ]
+
+
+def test_what_talks_to_clients_makes_no_reply_of_its_own() -> None:
+    """Only the replies' modules do, and what says EHLO's name and extensions."""
+    talking = [
+        *(ROOT / "src/outrider/receive").glob("*.py"),
+        *(ROOT / "src/outrider/wire/smtp").glob("server*.py"),
+    ]
+    assert len(talking) > 20
+    found = {
+        path.name: lines for path in talking if (lines := replies_made_in(path.read_text(encoding="utf-8")))
+    }
+    assert set(found) == {"server_limits.py"}
+    assert replies_made_in('def f():\n    return Reply(550, "5.1.1", ("No",))\n') == [2]
 
 
 def test_values_are_written_as_toml() -> None:

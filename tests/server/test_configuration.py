@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.base.errors import ConfigError
+from outrider.receive.http_options import HttpOptions
 from outrider.server.configuration import load
 from outrider.server.settings import Settings
 from outrider.server.sources import value_of
@@ -131,7 +132,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_nothing_configured_is_a_safe_server() -> None:
     settings = load(None)
     assert {listener.address for listener in settings.listeners} == {"127.0.0.1"}
-    assert settings.record.metrics_address == "127.0.0.1"
+    assert settings.record.metrics_address == HttpOptions().address == "127.0.0.1"
     assert settings.listener[0].trusted_networks == ()
     assert settings.server.users_file is None
 

@@ -306,3 +306,38 @@ def test_421_from_the_session_closes() -> None:
     assert talk.server.closed
     assert talk.server.next_event() is None
     assert talk.server.take_output().startswith(b"421 4.3.2 ")
+
+
+@pytest.mark.parametrize(
+    ("start", "octets"),
+    [
+        (b"EHLO ", 512),
+        (b"MAIL FROM:", 512 + 26 + 17 + 10 + 9 + 107 + 500),
+        (b"RCPT TO:", 512 + 29 + 507),
+        (b"AUTH PLAIN ", 12_288),
+        (b"BDAT ", 512),
+        (b"DATA ", 512),
+        (b"FROB ", 512),
+        (b"vrfy ", 512),
+        (b"rcpt to:", 512 + 29 + 507),
+    ],
+)
+@pytest.mark.parametrize("piece", [0, 100])
+def test_each_command_has_its_line_limit(start: bytes, octets: int, piece: int) -> None:
+    """RFC 5321 §4.5.3.1.4; RFC 1870 §3, RFC 6152 §2, RFC 6531 §3.4, RFC 3461 §4 and RFC 4954 §4 add to it."""
+    talk = Talk()
+    longest = start + b"x" * (octets - 2 - len(start)) + b"\r\n"
+    assert len(longest) == octets
+    assert b"line too long" not in talk.send(longest, piece).lower()
+    too_long = Talk()
+    assert too_long.send(b"x".join((longest[:-2], b"\r\n")), piece) == b"500 5.5.6 Command line too long\r\n"
+    assert too_long.server.buffered == 0
+
+
+@pytest.mark.parametrize("octets", [12_286, 12_287])
+def test_an_answer_of_auth_has_its_line_limit(octets: int) -> None:
+    """RFC 4954 §4."""
+    talk = Talk()
+    talk.send(b"EHLO c.test\r\nAUTH PLAIN\r\n")
+    told = talk.send(b"!" * octets + b"\r\n")
+    assert (b"5.5.6" in told) is (octets > 12_286)
