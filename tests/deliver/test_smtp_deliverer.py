@@ -513,7 +513,7 @@ async def test_a_report_that_fails_stops_nobody(world: "World") -> None:
     entries = [*world.message("b", "c"), *world.message("d")]
 
     def on_outcome(granted: object) -> None:
-        raise RuntimeError("the report is broken")
+        raise RuntimeError("the report of ann@b.test is broken")
 
     world.report.on_outcome = on_outcome
     async with world.running() as deliverer:
@@ -521,6 +521,7 @@ async def test_a_report_that_fails_stops_nobody(world: "World") -> None:
         await world.report.until(lambda: len(world.report.outcomes) == 3)
     world.assert_once(entries)
     assert {event for _, event, _ in world.log.lines} >= {"deliver.report_failed"}
+    assert "ann" not in repr(world.log.lines)
 
 
 # shutdown

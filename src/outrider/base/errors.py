@@ -5,6 +5,7 @@ could not do something. `message` is for the log; what a peer may hear is a docu
 never this text.
 """
 
+import traceback
 from typing import Any
 
 
@@ -85,3 +86,14 @@ class PolicyError(OutriderError):
 
 class AddressError(OutriderError, ValueError):
     """Text that is not a mailbox. The message names the part that is wrong, not the address."""
+
+
+def where(error: BaseException) -> dict[str, str]:
+    """The place of a fault that nobody foresaw, for the log.
+
+    Without its text, and without its `repr`: both may quote what somebody said, and those of a
+    `UnicodeError` hold all of what could not be read, be it a message or a password.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
+    return {"error": type(error).__name__, "place": place}

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path as FilePath
 
-from outrider.base.errors import SpoolError
+from outrider.base.errors import SpoolError, where
 from outrider.base.files import Files, write_all
 from outrider.base.log import Log
 from outrider.base.long_octets import line_slices
@@ -196,7 +196,9 @@ class MaildirDeliverer:
             loading = self._source.load(granted.ref, granted.entry)
             stored, wire = self._source.read(granted.ref, granted.entry) if loading is None else await loading
         except SpoolError as error:
-            self._log.error("deliver.unreadable", path=str(slot.path), entry=granted.entry, error=repr(error))
+            self._log.error(
+                "deliver.unreadable", path=str(slot.path), entry=granted.entry, error=error.message
+            )
             outcome = Outcome(failures.UNREADABLE, Phase.QUEUE, ours=True)
             self._report.unreadable(slot.path, number, granted, outcome)
             return
@@ -211,7 +213,7 @@ class MaildirDeliverer:
             reply = Reply(451, "4.3.0", (f"The directory for {purpose} cannot be written: {error.strerror}",))
             outcome = Outcome(reply, Phase.BODY, ours=True)
         except Exception as error:
-            self._log.error("deliver.maildir_failed", purpose=purpose, error=repr(error))
+            self._log.error("deliver.maildir_failed", purpose=purpose, **where(error))
             outcome = Outcome(failures.INTERNAL, Phase.BODY, ours=True)
         self._report.outcome(slot.path, number, granted, stored, outcome)
 

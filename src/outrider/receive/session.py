@@ -15,12 +15,12 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from outrider.base.errors import where
 from outrider.model.flow import Content, Envelope, Origin, Submission
 from outrider.model.reply import Reply
 from outrider.receive.context_field import CONTEXT_FIELD, take_notes
 from outrider.receive.nesting import is_nested_deeper, must_be_walked
 from outrider.receive.session_client import ClientSession
-from outrider.receive.session_context import where
 from outrider.receive.submitter import STREAM_FIELD, Named
 from outrider.receive.trace import refuse_header
 from outrider.wire.smtp import replies

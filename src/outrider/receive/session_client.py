@@ -14,12 +14,13 @@ import asyncio
 import ssl
 from typing import cast
 
+from outrider.base.errors import where
 from outrider.model.flow import Origin
 from outrider.model.ports import Principal
 from outrider.model.reply import Reply
 from outrider.receive.access import refuse_tenant
 from outrider.receive.clients import client_key
-from outrider.receive.session_context import SessionContext, where
+from outrider.receive.session_context import SessionContext
 from outrider.receive.session_policy import PolicedSession
 from outrider.receive.submitter import Submitter
 from outrider.receive.trace import format_peer

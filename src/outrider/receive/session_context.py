@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -127,10 +126,3 @@ class SessionContext:
         self.history = history
         self.draining = False
         self.emptied = asyncio.Event()
-
-
-def where(error: Exception) -> dict[str, str]:
-    """The place of a fault for the log, without its text: that may quote what the client said."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
-    return {"error": type(error).__name__, "place": place}

@@ -8,9 +8,10 @@ deadlines go on. A client that is gone by then is not answered.
 
 from collections.abc import Awaitable, Callable
 
+from outrider.base.errors import where
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
-from outrider.receive.session_context import SessionContext, where
+from outrider.receive.session_context import SessionContext
 from outrider.receive.session_transport import SessionTransport
 from outrider.wire.smtp import replies
 

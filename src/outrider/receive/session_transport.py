@@ -16,8 +16,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from outrider.base.errors import where
 from outrider.model.reply import Reply
-from outrider.receive.session_context import SessionContext, where
+from outrider.receive.session_context import SessionContext
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.server import Server
 from outrider.wire.smtp.server_events import StartTls

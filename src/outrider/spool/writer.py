@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from outrider.base.clock import Clock
-from outrider.base.errors import SpoolError
+from outrider.base.errors import SpoolError, where
 from outrider.base.log import Log
 from outrider.model.changes import Change, ContentRef, entry_id
 from outrider.model.dispatch import Position
@@ -234,12 +234,12 @@ class LogWriter:
             try:
                 done(ref)
             except Exception as error:
-                self._log.error("spool.callback_failed", error=repr(error))
+                self._log.error("spool.callback_failed", **where(error))
         if synced and self.on_synced is not None:
             try:
                 self.on_synced(self.position, synced)
             except Exception as error:
-                self._log.error("spool.callback_failed", error=repr(error))
+                self._log.error("spool.callback_failed", **where(error))
 
     def _go_on(self, kept: list[_Pending], failed: bool) -> None:
         """Hand over what has arrived meanwhile; facts that failed are tried again, after a pause."""

@@ -21,7 +21,7 @@ from struct import pack
 from typing import Protocol, cast
 
 from outrider.base.clock import Clock
-from outrider.base.errors import RemoteProtocolError
+from outrider.base.errors import RemoteProtocolError, where
 from outrider.base.log import Log
 from outrider.deliver.options import DeliveryOptions
 from outrider.deliver.smtp import failures
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             if owner is not None:
                 owner.connection_ended(self._end_answer)
         except Exception as error:
-            self._log.error("deliver.connection_end_failed", host=self.host.name, error=repr(error))
+            self._log.error("deliver.connection_end_failed", host=self.host.name, **where(error))
         finally:
             self.gone = True
             self._wake()
@@ -270,7 +270,7 @@ class Connection(asyncio.Protocol):
 
     def crash(self, error: Exception) -> None:
         """A bug showed itself in this session: it ends, the others go on."""
-        self._log.error("deliver.session_failed", host=self.host.name, error=repr(error), exc_info=error)
+        self._log.error("deliver.session_failed", host=self.host.name, **where(error))
         try:
             self.fail(failures.INTERNAL)
         except Exception as second:

@@ -15,6 +15,7 @@ Standards: RFC 5321 §4.5.4.1 (sending strategy), RFC 5321 §4.5.3.2 (time-outs)
 import asyncio
 
 from outrider.base.clock import Clock
+from outrider.base.errors import where
 from outrider.base.log import Log
 from outrider.deliver.ports import ContentSource, DeliveryReport, TlsContexts
 from outrider.deliver.resolve import DeliveryResolver
@@ -189,7 +190,7 @@ class SmtpDeliverer:
             slot.give_up()
             raise
         except Exception as error:
-            self._log.error("deliver.attempt_failed", path=str(slot.path), error=repr(error), exc_info=error)
+            self._log.error("deliver.attempt_failed", path=str(slot.path), **where(error))
             slot.fail(Outcome(failures.INTERNAL, Phase.CONNECT, ours=True))
         else:
             if isinstance(found, Outcome):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from outrider.base.clock import Clock
-from outrider.base.errors import SpoolError
+from outrider.base.errors import SpoolError, where
 from outrider.base.log import Log
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions
@@ -306,7 +306,7 @@ class Slot:
         try:
             self._start(client, flight)
         except Exception as error:
-            self._log.error("deliver.not_started", path=str(self.path), entry=first.entry, error=repr(error))
+            self._log.error("deliver.not_started", path=str(self.path), entry=first.entry, **where(error))
             self._drop(flight, failures.INTERNAL)
 
     def _start(self, client: SmtpClient, flight: _Flight) -> None:
@@ -426,12 +426,15 @@ class Slot:
         try:
             self._around.report.outcome(self.path, self.number, granted, stored, outcome)
         except Exception as error:
-            self._log.error(
-                "deliver.report_failed", path=str(self.path), entry=granted.entry, error=repr(error)
-            )
+            self._log.error("deliver.report_failed", path=str(self.path), entry=granted.entry, **where(error))
 
     def _report_unreadable(self, granted: Granted, error: Exception | None) -> None:
-        self._log.error("deliver.unreadable", path=str(self.path), entry=granted.entry, error=repr(error))
+        """Report an entry whose message is not there; without an error, what went wrong was told before."""
+        if isinstance(error, SpoolError):
+            why = {"error": error.message}
+        else:
+            why = {} if error is None else where(error)
+        self._log.error("deliver.unreadable", path=str(self.path), entry=granted.entry, **why)
         reply = failures.UNREADABLE if isinstance(error, SpoolError) else failures.INTERNAL
         outcome = self._outcome(Answer(reply, Phase.QUEUE, ours=True), self._around.clock.now())
         self._around.report.unreadable(self.path, self.number, granted, outcome)
