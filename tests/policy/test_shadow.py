@@ -14,7 +14,8 @@ from outrider.base.clock import FakeClock
 from outrider.model.flow import Decided, Refusal, Submission
 from outrider.model.ports import PolicySession
 from outrider.policy import shadow as shadow_module
-from outrider.policy.shadow import Shadow
+from outrider.policy.group_options import BindingGroupOptions
+from outrider.policy.shadow import Shadow, ShadowBindings
 from outrider.policy.sightings import Seen, Sighting
 from tests.policy.acting import SMTP, Stage, submission
 
@@ -277,11 +278,29 @@ async def test_a_worker_that_is_gone_takes_its_sessions_along(make: Make) -> Non
     assert (await world.show())["sessions"] == 0
 
 
-async def test_members_of_a_group_are_alike(make: Make) -> None:
-    world = make("def set_binding(mail): pass", groups=[["default", "vip"]])
+GROUPS = [
+    BindingGroupOptions.model_validate({"name": "pool", "members": ["default", "vip"]}),
+    BindingGroupOptions.model_validate({"name": "rest", "members": ["default"]}),
+]
+
+
+@pytest.mark.parametrize(
+    ("assigned", "differ"),
+    [
+        ("pool", False),  # chance or turn chose a member
+        ("vip", False),
+        ("default", True),  # it was named, and is another one, whatever groups both are in
+        ("rest", True),
+    ],
+)
+async def test_members_of_the_group_that_the_shadow_chose_from_are_alike(
+    make: Make, assigned: str, differ: bool
+) -> None:
+    world = make(f"def set_binding(mail): mail.binding = {assigned!r}")
+    world.other.door._bindings = ShadowBindings({"default", "vip"}, GROUPS)
     await play(world.open(1))
     report = await world.show()
-    assert all("binding" not in each["live"] for each in report["differences"])
+    assert any("binding" in each["live"] for each in report["differences"]) == differ
 
 
 async def test_a_live_refusal_beside_none_and_the_other_way_round(make: Make) -> None:

@@ -98,6 +98,10 @@ class Bindings:
         """True for a group."""
         return name in self._groups
 
+    def members(self, group: str) -> frozenset[str]:
+        """The bindings that a group chooses from."""
+        return frozenset(self._groups[group].members)
+
     def __contains__(self, name: str) -> bool:
         return name in self._names or name in self._groups
 

@@ -8,14 +8,15 @@ envelope and content. Each session's sightings are taken in their order by one t
 only its own session. What is more than `WAITING_MAX` is dropped and counted; the session that lost something
 is not looked at any more, because what its scripts would have known is not known.
 
-Members of one binding group count as the same, because chance or turn chose them.
+Where the shadow chooses from a binding group, any member of it counts as the same, because chance or turn
+chose both.
 
 Invariant: nothing here reaches the live mail.
 """
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
@@ -24,6 +25,7 @@ from outrider.base.clock import Clock, format_utc
 from outrider.model.flow import Decided, Refusal
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import PolicyDoor, PolicySession
+from outrider.policy.bindings import Bindings
 from outrider.policy.errors import HookError
 from outrider.policy.sightings import (
     CONTINUE,
@@ -79,6 +81,29 @@ class Counts:
     failures: Counter[str] = field(default_factory=Counter)
 
 
+class Chosen(str):
+    """A binding that was chosen from a group.
+
+    Attributes:
+        among: The group's members.
+    """
+
+    __slots__ = ("among",)
+    among: frozenset[str]
+
+
+class ShadowBindings(Bindings):
+    """Bindings whose choices from a group are known as such."""
+
+    def choose(self, name: str, domain: str) -> tuple[str, str] | None:
+        found = super().choose(name, domain)
+        if found is None or not found[1]:
+            return found
+        chosen = Chosen(found[0])
+        chosen.among = self.members(found[1])
+        return chosen, found[1]
+
+
 Key = tuple[int, int]
 # of the worker's link and the session in it
 
@@ -89,7 +114,6 @@ class Shadow:
     Args:
         clock: Time.
         tasks: Own what waits.
-        groups: Members of each binding group.
         shown: What may be shown of a text.
         with_addresses: Recipients may be shown.
 
@@ -102,7 +126,6 @@ class Shadow:
         self,
         clock: Clock,
         tasks: asyncio.TaskGroup,
-        groups: Sequence[Collection[str]] = (),
         shown: Callable[[str], str] = str,
         *,
         with_addresses: bool = False,
@@ -110,7 +133,6 @@ class Shadow:
         self.door: PolicyDoor | None = None
         self._clock = clock
         self._tasks = tasks
-        self._groups = [frozenset(group) for group in groups]
         self._shown = shown
         self._with_addresses = with_addresses
         self._sessions: dict[Key, _Session] = {}
@@ -225,7 +247,7 @@ class Shadow:
                 ("first attempt", str(row.not_before_time), str(other.not_before_time)),
                 ("discard", row.discard or "no", other.discard or "no"),
             ]
-            if not self._are_alike(row.binding, other.binding):
+            if not isinstance(other.binding, Chosen) or row.binding not in other.binding.among:
                 pairs.append(("binding", row.binding, other.binding))
             if row.content != other.content:
                 pairs.append(("content", _content(row), _content(other)))
@@ -240,9 +262,6 @@ class Shadow:
             found += [(what, old, new, row.recipient) for what, old, new in pairs if old != new]
         found += [("recipient", "none", "added", recipient) for recipient in theirs]
         return found
-
-    def _are_alike(self, binding: str, other: str) -> bool:
-        return binding == other or any(binding in group and other in group for group in self._groups)
 
     # what is told
 

@@ -25,7 +25,7 @@ from outrider.base.log import NullLog
 from outrider.net.loop import run
 from outrider.policy.options import PolicyOptions, ScriptOptions
 from outrider.policy.scripted import Scripts
-from outrider.policy.shadow import Shadow
+from outrider.policy.shadow import Shadow, ShadowBindings
 from outrider.record.redact import Profile, Redactor
 from outrider.server.rehearsing import Stage, staged
 from outrider.server.settings import Settings
@@ -99,7 +99,6 @@ async def _serve(begin: Begin, lines: asyncio.StreamReader, say: Say) -> None:
         shadow = Shadow(
             clock,
             tasks,
-            [[member.binding for member in group.members] for group in settings.binding_group],
             shown_of(settings),
             with_addresses=settings.record.redaction is Profile.FULL,
         )
@@ -125,7 +124,9 @@ def _door(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
         stage.scripts,
         shadow,
         wait_seconds=settings.policy.wait_seconds,
-        bindings=stage.around.bindings,
+        bindings=ShadowBindings(
+            settings.binding_names, settings.binding_group, settings.policy.default_binding
+        ),
         signing=stage.around.signing,
         notes=stage.around.notes,
     )
