@@ -21,6 +21,7 @@ from outrider.wire.smtp.commands import (
     parse_rcpt,
 )
 from outrider.wire.smtp.mail_parameters import MailParameters
+from outrider.wire.smtp.server_events import AuthRequest
 
 
 def rcpt(text: str, *, smtputf8: bool = True) -> Recipient:
@@ -199,6 +200,11 @@ def test_sasl_returns_or_refuses(response: bytes, name: str) -> None:
         if isinstance(second, bytes):
             second = mechanism.step(response)
         assert isinstance(second, sasl.Credentials)
+
+
+def test_credentials_are_shown_nowhere() -> None:
+    shown = repr(AuthRequest("PLAIN", sasl.Credentials("ann@x.test", "s3cret")))
+    assert "credentials=Credentials(…)" in shown
 
 
 @pytest.mark.parametrize(

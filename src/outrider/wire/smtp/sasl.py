@@ -27,10 +27,13 @@ class SaslError(RemoteProtocolError):
 
 
 class Credentials(msgspec.Struct, frozen=True, gc=False):
-    """What the client claims and how it proves it."""
+    """What the client claims and how it proves it. Its `repr` shows neither."""
 
     user: str
     password: str
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
 
 
 def decode_response(line: bytes) -> bytes:
