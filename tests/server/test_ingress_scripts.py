@@ -13,7 +13,8 @@ from outrider.model.ports import PolicySession
 from outrider.model.reply import Reply
 from outrider.model.route import DISCARD
 from outrider.server.contents import Contents
-from outrider.server.ingress import VARIANTS_OCTETS_MAX, Ingress
+from outrider.server.decisions import VARIANTS_OCTETS_MAX
+from outrider.server.ingress import Ingress
 from outrider.server.options import ServerOptions
 from outrider.server.pressure import Pressure
 from outrider.wire.smtp import replies

@@ -81,7 +81,7 @@ class ReportingWorld(World):
             clock,
             ListLog(),
         )
-        self.ingress._report = reports.of_refused
+        self.ingress._frames._report = reports.of_refused
 
     def submit(self, submission: Submission) -> tuple[list[Change], list[bytes]]:
         """Changes and contents of the one frame that it makes."""

@@ -467,7 +467,7 @@ class LuaState:
     def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
         """Call a hook with the session's `self`; its first result, or something to await."""
         deadline = self._clock() + self._limits.seconds
-        given = (session.lua_globals, deadline, session.selves, hook.number)
+        given: tuple[Any, ...] = (session.lua_globals, deadline, session.selves, hook.number)
         if 0 < len(values) <= _OBJECTS_MAX:
             self.session = session
             class_index = self._class_index
