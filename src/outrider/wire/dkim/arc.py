@@ -108,12 +108,13 @@ class Chain:
     Args:
         content: The message.
         now: Unix seconds.
+        parts: Of the message, where it was taken apart already.
     """
 
     __slots__ = ("_broken", "_count", "_now", "_parts", "_sets", "names")
 
-    def __init__(self, content: Content, now: float) -> None:
-        self._parts = Parts(content)
+    def __init__(self, content: Content, now: float, parts: Parts | None = None) -> None:
+        self._parts = Parts(content) if parts is None else parts
         self._now = now
         self._sets: tuple[_Set, ...] = ()
         self._broken = ""

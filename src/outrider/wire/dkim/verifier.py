@@ -41,12 +41,13 @@ class Verification:
     Args:
         content: The message.
         now: Unix seconds.
+        parts: Of the message, where it was taken apart already.
     """
 
     __slots__ = ("_now", "_parts", "_read", "_rest", "names")
 
-    def __init__(self, content: Content, now: float) -> None:
-        self._parts = Parts(content)
+    def __init__(self, content: Content, now: float, parts: Parts | None = None) -> None:
+        self._parts = Parts(content) if parts is None else parts
         self._now = now
         fields = self._parts.fields(SIGNATURE)
         self._rest = max(0, len(fields) - SIGNATURES_MAX)
