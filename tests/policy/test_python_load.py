@@ -1,5 +1,6 @@
 """Scripts in Python that cannot be loaded: each fault with file and line; and what counts as a hook."""
 
+import signal
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -154,3 +155,44 @@ def test_a_script_that_cannot_be_loaded_leaves_the_one_before(tmp_path: Path) ->
 def test_the_examples_in_the_modules_own_text_load(tmp_path: Path) -> None:
     example = dedent(str(python.__doc__).split("\n\n", 1)[1].split("\n\nIn: ")[0])
     assert load(tmp_path, example).phases == {HookPhase.MAILFROM, HookPhase.SET_BINDING}
+
+
+ENDLESS = """\
+def data(mail): pass
+while True:
+    pass
+"""
+STUBBORN = """\
+def data(mail): pass
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+"""
+WAITING = """\
+import time
+def data(mail): pass
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"), [(ENDLESS, {2, 3}), (STUBBORN, {2, 3, 4, 5, 6, 7}), (WAITING, {3})]
+)
+def test_a_top_level_that_does_not_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, lines: set[int]
+) -> None:
+    monkeypatch.setattr(python, "LOAD_SECONDS", 0.05)
+    before, timer = signal.signal(signal.SIGALRM, signal.SIG_IGN), signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        with pytest.raises(ScriptError, match=r"did not end within 0\.05 s") as failed:
+            load(tmp_path, text)
+        assert failed.value.line in lines
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 500
+        assert load(tmp_path, "def data(mail): pass\n").phases == {HookPhase.DATA}
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)

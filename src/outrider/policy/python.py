@@ -15,8 +15,8 @@
 In: a file. Out: its hooks, checked against their declarations: whatever can be called and has a phase's name,
 decorated or imported too. Functions may be `async`; names that begin with an underscore are the script's own.
 
-Invariant: a file that cannot be loaded, a hook of another signature and a name that is almost a hook's are
-faults with file and line.
+Invariant: a file that cannot be loaded, whose top level does not end in time, a hook of another signature and
+a name that is almost a hook's are faults with file and line.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from typing import Any
 
 from outrider.base.errors import UnavailableError
 from outrider.model.hooks import HookPhase
+from outrider.policy.alarm import Alarm, LateError
 from outrider.policy.answers import Answer, Go, Refuse
 from outrider.policy.budget import CpuBudget, SpentError
 from outrider.policy.connection import Connection
@@ -39,6 +40,9 @@ from outrider.policy.errors import BudgetError, HookError, ScriptError, TooSlowE
 from outrider.policy.metering import metered
 
 Function = Callable[..., Any]
+
+LOAD_SECONDS = 5.0
+# chosen: a hundred times what imports take, as for scripts in Lua, and below a reload's patience
 
 
 class PythonScript:
@@ -152,7 +156,7 @@ def load(name: str, path: Path, budget: CpuBudget) -> PythonScript:
     """Compile, run and check a module.
 
     Raises:
-        ScriptError: What is wrong, with its line.
+        ScriptError: What is wrong, with its line; also where the top level does not end in `LOAD_SECONDS`.
     """
     try:
         source = path.read_bytes()
@@ -163,7 +167,7 @@ def load(name: str, path: Path, budget: CpuBudget) -> PythonScript:
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module  # dataclasses and the like look their module up
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - a policy is a program
+        _run(compile(source, str(path), "exec"), module)
         hooks = _hooks_of(module, path)
     except BaseException as error:
         if before is None:
@@ -176,7 +180,23 @@ def load(name: str, path: Path, budget: CpuBudget) -> PythonScript:
     return PythonScript(name, path, hooks, budget)
 
 
+def _run(code: CodeType, module: ModuleType) -> None:
+    """Run a module's top level. Raises LateError, and whatever it raises."""
+    alarm = Alarm(LOAD_SECONDS)
+    try:
+        alarm.start()
+        try:
+            exec(code, module.__dict__)  # noqa: S102 - a policy is a program
+        finally:
+            alarm.is_running = False
+    finally:
+        alarm.stop()
+
+
 def _not_loaded(error: BaseException, path: str) -> ScriptError:
+    if isinstance(error, LateError):
+        reason = f"its top level did not end within {LOAD_SECONDS:g} s; what takes long belongs into a hook"
+        return ScriptError(reason, script=path, line=_line_in(error, path), phase="load")
     if isinstance(error, SyntaxError) and error.filename in {path, None}:
         return ScriptError(error.msg, script=path, line=error.lineno or 0, phase="load")
     reason = f"{type(error).__name__}: {error}"
