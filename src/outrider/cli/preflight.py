@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 from typing import Annotated
 
 import typer
@@ -33,24 +32,22 @@ def preflight(
       outrider preflight shop.example --binding news --json
     """
     from outrider.base.clock import SystemClock
-    from outrider.base.log import NullLog
-    from outrider.net.resolver import DnsResolver
     from outrider.server.doctor.finding import Level, worst
     from outrider.server.preflight.examine import preflight as examined
     from outrider.server.preflight.examine import sending_as
     from outrider.server.preflight.report import report_data
+    from outrider.server.resolvers import new_resolver
 
     settings = settings_of(config)
     clock = SystemClock()
     name = domain_name(domain)
     sender = sending_as(settings, name, binding)
-    resolver = DnsResolver(settings.net, clock=clock, log=NullLog(), random_bits=secrets.randbits)
     parts = asyncio.run(
         examined(
             settings,
             os.environ,
             clock,
-            resolver,
+            new_resolver(settings.net, clock),
             name,
             sender,
             tenant=tenant,

@@ -20,6 +20,7 @@ from outrider.model.hooks import HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.bindings import Bindings
+from outrider.policy.checking import NO_CHECKS, Checks
 from outrider.policy.errors import HookError
 from outrider.policy.observed import Decision, Lines, Observed
 from outrider.policy.script import Script
@@ -73,6 +74,7 @@ class Surroundings:
         wait_seconds: How long one hook may wait.
         signing: What the configuration says of signatures.
         notes: For each listener the notes that its connections begin with.
+        checks: What it says of checks of messages.
         lines: Knows lines of scripts.
     """
 
@@ -81,6 +83,7 @@ class Surroundings:
     wait_seconds: float = 20.0
     signing: ConfiguredSigning | None = None
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    checks: Checks = NO_CHECKS
     lines: Lines | None = None
 
 
@@ -108,6 +111,7 @@ async def rehearse(
         bindings=around.bindings,
         signing=around.signing,
         notes={listener: {**around.notes.get(listener, {}), **(notes or {})}},
+        checks=around.checks,
     )
     session = door.open(submission.origin)
     try:

@@ -1,28 +1,17 @@
-"""Who checks mail in a worker, and of which listeners it is checked whatever scripts say.
+"""Who checks mail for policy, and of which listeners it is checked whatever scripts say.
 
 In: settings. Out: `Checks` for the policy.
-
-Theory: each configuration gets a resolver of its own, as nameservers and times may be others after a reload;
-what the one before it knew is asked again.
 """
 
-import secrets
-
 from outrider.base.clock import Clock
-from outrider.base.log import Log
-from outrider.net.resolver import DnsResolver
+from outrider.net.answers import Lookup
 from outrider.policy.checking import Checks
 from outrider.privacy.mail_checks import MailChecker
 from outrider.server.settings import Settings
 
 
-def checks_of(settings: Settings, clock: Clock, log: Log) -> Checks:
-    """What a configuration says of checks.
-
-    Raises:
-        ConfigError: There are no nameservers.
-    """
-    resolver = DnsResolver(settings.net, clock=clock, log=log, random_bits=secrets.randbits)
+def checks_of(settings: Settings, clock: Clock, resolver: Lookup) -> Checks:
+    """What a configuration says of checks; `resolver` is that configuration's."""
     return Checks(
         MailChecker(resolver, clock, settings.server.hostname),
         frozenset(listener.name for listener in settings.listener if listener.authentication_results),

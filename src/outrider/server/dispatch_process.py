@@ -9,7 +9,6 @@ over a restart.
 
 import asyncio
 import os
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -29,7 +28,6 @@ from outrider.model.dispatch import (
     Want,
 )
 from outrider.net.mx import MxResolver
-from outrider.net.resolver import DnsResolver
 from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
@@ -48,6 +46,7 @@ from outrider.server.owed import OwedEvents
 from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
 from outrider.server.requests import RequestServer
+from outrider.server.resolvers import new_resolver
 from outrider.server.routes import RouteFinder
 from outrider.server.settings import Settings
 from outrider.server.suspensions import Suspensions
@@ -191,10 +190,9 @@ class DispatchProcess:
 
     def _resolver_of(self, settings: Settings, places: Sequence[tuple[str, int]]) -> MxResolver:
         """Who finds routes; `places` are our own SMTP listeners."""
-        clock, log = self._clock, self._log
-        resolver = DnsResolver(settings.net, clock=clock, log=log, random_bits=secrets.randbits)
+        resolver = new_resolver(settings.net, self._clock, self._log)
         port = settings.shaping.default.smtp_port
-        return MxResolver(resolver, settings.net, log=log, listeners=places, smtp_port=port)
+        return MxResolver(resolver, settings.net, log=self._log, listeners=places, smtp_port=port)
 
     def _prepare(self, snapshot: Snapshot) -> Swap:
         """Other limits and routes; see `Follower.follow`."""

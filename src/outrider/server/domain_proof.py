@@ -1,15 +1,13 @@
 """Proves that a sender domain is its tenant's: by its DNS record, or on the operator's word.
 
-For commands and for the control API. The resolver is a fresh one each time, because an answer that was kept
+For commands and for the control API. The resolver is a new one each time, because an answer that was kept
 may be from before the record was made.
 """
-
-import secrets
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
 from outrider.net.options import NetOptions
-from outrider.net.resolver import DnsResolver
+from outrider.server.resolvers import new_resolver
 from outrider.store.domains import Proof, trust_domain, verify_domain
 from outrider.store.editor import Author
 from outrider.store.engine import Database
@@ -34,5 +32,4 @@ async def prove_domain(
     """
     if on_word:
         return Proof(await trust_domain(database, author, tenant, name), "")
-    resolver = DnsResolver(net, clock=clock, log=log, random_bits=secrets.randbits)
-    return await verify_domain(database, author, resolver, tenant, name)
+    return await verify_domain(database, author, new_resolver(net, clock, log), tenant, name)

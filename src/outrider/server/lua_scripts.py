@@ -7,8 +7,9 @@ What goes on beside the hooks, as timers, belongs to its set and ends with it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import OutriderError
 from outrider.base.log import Log
 from outrider.net.answers import Lookup
-from outrider.net.tls import ClientContext
+from outrider.net.tls import TlsContexts
 from outrider.policy.budget import CpuBudget
 from outrider.policy.lua import script as lua
 from outrider.policy.lua.api.host import Host, Outbox
@@ -25,16 +26,9 @@ from outrider.policy.lua.api.services import Services
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.messages import mail_behind
 from outrider.policy.lua.registry import LuaRegistry
-from outrider.policy.options import PolicyOptions
-from outrider.policy.shared import SharedCells
-from outrider.policy.surroundings import keep_key, source
+from outrider.policy.surroundings import HERE, keep_key, shared_numbers, source
 from outrider.server.bounces import TableBounces
 from outrider.server.settings import Settings
-
-
-def shared_numbers(settings: Settings) -> Path:
-    """The file of numbers that all workers count together."""
-    return settings.server.state_directory / "policy.numbers"
 
 
 @dataclass(slots=True)
@@ -73,72 +67,74 @@ class LuaSurroundings:
         clock: Time.
         log: Server log.
         budget: Of processor time outside of Lua.
-        cells: Makes, once, the numbers that all workers share.
-        resolver: DNS; None where scripts are only checked.
-        outbox: Sends new messages; None likewise.
-        hostname: Ours.
-        client_tls: Gives the context for HTTPS; None likewise.
-        is_checked: Scripts are only loaded, and nothing runs beside them.
+        outbox: Sends new messages; None where scripts are only tried: nothing runs beside their hooks then,
+            and they ask no HTTP server.
     """
 
     clock: Clock
     log: Log
     budget: CpuBudget
-    cells: Callable[[], SharedCells]
-    resolver: Lookup | None = None
     outbox: Outbox | None = None
-    hostname: str = "localhost"
-    client_tls: Callable[[], ClientContext] | None = None
-    is_checked: bool = False
-    _cells: SharedCells | None = None
     _services: Services | None = None
 
-    def load(self, options: PolicyOptions) -> Mapping[str, lua.LuaScript]:
-        """Load all scripts in Lua.
+    def load(self, settings: Settings, resolver: Lookup | None = None) -> Mapping[str, lua.LuaScript]:
+        """Load all scripts in Lua of a configuration.
+
+        Args:
+            settings: The configuration; what scripts do in the network is as its section `net` says.
+            resolver: DNS; None where there is none for them.
 
         Raises:
             HookError: One of them cannot be used.
             StoreError: The shared numbers cannot.
         """
+        options = settings.policy
+        self._services = None
         files = [(each.name, each.source) for each in options.script if each.source.suffix == ".lua"]
         if not files:
             return {}
         beside = Beside(self.log)
+        services: Services | None = None
         folders = (*options.lua_folders, *dict.fromkeys(path.parent for _, path in files))
 
         def registry(place: lua.Place) -> LuaRegistry:
-            made, self._services = make_registry(self._host(options, place, beside))
-            place.followers += (self._services, beside)
+            nonlocal services
+            made, services = make_registry(self._host(settings, resolver, files[0][1].parent, place, beside))
+            place.followers += (services, beside)
             return made
 
         limits = LuaLimits(seconds=options.hook_seconds)
         try:
-            return {each.name: each for each in lua.load(files, registry, limits, self.log, folders)}
+            loaded = {each.name: each for each in lua.load(files, registry, limits, self.log, folders)}
         except BaseException:
             beside.end()
             raise
+        self._services = services
+        return loaded
 
-    def _host(self, options: PolicyOptions, place: lua.Place, beside: Beside) -> Host:
-        folder = next(each.source.parent for each in options.script if each.source.suffix == ".lua")
-        if self._cells is None:
-            self._cells = self.cells()
+    def _host(
+        self, settings: Settings, resolver: Lookup | None, folder: Path, place: lua.Place, beside: Beside
+    ) -> Host:
+        tls = TlsContexts(settings.net.tls)
         return Host(
             clock=self.clock,
             log=self.log,
-            shared=self._cells,
+            shared=shared_numbers(),
             current=place.current,
             mail_of=mail_behind,
             source=source,
             keep_key=keep_key,
             run=place.run,
-            spawn=_never if self.is_checked else beside.spawn,
-            resolver=self.resolver,
-            client_tls=self.client_tls,
+            spawn=_never if self.outbox is None else beside.spawn,
+            resolver=resolver,
+            client_tls=None if self.outbox is None else partial(tls.client, "required"),
             outbox=self.outbox,
-            hostname=self.hostname,
+            hostname=settings.server.hostname,
             bounces=TableBounces(),
             budget=self.budget,
             folder=folder,
+            names=HERE.names,
+            values=HERE.values,
         )
 
     def begin(self) -> None:
@@ -146,12 +142,6 @@ class LuaSurroundings:
         services, self._services = self._services, None
         if services is not None:
             services.begin(asyncio.get_running_loop())
-
-    def close(self) -> None:
-        """Nothing is counted any more."""
-        if self._cells is not None:
-            self._cells.close()
-            self._cells = None
 
 
 def _never(work: Coroutine[Any, Any, Any]) -> None:

@@ -16,6 +16,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.log import Log
 from outrider.net.loop import run as run_loop
 from outrider.policy.shared import create_cells
+from outrider.policy.surroundings import begin_shared
 from outrider.record.log import open_log, set_level, set_rotation
 from outrider.server.activation import activated_sockets
 from outrider.server.configuration import Configuration
@@ -26,7 +27,6 @@ from outrider.server.doors import Doors, check_certificates, endpoint, metrics_s
 from outrider.server.faults import VARIABLE, files_of
 from outrider.server.keys import prepare_keys
 from outrider.server.lifecycle import Birth, Lifecycle, live
-from outrider.server.lua_scripts import shared_numbers
 from outrider.server.notify import Notifier
 from outrider.server.reload import Reloads
 from outrider.server.scheduling import take_batch
@@ -133,7 +133,8 @@ def run(
     notifier = Notifier.from_environment(os.environ, clock)
     activated = activated_sockets(os.environ, {listener.name for listener in settings.listeners})
     lock = lock_spool(settings.server.state_directory, log)
-    create_cells(shared_numbers(settings), settings.policy.shared_numbers).close()
+    create_cells(settings.shared_numbers_file, settings.policy.shared_numbers).close()
+    begin_shared(settings.server.sockets_directory)
     doors = Doors(settings, activated)
     if os.environ.get(VARIABLE):
         log.warning("server.injected_faults", faults=os.environ[VARIABLE])

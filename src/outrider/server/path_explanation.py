@@ -7,7 +7,6 @@ Theory: the tables are asked that scheduler and deliverer ask, so what is shown 
 that no override and no binding gives is the default's (scope `*::*`), which may be written too.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,10 +20,10 @@ from outrider.model.flow import Path
 from outrider.model.route import RouteFailure
 from outrider.model.scopes import Layer, Scope
 from outrider.net.mx import MxResolver
-from outrider.net.resolver import DnsResolver
 from outrider.schedule.sites import SiteTable
 from outrider.server.bindings import delivery_of, shaping_of
 from outrider.server.catalogue import HIDDEN, option_of, toml_value
+from outrider.server.resolvers import new_resolver
 from outrider.server.settings import Settings
 from outrider.server.sources import DEFAULT
 
@@ -117,7 +116,7 @@ async def find_site(settings: Settings, domain: str, clock: Clock) -> str:
     Raises:
         UnavailableError: It has none, or DNS does not say.
     """
-    resolver = DnsResolver(settings.net, clock=clock, log=NullLog(), random_bits=secrets.randbits)
+    resolver = new_resolver(settings.net, clock)
     port = settings.shaping.default.smtp_port
     routes = MxResolver(resolver, settings.net, log=NullLog(), smtp_port=port)
     found = await routes.route(domain)

@@ -2,9 +2,9 @@
 
 In: settings. Out: what becomes of messages, decision by decision.
 
-Theory: scripts, bindings, signatures and data sources are those of the configuration, made as a worker makes
-them; data sources are asked in earnest. Nothing is stored, sent or written: a key that a script brings is
-looked at and thrown away.
+Theory: scripts, bindings, signatures, checks and data sources are those of the configuration, as a worker
+makes them; data sources and DNS are asked in earnest. Nothing is stored, sent or written: a key that a script
+brings is looked at and thrown away.
 """
 
 import hashlib
@@ -17,14 +17,17 @@ from outrider.base.log import Log
 from outrider.model.flow import Submission
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
+from outrider.policy.checking import Checks
 from outrider.policy.lines import ScriptLines
 from outrider.policy.rehearsal import Rehearsal, Surroundings, rehearse
 from outrider.policy.script import Script
 from outrider.policy.shared import create_cells
 from outrider.policy.surroundings import HERE
 from outrider.privacy.signing_keys import parse_private_key
+from outrider.server.checks import checks_of
 from outrider.server.lookups import configured_lookups
 from outrider.server.lua_scripts import LuaSurroundings
+from outrider.server.resolvers import new_resolver
 from outrider.server.scripts import configured_signing, listener_notes, load_all
 from outrider.server.settings import Settings
 from outrider.store.sources.sources import Sources
@@ -50,7 +53,7 @@ class Stage:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, scripts: Sequence[Script], budget: CpuBudget
+        self, settings: Settings, clock: Clock, scripts: Sequence[Script], checks: Checks, budget: CpuBudget
     ) -> None:
         self.scripts = tuple(scripts)
         self._budget = budget
@@ -63,6 +66,7 @@ class Stage:
             settings.policy.wait_seconds,
             configured_signing(settings, clock),
             listener_notes(settings),
+            checks,
             self._lines,
         )
 
@@ -86,19 +90,20 @@ async def staged(
     """The policy of a configuration for as long as this lasts.
 
     Raises:
-        ConfigError: Its scripts cannot be loaded, or its signing keys cannot be read.
+        ConfigError: Scripts cannot be loaded, signing keys cannot be read, or no nameservers are known.
     """
     budget = CpuBudget(settings.policy.hook_seconds)
+    resolver = new_resolver(settings.net, clock, log, tells_names=False)
     sources = Sources(settings.data_source, clock, log, environment)
-    lua = LuaSurroundings(clock, log, budget, create_cells, is_checked=True)
     before = HERE.sources, HERE.keys
     HERE.sources, HERE.keys = sources, LookedAtKeys()
     HERE.take_cells(create_cells)
     try:
-        scripts = [*configured_lookups(settings, clock), *load_all(settings.policy, budget, lua)]
+        loaded = load_all(settings, budget, LuaSurroundings(clock, log, budget), resolver)
+        scripts = [*configured_lookups(settings, clock), *loaded]
         budget.start()
         try:
-            yield Stage(settings, clock, scripts, budget)
+            yield Stage(settings, clock, scripts, checks_of(settings, clock, resolver), budget)
         finally:
             budget.stop()
             for script in scripts:
@@ -106,5 +111,4 @@ async def staged(
     finally:
         HERE.sources, HERE.keys = before
         HERE.take_cells(None)
-        lua.close()
         await sources.close()

@@ -9,6 +9,7 @@ and goes on sending, and a reload mends it.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from outrider.base.clock import Clock, SystemClock
 from outrider.base.errors import ConfigError, StoreError
@@ -18,22 +19,24 @@ from outrider.model.flow import Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import PolicyDoor
 from outrider.model.reply import Reply
+from outrider.net.answers import Lookup
 from outrider.policy import python
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
-from outrider.policy.checking import Checks
 from outrider.policy.errors import HookError
+from outrider.policy.lua.api.host import Outbox
 from outrider.policy.options import PolicyOptions
 from outrider.policy.script import Script
 from outrider.policy.scripted import Scripts
-from outrider.policy.shared import create_cells
+from outrider.policy.shared import attach_cells, create_cells
 from outrider.policy.signing import ConfiguredSigning
 from outrider.policy.surroundings import HERE
 from outrider.privacy.key_keeper import KeyKeeper
 from outrider.record.metrics import Metrics
-from outrider.server.checks import asks_for_checks
+from outrider.server.checks import asks_for_checks, checks_of
 from outrider.server.lookups import configured_lookups
 from outrider.server.lua_scripts import LuaSurroundings
+from outrider.server.resolvers import new_resolver
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_table
 from outrider.store.sources.sources import Sources
@@ -101,13 +104,16 @@ class Teller:
             self._notice("policy.alert", **facts)
 
 
-def load_all(options: PolicyOptions, budget: CpuBudget, lua: LuaSurroundings) -> list[Script]:
-    """Load every script.
+def load_all(
+    settings: Settings, budget: CpuBudget, lua: LuaSurroundings, resolver: Lookup | None = None
+) -> list[Script]:
+    """Load every script of a configuration.
 
     Args:
-        options: Say which.
+        settings: The configuration.
         budget: Of those in Python.
         lua: What those in Lua have.
+        resolver: DNS for those in Lua; None where there is none for them.
 
     Raises:
         ConfigError: One or more cannot be loaded; each fault with file and line.
@@ -116,10 +122,10 @@ def load_all(options: PolicyOptions, budget: CpuBudget, lua: LuaSurroundings) ->
     scripts: list[Script] = []
     in_lua: Mapping[str, Script] = {}
     try:
-        in_lua = lua.load(options)
+        in_lua = lua.load(settings, resolver)
     except (HookError, StoreError) as error:
         faults.append(error.message)
-    for each in options.script:
+    for each in settings.policy.script:
         try:
             if each.source.suffix == ".lua":
                 scripts += [in_lua[each.name]] if each.name in in_lua else []
@@ -141,12 +147,12 @@ def check_scripts(settings: Settings) -> None:
         ConfigError: As `load_all`.
     """
     budget = CpuBudget(settings.policy.hook_seconds)
-    lua = LuaSurroundings(SystemClock(), NullLog(), budget, create_cells, is_checked=True)
+    HERE.take_cells(create_cells)
     try:
-        for script in load_all(settings.policy, budget, lua):
+        for script in load_all(settings, budget, LuaSurroundings(SystemClock(), NullLog(), budget)):
             script.close()
     finally:
-        lua.close()
+        HERE.take_cells(None)
 
 
 class WorkerScripts:
@@ -158,9 +164,9 @@ class WorkerScripts:
         sources: Data sources that scripts may ask.
         keys: Where they may keep signing keys.
         clock: Time.
+        log: Server log.
         bindings: Makes what chooses bindings.
-        checks: Makes what checks mail.
-        lua: Makes what scripts in Lua have, with the budget of processor time.
+        outbox: Sends new messages of scripts.
 
     Attributes:
         scripts: Those of the start; later those that were taken.
@@ -173,20 +179,20 @@ class WorkerScripts:
         sources: Sources,
         keys: KeyKeeper,
         clock: Clock,
+        log: Log,
         bindings: Callable[[Settings], Bindings],
-        checks: Callable[[Settings], Checks],
-        lua: Callable[[CpuBudget], LuaSurroundings],
+        outbox: Outbox,
     ) -> None:
         self._bindings = bindings
-        self._checks = checks
         self._teller = teller
         self._clock = clock
+        self._log = log
         self._sources = sources
-        HERE.sources, HERE.keys = sources, keys
         self._budget = CpuBudget(settings.policy.hook_seconds)
-        self.lua = lua(self._budget)
-        HERE.wall = clock.wall
-        HERE.take_cells(self.lua.cells)
+        self._lua = LuaSurroundings(clock, log, self._budget, outbox)
+        HERE.sources, HERE.keys, HERE.wall = sources, keys, clock.wall
+        HERE.take_cells(partial(attach_cells, settings.shared_numbers_file))
+        HERE.take_shared(settings.server.sockets_directory)
         self._untaken: Scripts | None = None
         self.scripts: PolicyDoor | None
         try:
@@ -201,14 +207,15 @@ class WorkerScripts:
         What was built before and not taken, because another part of a reload had a fault, ends.
 
         Raises:
-            ConfigError: As `load_all`.
+            ConfigError: As `load_all`, or there are no nameservers.
         """
         untaken, self._untaken = self._untaken, None
         if untaken is not None:
             untaken.close()
+        resolver = new_resolver(settings.net, self._clock, self._log, tells_names=False)
         scripts = [
             *configured_lookups(settings, self._clock),
-            *load_all(settings.policy, self._budget, self.lua),
+            *load_all(settings, self._budget, self._lua, resolver),
         ]
         if not scripts and not asks_for_checks(settings):
             return None
@@ -219,7 +226,7 @@ class WorkerScripts:
             bindings=self._bindings(settings),
             signing=configured_signing(settings, self._clock),
             notes=listener_notes(settings),
-            checks=self._checks(settings),
+            checks=checks_of(settings, self._clock, resolver),
         )
         return self._untaken
 
@@ -232,7 +239,7 @@ class WorkerScripts:
         self._untaken = None
         if isinstance(before, Scripts) and before is not scripts:
             before.close()
-        self.lua.begin()
+        self._lua.begin()
         if scripts is None:
             self._budget.stop()
         else:
@@ -247,7 +254,8 @@ class WorkerScripts:
         if isinstance(self.scripts, Scripts):
             self.scripts.close()
         self.scripts = None
-        self.lua.close()
+        HERE.take_cells(None)
+        HERE.take_shared(None)
         await self._sources.close()
 
     def reshape(self, options: PolicyOptions) -> None:

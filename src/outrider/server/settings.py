@@ -143,6 +143,11 @@ class Settings(BaseModel):
         """Where the keys are that `outrider dkim` makes."""
         return self.key_directory / "dkim"
 
+    @property
+    def shared_numbers_file(self) -> Path:
+        """The numbers that scripts count together over all workers (`policy.shared`)."""
+        return self.server.state_directory / "policy.numbers"
+
     def resolved(self, base: Path) -> "Settings":
         """The same settings with every relative directory made absolute below `base`."""
         server = self.server

@@ -129,6 +129,7 @@ def _door(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
         ),
         signing=stage.around.signing,
         notes=stage.around.notes,
+        checks=stage.around.checks,
     )
 
 

@@ -10,7 +10,6 @@ up to the position in `Hello`.
 
 import asyncio
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from mmap import mmap
@@ -46,10 +45,7 @@ from outrider.model.ports import Intake, Policy, PolicyDoor
 from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
-from outrider.net.resolver import DnsResolver
 from outrider.net.tls import TlsContexts
-from outrider.policy.budget import CpuBudget
-from outrider.policy.shared import attach_cells
 from outrider.policy.surroundings import HERE
 from outrider.privacy.key_keeper import KeyKeeper
 from outrider.receive.client_history import ClientHistory, history_name
@@ -64,7 +60,6 @@ from outrider.record.derive import events_of
 from outrider.record.metrics import Metrics
 from outrider.record.writer import EventWriter
 from outrider.server.bindings import delivery_of, shaping_of
-from outrider.server.checks import checks_of
 from outrider.server.contents import Contents
 from outrider.server.credentials import authenticator_of
 from outrider.server.doors import server_tls
@@ -77,7 +72,6 @@ from outrider.server.ingress import Ingress
 from outrider.server.keys import ServerKeys
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.link import Link
-from outrider.server.lua_scripts import LuaSurroundings, shared_numbers
 from outrider.server.measures import Measures
 from outrider.server.outbox import SpoolOutbox
 from outrider.server.pressure import Pressure
@@ -185,9 +179,9 @@ class Worker:
             Sources(settings.data_source, birth.clock, birth.log, os.environ, self.measures.metrics),
             KeyKeeper(self.keys, birth.log),
             birth.clock,
+            birth.log,
             self.routing.bindings,
-            partial(checks_of, clock=birth.clock, log=birth.log),
-            self._lua,
+            SpoolOutbox(self._intake(self.routing.policy), self._ids, birth.clock, settings.server.hostname),
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]
@@ -220,20 +214,6 @@ class Worker:
             log=birth.log,
         )
         return Channels(smtp, maildir)
-
-    def _lua(self, budget: CpuBudget) -> LuaSurroundings:
-        birth = self._birth
-        settings = birth.settings
-        return LuaSurroundings(
-            birth.clock,
-            birth.log,
-            budget,
-            partial(attach_cells, shared_numbers(settings)),
-            DnsResolver(settings.net, clock=birth.clock, log=birth.log, random_bits=secrets.randbits),
-            SpoolOutbox(self._intake(self.routing.policy), self._ids, birth.clock, settings.server.hostname),
-            settings.server.hostname,
-            partial(TlsContexts(settings.net.tls).client, "required"),
-        )
 
     # doors
 

@@ -5,7 +5,6 @@ A private key never comes out here: it is in its file, for those who may read th
 
 import asyncio
 import os
-import secrets
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -18,6 +17,7 @@ from outrider.privacy.signing_ring import SigningRing
 from outrider.server.control_api.hub import Actor, Hub, WithHub, act
 from outrider.server.control_api.models import ChangeAsked
 from outrider.server.control_api.problems import InvalidPartError
+from outrider.server.resolvers import new_resolver
 from outrider.server.signing import KEEP_SECONDS, Rotation, open_signing_ring
 from outrider.server.signing import rotate as rotated
 from outrider.server.signing_shown import (
@@ -147,8 +147,8 @@ def _ring(hub: Hub) -> SigningRing:
 
 
 def _resolver(hub: Hub) -> DnsResolver:
-    """A fresh one, because an answer that was kept may be from before the record was made."""
-    return DnsResolver(hub.settings.net, clock=hub.clock, log=hub.log, random_bits=secrets.randbits)
+    """A new one, because an answer that was kept may be from before the record was made."""
+    return new_resolver(hub.settings.net, hub.clock, hub.log)
 
 
 def _domain_name(text: str, place: str) -> str:

@@ -1,15 +1,12 @@
 """All checks of one configuration, in the order in which people read them."""
 
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.files import OsFiles
-from outrider.base.log import NullLog
-from outrider.net.resolver import DnsResolver
 from outrider.server.doctor.bindings import check_bindings, check_identities
 from outrider.server.doctor.disk import check_disk
 from outrider.server.doctor.exposure import check_certificates, check_exposure
@@ -21,6 +18,7 @@ from outrider.server.doctor.ports import check_ports, places
 from outrider.server.doctor.signing import check_signing
 from outrider.server.doctor.sources import check_sources
 from outrider.server.doctor.spool import check_keys, check_spool, is_running
+from outrider.server.resolvers import new_resolver
 from outrider.server.settings import Settings
 
 SMTP_PORT = 25
@@ -75,7 +73,7 @@ async def examine(
         *await check_sources(settings, environment, make_clock),
     ]
     try:
-        lookup = DnsResolver(settings.net, clock=clock, log=NullLog(), random_bits=secrets.randbits)
+        lookup = new_resolver(settings.net, clock)
     except ConfigError as error:
         return [*findings, fault("dns.servers", error.message, "name them in net.nameservers")]
     findings += await check_identities(lookup, settings)

@@ -1,0 +1,61 @@
+"""The policy of a configuration, tried out: its scripts meet what they meet in a worker."""
+
+from pathlib import Path
+from typing import Any
+
+from outrider.base.clock import FakeClock
+from outrider.base.log import NullLog
+from outrider.server.rehearsing import staged
+from outrider.server.settings import Settings
+from tests.policy.acting import submission
+
+NET = {"nameservers": ["127.0.0.1:1"], "query_timeout_seconds": 0.1, "lookup_deadline_seconds": 0.2}
+# nobody answers there, which is a result as well
+
+
+def settings(folder: Path, name: str, text: str, **more: Any) -> Settings:
+    (folder / name).write_text(text, encoding="utf-8")
+    script = {"name": "shop", "source": str(folder / name)}
+    data = {"server": {"state_directory": str(folder)}, "net": NET, "policy": {"script": [script]}, **more}
+    return Settings.model_validate(data)
+
+
+async def test_messages_are_checked(tmp_path: Path) -> None:
+    text = """
+        async def data(mail):
+            checks = await mail.check()
+            mail.context["spf"] = str(checks.spf.word)
+            mail.context["results"] = ", ".join(mail.header("Authentication-Results"))
+    """.replace("\n        ", "\n")
+    listener = {"name": "smtp", "authentication_results": True}
+    chosen = settings(tmp_path, "shop.py", text, listener=[listener])
+    async with staged(chosen, FakeClock(), NullLog(), {}) as stage:
+        found = await stage.play(submission())
+    assert found.failures == []
+    [message] = found.messages
+    notes = dict(message.notes)
+    assert notes["spf"] == "temperror"
+    assert "spf=temperror" in notes["results"]
+
+
+async def test_scripts_in_lua_ask_dns_and_count(tmp_path: Path) -> None:
+    text = """
+        require("msys.core")
+        require("msys.audit_series")
+        local mod = {}
+        function mod:validate_data(msg, ac, vctx)
+          local found, errors = msys.dnsLookup("one.test", "a")
+          msys.audit_series.add("mail", {key = "x"})
+          vctx:set(msys.core.VCTX_MESS, "found", tostring(found))
+          return msys.core.VALIDATE_CONT
+        end
+        function mod:init()
+          msys.audit_series.define("mail", "string", 60, 10)
+          return true
+        end
+        msys.registerModule("shop", mod)
+    """
+    async with staged(settings(tmp_path, "shop.lua", text), FakeClock(), NullLog(), {}) as stage:
+        found = await stage.play(submission())
+    assert [str(each) for each in found.failures] == []
+    assert dict(found.messages[0].notes)["found"] == "nil"
