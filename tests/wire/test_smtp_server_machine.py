@@ -341,3 +341,36 @@ def test_an_answer_of_auth_has_its_line_limit(octets: int) -> None:
     talk.send(b"EHLO c.test\r\nAUTH PLAIN\r\n")
     told = talk.send(b"!" * octets + b"\r\n")
     assert (b"5.5.6" in told) is (octets > 12_286)
+
+
+@pytest.mark.parametrize(
+    ("limits", "offered"),
+    [
+        (ServerLimits("mx.test"), ()),
+        (ServerLimits("mx.test", starttls=True, auth=True), (b"STARTTLS",)),
+        (ServerLimits("mx.test", auth=True, auth_without_tls=True), (b"AUTH PLAIN LOGIN",)),
+    ],
+    ids=["plain", "starttls", "auth"],
+)
+def test_what_ehlo_offers(limits: ServerLimits, offered: tuple[bytes, ...]) -> None:
+    always = {
+        b"PIPELINING",
+        b"SIZE 26214400",
+        b"ENHANCEDSTATUSCODES",
+        b"8BITMIME",
+        b"DSN",
+        b"SMTPUTF8",
+        b"CHUNKING",
+    }
+    first, *lines = Talk(limits).send(b"EHLO c.test\r\n").splitlines()
+    assert first == b"250-mx.test"
+    assert {line[4:] for line in lines} == {*always, *offered}
+    assert [line[:4] for line in lines] == [b"250-"] * (len(lines) - 1) + [b"250 "]
+
+
+def test_within_tls_auth_is_offered_and_starttls_is_not() -> None:
+    talk = Talk(ServerLimits("mx.test", starttls=True, auth=True))
+    talk.send(b"EHLO c.test\r\nSTARTTLS\r\n")
+    told = talk.send(b"EHLO c.test\r\n")
+    assert b"250-AUTH PLAIN LOGIN\r\n" in told
+    assert b"STARTTLS" not in told
