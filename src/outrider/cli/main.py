@@ -1,10 +1,9 @@
-"""The `outrider` command: registers the commands and turns our errors into exit codes.
+"""The `outrider` command: runs what is asked for and turns our errors into exit codes.
 
-The codes are `base.exits`.
+The commands are in `registry`; the codes are `base.exits`.
 """
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -19,39 +18,14 @@ from outrider.base.errors import (
     UnavailableError,
 )
 from outrider.base.exits import Exit
-from outrider.cli import (
-    audit,
-    backup,
-    config,
-    demo,
-    dkim,
-    doctor,
-    domain,
-    explain,
-    init,
-    inject,
-    key,
-    keys,
-    path,
-    policy,
-    preflight,
-    queue,
-    serve,
-    sim,
-    sink,
-    source,
-    status,
-    tenant,
-    top,
-    trace,
-    user,
-)
+from outrider.cli.registry import CommandGroup
 from outrider.server.requests import RefusedError
 
 PARSER_USAGE = 2
 
 app = typer.Typer(
     name="outrider",
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,6 +35,8 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         typer.echo(f"outrider {version('outrider')}")
         raise typer.Exit
 
@@ -72,36 +48,6 @@ def outrider(
     ] = False,
 ) -> None:
     """An outbound messaging server. `outrider init` writes a configuration, `outrider serve` runs it."""
-
-
-app.command("init")(init.init)
-app.command("serve")(serve.serve)
-app.command("check-config")(serve.check_config)
-app.add_typer(config.app, name="config")
-app.command("reload")(config.reload)
-app.command("doctor")(doctor.doctor)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("status")(status.status)
-app.command("top")(top.top)
-app.add_typer(queue.app, name="queue")
-app.add_typer(path.app, name="path")
-app.add_typer(explain.app, name="explain")
-app.command("trace")(trace.trace)
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(user.app, name="user")
-app.add_typer(key.app, name="key")
-app.add_typer(domain.app, name="domain")
-app.add_typer(audit.app, name="audit")
-app.add_typer(keys.app, name="keys")
-app.add_typer(dkim.app, name="dkim")
-app.command("preflight")(preflight.preflight)
-app.add_typer(source.app, name="source")
-app.add_typer(policy.app, name="policy")
-app.command("inject")(inject.inject)
-app.command("sink")(sink.sink)
-app.command("sim")(sim.sim)
-app.command("demo")(demo.demo)
 
 
 def main() -> None:
