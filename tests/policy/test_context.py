@@ -144,3 +144,11 @@ def test_nobody_puts_other_notes_or_another_client_in_the_place() -> None:
     for name in ("context", "message", "origin", "client"):
         with pytest.raises(AttributeError):
             setattr(connection, name, {})
+
+
+def test_a_secret_that_holds_another_one_is_taken_out_whole() -> None:
+    context = Context()
+    for name, text in (("a", "hush"), ("b", "hush hush, not a word"), ("c", "hus"), ("d", "hush hush")):
+        context.keep_secret(name)
+        context[name] = text
+    assert context.without_secrets("KeyError: 'hush hush, not a word'") == "KeyError: '(secret)'"

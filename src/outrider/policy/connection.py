@@ -101,8 +101,8 @@ class Context(MutableMapping[str, str]):
 
     def without_secrets(self, text: str) -> str:
         """`text`, as of a failure, with the notes that are never written taken out of it."""
-        for name in self._secret:
-            note = self._notes.get(name)
+        secrets = {self._notes.get(name, "") for name in self._secret}
+        for note in sorted(secrets, key=len, reverse=True):  # a longer one may hold a shorter one
             if note:
                 text = text.replace(note, "(secret)")
         return text
