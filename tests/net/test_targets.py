@@ -31,6 +31,7 @@ FORBIDDEN = [
     "2002:7f00:1::",
     "2002:c0a8:1::1",
     "2001:0:7f00:1::",
+    "2002:909:909::1",  # a tunnel's end is nobody's mail server, whatever it carries
 ]
 
 ALLOWED = ["9.9.9.9", "193.0.0.1", "2620:fe::9", "::ffff:9.9.9.9", "64:ff9b::909:909"]
@@ -66,3 +67,11 @@ def test_wildcard_listener() -> None:
     assert ours.is_own("0.0.0.0", 25)
     assert not ours.is_own("9.9.9.2", 25)
     assert not ours.is_own("9.9.9.1", 26)
+
+
+def test_the_address_outside_of_a_translator_is_ours() -> None:
+    ours = targets(NetOptions(own_addresses=("9.9.9.3",)), ("10.0.0.5", 25))
+    assert ours.is_own("9.9.9.3", 25)
+    assert ours.is_own("::ffff:9.9.9.3", 25)
+    assert not ours.is_own("9.9.9.3", 26)
+    assert not ours.is_own("9.9.9.4", 25)

@@ -113,6 +113,26 @@ async def test_a_revoked_key_ends_with_the_next_look(house: House) -> None:
     assert await house.authenticator.api_key(issued.text) is None
 
 
+async def test_who_is_removed_while_the_password_is_checked_is_refused(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify_soon = house.passwords.verify_soon
+
+    async def slowly(stored: str | None, password: str) -> bool:
+        is_right = await verify_soon(stored, password)
+        await credentials.remove(house.database, house.author, USERS, "joe")
+        await house.authenticator.refresh()
+        return is_right
+
+    monkeypatch.setattr(house.passwords, "verify_soon", slowly)
+    assert await house.authenticator.password("joe", "right one") is None
+    assert (
+        "warning",
+        "privacy.credential_refused",
+        {"principal": "joe", "reason": "changed"},
+    ) in house.log.lines
+
+
 async def test_disabling_a_tenant_ends_all_of_it(house: House) -> None:
     found = await house.authenticator.password("joe", "right one")
     assert found is not None
