@@ -122,14 +122,17 @@ def test_what_the_command_prints_is_what_a_receiver_needs(site: Site) -> None:
         assert verification.results({made["record"]["name"]: record})[0].is_pass
 
 
-def test_check_says_which_keys_it_does_not_see(site: Site) -> None:
+def test_check_asks_for_keys_of_a_query_by_domain(site: Site) -> None:
     site.configure(
         '[[data_source]]\nname = "crm"\nurl = "sqlite:///crm.db"',
         '[[data_source.query]]\nname = "key"\ntext = "SELECT 1 WHERE ? = 2"\nparameters = ["from_domain"]',
         '[[dkim]]\ndomain = "*.shop.test"\nkey_source = "crm"\nkey_query = "key"',
     )
-    assert "known only by the mail that comes, and not checked: *.shop.test" in site.run("dkim", "check")
+    assert "keys that a query gives for *.shop.test. Name the domains" in site.run("dkim", "check")
     assert site.json("dkim", "check") == {"ok": True, "keys": []}
+    [key] = site.json("dkim", "check", "news.shop.test", code=1)["keys"]
+    assert (key["key"], key["state"]) == ("query:crm/key", "configured")
+    assert "data source crm" in key["trouble"]  # there is no such file
 
 
 def test_check_compares_what_signs_with_dns(site: Site) -> None:

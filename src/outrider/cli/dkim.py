@@ -149,7 +149,7 @@ def check(
 ) -> None:
     """Compare the keys with their records in DNS; exit code 1 when one that signs is not published.
 
-    Checked are the keys that the configuration names, those that a query gives, and those that were made here.
+    Checked are the keys that the configuration names, that a query gives, and that were made here.
 
     Examples:
       outrider dkim check

@@ -88,17 +88,30 @@ async def _sign(mail: Mail, domain: str, asked: Sequence[tuple[DkimOptions, Ques
     return None
 
 
-async def _sign_with(mail: Mail, domain: str, options: DkimOptions, row: Row) -> None:
+def signature_of(options: DkimOptions, domain: str, row: Row) -> tuple[str, str, str] | None:
+    """Signing domain, selector and text of the key that a row gives for an author's domain; None for no key.
+
+    Raises:
+        ScriptError: A column is not there.
+    """
     text = column_of(row, options.key_column)
     if not text:
-        return  # as of an outer join: whose row it is has no key
+        return None  # as of an outer join: whose row it is has no key
     selector = options.selector or column_of(row, options.selector_column)
     signing_domain = options.signing_domain
     if not signing_domain and options.domain_column in row:
         signing_domain = column_of(row, options.domain_column)
+    return signing_domain or domain, selector, text
+
+
+async def _sign_with(mail: Mail, domain: str, options: DkimOptions, row: Row) -> None:
+    found = signature_of(options, domain, row)
+    if found is None:
+        return
+    signing_domain, selector, text = found
     try:
         key = keep_key(text)
-        mail.sign(request_of(options, signing_domain or domain, selector, key))
+        mail.sign(request_of(options, signing_domain, selector, key))
     except UnavailableError as error:
         raise TooSlowError(error.message) from error
     except ConfigError as error:

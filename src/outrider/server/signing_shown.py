@@ -12,6 +12,7 @@ from outrider.net.answers import Lookup
 from outrider.privacy.signing_ring import SigningRing
 from outrider.server.settings import Settings
 from outrider.server.signing import Rotation, check_uses, uses_of
+from outrider.server.signing_queried import queried_uses
 from outrider.wire.dkim.record import format_record, record_name, zone_line
 
 
@@ -50,6 +51,8 @@ async def checked_keys(
 ) -> dict[str, Any]:
     """Every key for domains beside what DNS has for it; `ok` where all that sign are published."""
     uses = [use for each in domains for use in uses_of(settings, environment, clock, each)]
+    for each in domains:
+        uses += await queried_uses(settings, environment, clock, each)
     checks = await check_uses(lookup, uses)
     keys = []
     is_ok = True

@@ -87,7 +87,9 @@ class KeyChecked(BaseModel):
 
     domain: str
     selector: str
-    state: str = Field(description="`configured`, or its state in the directory of keys.")
+    state: str = Field(
+        description="`configured`, its state in the directory of keys, or `unknown` where only mail shows it."
+    )
     key: str = Field(description="Name of the place where it is.")
     trouble: str
     record: RecordFound | None = Field(description="Null: there is no key to compare.")

@@ -19,6 +19,7 @@ from outrider.server.preflight.report import Part, SendingAs
 from outrider.server.preflight.spf import check_spf
 from outrider.server.settings import Settings
 from outrider.server.signing import uses_of
+from outrider.server.signing_queried import queried_uses
 
 
 def sending_as(settings: Settings, domain: str, binding: str) -> SendingAs:
@@ -57,6 +58,7 @@ async def preflight(
         reach_port: Port of exchangers to connect to; None connects to nobody.
     """
     uses = uses_of(settings, environment, clock, domain, tenant)
+    uses += await queried_uses(settings, environment, clock, domain, tenant)
     reach = None
     if reach_port is not None:
         options = delivery_of(settings).for_path(Path("smtp", sender.binding, domain))

@@ -10,6 +10,7 @@ from outrider.privacy.sender_checks import find_dmarc, find_organizations
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
 from outrider.server.preflight.report import Part, Publish
 from outrider.server.signing import RecordCheck, RecordState, SigningUse, check_uses
+from outrider.server.signing_queried import UNKNOWN
 from outrider.wire.dkim.keys import RSA_SIGN_BITS
 from outrider.wire.dmarc import Discovered, is_aligned
 
@@ -26,7 +27,7 @@ async def check_dkim(lookup: Lookup, domain: str, uses: Sequence[SigningUse]) ->
             publish.append(
                 Publish(check.name, check.expected, f"key of the signatures with s={use.selector}")
             )
-    if not any(use.state in SIGNING_STATES for use in uses):
+    if not any(use.state in SIGNING_STATES or use.state == UNKNOWN for use in uses):
         findings.append(
             fault(
                 "dkim.key",
@@ -41,6 +42,8 @@ async def check_dkim(lookup: Lookup, domain: str, uses: Sequence[SigningUse]) ->
 def _key(use: SigningUse, check: RecordCheck | None) -> list[Finding]:
     name = "dkim.key"
     where = f"{use.selector}._domainkey.{use.domain} ({use.state})"
+    if use.state == UNKNOWN:
+        return [note(name, f"{use.domain}: {use.trouble}", "look at the signatures of mail that went out")]
     if use.key is None or check is None:
         return [fault(name, f"{where}: {use.trouble}", "put the key back, or correct the [[dkim]] table")]
     if check.state is RecordState.UNANSWERED:
