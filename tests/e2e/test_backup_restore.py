@@ -14,8 +14,24 @@ from tests.e2e.practice import DEFERS, await_events, practising, provider, queue
 from tests.peers.processes import wait_until
 
 WORLD = provider("open", "open.test", "127.30.9.1") + provider("shut", "shut.test", "127.30.9.2", DEFERS)
-SPOOL = '[spool]\nencryption = "aes-256-gcm"\n'
-"""Encrypted, so that the copy is worth nothing without the keys that are in it."""
+MORE = """
+[spool]
+encryption = "aes-256-gcm"
+[policy]
+lua_folders = ["lib"]
+[[policy.script]]
+name = "first"
+source = "first.py"
+[[policy.script]]
+name = "second"
+source = "second.lua"
+"""
+"""Encrypted, so that the copy is worth nothing without its keys; and no server starts without its scripts."""
+SCRIPTS = {
+    "first.py": "def data(mail): pass\n",
+    "second.lua": 'msys.registerModule("second", require("shop.second"))\n',
+    "lib/shop/second.lua": "return {validate_data = function() return 0 end}\n",
+}
 MESSAGES = 12
 
 
@@ -36,9 +52,12 @@ def test_what_was_queued_is_delivered_from_the_copy_and_nothing_twice(tmp_path: 
         folder = tmp_path / "one"
         folder.mkdir()
         config = folder / "outrider.toml"
-        config.write_text(practice.configuration(more=SPOOL), encoding="utf-8")
+        config.write_text(practice.configuration(more=MORE), encoding="utf-8")
+        for name, text in SCRIPTS.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
         outrider("keys", "generate", "spool", "-c", str(config))
-        with serving(folder, practice.configuration(more=SPOOL)) as server:
+        with serving(folder, practice.configuration(more=MORE)) as server:
             for number in range(MESSAGES):
                 send(server.ports["smtp"], f"a{number}@open.test", f"b{number}@shut.test")
             await_events(server, MESSAGES, "delivery")
@@ -58,7 +77,8 @@ def test_what_was_queued_is_delivered_from_the_copy_and_nothing_twice(tmp_path: 
         assert outrider("restore", made["path"], "--check", "--without-keys")["ok"]
         done = outrider("restore", made["path"], *given)
         assert done["config"] == str(config)
-        assert [path.name for path in folder.iterdir() if path.name != "state"] == ["outrider.toml"]
+        found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        assert {name for name in found if not name.startswith("state/")} == {"outrider.toml", *SCRIPTS}
         practice.open("shut")
         again = start_server(folder)
         assert again.process.stdout is not None

@@ -71,6 +71,7 @@ class Site:
         (folder / "shop.lua").write_text(GOOD, encoding="utf-8")
         clock = FakeClock()
         settings = self.settings()
+        settings.server.sockets_directory.mkdir()
         create_cells(settings.shared_numbers_file, 4_096).close()
         metrics = Metrics("worker-0", "0")
         keys = SigningKeys(OsFiles(), settings.signing_directory, None, clock)

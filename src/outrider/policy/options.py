@@ -99,6 +99,17 @@ class PolicyOptions(BaseModel):
         json_schema_extra={"unit": "seconds", "source": "chosen: what an operator looks at"},
     )
 
+    @property
+    def module_folders(self) -> tuple[Path, ...]:
+        """Where `require` looks, in order."""
+        own = (each.source.parent for each in self.script if each.source.suffix == ".lua")
+        return tuple(dict.fromkeys((*self.lua_folders, *own)))
+
+    def files(self) -> list[Path]:
+        """The scripts, and what those in Lua may require."""
+        modules = [path for folder in self.module_folders for path in sorted(folder.rglob("*.lua"))]
+        return [*(each.source for each in self.script), *modules]
+
     def resolved(self, base: Path) -> "PolicyOptions":
         """The same with every file made absolute below `base`."""
         return self.model_copy(

@@ -95,7 +95,6 @@ class LuaSurroundings:
             return {}
         beside = Beside(self.log)
         services: Services | None = None
-        folders = (*options.lua_folders, *dict.fromkeys(path.parent for _, path in files))
 
         def registry(place: lua.Place) -> LuaRegistry:
             nonlocal services
@@ -105,7 +104,10 @@ class LuaSurroundings:
 
         limits = LuaLimits(seconds=options.hook_seconds)
         try:
-            loaded = {each.name: each for each in lua.load(files, registry, limits, self.log, folders)}
+            loaded = {
+                each.name: each
+                for each in lua.load(files, registry, limits, self.log, options.module_folders)
+            }
         except BaseException:
             beside.end()
             raise

@@ -105,11 +105,12 @@ def made_facts(made: Made) -> dict[str, Any]:
 
 
 def plain_files(settings: Settings, config_files: Iterable[Path]) -> list[Path]:
-    """Files of the configuration that are no secrets."""
+    """Files of the configuration that are no secrets, scripts among them: no server starts without those."""
     found = [path.absolute() for path in config_files]
     if settings.server.users_file is not None:
         found.append(settings.server.users_file)
     found += [one.certificate for one in settings.listener if one.certificate is not None]
+    found += settings.policy.files()
     return _distinct(found)
 
 
