@@ -1,5 +1,6 @@
 """Numbers that processes count together: exact, bounded, kept where it is asked."""
 
+import errno
 import os
 import signal
 import stat
@@ -157,3 +158,16 @@ def test_one_who_does_not_let_go_is_not_waited_for_long(tmp_path: Path) -> None:
         os.close(end)
     os.waitpid(pid, 0)
     assert cells.add(cells.key(b"a"), 1, 0.0) == 1
+
+
+def test_a_disk_without_room_is_told_and_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_fd: int, _offset: int, _octets: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", is_full)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(StoreError, match="cannot be used: No space left on device"):
+        create_cells(tmp_path / "numbers", 64)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -10,11 +10,11 @@
 
 In: names and keys. Out: sums over a sliding span.
 
-Theory: the span is cut into windows, and a window of a key is one shared number (`policy.shared`) that ends
-with the span, so nothing is ever moved or cleared. The oldest window counts whole, so a sum is of the span
-and of one window more at most: an allowance is never exceeded in any span, and may be reached a window early.
-Series of one name, span and windows are one, over workers and reloads; a restart of the server begins anew
-unless it is kept.
+Theory: the span is cut into windows, and a window of a key is one shared number (`policy.shared`), whose key
+holds the window's number; it ends with the span, so nothing is ever moved or cleared. The oldest window
+counts whole, so a sum is of the span and of one window more at most: an allowance is never exceeded in any
+span, and may be reached a window early. Series of one name, span and windows are one, over workers and
+reloads; a restart of the server begins anew unless it is kept.
 
 Invariant: `take` never lets more than the limit through in a span, over all workers together.
 """
@@ -65,13 +65,13 @@ class Series:
         """
         if not -COUNT_MAX <= count <= COUNT_MAX:
             raise ValueError(f"{count} is more than a series counts at once")
-        now = self._now()
-        self._add(key, count, now)
-        return self._sum(key, now)
+        cell, now = self._cell(key), HERE.wall()
+        self._add(cell, count, now)
+        return self._sum(cell, now)
 
     def total(self, key: str) -> int:
         """How much there is in the span. Raises UnavailableError."""
-        return self._sum(key, self._now())
+        return self._sum(self._cell(key), HERE.wall())
 
     def take(self, key: str, limit: int, count: int = 1) -> bool:
         """Count something if that stays within `limit`; False, and nothing counted, where it does not.
@@ -82,30 +82,29 @@ class Series:
         """
         if not 0 <= count <= COUNT_MAX:
             raise ValueError(f"{count} is nothing that can be taken")
-        now = self._now()
-        self._add(key, count, now)
-        if self._sum(key, now) <= limit:
+        cell, now = self._cell(key), HERE.wall()
+        self._add(cell, count, now)
+        if self._sum(cell, now) <= limit:
             return True
-        self._add(key, -count, now)
+        self._add(cell, -count, now)
         return False
 
-    def _now(self) -> float:
-        return HERE.wall()
-
-    def _key(self, key: str, window: int) -> bytes:
-        parts = self._name, key.encode("utf-8", "surrogatepass"), b"%d" % window
+    def _cell(self, key: str) -> bytes:
+        """The key of its windows."""
+        parts = self._name, key.encode("utf-8", "surrogatepass")
         return shared_numbers().key(b"series", *parts, is_kept=self._is_kept)
 
     def _window(self, now: float) -> int:
         return int(now * self._windows / self._seconds)
 
-    def _add(self, key: str, count: int, now: float) -> None:
+    def _add(self, cell: bytes, count: int, now: float) -> None:
         window = self._window(now)
         ends = (window + 1 + self._windows) * self._seconds / self._windows
-        shared_numbers().add(self._key(key, window), count, now, ends)
+        cells = shared_numbers()
+        cells.add(cells.window(cell, window), count, now, ends)
 
-    def _sum(self, key: str, now: float) -> int:
+    def _sum(self, cell: bytes, now: float) -> int:
         newest = self._window(now)
         cells = shared_numbers()
-        found = (cells.get(self._key(key, newest - back), now) for back in range(self._windows + 1))
+        found = (cells.get(cells.window(cell, newest - back), now) for back in range(self._windows + 1))
         return sum(number or 0 for number in found)

@@ -50,6 +50,19 @@ _FREE: Final = bytes(KEY_OCTETS)
 _NUMBER_MAX: Final = (1 << 53) - 1
 # what a Lua number holds exactly
 
+_INT: Final = struct.Struct("q")
+_REAL: Final = struct.Struct("d")
+_UINT: Final = struct.Struct("Q")
+# native, which are written at once; the standard sizes are written octet by octet
+_UNTIL: Final = _WAYS * 8
+_TOUCHED: Final = 2 * _WAYS * 8
+_OWNER: Final = 3 * _WAYS * 8
+# from a slot's number to its other fields
+_KEY: Final = struct.Struct("<QII")
+_NUMBER: Final = struct.Struct("<I")
+_NAME_OCTETS: Final = 12
+# of a key, the rest is a number: 96 bits of hash never meet
+
 _WAIT_SECONDS: Final = 0.25
 # chosen: a hundred times what a holder that lost its turn needs
 _PAUSE_SECONDS: Final = 0.0002
@@ -256,20 +269,6 @@ class SharedCells:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
 
-_INT: Final = struct.Struct("q")
-_REAL: Final = struct.Struct("d")
-_UINT: Final = struct.Struct("Q")
-_NUMBER: Final = struct.Struct("<I")
-_KEY: Final = struct.Struct("<QII")
-_NAME_OCTETS: Final = 12
-# of a key, the rest is a number: 96 bits of hash never meet
-# native, which are written at once; the standard sizes are written octet by octet
-_UNTIL: Final = _WAYS * 8
-_TOUCHED: Final = 2 * _WAYS * 8
-_OWNER: Final = 3 * _WAYS * 8
-# from a slot's number to its other fields
-
-
 def _size_of(buckets: int) -> int:
     return _HEAD_OCTETS + buckets * _BUCKET_OCTETS
 
@@ -290,15 +289,18 @@ def create_cells(path: Path | None = None, slots: int = SLOTS_DEFAULT) -> Shared
         StoreError: The file cannot be used.
     """
     buckets = max(1, -(-min(slots, SLOTS_MAX) // _WAYS))
+    fd = -1
     try:
         if path is None:
             fd = os.memfd_create("outrider-numbers")
         else:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         _prepare(fd, buckets, is_on_disk=path is not None)
+        return SharedCells(fd)
     except OSError as error:
+        if fd >= 0:
+            os.close(fd)
         raise StoreError(f"the file of shared numbers cannot be used: {error.strerror}") from error
-    return SharedCells(fd)
 
 
 def _prepare(fd: int, buckets: int, *, is_on_disk: bool) -> None:
