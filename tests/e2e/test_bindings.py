@@ -187,6 +187,22 @@ def test_bindings_are_changed_by_a_reload(practice: Practice, tmp_path: Path, st
     assert [source for source, _ in left_as(store, second)] == ["127.40.0.9"]
 
 
+def test_mail_of_a_binding_that_a_reload_takes_away_is_told_of(practice: Practice, tmp_path: Path) -> None:
+    old = '[[binding]]\nname = "old"\n[policy]\ndefault_binding = "old"\n'
+    with serving(tmp_path, practice.configuration(more=old)) as server:
+        server.command("path", "suspend", "*", "--binding", "old", "--reason", "it leaves", "--yes")
+        message = send(server.ports["smtp"], "joe@one.test", mail_from="stranded@sender.test")
+        before = server.config.read_text(encoding="utf-8")
+        server.config.write_text(before.replace(old, ""), encoding="utf-8")
+        stranded = [{"binding": "old", "entries": 1}]
+        assert server.command("config", "diff")["stranded"] == stranded
+        assert server.command("reload")["stranded"] == stranded
+        move = ("queue", "move", "--binding", "old", "--to-binding", "default", "--reason", "gone", "--yes")
+        server.command(*move)
+        assert deliveries(server, message) == Counter({"default": 1})
+        assert server.command("reload")["stranded"] == []
+
+
 def test_a_running_server_explains_its_paths(server: OutriderProcess) -> None:
     deliveries(server, send(server.ports["smtp"], "ann@two.test", mail_from="bills@sender.test"))
     for asked in (("smtp/bills/mx.two.test",), ("--domain", "two.test", "--binding", "bills")):

@@ -143,6 +143,12 @@ def _say_changes(answer: dict[str, Any]) -> None:
         print_table(
             "Needs a restart, and stays as it runs until then", columns, [_row(one) for one in waiting]
         )
+    for each in answer["stranded"]:
+        say(
+            f"Queued for binding {each['binding']}, which is not configured any more: {each['entries']}. It "
+            "goes out as the defaults say, unless you move it: "
+            f"outrider queue move --binding {each['binding']} --to-binding NAME"
+        )
     if not answer["changes"]:
         say("The configuration is what the server runs with.")
     if not answer["dry_run"]:

@@ -57,6 +57,7 @@ class _Pending:
     epoch: int
     settings: Settings
     changes: list[Change]
+    gone_bindings: list[str]
     opened: Opened
     give_up_at: float
     waiting: list[Process] = field(default_factory=list)
@@ -158,16 +159,18 @@ class Reloads:
         read = self._read()
         found = changes(self._settings, read.settings, read.sources)
         settings = merged(self._settings, read.settings)
+        gone = sorted(self._settings.binding_names - settings.binding_names)
         if asked.dry_run:
             files = [str(path.absolute()) for path in read.sources.files]
-            self._answer(asked, self._epoch, found, files=files, origins=read.origins())
+            self._answer(asked, self._epoch, found, gone_bindings=gone, files=files, origins=read.origins())
             return
         opened = self._doors.open_for(self._settings, settings)
         if len(opened.sockets) + len(opened.files) > FILES_MAX:
             opened.close()
             raise ConfigError("more listeners are new than a running server can be given; restart it")
         self._epoch += 1
-        pending = _Pending(asked, self._epoch, settings, found, opened, self._clock.now() + PATIENCE_SECONDS)
+        give_up_at = self._clock.now() + PATIENCE_SECONDS
+        pending = _Pending(asked, self._epoch, settings, found, gone, opened, give_up_at)
         pending.waiting = [process for process in self._processes if process.pid]
         self._pending = pending
         for process in list(pending.waiting):
@@ -226,8 +229,10 @@ class Reloads:
             changed=names(pending.changes, needs_restart=False),
             needs_restart=names(pending.changes, needs_restart=True),
         )
+        if pending.gone_bindings:
+            self._log.warning("config.bindings_gone", bindings=pending.gone_bindings)
         self._pending = None
-        self._answer(pending.asked, pending.epoch, pending.changes)
+        self._answer(pending.asked, pending.epoch, pending.changes, gone_bindings=pending.gone_bindings)
         self._next()
 
     def _abort(self, why: str, code: int) -> None:

@@ -1,13 +1,14 @@
 """Routes of the node itself: its state, processes, configuration and figures."""
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from outrider.base.clock import format_utc
-from outrider.base.errors import AddressError, ConfigError
+from outrider.base.errors import AddressError, ConfigError, UnavailableError
 from outrider.model.binding import DEFAULT
 from outrider.model.flow import Path
 from outrider.model.mailbox import parse_domain
@@ -232,17 +233,29 @@ async def diff(hub: WithHub) -> dict[str, Any]:
 
 async def _compared(hub: Hub) -> dict[str, Any]:
     answer = await hub.reload(dry_run=True)
-    return {name: value for name, value in answer.items() if name not in ("files", "origins")}
+    shown = {name: value for name, value in answer.items() if name not in ("files", "origins")}
+    return await _with_stranded(hub, shown)
+
+
+async def _with_stranded(hub: Hub, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with `stranded`: what is queued for bindings that are not configured any more."""
+    stranded = []
+    for binding in answer.pop("gone_bindings", ()):
+        with suppress(UnavailableError):  # the reload itself is done, or only looked at
+            count = (await hub.ask("queue.count", binding=binding))["count"]
+            if count:
+                stranded.append({"binding": binding, "entries": count})
+    return {**answer, "stranded": stranded}
 
 
 @router.post("/reload", summary="Read the configuration again: all of it, or nothing when it has a fault")
 async def reload(hub: WithHub, actor: Actor, asked: ReloadAsked) -> dict[str, Any]:
-    """Says what changed, and what waits for a restart."""
+    """Says what changed, what waits for a restart, and which mail is queued for bindings that are gone."""
     if asked.dry_run:
         return await _compared(hub)
 
     async def work() -> dict[str, Any]:
-        return await hub.reload(dry_run=False)
+        return await _with_stranded(hub, await hub.reload(dry_run=False))
 
     result, audit = await hub.change(act(actor, "config.reload", "configuration", asked.reason), work)
     return {**result, "audit": audit}
