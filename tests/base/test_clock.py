@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.base.clock import FakeClock, SystemClock, format_utc
+from outrider.base.clock import FakeClock, SystemClock, format_date, format_utc
 
 YEAR = 31_536_000.0
 
@@ -64,3 +64,11 @@ def test_a_time_as_text_reads_back_to_the_microsecond(seconds: float) -> None:
     read = datetime.fromisoformat(format_utc(seconds))
     assert read.tzinfo == UTC
     assert abs(read.timestamp() - seconds) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0, "Thu, 1 Jan 1970 00:00:00 +0000"), (951_782_399.9, "Mon, 28 Feb 2000 23:59:59 +0000")],
+)
+def test_mail_has_its_own_way_to_write_a_date(seconds: float, written: str) -> None:
+    assert format_date(seconds) == written

@@ -6,9 +6,9 @@ import threading
 import pytest
 from msgspec.structs import replace
 
+from outrider.base.clock import format_date
 from outrider.base.errors import SpoolError
 from outrider.base.long_octets import LONG_OCTETS
-from outrider.classify.text import date
 from outrider.model.address import Address
 from outrider.model.changes import Altered, ContentRef, Finished, LastReply, Retried, Stored
 from outrider.model.dispatch import Granted, Settle
@@ -126,7 +126,7 @@ async def test_an_expired_message_tells_the_last_reply_of_the_remote_server(
     wire = expire(egress_world, last)
     assert "Action: failed\r\nStatus: 4.2.2\r\nRemote-MTA: dns; mx.example.net\r\n" in wire
     assert "Diagnostic-Code: smtp; 450 4.2.2 Mailbox full\r\n" in wire
-    assert f"Last-Attempt-Date: {date(last.attempted_time)}\r\n" in wire
+    assert f"Last-Attempt-Date: {format_date(last.attempted_time)}\r\n" in wire
     assert "4.4.7" not in wire
     assert "within the time allowed" in wire
     assert "mx.example.net said: 450 4.2.2 Mailbox full" in wire

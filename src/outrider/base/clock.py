@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# RFC 5322 §3.3, whatever the locale
 _READINGS = 5
 # chosen: on a busy machine one of so many is not interrupted
 
@@ -81,3 +84,12 @@ class FakeClock:
 def format_utc(unix_seconds: float) -> str:
     """RFC 3339 text with microseconds, in UTC, as written to events and logs."""
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def format_date(unix_seconds: float) -> str:
+    """A date-time in UTC as mail writes it, in `Date` and `Received` (RFC 5322 §3.3)."""
+    at = datetime.fromtimestamp(unix_seconds, UTC)
+    return (
+        f"{_DAYS[at.weekday()]}, {at.day} {_MONTHS[at.month - 1]} {at.year} "
+        f"{at.hour:02}:{at.minute:02}:{at.second:02} +0000"
+    )

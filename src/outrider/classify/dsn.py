@@ -17,10 +17,11 @@ RFC 5321 §4.5.5 (null reverse-path), RFC 3834 §5 (Auto-Submitted).
 
 from collections.abc import Sequence
 
+from outrider.base.clock import format_date
 from outrider.base.ids import MessageId
 from outrider.classify.options import DsnOptions, DsnTemplate
 from outrider.classify.report import DsnKind, RecipientReport, returned_part, status_part, text_part
-from outrider.classify.text import date, encoded_words, phrase
+from outrider.classify.text import encoded_words, phrase
 from outrider.model.address import Address, format_path
 from outrider.model.changes import Stored
 from outrider.model.flow import Content, Envelope, Notify, Origin, Recipient, Submission, Traits
@@ -95,7 +96,7 @@ def build_dsn(
         f" <{options.from_address or f'mailer-daemon@{hostname}'}>\r\n"
         f"To: {format_path(sender)}\r\n"
         f"Subject: {encoded_words(template.subject.format_map(values))}\r\n"
-        f"Date: {date(now_time)}\r\n"
+        f"Date: {format_date(now_time)}\r\n"
         f"Message-ID: <{message_id}@{hostname}>\r\n"
         "Auto-Submitted: auto-replied\r\n"
         "MIME-Version: 1.0\r\n"
@@ -122,8 +123,8 @@ def _placeholders(stored: Stored, reports: Sequence[RecipientReport], hostname: 
     return {
         "hostname": hostname,
         "message_id": stored.message_id,
-        "arrival": date(stored.received_time),
-        "retry_until": date(until) if until else "-",
+        "arrival": format_date(stored.received_time),
+        "retry_until": format_date(until) if until else "-",
     }
 
 

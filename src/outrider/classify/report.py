@@ -15,18 +15,19 @@ from typing import NamedTuple
 
 import msgspec
 
+from outrider.base.clock import format_date
 from outrider.classify.options import DsnOptions
 from outrider.classify.table import CLASSES, UNDETERMINED
 from outrider.classify.text import (
-    base64_lines,
     clean,
     clean_ascii,
-    date,
-    quoted_printable,
     utf8_address_ascii,
 )
 from outrider.model.changes import LastReply, Stored
 from outrider.model.flow import Content, Outcome, Phase, Recipient, Traits
+from outrider.wire.headers import LINE_OCTETS
+from outrider.wire.message.transfer import encode_quoted
+from outrider.wire.mime_parts import format_base64
 from outrider.wire.smtp.content import unstuff
 
 TEXT_WIDTH = 76
@@ -41,9 +42,6 @@ HOST_CHARS = 255
 
 ADDRESS_CHARS = 500
 # RFC 5321 §4.5.3.1.3 allows 256 for a path; an ORCPT may have 500 (RFC 3461 §4.2).
-
-LINE_OCTETS_MAX = 998
-# RFC 5322 §2.1.1.
 
 
 class DsnKind(StrEnum):
@@ -124,7 +122,7 @@ def text_part(
         return b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + text.encode("ascii")
     return (
         b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-        + base64_lines(text.encode("utf-8", "replace"))
+        + format_base64(text.encode("utf-8", "replace"))
     )
 
 
@@ -155,18 +153,18 @@ def returned_part(content: Content, *, whole: bool, options: DsnOptions) -> byte
         return b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (encoding, plain)
     header = _header(content, options.max_returned_header_octets)
     if header.isascii():
-        if max(map(len, header.split(b"\r\n"))) <= LINE_OCTETS_MAX:
+        if max(map(len, header.split(b"\r\n"))) <= LINE_OCTETS:
             return b"Content-Type: text/rfc822-headers\r\n\r\n" + header
         return (
             b"Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-            + quoted_printable(header)
+            + encode_quoted(header)
         )
     return _base64_part(b"message/global-headers", header)
 
 
 def _base64_part(kind: bytes, plain: bytes) -> bytes:
     head = b"Content-Type: %b\r\nContent-Transfer-Encoding: base64\r\n\r\n" % kind
-    return head + base64_lines(plain)
+    return head + format_base64(plain)
 
 
 def _header(content: Content, limit: int) -> bytes:
@@ -188,7 +186,7 @@ def _message_fields(stored: Stored, hostname: str) -> list[str]:
     fields = [f"Reporting-MTA: dns; {clean_ascii(hostname, HOST_CHARS)}"]
     if stored.envid:
         fields.insert(0, f"Original-Envelope-Id: {clean_ascii(stored.envid, ADDRESS_CHARS)}")
-    fields.append(f"Arrival-Date: {date(stored.received_time)}")
+    fields.append(f"Arrival-Date: {format_date(stored.received_time)}")
     fields.append(f"X-Outrider-Message-Id: {clean_ascii(stored.message_id, HOST_CHARS)}")
     return fields
 
@@ -209,9 +207,9 @@ def _recipient_fields(kind: DsnKind, report: RecipientReport, *, utf8: bool) -> 
     text = clean_ascii(said.text, DIAGNOSTIC_CHARS)
     fields.append(_folded(f"Diagnostic-Code: {'x-outrider' if said.ours else 'smtp'}; {text}"))
     if said.attempted_time:
-        fields.append(f"Last-Attempt-Date: {date(said.attempted_time)}")
+        fields.append(f"Last-Attempt-Date: {format_date(said.attempted_time)}")
     if kind is DsnKind.DELAYED and report.retry_until_time:
-        fields.append(f"Will-Retry-Until: {date(report.retry_until_time)}")
+        fields.append(f"Will-Retry-Until: {format_date(report.retry_until_time)}")
     return fields
 
 

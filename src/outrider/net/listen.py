@@ -15,13 +15,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from outrider.base.errors import ConfigError
-from outrider.net.options import split_host_port
+from outrider.net.options import UNIX_PREFIX, split_host_port
 
 BACKLOG = 1_024
 # Connections that wait for accept; chosen, because a restart of a worker takes well under a second at some
 # thousand new connections a second. The kernel caps it at net.core.somaxconn.
 
-UNIX_PREFIX = "unix:"
 UNIX_MODE = 0o600
 # Chosen: the control socket gives full power over the server, so only its own user may open it.
 

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from outrider.base.clock import Clock
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.flow import Content, Submission
 from outrider.net.answers import Answer, Kind, Lookup, Status
 from outrider.privacy.sender_checks import check_sender, find_dmarc, find_organizations
@@ -57,9 +58,6 @@ QUESTIONS_MAX: Final = (
     SIGNATURE_QUESTIONS + CHAIN_QUESTIONS + 2 * SPF_QUESTIONS + DMARC_QUESTIONS + ALIGNMENT_QUESTIONS
 )
 """Follows."""
-
-LONG_OCTETS: Final = 1 << 20
-"""Chosen: a longer body is made canonical in a thread, as in delivery."""
 
 AUTHOR_OCTETS: Final = 8_192
 """Chosen: of From, some two hundred authors, which takes up to 20 ms to read; what is longer names nobody."""

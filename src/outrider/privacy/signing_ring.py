@@ -29,9 +29,9 @@ from outrider.base.files import Files, write_atomic
 from outrider.base.private_files import GROUP_AND_OTHERS, read_private
 from outrider.privacy.signing_keys import LOOK_SECONDS, TEXT_OCTETS_MAX, parse_private_key
 from outrider.wire.dkim.keys import RSA_BITS_MAX, RSA_SIGN_BITS, SigningKey
+from outrider.wire.dkim.record import KEY_TYPES
 from outrider.wire.dkim.request import RequestError, SignRequest, is_domain
 
-KEY_TYPES: Final = ("rsa", "ed25519")
 STATES_FILE: Final = "selectors.json"
 STATES_OCTETS_MAX: Final = 1 << 20
 # chosen: some 200 octets a selector

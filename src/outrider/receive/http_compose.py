@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from outrider.base.clock import format_date
 from outrider.base.errors import LocalProtocolError
 from outrider.base.ids import MessageId
 from outrider.base.long_octets import LONG_OCTETS, slices
@@ -24,7 +25,6 @@ from outrider.model.reply import Reply
 from outrider.receive.http_parse import Parsed, Personal
 from outrider.receive.http_personal import MissingVariableError, Template, personal_fault
 from outrider.receive.problems import Fault, Problem, pointer_of
-from outrider.receive.trace import format_date
 from outrider.wire.headers import FieldError
 from outrider.wire.mime import Draft, Mailbox, MessageWriter
 from outrider.wire.smtp.content import ContentReader, stuff_plain

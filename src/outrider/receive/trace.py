@@ -14,9 +14,8 @@ RFC 5322 §3.6 (fields), RFC 5321 §6.3 (loops).
 """
 
 import re
-from datetime import UTC, datetime
 
-from outrider.base.clock import Clock
+from outrider.base.clock import Clock, format_date
 from outrider.model.flow import Content, Origin
 from outrider.model.reply import Reply
 from outrider.receive.options import ReceiveLimits
@@ -24,17 +23,6 @@ from outrider.wire.smtp import replies
 
 _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:").match
 _HELO_UNSAFE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def format_date(unix_seconds: float) -> str:
-    """RFC 5322 §3.3 date-time in UTC, whatever the locale."""
-    at = datetime.fromtimestamp(unix_seconds, UTC)
-    return (
-        f"{_DAYS[at.weekday()]}, {at.day} {_MONTHS[at.month - 1]} {at.year} "
-        f"{at.hour:02}:{at.minute:02}:{at.second:02} +0000"
-    )
 
 
 def refuse_header(header: bytes, lower: bytes, limits: ReceiveLimits) -> Reply | None:

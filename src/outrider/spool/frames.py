@@ -24,9 +24,8 @@ from outrider.base.errors import SpoolError
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.changes import Change, Moved, Stored
 
-FORMAT = (
-    3  # raised with every change that an older program would misread; see docs/explanation/spool-format.md
-)
+FORMAT = 3
+# raised with every change that an older program would misread; see docs/explanation/spool-format.md
 SEGMENT_MAGIC = b"OUTSEG\x1a\n"  # chosen: text, then an octet that stops `cat`, then a line end
 FRAME_MAGIC = b"\xf5OF\x1a"  # chosen: 0xF5 never occurs in UTF-8 text (RFC 3629 §3)
 HEADER_REGION = 4096  # chosen: one page, so that frames never share a page with the headers

@@ -36,14 +36,13 @@ from outrider.spool.index_due import DueReader
 from outrider.spool.keys import KeyTable
 from outrider.spool.options import SpoolOptions
 from outrider.spool.quarantine import put_aside
-from outrider.spool.reader import Damage, FrameReader, OnDamage, Scanned
+from outrider.spool.reader import FRAMES_PER_SLICE, Damage, FrameReader, OnDamage, Scanned
 from outrider.spool.recovery import Recovery
 from outrider.spool.replay import Applier, Replayed, Tally, entries_of, settled_state
 from outrider.spool.spans import CHANGES, CREATES, Place, Spans
 from outrider.spool.table import EntryTable, QueueKey
 
 PASSES_PER_CALL = 8  # chosen: a summary is too early only where an entry changed on disk
-FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 _UNKNOWN = LogRow(Position(0, 0), Position(0, 0), dead=False)
 
 Result = TypeVar("Result")

@@ -41,6 +41,7 @@ from outrider.spool.frames import (
 from outrider.spool.options import SpoolOptions
 
 CHUNK_OCTETS = 1 << 20  # chosen: a scan reads 1 MiB at a time, some 1 ms
+FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 
 
 class Damage(NamedTuple):

@@ -38,12 +38,11 @@ from outrider.model.dispatch import Position
 from outrider.model.ports import Log as SpoolLog
 from outrider.spool.await_commit import begin_commit, commit_and_wait
 from outrider.spool.index import Index
-from outrider.spool.reader import Scanned
+from outrider.spool.reader import FRAMES_PER_SLICE, Scanned
 from outrider.spool.recovery import state_tuple
 from outrider.spool.replay import entries_of
 from outrider.spool.spans import CHANGES, CREATES, Place, is_within
 
-FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 NAMES_PER_CHANGE = 10_000  # chosen: a frame of some 100 KiB
 FORGOTTEN_OCTETS = 9  # MessagePack: one 64-bit number
 CARRIED_OCTETS = 80  # measured: a state with domain names of 20 characters

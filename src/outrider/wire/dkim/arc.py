@@ -28,9 +28,8 @@ from outrider.wire.dkim.message import Field, Parts
 from outrider.wire.dkim.record import record_name
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
-from outrider.wire.dkim.signature import Signature, SignatureError, parse_signature
+from outrider.wire.dkim.signature import FIELD_NAME, Signature, SignatureError, parse_signature
 from outrider.wire.dkim.signer import (
-    SIGNATURE,
     Keys,
     UnsignableError,
     check_key,
@@ -304,7 +303,7 @@ def make_seal(content: Content, asked: SealRequest, keys: Keys, now: float) -> b
     check_key(key, request)
     results = b"ARC-Authentication-Results: i=%d; %b\r\n" % (number, asked.results)
     parts = Parts(content)
-    names = listed_names(parts, request, (SIGNATURE,))  # RFC 8617 §4.1.2
+    names = listed_names(parts, request, (FIELD_NAME,))  # RFC 8617 §4.1.2
     value = b" i=%d; a=%b; c=%b/%b;\r\n\td=%b; s=%b; t=%d;\r\n" % (
         number,
         key.algorithm.encode("ascii"),

@@ -17,8 +17,8 @@ from outrider.base.errors import LocalProtocolError
 from outrider.wire.dkim.results import Result, SignatureResult
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+")
-_PLAIN: Final = re.compile(r"(?:[!#$%&'*+.0-9A-Z^_`a-z{|}~/=-]+)?@?[A-Za-z0-9._-]+")
-# RFC 8601 §2.2: a value, or `[[local-part] "@"] domain-name`
+_ADDRESS: Final = re.compile(r"[!#$%&'*+.0-9=?A-Z^_`a-z{|}~/-]*@[A-Za-z0-9._-]+")
+# RFC 8601 §2.2: `[[local-part] "@"] domain-name`; a domain by itself is a token
 _FORBIDDEN: Final = re.compile(r"[^ -~]")
 # also beyond ASCII, which would make an internationalised message of any (RFC 6532 §3)
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
@@ -124,7 +124,8 @@ def _property(name: str) -> str:
 
 
 def _value(value: str) -> str:
-    return value if len(value) <= VALUE_MAX and _PLAIN.fullmatch(value) else _quoted(value)
+    is_plain = _TOKEN.fullmatch(value) or _ADDRESS.fullmatch(value)
+    return value if is_plain and len(value) <= VALUE_MAX else _quoted(value)
 
 
 def _quoted(text: str) -> str:

@@ -22,6 +22,8 @@ from outrider.wire.dkim.message import Field
 from outrider.wire.dkim.results import Fault, SignatureResult
 from outrider.wire.dkim.tags import TagError, parse_tags, unquoted, without_white_space
 
+FIELD_NAME: Final = b"dkim-signature"
+
 FIELD_OCTETS_MAX: Final = 8_192
 """Chosen: a signature by a key of 4096 bits over a long list takes some 2,000."""
 

@@ -26,8 +26,6 @@ from outrider.wire.dkim.message import Parts, selected
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.tags import quoted
 
-SIGNATURE: Final = b"dkim-signature"
-
 LINE_OCTETS: Final = 74
 """Chosen below the 78 of RFC 5322 §2.1.1, the tab before a folded line counted as eight columns by some."""
 

@@ -25,9 +25,8 @@ from outrider.wire.dkim.keys import RSA_BITS_MAX, RSA_BITS_MIN
 from outrider.wire.dkim.message import Parts, selected
 from outrider.wire.dkim.record import KeyRecord, RecordError, parse_records, record_name
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
-from outrider.wire.dkim.signature import SKEW_SECONDS, Signature, SignatureError, parse_signature
+from outrider.wire.dkim.signature import FIELD_NAME, SKEW_SECONDS, Signature, SignatureError, parse_signature
 
-SIGNATURE: Final = b"dkim-signature"
 NO_ANSWER: Final = Records(trouble="it was not looked up")
 
 
@@ -49,12 +48,12 @@ class Verification:
     def __init__(self, content: Content, now: float, parts: Parts | None = None) -> None:
         self._parts = Parts(content) if parts is None else parts
         self._now = now
-        fields = self._parts.fields(SIGNATURE)
+        fields = self._parts.fields(FIELD_NAME)
         self._rest = max(0, len(fields) - SIGNATURES_MAX)
         self._read: list[Signature | SignatureResult] = []
         for field in fields[:SIGNATURES_MAX]:
             try:
-                self._read.append(parse_signature(SIGNATURE, field))
+                self._read.append(parse_signature(FIELD_NAME, field))
             except SignatureError as error:
                 self._read.append(error.result)
         self.names = tuple(

@@ -15,6 +15,7 @@ from typing import Final
 from outrider.wire.message.header import Header
 from outrider.wire.message.limits import DEFAULT, MessageLimitError, MessageLimits
 from outrider.wire.message.parameters import Parametered, parse_parametered
+from outrider.wire.message.transfer import IDENTITY
 
 TEXT_PLAIN: Final = Parametered("text/plain")
 RFC822: Final = Parametered("message/rfc822")
@@ -22,7 +23,6 @@ RFC822: Final = Parametered("message/rfc822")
 MESSAGE_TYPES: Final = frozenset(("message/rfc822", "message/global"))
 """Types whose content is a message with parts of its own."""
 
-_IDENTITY: Final = frozenset(("", "7bit", "8bit", "binary"))
 _FIELD_START: Final = re.compile(rb"[!-9;-~]+[ \t]*:").match
 _TYPE: Final = re.compile(r"[^ \t/]+/[^ \t/]+").fullmatch
 
@@ -147,9 +147,7 @@ class Described:
     def is_container(self) -> bool:
         """It may have children: a multipart, or a message that is not (wrongly) encoded."""
         kind = self.content_type.value
-        return kind.startswith("multipart/") or (
-            kind in MESSAGE_TYPES and self.transfer_encoding in _IDENTITY
-        )
+        return kind.startswith("multipart/") or (kind in MESSAGE_TYPES and self.transfer_encoding in IDENTITY)
 
     def _before_field(self, name: str) -> None:
         """A field of this name, in lower case, is about to change; what was read from it is forgotten."""

@@ -21,12 +21,14 @@ class MessageLimits(msgspec.Struct, frozen=True):
         fields: Fields in one header section.
     """
 
-    depth: int = 100  # chosen: as deep as a receiver lets pass (Postfix's mime_nesting_limit)
-    parts: int = 20_000  # chosen: some 20 MB of memory for a message that is nothing but parts (measured)
-    header_octets: int = (
-        2 << 20
-    )  # chosen: well beyond what a listener takes, so that only the absurd is refused
-    fields: int = 20_000  # chosen: as header_octets
+    depth: int = 100
+    # chosen: as deep as a receiver lets pass (Postfix's mime_nesting_limit)
+    parts: int = 20_000
+    # chosen: some 20 MB of memory for a message that is nothing but parts (measured)
+    header_octets: int = 2 << 20
+    # chosen: well beyond what a listener takes, so that only the absurd is refused
+    fields: int = 20_000
+    # chosen: as header_octets
 
 
 DEFAULT: Final = MessageLimits()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from outrider.wire.headers import FieldError
+from outrider.wire.headers import LINE_OCTETS, FieldError
 from outrider.wire.message import transfer
 from outrider.wire.message.content import set_decoded, set_text
 from outrider.wire.message.delimiters import BOUNDARY_OCTETS, choose_boundary
@@ -111,7 +111,7 @@ def make_message(octets: bytes, *, filename: str = "") -> Part:
     """
     check_lines(octets, "the message")
     if not transfer.fits_lines(octets):
-        raise EditError(f"the message has a line of more than {transfer.LINE_OCTETS} octets")
+        raise EditError(f"the message has a line of more than {LINE_OCTETS} octets")
     head = octets.partition(b"\r\n\r\n")[0]
     part = make_part()
     kind = "message/rfc822" if head.isascii() else "message/global"

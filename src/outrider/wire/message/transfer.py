@@ -15,6 +15,7 @@ from binascii import Error as BinasciiError
 from binascii import a2b_base64, a2b_qp, b2a_qp
 from typing import Final
 
+from outrider.wire.headers import LINE_OCTETS
 from outrider.wire.mime_parts import format_base64
 
 BASE64: Final = "base64"
@@ -25,9 +26,6 @@ BINARY: Final = "binary"
 
 IDENTITY: Final = frozenset((SEVEN_BIT, EIGHT_BIT, BINARY, ""))
 """RFC 2045 §6.2: names of what is no encoding."""
-
-LINE_OCTETS: Final = 998
-"""RFC 2045 §2.7: the longest line of 7bit and 8bit."""
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _STRAY: Final = bytes(octet for octet in range(256) if octet not in _ALPHABET)
