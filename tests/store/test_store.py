@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from outrider.base.errors import ConfigError, StoreError, UnavailableError
 from outrider.net.answers import Answer, Kind, Status
 from outrider.store import audit, credentials, domains, schema, tenants
 from outrider.store.credentials import KEYS, USERS
-from outrider.store.editor import Author
+from outrider.store.editor import Author, hash_of
 from outrider.store.engine import Database, open_engine, reading, writing
 from outrider.store.options import StoreOptions
 from outrider.store.records import ApiKey, Rights, SmtpUser
@@ -147,6 +148,20 @@ async def test_tampering_is_found(tmp_path: Path, author: Author, how: str) -> N
         await connection.execute(sa.text("DROP TRIGGER audit_no_delete"))
         await connection.execute(sa.text(statement))
     assert told in (await audit.verify(database)).fault
+    await database.dispose()
+
+
+async def test_a_row_that_was_rewritten_with_its_hash_is_found(tmp_path: Path, author: Author) -> None:
+    database = open_engine(StoreOptions(), tmp_path)
+    await upgrade(database, author)
+    await tenants.add_tenant(database, author, "acme")
+    [row] = [row for row in await audit.list_audit(database) if row.number == 2]
+    forged = hash_of(replace(row, reason="another"))
+    async with writing(database) as connection:
+        await connection.execute(sa.text("DROP TRIGGER audit_no_update"))
+        statement = sa.text("UPDATE audit SET reason = 'another', hash = :hash WHERE number = 2")
+        await connection.execute(statement, {"hash": forged})
+    assert (await audit.verify(database)).fault.startswith("row 3 does not follow the row before it")
     await database.dispose()
 
 
