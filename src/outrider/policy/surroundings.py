@@ -5,14 +5,21 @@ and whoever asks for one hears so.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from outrider.base.clock import SystemClock
 from outrider.base.errors import UnavailableError
 from outrider.model.flow import Origin
 from outrider.model.ports import PolicySession
+from outrider.policy.name_locks import NameLocks
 from outrider.policy.shared import SharedCells
+from outrider.policy.shared_values import SharedValues, begin_values
 from outrider.store.sources.source import Source
+
+LOCKS_FILE: Final = "policy.locks"
+VALUES_FOLDER: Final = "policy.values"
+# in the run directory: neither is of use after a restart
 
 
 class Sources(Protocol):
@@ -67,6 +74,8 @@ class Surroundings:
         keys: Where keys are kept, or None.
         tap: Who listens to live scripts, or None.
         cells: Attaches the numbers that all workers share, or None.
+        names: Locks by name, of all workers or of this process alone.
+        values: What scripts share, likewise.
         wall: Unix seconds.
     """
 
@@ -76,6 +85,8 @@ class Surroundings:
         self.tap: Tap | None = None
         self.cells: Callable[[], SharedCells] | None = None
         self.wall: Callable[[], float] = SystemClock().wall
+        self.names = NameLocks()
+        self.values = SharedValues()
         self._attached: SharedCells | None = None
 
     def shared_numbers(self) -> SharedCells:
@@ -93,9 +104,24 @@ class Surroundings:
         self._attached = None
         self.cells = cells
 
+    def take_shared(self, folder: Path | None) -> None:
+        """Locks and values of all workers, which lie in a folder; None for those of this process alone.
+
+        Raises:
+            StoreError: They cannot be used.
+        """
+        self.names.close()
+        self.names = NameLocks(None if folder is None else folder / LOCKS_FILE)
+        self.values = SharedValues(None if folder is None else folder / VALUES_FOLDER)
+
 
 HERE = Surroundings()
 """Of this process."""
+
+
+def begin_shared(folder: Path) -> None:
+    """A server starts: nothing is shared yet. Raises StoreError."""
+    begin_values(folder / VALUES_FOLDER)
 
 
 def shared_numbers() -> SharedCells:

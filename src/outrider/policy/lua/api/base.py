@@ -2,9 +2,9 @@
 
 In: values of scripts. Out: the same, and waits.
 
-Theory: there is one thread, so a pool is where a function runs while the script waits for it, and a lock only
-stands between sessions that wait. What belongs to Momentum's console is taken at load and never called, so
-that a module which registers it still runs.
+Theory: there is one thread, so a pool is where a function runs while the script waits for it. Locks by name
+and values that scripts share are the node's (`policy.name_locks`, `policy.shared_values`). What belongs to
+Momentum's console is taken at load and never called, so that a module which registers it still runs.
 
 Standards: RFC 5322 §3.4 (addresses), RFC 1035 §3.3 (records).
 """
@@ -21,20 +21,16 @@ from outrider.policy.errors import ScriptError
 from outrider.policy.lua.api.content import address_components
 from outrider.policy.lua.api.coverage import LOAD, Row
 from outrider.policy.lua.api.host import Host, install, kind_of, needs, number_of, options_of, text_of
-from outrider.policy.lua.api.timers import Mutexes
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import LuaFunction
 from outrider.policy.lua.registry import LuaRegistry
+from outrider.policy.shared_values import Value
 from outrider.wire.message.addresses import parse_addresses
 
 FILE_OCTETS_MAX: Final = 4 << 20
 # chosen: a table of a hundred thousand short rows
 SLEEP_SECONDS_MAX: Final = 300.0
 # chosen: the longest that a hook may be let wait
-LOCKS_MAX: Final = 1_000
-# chosen: scripts have a handful
-SHARED_MAX: Final = 10_000
-# chosen: values that scripts of one worker share, at most
 
 _MACRO: Final = re.compile(r"%\{(vctx_conn|vctx_mess):([^}]{1,255})\}")
 _ANY_MACRO: Final = re.compile(r"%\{([^}]{1,300})\}")
@@ -45,12 +41,9 @@ _DNS_OPTIONS: Final = frozenset({"priority", "server"})
 class Base:
     """The functions of `msys`."""
 
-    def __init__(self, host: Host, registry: LuaRegistry, mutexes: Mutexes) -> None:
+    def __init__(self, host: Host, registry: LuaRegistry) -> None:
         self._host = host
         self._registry = registry
-        self._mutexes = mutexes
-        self._locks: dict[bytes, Any] = {}
-        self._shared: dict[Any, Any] = {}
 
     async def dns_lookup(self, name: Any, kind: Any = None, options: Any = None) -> Any:
         """Records, or `nil, message`."""
@@ -136,20 +129,13 @@ class Base:
             self._host.log.error("policy.pool_failed", error=str(value))
 
     def lock(self, name: Any) -> Any:
-        """Hold a name; waits while another session does."""
+        """Hold a name; waits while another session of any worker does."""
         key = text_of(name, "a name").encode("utf-8", "surrogateescape")
-        found = self._locks.get(key)
-        if found is None:
-            if len(self._locks) >= LOCKS_MAX:
-                raise ValueError(f"scripts lock at most {LOCKS_MAX} names")
-            found = self._locks[key] = self._mutexes.mutex()
-        return self._mutexes.lock(found)
+        return self._host.names.lock(key, self._host.owner)
 
-    def unlock(self, name: Any) -> Any:
+    def unlock(self, name: Any) -> bool:
         key = text_of(name, "a name").encode("utf-8", "surrogateescape")
-        if key not in self._locks:
-            raise ValueError("nobody holds this name")
-        return self._mutexes.unlock(self._locks[key])
+        return self._host.names.unlock(key, self._host.owner)
 
     def async_ok(self) -> bool:
         """Functions that wait can be called."""
@@ -170,19 +156,15 @@ class Base:
         return value
 
     def share_set(self, key: Any, value: Any) -> bool:
-        """Keep a value for all scripts of this worker."""
-        if not isinstance(value, (bool, bytes, int, float, type(None))):
-            raise ValueError(f"a string, a number, a boolean or nil is shared, not {kind_of(value)}")  # noqa: TRY004
-        if len(self._shared) >= SHARED_MAX and key not in self._shared:
-            raise ValueError(f"scripts share at most {SHARED_MAX} values")
-        self._shared[key] = value
+        """Keep a value for all scripts of all workers."""
+        self._host.values.put(_plain(key), _plain(value))
         return True
 
     def share_get(self, key: Any) -> Any:
-        return self._shared.get(key)
+        return self._host.values.get(_plain(key))
 
     def share_unset(self, key: Any) -> None:
-        self._shared.pop(key, None)
+        self._host.values.drop(_plain(key))
 
     def config(self, action: Any, *words: Any) -> Any:
         """What of the configuration scripts may read."""
@@ -194,6 +176,13 @@ class Base:
     def no_console(self, name: Any, _what: Any = None) -> None:
         """Taken and never called."""
         self._host.log.warning("policy.not_carried_over", name=text_of(name, "a name"))
+
+
+def _plain(value: Any) -> Value:
+    """A key or value that is shared."""
+    if value is not None and not isinstance(value, (bool, bytes, int, float)):
+        raise ValueError(f"a string, a number, a boolean or nil is shared, not {kind_of(value)}")
+    return value
 
 
 def _reverse(text: str) -> str:
@@ -252,9 +241,9 @@ def _no_metatable(*_values: Any) -> None:
     raise ValueError("classes of the server cannot be changed by scripts")
 
 
-def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row], mutexes: Mutexes) -> None:
-    """Register `msys`; `mutexes` are let go of when a session ends."""
-    base = Base(host, registry, mutexes)
+def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
+    """Register `msys`."""
+    base = Base(host, registry)
     install(
         registry,
         host,

@@ -27,7 +27,9 @@ from outrider.policy.lua.api.coverage import ANY, LOAD, Row
 from outrider.policy.lua.convert import LuaFunction
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.mail import Mail
+from outrider.policy.name_locks import NameLocks
 from outrider.policy.shared import SharedCells
+from outrider.policy.shared_values import SharedValues
 from outrider.store.sources.source import Source
 
 T = TypeVar("T")
@@ -125,6 +127,8 @@ class Host:
         client_tls: Gives the context for HTTPS, or None.
         hostname: Ours.
         shared: Counters of all workers.
+        names: Locks that stand between sessions of all workers.
+        values: What scripts of all workers share.
         bounces: Classifies replies, or None.
         outbox: Sends new messages, or None.
         budget: Ends what takes too long outside of Lua, as a pattern; or None.
@@ -149,6 +153,13 @@ class Host:
     budget: CpuBudget | None = None
     folder: Path | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
+    names: NameLocks = field(default_factory=NameLocks)
+    values: SharedValues = field(default_factory=SharedValues)
+
+    @property
+    def owner(self) -> object:
+        """Who holds what the script under way locks: its session, or the set of scripts outside of any."""
+        return self.current().connection or self
 
     @property
     def phase(self) -> str:

@@ -24,5 +24,5 @@ def make_registry(host: Host) -> tuple[LuaRegistry, Services]:
     for package in _PACKAGES:
         package.register(registry, host, ROWS)
     services = install_services(registry, host)
-    base.register(registry, host, ROWS, services.mutexes)
+    base.register(registry, host, ROWS)
     return registry, services

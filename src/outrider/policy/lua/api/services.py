@@ -38,6 +38,7 @@ class Services:
 
     timers: Timers
     mutexes: Mutexes
+    host: Host
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The scripts are asked from now on: timers run."""
@@ -46,10 +47,12 @@ class Services:
     def end(self) -> None:
         """The scripts are not asked any more."""
         self.timers.end()
+        self.host.names.release(self.host)
 
     def release(self, connection: object) -> None:
         """A session has ended; what it holds is let go of."""
         self.mutexes.release(connection)
+        self.host.names.release(connection)
 
 
 def install_services(registry: LuaRegistry, host: Host) -> Services:
@@ -58,4 +61,4 @@ def install_services(registry: LuaRegistry, host: Host) -> Services:
     for package in (db, audit_series, cidr, counters, text, json_text, xml_tree, http, reports, dkim, absent):
         package.register(registry, host, rows)
     policyeditor.register(registry, host, rows)
-    return Services(*timers_package.register(registry, host, rows))
+    return Services(*timers_package.register(registry, host, rows), host)

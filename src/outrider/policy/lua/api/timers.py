@@ -228,7 +228,7 @@ class Mutexes:
             mutex.let_go()
 
     def _owner(self) -> object:
-        return self._host.current().connection or self._host
+        return self._host.owner
 
 
 class Volume:
