@@ -78,7 +78,7 @@ async def test_files_and_pictures_have_their_places() -> None:
         ({"content": "", "filename": ".."}, "/attachments/0/filename"),
         ({"content": "", "content_id": "a>b"}, "/attachments/0/content_id"),
         ({"content": "", "content_id": "x"}, "/attachments"),
-        ({"content": "", "size": 1}, "/attachments/0"),
+        ({"content": "", "size": 1}, "/attachments/0/size"),
     ],
 )
 async def test_a_part_that_cannot_be_written_is_named(attachment: Any, pointer: str) -> None:
