@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import lupa.luajit21  # type: ignore[import-untyped]
 import msgspec
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 from outrider.base.errors import ConfigError, StoreError
 from outrider.cli.main import app
 from outrider.model.hooks import HookPhase
+from outrider.policy.lua.api.coverage import Status
+from outrider.policy.lua.api.packages import ROWS
 from outrider.policy.surroundings import HERE
 from outrider.policy.traces import Trace
 from outrider.store.sources.source import Source
@@ -463,5 +466,32 @@ def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:
 
 def test_stubs_of_lua_name_every_hook() -> None:
     stub = CliRunner().invoke(app, ["policy", "stubs", "--language", "lua"]).output
-    assert stub.count("---@field ") == len(HookPhase)
+    module = stub.partition("---@class PolicyModule")[2].partition("\n\n")[0]
+    assert module.count("---@field ") == len(HookPhase)
     assert "validate_rcptto? fun(self: PolicyModule, msg: EcMessage, str: string, ac: Accept" in stub
+
+
+def test_stubs_of_lua_have_every_function_and_say_what_differs() -> None:
+    stub = CliRunner().invoke(app, ["policy", "stubs", "--language", "lua"]).output
+    named = {
+        "EcMessage": "msg",
+        "Accept": "ac",
+        "ValidateContext": "vctx",
+        "MessagePart": "msgpart",
+    }
+    functions = set()
+    for line in stub.splitlines():
+        if line.startswith("function "):
+            whole = line.removeprefix("function ").partition("(")[0]
+            owner, mark, name = whole.rpartition(":" if ":" in whole else ".")
+            functions.add(f"{named.get(owner, owner.lower() if mark == ':' else owner)}{mark}{name}")
+    fields = {name for name in ROWS if name.startswith("msg.")}
+    assert functions == set(ROWS) - fields
+    assert stub.count("---@deprecated") == sum(
+        row.status is Status.NOT_CARRIED_OVER for name, row in ROWS.items() if name not in fields
+    )
+    assert "Works in set_binding, final_validation.\n---@param ... any" in stub
+    assert "---@field VALIDATE_CONT integer" in stub
+    lua = lupa.luajit21.LuaRuntime()
+    lua.execute(stub)
+    assert lua.eval("type(msys.db.fetch_row)") == "function"

@@ -9,21 +9,27 @@ Theory: both are made of what runs, so an editor knows a name as soon as it work
 import inspect
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from outrider.model.hooks import HookPhase
 from outrider.policy.answers import Go, Refuse
 from outrider.policy.connection import Connection, Context
 from outrider.policy.declare import HOOKS
+from outrider.policy.lua.api.constants import CORE, GLOBALS
+from outrider.policy.lua.api.coverage import ANY, Row, Status
+from outrider.policy.lua.api.packages import ROWS
 from outrider.policy.mail import Mail
 
 _CLASSES = (Context, Connection, Mail)
+_LUA_CLASSES = {"msg": "EcMessage", "ac": "Accept", "vctx": "ValidateContext", "msgpart": "MessagePart"}
+# what scripts call them in the manuals
 _LUA_ARGUMENTS = {
     "msg": "EcMessage",
     "ac": "Accept",
     "vctx": "ValidateContext",
     "str": "string",
-    "list_node": "ListNode",
+    "list_node": "string[]",
     "user": "string",
 }
 _ASKERS = frozenset(
@@ -183,15 +189,14 @@ def _name_of(annotation: Any) -> str:
 
 
 def lua_stub() -> str:
-    """The stub for Lua: the hooks that a module may have, with their arguments, as LuaCATS annotations."""
+    """The stub for Lua, as LuaCATS annotations: hooks, what they are given, and all functions.
+
+    Arguments of functions are not typed: Momentum's take many forms. What differs from Momentum's is said;
+    what is not carried over is marked as deprecated.
+    """
     lines = [
         "---@meta",
         f"-- {_NOTE}",
-        "",
-        "---@class Accept",
-        "---@class ValidateContext",
-        "---@class EcMessage",
-        "---@class ListNode",
         "",
         "--- A module that `msys.registerModule` takes: the hooks that it has are called.",
         "---@class PolicyModule",
@@ -200,4 +205,54 @@ def lua_stub() -> str:
         arguments = [f"{name}: {_LUA_ARGUMENTS[name]}" for name in hook.lua_arguments]
         signature = f"fun(self: PolicyModule, {', '.join(arguments)}): integer?"
         lines.append(f"---@field {hook.lua}? {signature} {hook.summary} It may {hook.may}.")
+    members: dict[str, list[Row]] = {}
+    for row in ROWS.values():
+        members.setdefault(_owner_of(row.name), []).append(row)
+    for owner in sorted({*members, *_tables_above(members)}):
+        lines += _lua_table(owner, members.get(owner, ()))
+    lines += ["", *(f"---@type integer\n{constant} = nil" for constant in GLOBALS)]
     return "\n".join(lines) + "\n"
+
+
+def _owner_of(name: str) -> str:
+    return name.partition(":")[0] if ":" in name else name.rpartition(".")[0]
+
+
+def _tables_above(owners: Iterable[str]) -> set[str]:
+    """Tables that other tables are in."""
+    parts = [owner.split(".") for owner in owners]
+    return {".".join(each[:length]) for each in parts for length in range(1, len(each))}
+
+
+def _lua_table(owner: str, rows: Sequence[Row]) -> Iterator[str]:
+    """A class of objects, or a module's table, with its functions and fields."""
+    kind = _LUA_CLASSES.get(owner)
+    is_object = kind is not None or any(":" in row.name for row in rows)
+    name = kind or (owner.capitalize() if is_object else owner)
+    fields = [row for row in rows if kind is not None and "." in row.name]
+    yield from ("", f"---@class {name}")
+    yield from (f"---@field {row.name.rpartition('.')[2]} any {_said_of(row)}" for row in fields)
+    if owner == "msys.core":
+        yield from (f"---@field {constant} integer" for constant in CORE)
+    yield f"local {name} = {{}}" if is_object else f"{name} = {{}}"
+    for row in rows:
+        if row in fields:
+            continue
+        yield from ("", f"--- {_said_of(row)}")
+        if row.status is Status.NOT_CARRIED_OVER:
+            yield "---@deprecated"
+        mark = ":" if ":" in row.name else "."
+        yield from ("---@param ... any", "---@return any ...")
+        yield f"function {name}{mark}{re.split('[:.]', row.name)[-1]}(...) end"
+
+
+def _said_of(row: Row) -> str:
+    """Where a function may be called, and what differs."""
+    if row.phases == ANY:
+        where = "anywhere"
+    elif row.phases >= frozenset(HookPhase):
+        where = "in any hook"
+    else:
+        where = f"in {', '.join(each for each in HookPhase if each in row.phases) or 'no hook'}"
+    note = f": {row.note}" if row.note else ""
+    return f"{row.status.value.capitalize()} {where}{note}."
