@@ -55,6 +55,10 @@ class Content(msgspec.Struct, frozen=True, gc=False):
     header_octets: int
 
 
+SECRET_PREFIX = "secret_"  # noqa: S105 - the beginning of a name
+"""Metadata and notes with such names go with the message and into no sink; chosen, as it says what it is."""
+
+
 class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient with its DSN parameters (RFC 3461 §4.1, RFC 3461 §4.2).
 
@@ -62,7 +66,7 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
         address: Where it goes.
         notify: NOTIFY, as bits of `Notify`.
         orcpt: ORCPT decoded, `rfc822;address`, or None.
-        metadata: What the sender wants to find again in events: pairs of name and text.
+        metadata: What the sender wants to find again in events: pairs of name and text; see `SECRET_PREFIX`.
     """
 
     address: Address

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from outrider.model.flow import Origin
+from outrider.model.flow import SECRET_PREFIX, Origin
 
-SECRET_PREFIX = "secret_"  # noqa: S105 - the beginning of a name
-# as of metadata by HTTP: what begins so is in no event
 NOTES_MAX = 1_000
 # chosen: far over what scripts note; a script in a loop ends here
 NAME_CHARACTERS = 255

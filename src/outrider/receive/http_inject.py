@@ -51,9 +51,6 @@ THREAD_OCTETS: Final = LONG_OCTETS
 PAST_SECONDS: Final = 86_400.0
 """Chosen: a `send_at` up to a day ago is at once (a request may be repeated so long); before it is a slip."""
 
-DURABLE: Final = "durable"
-"""What is synced before the answer; see `record`'s events and the reply to SMTP."""
-
 IN_FLIGHT_SECONDS: Final = 1
 """Chosen: a message is stored in milliseconds; Retry-After has whole seconds."""
 
@@ -436,7 +433,7 @@ class Injector:
             keys[-1].append(self._keyed(key, digest, encode(accepted)))
             return keys
 
-        accepted = Accepted(ids[0], len(ids), DURABLE, ids)
+        accepted = Accepted(ids[0], len(ids), replies.DURABLE, ids)
         return Answering(accepted, (), keys_of, left, before), [submissions[at] for at in left]
 
     async def _stored_before(self, key: bytes, digest: bytes, held: list[bytes]) -> str | None:
@@ -481,7 +478,7 @@ def _accepted(submissions: Sequence[Submission]) -> Accepted:
     first = submissions[0]
     count = sum(len(each.envelope.recipients) for each in submissions)
     ids: list[str] = [each.message_id for each in submissions] if len(submissions) > 1 else []
-    return Accepted(first.message_id, count, DURABLE, ids)
+    return Accepted(first.message_id, count, replies.DURABLE, ids)
 
 
 def _invalid(pointer: str, detail: str) -> Problem:

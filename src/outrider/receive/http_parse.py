@@ -22,7 +22,7 @@ from outrider.model.flow import Recipient
 from outrider.model.mailbox import parse_mailbox
 from outrider.receive.http_models import AttachmentRequest, MessageRequest, NamedAddress, PersonalRecipient
 from outrider.receive.problems import Fault, Problem, pointer_of
-from outrider.wire.headers import FieldError
+from outrider.wire.headers import FORBIDDEN, FieldError
 from outrider.wire.mime import Draft, Mailbox
 from outrider.wire.mime_parts import Attachment, Part, format_part
 
@@ -41,7 +41,6 @@ _INNER: Final[dict[str, type[msgspec.Struct]]] = {
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _NOT_A_NAME: Final = "is not a name of letters, digits, `_`, `.`, `-`"
-_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -211,7 +210,7 @@ def _metadata(given: dict[str, str], place: tuple[str | int, ...], faults: list[
     for name, text in given.items():
         if not _NAME.fullmatch(name):
             faults.append(Fault(pointer_of(*place, name), _NOT_A_NAME))
-        found = _FORBIDDEN.search(text)
+        found = FORBIDDEN.search(text)
         if found is not None:
             what = f"holds U+{ord(found.group()):04X}, which is no text"
             faults.append(Fault(pointer_of(*place, name), what))

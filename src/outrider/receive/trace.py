@@ -19,9 +19,9 @@ from outrider.base.clock import Clock, format_date
 from outrider.model.flow import Content, Origin
 from outrider.model.reply import Reply
 from outrider.receive.options import ReceiveLimits
+from outrider.wire.headers import begins_field
 from outrider.wire.smtp import replies
 
-_FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:").match
 _HELO_UNSAFE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 
 
@@ -96,7 +96,7 @@ class Tracer:
         before = added.encode("ascii")
         header_octets = content.header_octets + len(before)
         wire = content.wire
-        if content.header_octets and not _FIELD_START(wire):
+        if content.header_octets and not begins_field(wire):
             # No header at all: an empty line keeps the text out of ours.
             header_octets = len(before)
             before += b"\r\n"

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from outrider.model.address import Address
 from outrider.model.changes import Altered, Attempted, Change, ContentRef, Finished, Retried, Stored
-from outrider.model.flow import Origin, Phase
+from outrider.model.flow import SECRET_PREFIX, Origin, Phase
 from outrider.model.reply import Reply
 from outrider.model.route import INBOUND, INBOUND_PREFIX
 from outrider.record.events import (
@@ -43,8 +43,6 @@ from outrider.record.events import (
 )
 from outrider.record.redact import Redactor
 
-SECRET_PREFIX: Final = "secret_"  # noqa: S105 - the beginning of a name
-# metadata with such names goes with the message and into no sink; chosen, because it says what it is
 _PHASES: Final = {int(phase): phase.name.lower() for phase in Phase}
 _FINISHED: Final[dict[str, type[Attempt]]] = {
     "delivered": Delivered,

@@ -8,8 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from outrider.model.changes import Stored
-from outrider.model.flow import Message, Recipient
-from outrider.policy.connection import SECRET_PREFIX
+from outrider.model.flow import SECRET_PREFIX, Message, Recipient
 
 CUSTOMER_ID: Final = "customer_id"
 # the name in the metadata whose text stands for the recipient where a redaction profile says so

@@ -36,7 +36,12 @@ VALUE_CHARACTERS: Final = 65_536
 ENCODED_WORD_OCTETS: Final = 75
 """RFC 2047 §2."""
 
-_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What no text of a field holds: control characters, line and paragraph separators, halves of characters."""
+
+begins_field: Final = re.compile(rb"[!-9;-~]+[ \t]*:").match
+"""Matches where a field begins: RFC 5322 §2.2, with the white space that RFC 5322 §4.5.8 still reads."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # Chosen narrower than ftext of RFC 5322 §2.2, because no field in use needs more and some readers choke on it
 _WORDS: Final = re.compile(r" *[^ ]+")
@@ -75,7 +80,7 @@ def check_text(text: str, field: str) -> str:
         raise FieldError(field, f"is longer than {VALUE_CHARACTERS} characters")
     if text.isascii() and text.isprintable():
         return text
-    found = _FORBIDDEN.search(text)
+    found = FORBIDDEN.search(text)
     if found is not None:
         raise FieldError(field, f"holds U+{ord(found.group()):04X}, which no header field may hold")
     return text

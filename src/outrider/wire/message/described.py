@@ -12,6 +12,7 @@ RFC 6532 §3.7 (message/global).
 import re
 from typing import Final
 
+from outrider.wire.headers import begins_field
 from outrider.wire.message.header import Header
 from outrider.wire.message.limits import DEFAULT, MessageLimitError, MessageLimits
 from outrider.wire.message.parameters import Parametered, parse_parametered
@@ -23,7 +24,6 @@ RFC822: Final = Parametered("message/rfc822")
 MESSAGE_TYPES: Final = frozenset(("message/rfc822", "message/global"))
 """Types whose content is a message with parts of its own."""
 
-_FIELD_START: Final = re.compile(rb"[!-9;-~]+[ \t]*:").match
 _TYPE: Final = re.compile(r"[^ \t/]+/[^ \t/]+").fullmatch
 
 
@@ -168,7 +168,7 @@ def find_body(source: bytes, at: int, end: int, *, is_strict: bool) -> tuple[int
     """
     if source.startswith(b"\r\n", at, end):
         return at, at + 2
-    if is_strict and not _FIELD_START(source, at, end):
+    if is_strict and not begins_field(source, at, end):
         return at, at
     found = source.find(b"\r\n\r\n", at, end)
     if found < 0:

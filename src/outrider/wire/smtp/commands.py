@@ -54,7 +54,8 @@ _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*").fullmatch
 _VALUE = re.compile(r"[!-<>-~\x80-\U0010ffff]+").fullmatch
 _ADDR_TYPE = re.compile(r"[A-Za-z0-9-]+").fullmatch
 _HELO = re.compile(r"[!-~]+").fullmatch
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+find_control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+"""The first control character, or line or paragraph separator, of a text."""
 
 
 class CommandError(RemoteProtocolError):
@@ -188,7 +189,7 @@ def _decode_utf8_address(text: str) -> str:
         decoded.encode()
     except (ValueError, OverflowError) as error:
         raise CommandError(replies.BAD_PARAMETER, "not a character") from error
-    if _CONTROLS(decoded):
+    if find_control(decoded):
         raise CommandError(replies.BAD_PARAMETER, "a control character is hidden in ORCPT")
     return decoded
 

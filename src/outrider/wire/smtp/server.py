@@ -19,12 +19,10 @@ Its parts: `server_lines` (input), `server_state`, `server_commands`, `server_au
 `server_limits`. Not here: who may relay (receive.access), time (receive.session).
 """
 
-import re
-
 from outrider.base.errors import LocalProtocolError
 from outrider.model.reply import Reply, format_reply
 from outrider.wire.smtp import replies
-from outrider.wire.smtp.commands import CommandError
+from outrider.wire.smtp.commands import CommandError, find_control
 from outrider.wire.smtp.content import ContentReader, maybe_whole
 from outrider.wire.smtp.server_chunks import Chunk
 from outrider.wire.smtp.server_commands import COMMANDS
@@ -42,8 +40,6 @@ from outrider.wire.smtp.server_events import (
 )
 from outrider.wire.smtp.server_lines import AUTH_LINE, LONG_LINE
 from outrider.wire.smtp.server_state import AUTH, CHUNK, COMMAND, DATA, NEW, TLS, ServerState
-
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 
 # Octets of the replies that every message needs.
 _SENDER_OK = format_reply(replies.SENDER_OK)
@@ -192,7 +188,7 @@ class Server(ServerState):
             text = line.decode()
         except UnicodeDecodeError:
             return self._unreadable(line)
-        if not text.isprintable() and _CONTROLS(text):
+        if not text.isprintable() and find_control(text):
             return self._unreadable(line)
         self._idle += 1
         if self._idle > self._limits.idle_commands:
