@@ -81,3 +81,24 @@ def test_times_are_shown_as_the_control_api_shows_them(config: Path) -> None:
     assert made["expires_time"] == "2099-01-01T00:00:00.000000Z"
     assert run(config, "key", "show", "shop")["created_time"] == made["created_time"]
     assert run(config, "tenant", "show", "default")["created_time"] is None
+
+
+def test_who_cannot_send_yet_is_told_what_is_missing(config: Path) -> None:
+    def told(*words: str, stdin: str = "") -> str:
+        result = CliRunner().invoke(app, [*words, "-c", str(config)], input=stdin, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stderr
+
+    assert "tenant default has no verified domain" in told("key", "add", "web")
+    told("domain", "add", "shop.example")
+    added = told("user", "add", "joe", "--stdin", "-d", "a.shop.example", stdin="long enough\n")
+    assert (
+        "not verified: a.shop.example; its mail is refused until `outrider domain add a.shop.example" in added
+    )
+    told("domain", "verify", "shop.example", "--trust")
+    assert told("user", "add", "ann", "--stdin", "-d", "a.shop.example", stdin="long enough\n") == ""
+    assert told("key", "add", "ci") == ""
+    assert told("key", "add", "reads", "--scope", "status", "-d", "other.example") == ""
+    assert "not verified: other.example" in told(
+        "key", "add", "more", "-d", "shop.example", "-d", "other.example"
+    )

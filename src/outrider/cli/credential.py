@@ -13,9 +13,12 @@ import typer
 from outrider.cli.asking import reason_for
 from outrider.cli.control_store import Description, Reason, TenantName, shown_time, with_store
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_done, print_facts
+from outrider.privacy.principals import facts_of
 from outrider.store import credentials
 from outrider.store.credentials import Kind
-from outrider.store.records import ApiKey, Rights, SmtpUser, shown
+from outrider.store.engine import Database
+from outrider.store.lookup import look_up
+from outrider.store.records import INJECT, ApiKey, Rights, SmtpUser, shown
 
 Record = TypeVar("Record", SmtpUser, ApiKey)
 
@@ -64,6 +67,26 @@ SetSandbox = Annotated[
     bool | None, typer.Option("--sandbox/--live", help="Messages are never sent, or are sent.")
 ]
 NeverExpires = Annotated[bool, typer.Option("--never-expires", help="It has no end any more.")]
+
+
+async def missing_domains(database: Database, kind: Kind[Record], name: str) -> str:
+    """Why a credential cannot send yet, and what is to be done; empty where it can."""
+    facts = facts_of((await look_up(database, kind, [name]))[name])
+    pending = sorted(facts.pending_domains)
+    if INJECT not in facts.scopes or (facts.sender_domains and not pending):
+        return ""
+    which = f"{pending[0].removeprefix('.') if pending else 'DOMAIN'} -t {facts.tenant}"
+    what = (
+        f"not verified: {', '.join(pending)}" if pending else f"tenant {facts.tenant} has no verified domain"
+    )
+    how = f"`outrider domain add {which}` and `outrider domain verify {which}`"
+    return f"{what}; its mail is refused until {how}"
+
+
+def print_missing(missing: str) -> None:
+    """A note for people, beside what the command prints."""
+    if missing:
+        typer.echo(f"outrider: note: {missing}", err=True)
 
 
 def new_rights(

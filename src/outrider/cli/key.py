@@ -10,7 +10,9 @@ from outrider.cli.credential import (
     change,
     changed_rights,
     common_commands,
+    missing_domains,
     new_rights,
+    print_missing,
     remove,
     rights_row,
 )
@@ -19,6 +21,8 @@ from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_done, 
 from outrider.privacy import issuing
 from outrider.store import credentials
 from outrider.store.credentials import KEYS
+from outrider.store.editor import Author
+from outrider.store.engine import Database
 from outrider.store.records import SCOPES, Rights, shown
 
 app = typer.Typer(no_args_is_help=True, help="API keys for HTTP.")
@@ -46,12 +50,14 @@ def add(
       curl -H "Authorization: Bearer $(outrider key add ci --sandbox --json | jq -r .key)" …
     """
     scopes = tuple(scope) if scope else SCOPES
-    issued = with_store(
-        config,
-        lambda db, author: issuing.issue_key(db, author, rights, key_id=key_id, scopes=scopes),
-        reason,
-    )
+
+    async def issue(database: Database, author: Author) -> tuple[issuing.Issued, str]:
+        made = await issuing.issue_key(database, author, rights, key_id=key_id, scopes=scopes)
+        return made, await missing_domains(database, KEYS, made.key.id)
+
+    issued, missing = with_store(config, issue, reason)
     _print(issued, as_json=as_json)
+    print_missing(missing)
 
 
 def _print(issued: issuing.Issued, *, as_json: bool) -> None:

@@ -15,7 +15,9 @@ from outrider.cli.credential import (
     change,
     changed_rights,
     common_commands,
+    missing_domains,
     new_rights,
+    print_missing,
     remove,
     rights_row,
 )
@@ -35,7 +37,9 @@ from outrider.privacy.passwords import check_password, hash_password
 from outrider.store import credentials as stored
 from outrider.store.checks import check_sender_domain
 from outrider.store.credentials import USERS
-from outrider.store.records import Rights, shown
+from outrider.store.editor import Author
+from outrider.store.engine import Database
+from outrider.store.records import Rights, SmtpUser, shown
 
 app = typer.Typer(no_args_is_help=True, help="Logins of those who may send.")
 key_app = typer.Typer(
@@ -114,12 +118,16 @@ def add(
         _refuse_finer(rights)
     password = _password(from_stdin=from_stdin)
     if file is None:
-        user = with_store(
-            config, lambda db, author: issuing.issue_user(db, author, name, password, rights), reason
-        )
+
+        async def issue(database: Database, author: Author) -> tuple[SmtpUser, str]:
+            made = await issuing.issue_user(database, author, name, password, rights)
+            return made, await missing_domains(database, USERS, name)
+
+        user, missing = with_store(config, issue, reason)
         print_done(
             f"Added {name}; it works within two seconds.", {"user": name, **shown(user)}, as_json=as_json
         )
+        print_missing(missing)
     else:
         credentials.add_user(file, credentials.User(name, hash_password(password), rights.tenant, domains))
         print_done(f"Added {name}; it works at once.", {"user": name, "file": str(file)}, as_json=as_json)
