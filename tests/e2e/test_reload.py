@@ -14,7 +14,13 @@ import trustme
 from cryptography import x509
 
 from outrider.sim.counts import SlidingMax
-from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
+from tests.e2e.outrider_process import (
+    PROGRAM,
+    OutriderProcess,
+    configuration_for,
+    serving,
+    start_server,
+)
 from tests.e2e.practice import (
     DEFERS,
     Practice,
@@ -271,3 +277,62 @@ def test_certificates_are_read_again(practice: Practice, tmp_path: Path) -> None
             client.starttls(context=context)
             assert client.noop()[0] == 250
         assert server.stop() == 0
+
+
+SCRIPTS = {
+    "first.py": "def mailfrom(connection, sender): connection.context['seen'] = sender\n",
+    "second.lua": """
+        local mod = {}
+        function mod:validate_mailfrom(str, ac, vctx) return msys.core.VALIDATE_CONT end
+        msys.registerModule("second", mod)
+    """,
+}
+WITH_SCRIPTS = """
+[[policy.script]]
+name = "first"
+source = "first.py"
+[[policy.script]]
+name = "second"
+source = "second.lua"
+"""
+SECOND = """
+[[listener]]
+name = "second"
+address = "127.0.0.1"
+port = 0
+"""
+ROUNDS = 2
+
+
+def descriptors(server: OutriderProcess) -> dict[str, int]:
+    """How many each process has open."""
+    found = {**pids(server), "supervisor": server.process.pid}
+    return {name: len(list(Path(f"/proc/{pid}/fd").iterdir())) for name, pid in found.items()}
+
+
+def test_reloads_leave_no_descriptor_behind(tmp_path: Path) -> None:
+    """Whatever one opens it closes, in every process: listeners that come and go, scripts, faulty ones."""
+    configuration = configuration_for({}, workers=1, more=WITH_SCRIPTS)
+
+    def reload(configured: str, script: str) -> bool:
+        (tmp_path / "second.lua").write_text(script, encoding="utf-8")
+        server.config.write_text(configured, encoding="utf-8")
+        return outrider(server, "reload").returncode == 0
+
+    def counted() -> dict[str, int]:
+        assert reload(configuration, SCRIPTS["second.lua"])
+        return descriptors(server)
+
+    for name, text in SCRIPTS.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with serving(tmp_path, configuration) as server:
+        configuration = server.config.read_text(encoding="utf-8")
+        assert reload(configuration + SECOND, SCRIPTS["second.lua"])  # what a name has counted is kept
+        before = counted()
+        for _ in range(ROUNDS):
+            assert reload(configuration + SECOND, SCRIPTS["second.lua"])
+            assert not reload(configuration + SECOND, "error('not today')")
+            assert reload(configuration, SCRIPTS["second.lua"])
+            assert not reload(configuration + SECOND, "error('not today')"), "what it opened is closed again"
+        wait_until(lambda: counted() == before, f"as many descriptors as before, {before}")
+        assert not log_lines(server, "process.died")

@@ -148,6 +148,34 @@ async def test_nothing_of_a_set_that_was_not_taken_begins_with_the_next_one(site
     assert site.log.lines == []
 
 
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("shop.lua", "x = = 1"),
+        ("shop.lua", BAD),
+        ("shop.lua", "while true do end"),
+        ("count.py", "def mailfrom(connection: pass"),
+        ("count.py", "raise SystemExit"),
+        ("count.py", "def mail_from(connection, sender): pass"),
+    ],
+)
+async def test_a_reload_swaps_or_keeps(site: Site, name: str, broken: str) -> None:
+    site.take("count.py", "shop.lua")
+    before = site.scripts.scripts
+    assert isinstance(before, Scripts)
+    session = before.open(SMTP)
+    (site.folder / name).write_text(broken, encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be loaded") as failure:
+        site.build("count.py", "shop.lua")
+    assert name in str(failure.value)
+    assert site.scripts.scripts is before
+    site.ask()
+    site.take("count.py" if name == "shop.lua" else "shop.lua")
+    assert session.mail_from(SMTP, None) is None, "a session goes on with what it began with"
+    session.close()
+    site.ask()
+
+
 def hosts_seen(monkeypatch: pytest.MonkeyPatch) -> list[Host]:
     """What sets of scripts in Lua are given from now on."""
     found: list[Host] = []

@@ -197,20 +197,3 @@ class LuaScripts:
             if result is not True:
                 self._log.warning("policy.deinit_failed", module=hook.module, reason="it did not return true")
         self._state.close()
-
-
-class LiveScripts:
-    """The set that is asked, and its replacement.
-
-    Args:
-        scripts: The first one.
-    """
-
-    def __init__(self, scripts: LuaScripts) -> None:
-        self.current = scripts
-
-    def reload(self, load: Callable[[], LuaScripts]) -> None:
-        """Swap for what `load` gives. Raises HookError; then nothing has changed."""
-        fresh = load()
-        self.current, old = fresh, self.current
-        old.close()
