@@ -37,6 +37,13 @@ INSTRUCTIONS = [
     f"error(setmetatable({{}}, {{__tostring = function() pcall(function() {FOREVER} end) {FOREVER} end}}))",
     "local function f() return f() end return f()",
     "local function f() pcall(f) f() end f()",
+    "local function f() pcall(f) pcall(f) end f()",
+    "local function f(a, b, c) pcall(f, a, b, c) f(1, 2, 3) end f()",
+    "local function f() xpcall(f, print) f() end f()",
+    "local function f() xpcall(f, function(e) return e end) f() end f()",
+    "local function f() coroutine.wrap(function() pcall(f) f() end)() f() end f()",
+    "local function f() coroutine.resume(coroutine.create(f)) f() end f()",
+    "local function f() pcall(string.gsub, 'x', 'x', f) f() end f()",
     "local t = {} for i = 1, 1e9 do t[i % 10] = i end",
     "for i = 1, 1e9 do local s = i .. '' end",
     "repeat until false",
@@ -181,6 +188,97 @@ def test_recursion_ends_as_an_error(evaluate: Evaluate) -> None:
     with pytest.raises(ScriptError, match="stack overflow"):
         evaluate("local function f() return 1 + f() end return f()")
     assert evaluate("local function f() return 1 + f() end return (pcall(f))") is False
+
+
+GSUB = "(('x'):gsub('x', {}))"
+DEEP = [
+    f"local function f() return {GSUB.format('f')} end return f()",
+    "m = {__index = function() return (('x'):gsub('x', setmetatable({}, m))) end} return m.__index()",
+    "local function f() table.sort({2, 1, 3}, f) end return f()",
+    "local function s() table.sort({setmetatable({}, m), setmetatable({}, m)}) end m = {__lt = s} return s()",
+    "local function f() return 1 + coroutine.wrap(f)() end return f()",
+    "local function f() local r, e = coroutine.resume(coroutine.create(f)) if e then error(e, 0) end end f()",
+    f"local function f() return coroutine.wrap(function() return {GSUB.format('f')} end)() end return f()",
+    "local function f() local ok, e = pcall(string.gsub, 'x', 'x', f) if not ok then error(e, 0) end end f()",
+]
+
+
+@pytest.mark.parametrize("body", DEEP)
+def test_callbacks_within_callbacks_end_as_an_error(load: Callable[..., Any], body: str) -> None:
+    """Each takes C's stack, whose end is the process's; while scripts are loaded nothing else stops it."""
+    bench = load(
+        f"""
+        local function deep() {body} end
+        local ok, why = pcall(deep)
+        loaded = tostring(why)
+        local mod = {{}}
+        function mod:validate_connect() return loaded end
+        function mod:validate_ehlo() return deep() end
+        function mod:validate_mailfrom() pcall(deep) return (("x"):gsub("x", function() return "y" end)) end
+        msys.registerModule("m", mod)
+        """
+    )
+    assert b"C stack overflow" in bench.call()
+    with pytest.raises(ScriptError, match="C stack overflow"):
+        bench.call(hook="validate_ehlo")
+    assert bench.call(hook="validate_mailfrom") == b"y"
+
+
+def test_what_is_left_may_be_as_deep_again(evaluate: Evaluate) -> None:
+    body = """
+    local function deep(n) return n > 0 and (("x"):gsub("x", function() return deep(n - 1) end)) or "end" end
+    local s = ""
+    for i = 1, 5 do
+      s = deep(150)
+      pcall(deep, 1000)
+      coroutine.wrap(function() pcall(deep, 1000) coroutine.yield() end)()
+    end
+    return s
+    """
+    assert evaluate(body) == b"end"
+
+
+def test_a_stack_without_room_for_pythons_answer_is_an_error(evaluate: Evaluate) -> None:
+    """LuaJIT's own error would leave Python's frames by a jump, and the process without its lock."""
+    registry = LuaRegistry()
+    registry.register(
+        "msys", {"many": lambda: [b"x"] * 1900, "rows": lambda: [{b"a": [n]} for n in range(700)]}
+    )
+    body = """
+    local function f(n, get) if n == 0 then return #get() end local r = f(n - 1, get) return r end
+    local low, high = 1, 70000
+    while low < high do
+      local middle = math.floor((low + high + 1) / 2)
+      if pcall(f, middle, function() return {} end) then low = middle else high = middle - 1 end
+    end
+    local well, full = false, false
+    for n = low, low - 3000, -29 do
+      for _, get in ipairs({msys.many, msys.rows}) do
+        local ok, why = pcall(f, n, get)
+        well, full = well or ok, full or not ok
+        if not ok and not why:find("stack overflow") and not why:find("too many results") then return why end
+      end
+    end
+    return tostring(well) .. tostring(full)
+    """
+    limits = LuaLimits(instructions=1_000_000_000, seconds=60.0)
+    assert evaluate(body, registry=registry, limits=limits) == b"truetrue"
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["msys.take(unpack(t))", "msys.take(t)", "msys.take({t, t})", "msys.take({[t[1] .. 'x'] = 1, [1] = t})"],
+)
+def test_what_is_passed_to_python_is_within_the_memory_too(evaluate: Evaluate, call: str) -> None:
+    """A string that a table holds a thousand times is a thousand strings there."""
+    taken: list[Any] = []
+    registry = LuaRegistry()
+    registry.register("msys", {"take": lambda *values: taken.extend(values)})
+    body = "local s, t = ('x'):rep(1e5), {} for i = 1, 1000 do t[i] = s end pcall(function() CALL end)"
+    limits = LuaLimits(instructions=100_000_000, seconds=30.0, memory_octets=48 << 20)
+    with pytest.raises(BudgetError, match="too much memory"):
+        evaluate(body.replace("CALL", call), registry=registry, limits=limits)
+    assert taken == []
 
 
 def test_a_state_that_is_full_of_what_scripts_keep_says_so(load: Callable[..., Any]) -> None:

@@ -126,6 +126,13 @@ def test_metatables_are_closed(evaluate: Evaluate, body: str) -> None:
         ("package.loaded.x = 1", "changes only while a script is loaded"),
         ("msys.registerModule('x', {})", "works only while a script is loaded"),
         ("module('x')", "works only while a script is loaded"),
+        ("require('strict')", "is required while a script is loaded"),
+        ("table.insert(_G, 1)", "cannot be a list"),
+        ("table.insert(string, 1)", "cannot be a list"),
+        ("table.insert(msys.core, 1, 1)", "cannot be a list"),
+        ("table.remove(_G)", "cannot be a list"),
+        ("table.sort(package)", "cannot be a list"),
+        ("table.move({1}, 1, 1, 1, _G)", "cannot be a list"),
     ],
 )
 def test_what_all_share_cannot_be_changed(evaluate: Evaluate, body: str, reason: str) -> None:
@@ -265,6 +272,81 @@ def test_what_cannot_be_passed_is_an_error(evaluate: Evaluate, body: str, reason
     with pytest.raises(ScriptError, match=reason) as caught:
         evaluate(body, registry=registry())
     assert caught.value.line == 3
+
+
+@pytest.mark.parametrize("literal", ["1LL", "0x10ull", "2i", "1e3I", "7uLL"])
+def test_there_are_no_numbers_of_ffi(evaluate: Evaluate, literal: str) -> None:
+    """LuaJIT reads them as objects of its `ffi` library, which then is loaded."""
+    with pytest.raises(ScriptError, match=f"malformed number near '{literal}'") as caught:
+        evaluate(f"return {literal}")
+    assert caught.value.line == 3
+    assert b"malformed number" in evaluate(f"local f, e = loadstring('return {literal}') return e")
+
+
+RESUMED = """
+local kept
+local mod = {}
+function mod:validate_connect()
+  kept = coroutine.create(function() return msys.wait() end)
+  local ok, answer = coroutine.resume(kept)
+  return tostring(answer)
+end
+function mod:validate_ehlo(...)
+  local ok, why = coroutine.resume(kept, ...)
+  return tostring(ok) .. ": " .. tostring(why)
+end
+msys.registerModule("m", mod)
+"""
+
+
+@pytest.mark.parametrize("forged", [(0, b"forged"), (4, b"forged"), (5, 1, 2, 1, 1), (7,), (6,)])
+async def test_only_the_answer_resumes_a_coroutine_that_waits(
+    load: Callable[..., Any], forged: tuple[Any, ...]
+) -> None:
+    """Else a script could give what Python's answers are made of: objects by their numbers, other codes."""
+    made = LuaRegistry()
+
+    async def wait() -> bytes:
+        return b"answer"
+
+    made.register("msys", {"wait": wait})
+    bench = load(RESUMED, registry=made)
+    waiting = bench.call()
+    assert bench.call(*forged, hook="validate_ehlo") == b"false: cannot resume a coroutine that waits"
+    assert await waiting == b"answer"
+
+
+def test_a_module_cannot_be_left_half_loaded(load: Callable[..., Any]) -> None:
+    """A yield would leave the state as it is while scripts are loaded: without globals for each session."""
+    bench = load(
+        """
+        local mod = {}
+        function mod:validate_connect()
+          local ok, why = pcall(coroutine.wrap(function() require("half") end))
+          mine = (mine or 0) + 1
+          return tostring(why) .. mine
+        end
+        function mod:validate_ehlo() string.format = nil end
+        msys.registerModule("m", mod)
+        """,
+        modules={"half.lua": "coroutine.yield(1)", "whole.lua": ""},
+    )
+    wrong = b"half.lua:1: attempt to yield from the top level of a module1"
+    assert bench.call() == wrong
+    assert bench.call(session=bench.scripts.session()) == wrong
+    with pytest.raises(ScriptError, match="changes only while a script is loaded"):
+        bench.call(hook="validate_ehlo")
+
+
+def test_a_module_may_use_coroutines_of_its_own(evaluate: Evaluate) -> None:
+    module = "local next_one = coroutine.wrap(function() coroutine.yield(7) end)\nreturn {seven = next_one()}"
+    body = "return coroutine.wrap(function() coroutine.yield(require('own').seven) end)()"
+    assert evaluate(body, modules={"own.lua": module}) == 7
+
+
+def test_what_cannot_be_returned_is_the_scripts_failure(evaluate: Evaluate) -> None:
+    with pytest.raises(ScriptError, match=r"it returned what cannot be used: .*holds itself"):
+        evaluate("local t = {} t.t = t return t")
 
 
 def test_compiled_code_is_not_loaded(evaluate: Evaluate) -> None:

@@ -4,12 +4,16 @@
 -- finds spent stays spent until the call ends: it is raised there, and raised again by every function through which a
 -- script could get an error back (`pcall`, `xpcall`, `coroutine.resume`, `coroutine.wrap`). C functions that take long
 -- call `look` themselves, see text.lua.
+--
+-- Functions in C that call back, and coroutines within coroutines, take C's stack, whose end LuaJIT does not see: they
+-- are counted, and are an error before it is reached.
 
 local R = ...
 local error, pcall, xpcall, type, tostring = error, pcall, xpcall, type, tostring
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, isyieldable, status = coroutine.running, coroutine.isyieldable, coroutine.status
-local getinfo, sub, collectgarbage = debug.getinfo, string.sub, collectgarbage
+local getinfo, sub, find, collectgarbage = debug.getinfo, string.sub, string.find, collectgarbage
+local setmetatable = setmetatable
 local clock = R.clock
 
 local TICK = 1000
@@ -19,11 +23,19 @@ local NO_MEMORY = "not enough memory"
 -- the text of LuaJIT when its allocator refuses
 local WAIT, FAIL = {}, {}
 -- what only our own coroutine functions hand around
+local NESTED_MAX = 200
+-- LUAI_MAXCCALLS of luaconf.h; LuaJIT's gsub takes some 9 KiB of C's stack for each, its coroutines some hundred octets
+local TOO_DEEP = "C stack overflow"
+local OVERFLOW_TICKS = 10
+-- chosen: LuaJIT takes as long to give up a full stack as for ten thousand instructions
+local PASSED_MIN = 1024
+-- octets, chosen: shorter strings are not counted, because copying them costs less than that
 
 local armed = false
 local left, deadline, memory = 0, 0, 0
 local spent, spent_script, spent_line
 local top -- the coroutine that the call runs in
+local nested = 0 -- functions in C that called back, and coroutines, one within the other
 
 R.SPENT, R.WAIT, R.FAIL = SPENT, WAIT, FAIL
 
@@ -104,9 +116,17 @@ function R.claim(octets)
   end
 end
 
+-- Strings are copied when they are given to Python: those of one call have room together, or it is the call's end.
+function R.pass(octets, before)
+  if octets < PASSED_MIN then return before end
+  local passed = before + octets
+  if passed / 1024 > R.memory then return spend("memory") end
+  return passed
+end
+
 function R.arm(co, ticks, until_, kilobytes)
   top, left, deadline, memory, spent = co, ticks, until_, kilobytes, nil
-  spent_script, spent_line = nil, nil
+  spent_script, spent_line, nested = nil, nil, 0
   armed = true
 end
 
@@ -118,10 +138,22 @@ end
 function R.is_armed() return armed end
 function R.is_spent() return spent end
 
-local function settle(ok, ...)
+-- What an error costs that was caught. At the stack's end there is no room for the hook, so a script that goes on after
+-- each overflow would go on for ever there: it pays, where there is room, or is not the one that catches.
+local function pay(e)
+  if e == NO_MEMORY then return spend("memory") end
+  if type(e) == "string" and (find(e, "stack overflow", 1, true) or e == "error in error handling") then
+    left = left - OVERFLOW_TICKS
+    if left < 0 then return spend("instructions") end
+    return look()
+  end
+end
+
+local function settle(before, ok, ...)
+  nested = before
   if not ok then
     if spent then return error(SPENT, 0) end
-    if ... == NO_MEMORY then return spend("memory") end
+    pay((...))
   end
   return ok, ...
 end
@@ -129,12 +161,12 @@ end
 local out = {}
 
 function out.pcall(...)
-  return settle(pcall(...))
+  return settle(nested, pcall(...))
 end
 
 function out.xpcall(f, handler, ...)
-  if type(handler) ~= "function" then return settle(pcall(f, ...)) end
-  return settle(xpcall(f, function(e)
+  if type(handler) ~= "function" then return settle(nested, pcall(f, ...)) end
+  return settle(nested, xpcall(f, function(e)
     if spent or e == NO_MEMORY then return e end
     return handler(e)
   end, ...))
@@ -144,23 +176,50 @@ local NOT_HERE = "a function that waits cannot be called from within table.sort,
   .. " that calls back"
 R.NOT_HERE = NOT_HERE
 
+local function leave(before, ...)
+  nested = before
+  return ...
+end
+
+-- Calls a function in C that may call back.
+function R.call_back(f, ...)
+  local before = nested
+  if before >= NESTED_MAX then return raise(TOO_DEEP) end
+  nested = before + 1
+  return leave(before, f(...))
+end
+
+local waiting = setmetatable({}, {__mode = "k"}) -- coroutines that wait, which only the answer may resume
+
+local function go_on(co, before, ...)
+  waiting[co], nested = nil, before + 1
+  return resume(co, ...)
+end
+
 -- What a coroutine of the script gave: a wait goes on to the coroutine outside of it, up to the call's own.
-local function relay(co, ok, tag, ...)
+local function relay(co, before, ok, tag, ...)
+  nested = before
   if ok then
     if tag ~= WAIT then return true, tag, ... end
-    if not isyieldable() then return relay(co, resume(co, FAIL, NOT_HERE)) end
-    return relay(co, resume(co, yield(WAIT)))
+    if not isyieldable() then return relay(co, before, go_on(co, before, FAIL, NOT_HERE)) end
+    waiting[co] = true
+    return relay(co, before, go_on(co, before, yield(WAIT)))
   end
   if spent then return error(SPENT, 0) end
-  if tag == NO_MEMORY then return spend("memory") end
+  pay(tag)
   return false, tag, ...
 end
 
 local coroutines = {create = create, status = status}
 
-function coroutines.resume(co, ...)
-  return relay(co, resume(co, ...))
+local function begin(co, ...)
+  local before = nested
+  if before >= NESTED_MAX then return false, TOO_DEEP end
+  if waiting[co] then return false, "cannot resume a coroutine that waits" end
+  nested = before + 1
+  return relay(co, before, resume(co, ...))
 end
+coroutines.resume = begin
 
 local function unwrap(ok, ...)
   if ok then return ... end
@@ -169,11 +228,16 @@ end
 
 function coroutines.wrap(f)
   local co = create(f)
-  return function(...) return unwrap(relay(co, resume(co, ...))) end
+  return function(...) return unwrap(begin(co, ...)) end
 end
 
+local reading = setmetatable({}, {__mode = "k"}) -- coroutine -> files that it runs the top level of
+R.reading = reading
+
 function coroutines.yield(...)
-  if running() == top then raise("attempt to yield from outside a coroutine") end
+  local co = running()
+  if co == top then raise("attempt to yield from outside a coroutine") end
+  if reading[co] then raise("attempt to yield from the top level of a module") end
   return yield(...)
 end
 

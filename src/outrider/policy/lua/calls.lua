@@ -43,6 +43,8 @@ local function on_error(e)
   local script, line, rest = match(text, "^([^:\n]+):(%d+): (.*)$")
   if script and R.is_script(script) then
     failed_script, failed_line, text = script, tonumber(line), rest
+  else
+    text = match(text, "^%(%a+%.lua%):%d+: (.*)$") or text -- a line of our own says nothing to a script's author
   end
   failed_text = #text > TEXT_MAX and sub(text, 1, TEXT_MAX) or text
 end

@@ -19,6 +19,7 @@ WAITS: Final = 3
 SPENT: Final = 4
 FLAT: Final = 5
 ROOM: Final = 6
+MANY: Final = 7
 # what an answer of Python's to Lua begins with
 
 _PLAIN: Final = 0
@@ -34,6 +35,9 @@ PLAIN: Final = frozenset((type(None), bool, int, float, bytes))
 
 ROW_MAX: Final = 2000
 """Values passed at once; chosen: a quarter of what LuaJIT's stack takes (LUAI_MAXCSTACK)."""
+DIRECT_MAX: Final = 14
+"""Values of an answer that a function in C gives without asking for room: LUA_MINSTACK of lua.h is 20, some
+are lupa's."""
 
 _SHORT_LIST = 100
 # chosen: a list that is worth no row
@@ -56,6 +60,25 @@ class LuaFunction:
 
     def __del__(self) -> None:
         self._on_end(self.ident)
+
+
+def kind_of(value: object) -> str:
+    """What Lua calls it."""
+    match value:
+        case None:
+            return "nil"
+        case bool():
+            return "a boolean"
+        case bytes() | str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case dict() | list():
+            return "a table"
+        case LuaFunction():
+            return "a function"
+        case _:
+            return f"a {type(value).__name__}"
 
 
 class Objects(Protocol):

@@ -11,10 +11,12 @@ local error, type, tostring, pairs, next, select = error, type, tostring, pairs,
 local setfenv, loadstring, gmatch, match, gsub = setfenv, loadstring, string.gmatch, string.match, string.gsub
 local getmeta, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
 
+local running, reading = coroutine.running, R.reading
+
 local loading = 0
 function R.is_loading() return loading > 0 end
 
-local targets = setmetatable({}, {__mode = "k"}) -- guard -> what it guards
+local targets = R.shared -- guard -> what it guards; the globals -> false
 
 local function guard(target, name)
   local proxy = setmetatable({}, {
@@ -34,6 +36,7 @@ end
 local base = {}
 local empty_meta = {__index = base, __newindex = base, __metatable = false}
 local environment = setmetatable({}, empty_meta)
+targets[environment] = false
 local globals_meta = {__index = base, __metatable = false}
 base._G = environment
 base._TLS = {}
@@ -113,7 +116,7 @@ local BUSY = {}
 
 -- `mark`: "@" for scripts; "=" for our own modules, which errors are not told of but of the script that calls them.
 local function compile(text, name, mark)
-  local chunk, wrong = loadstring(text, (mark or "@") .. name)
+  local chunk, wrong = loadstring(text, (mark or "@") .. name, "t")
   if not chunk then return nil, wrong end
   return setfenv(chunk, environment)
 end
@@ -135,6 +138,7 @@ end
 function R.end_loading()
   if loading == 0 then return end
   loading = 0
+  for co in next, reading do reading[co] = nil end
   for name, module in next, loaded do
     if module == BUSY then loaded[name] = nil end
   end
@@ -174,8 +178,9 @@ function R.add_source(name, text, chunk)
 end
 
 -- Runs a module's file, for all sessions even if one of them asked for it.
-local function end_file(name, globals, ok, result)
+local function end_file(name, globals, co, ok, result)
   loading = loading - 1
+  reading[co] = reading[co] > 1 and reading[co] - 1 or nil
   enter(globals)
   if not ok then
     loaded[name] = nil
@@ -192,11 +197,12 @@ end
 local function run_file(name, text, chunk_name, mark)
   local chunk, wrong = compile(text, chunk_name, mark)
   if not chunk then return error(wrong, 0) end
-  local globals = empty_meta.__index
+  local globals, co = empty_meta.__index, running()
   loaded[name] = BUSY
   loading = loading + 1
+  reading[co] = (reading[co] or 0) + 1
   enter_base()
-  return end_file(name, globals, R.budgeted.pcall(chunk, name))
+  return end_file(name, globals, co, R.budgeted.pcall(chunk, name))
 end
 
 function base.require(name)
@@ -207,7 +213,10 @@ function base.require(name)
   if module ~= nil then return module end
   module = registered[name]
   if module then
-    if name == "strict" then R.be_strict() end
+    if name == "strict" then
+      if loading == 0 then raise("'strict' is required while a script is loaded: it is for all sessions") end
+      R.be_strict()
+    end
     loaded[name] = module
     return module
   end
@@ -308,7 +317,7 @@ registered["msys.core"], registered["msys.pcre"] = at_path("msys.core"), at_path
 registered["msys"] = base.msys
 
 -- `require("strict")`: what was never assigned at the top level of a script cannot be read.
-registered.strict = setmetatable({}, {__metatable = false})
+registered.strict = guard({}, "strict")
 function R.be_strict()
   setmetatable(base, {
     __index = function(_, key) raise("variable '" .. tostring(key) .. "' is not declared") end,

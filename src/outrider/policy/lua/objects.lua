@@ -8,10 +8,10 @@ local error, type, tostring, pairs, next, select = error, type, tostring, pairs,
 local getfenv, setfenv, newproxy, setmetatable = debug.getfenv, debug.setfenv, newproxy, setmetatable
 local isyieldable, yield, unpack = coroutine.isyieldable, coroutine.yield, unpack
 local getmetatable, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
-local WAIT, FAIL, NOT_HERE, look_at_memory = R.WAIT, R.FAIL, R.NOT_HERE, R.look_at_memory
+local WAIT, FAIL, NOT_HERE, look_at_memory, pass = R.WAIT, R.FAIL, R.NOT_HERE, R.look_at_memory, R.pass
 
 -- What answers begin with.
-local VALUES, LIST, RAISE, WAITS, SPENT, FLAT, ROOM = 0, 1, 2, 3, 4, 5, 6
+local VALUES, LIST, RAISE, WAITS, SPENT, FLAT, ROOM, MANY = 0, 1, 2, 3, 4, 5, 6, 7
 -- What values in a row begin with: a plain value, a table's pairs, an object, a function, nil; a list's items.
 local PLAIN, TABLE, OBJECT, FUNCTION, NIL, ITEMS = 0, 1, 2, 3, 4, 5
 local ROW_MAX = 2000 -- values passed at once, chosen: a quarter of what LuaJIT's stack takes (LUAI_MAXCSTACK)
@@ -25,7 +25,7 @@ R.functions = functions
 
 -- From tables and the like to a row of values.
 
-local row, length, entries
+local row, length, entries, passed
 
 local function put(value)
   if length >= ROW_MAX then
@@ -47,7 +47,9 @@ local function encode_table(t, depth)
   put(TABLE)
   put(count)
   for key, value in next, t do
-    if not IS_PLAIN[type(key)] then error("a table's key is neither a string nor a number", 0) end
+    local kind = type(key)
+    if not IS_PLAIN[kind] then error("a table's key is neither a string nor a number", 0) end
+    if kind == "string" then passed = pass(#key, passed) end
     put(key)
     encode(value, depth + 1)
   end
@@ -57,6 +59,10 @@ function encode(value, depth)
   local kind = type(value)
   if kind == "nil" then
     put(NIL)
+  elseif kind == "string" then
+    passed = pass(#value, passed)
+    put(PLAIN)
+    put(value)
   elseif IS_PLAIN[kind] then
     put(PLAIN)
     put(value)
@@ -76,7 +82,7 @@ function encode(value, depth)
 end
 
 local function encode_all(...)
-  row, length, entries = {}, 0, 0
+  row, length, entries, passed = {}, 0, 0, 0
   for i = 1, select("#", ...) do encode((select(i, ...)), 0) end
   R.stage(unpack(row, 1, length))
 end
@@ -85,10 +91,7 @@ local function are_plain(...)
   local a, b, c, d = ...
   local n = select("#", ...)
   if not (IS_PLAIN[type(a)] and IS_PLAIN[type(b)] and IS_PLAIN[type(c)] and IS_PLAIN[type(d)]) then return false end
-  for i = 5, n do
-    if not IS_PLAIN[type((select(i, ...)))] then return false end
-  end
-  return true
+  return n <= 4 -- more of them are staged: they are counted there
 end
 
 local pcall = R.budgeted.pcall
@@ -118,10 +121,17 @@ local function object(index, id)
 end
 R.object = object
 
+-- What a function in C may give without asking LuaJIT for room is LUA_MINSTACK values. An error for want of room would
+-- go through Python's own frames, which cannot be left so; here it is an ordinary one.
+local FILL = {}
+for i = 1, ROW_MAX + 50 do FILL[i] = 0 end
+local function make_room() return select("#", unpack(FILL)) end
+
 local incoming, at, last
 
 local function take()
   if at >= last then
+    make_room()
     incoming = {R.more()}
     at, last = 0, #incoming
   end
@@ -175,6 +185,10 @@ function finish(code, ...)
   if code == RAISE then return raise(...) end
   if code == FLAT then return decode_all(...) end
   if code == SPENT then return R.spend(...) end
+  if code == MANY then
+    make_room()
+    return finish(R.more())
+  end
   if code == ROOM then
     collectgarbage()
     return finish(R.again())

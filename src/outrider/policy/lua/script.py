@@ -26,6 +26,7 @@ from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
 from outrider.policy.errors import BudgetError, HookError, ScriptError
 from outrider.policy.lua.conversation import Conversation
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.loader import LuaScripts
@@ -260,7 +261,7 @@ class LuaScript:
         """True when nobody else is asked in this phase, after a hook that is through."""
         is_free = hook.name in _FREE
         if not is_free and (type(result) is not int or result not in (VALIDATE_CONT, VALIDATE_DONE)):
-            got = "nothing" if result is None else repr(result)
+            got = str(result) if type(result) in (int, float, bool) else kind_of(result)
             wanted = "VALIDATE_CONT or VALIDATE_DONE"
             if phase is not HookPhase.SET_BINDING:
                 wanted = f"{wanted}, or VALIDATE_AGAIN"

@@ -28,7 +28,9 @@ from outrider.base.errors import OutriderError, UnavailableError
 from outrider.base.log import Log
 from outrider.policy.errors import BudgetError, HookError, ScriptError, TooSlowError
 from outrider.policy.lua.convert import (
+    DIRECT_MAX,
     LIST,
+    MANY,
     PLAIN,
     RAISE,
     ROOM,
@@ -287,8 +289,9 @@ class LuaState:
         return staged
 
     def _on_more(self) -> tuple[Any, ...]:
+        begin = self._rest_at
         self._rest_at += ROW_MAX
-        return self._rest[self._rest_at - ROW_MAX : self._rest_at]
+        return self._rest[begin : self._rest_at]
 
     def _answer(self, name: str, result: Any) -> tuple[Any, ...]:
         """What a Python function gave, for Lua; something to await is kept until Lua has yielded."""
@@ -326,10 +329,10 @@ class LuaState:
             return self._failed(name, None, (), error)
 
     def _split(self, answer: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(answer) <= ROW_MAX:
+        if len(answer) <= DIRECT_MAX:
             return answer
-        self._rest, self._rest_at = answer, ROW_MAX
-        return answer[:ROW_MAX]
+        self._rest, self._rest_at = answer, 0
+        return (MANY,)
 
     def _has_room(self, octets: int) -> bool:
         if octets < _LARGE_OCTETS:
@@ -507,13 +510,18 @@ class LuaState:
         if out[0] == WAITS:
             pending = self._taken()
             return Waiting(self._waits(session, phase, out[1], pending), pending)
-        return self._value(out)
+        return self._value(phase, out)
 
-    def _value(self, out: tuple[Any, ...]) -> Any:
+    def _value(self, phase: str, out: tuple[Any, ...]) -> Any:
         if len(out) == 1:
             return None
         value = out[1]
-        return value if type(value) in PLAIN else self.converter.to_python(value)
+        if type(value) in PLAIN:
+            return value
+        try:
+            return self.converter.to_python(value)
+        except ValueError as error:
+            raise ScriptError(f"it returned what cannot be used: {error}", phase=phase) from None
 
     def _step(
         self, session: LuaSession, phase: str, enter: Any, given: tuple[Any, ...], values: Sequence[Any]
@@ -568,7 +576,7 @@ class LuaState:
             deadline = self._clock() + self._limits.seconds
             out = self._step(session, phase, self._go_on, (record, deadline, *answer), ())
             if out[0] != WAITS:
-                return self._value(out)
+                return self._value(phase, out)
             record, pending = out[1], self._taken()
 
     def _error(self, phase: str, kind: bytes, text: bytes, script: bytes, line: int) -> BaseException:

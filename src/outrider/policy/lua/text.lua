@@ -8,6 +8,7 @@ local find, match, gmatch, gsub, rep = string.find, string.match, string.gmatch,
 local concat, sort, insert, remove = table.concat, table.sort, table.insert, table.remove
 local type, tonumber, rawget, floor, sub = type, tonumber, rawget, math.floor, string.sub
 local claim, look_sometimes, slow, subject_max = R.claim, R.look_sometimes, R.slow, R.subject_max
+local call_back, raise, setmetatable = R.call_back, R.raise, setmetatable
 
 local PATTERNS_KEPT = 500 -- chosen: more than the scripts of one installation hold
 local PATTERN_KEPT_MAX = 256 -- octets, chosen: longer ones are made up by a program and do not come again
@@ -70,7 +71,7 @@ function strings.gmatch(s, p)
 end
 strings.gfind = nil
 
-function strings.gsub(s, p, repl, n)
+local function substitute(s, p, repl, n)
   if type(s) == "string" and type(p) == "string" then
     local kind = type(repl)
     local is_long = #s > longest(p) or kind == "string" and #s * #repl > GSUB_MAX
@@ -80,6 +81,11 @@ function strings.gsub(s, p, repl, n)
     if #s > SHORT then look_sometimes() end
   end
   return gsub(s, p, repl, n)
+end
+
+function strings.gsub(s, p, repl, n)
+  if type(repl) == "string" then return substitute(s, p, repl, n) end
+  return call_back(substitute, s, p, repl, n)
 end
 
 function strings.rep(s, n, separator)
@@ -93,6 +99,14 @@ end
 
 local tables = {}
 for name, f in pairs(table) do tables[name] = f end
+
+-- Tables that all sessions share change by assignment alone, which knows whether it is time.
+local shared = setmetatable({}, {__mode = "k"})
+R.shared = shared
+
+local function check_own(t)
+  if shared[t] ~= nil then raise("a library, or the globals, cannot be a list") end
+end
 
 function tables.concat(t, separator, first, last)
   if type(t) == "table" then
@@ -114,19 +128,28 @@ end
 local function is_less(a, b) return a < b end
 
 function tables.sort(t, compare)
+  check_own(t)
   -- a comparison in Lua counts, one in C does not
-  if compare == nil and type(t) == "table" and #t > SORT_MAX then return sort(t, is_less) end
-  return sort(t, compare)
+  if compare == nil and type(t) == "table" and #t > SORT_MAX then compare = is_less end
+  return call_back(sort, t, compare)
 end
 
 function tables.insert(t, ...)
+  check_own(t)
   if type(t) == "table" and #t > LONG_TABLE then look_sometimes() end
   return insert(t, ...)
 end
 
 function tables.remove(t, ...)
+  check_own(t)
   if type(t) == "table" and #t > LONG_TABLE then look_sometimes() end
   return remove(t, ...)
+end
+
+local move = table.move
+function tables.move(from, first, last, at, to)
+  check_own(to == nil and from or to)
+  return move(from, first, last, at, to)
 end
 
 R.strings, R.tables = strings, tables

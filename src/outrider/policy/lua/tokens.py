@@ -68,6 +68,8 @@ _TOKEN = re.compile(
     |(?P<operator>\.\.\.|\.\.|==|~=|!=|<=|>=|<<|>>|\^\^|::|[-+*/%^\#<>=(){};:,.&|~\\\]]|\[(?!=*\[)(?!=))""",
     re.DOTALL | re.VERBOSE,
 )
+_FFI_SUFFIXES: Final = b"iIlL"
+# LuaJIT's numbers that are objects of its ffi library, as 1LL and 1i; no hexadecimal digit is one of these
 _NEWLINE = re.compile(rb"\r\n|\n\r|\n|\r")
 
 _KINDS: Final = {
@@ -132,6 +134,9 @@ def tokenize(source: bytes, script: str) -> list[Token]:
         kind = _KINDS[_group(match)]
         if kind is Kind.NAME and text in KEYWORDS:
             kind = Kind.KEYWORD
+        if kind is Kind.NUMBER and text[-1] in _FFI_SUFFIXES:
+            number = text.decode("latin-1")
+            raise ScriptError(f"malformed number near {number!r}", script=script, line=line, phase="load")
         tokens.append(Token(kind, text, gap, line))
         if kind in (Kind.STRING, Kind.LONG_STRING):
             line += count_lines(text)

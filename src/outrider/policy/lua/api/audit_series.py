@@ -17,16 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import (
-    Host,
-    install,
-    kind_of,
-    number_of,
-    octets_of,
-    options_of,
-    text_of,
-    whole_of,
-)
+from outrider.policy.lua.api.host import Host, install, number_of, octets_of, options_of, text_of, whole_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.registry import LuaRegistry
 
 PREFIXES: Final = {4: (8, 16, 24, 32), 6: (32, 48, 56, 64, 128)}

@@ -20,9 +20,10 @@ from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.errors import ScriptError
 from outrider.policy.lua.api.content import address_components
 from outrider.policy.lua.api.coverage import LOAD, Row
-from outrider.policy.lua.api.host import Host, install, kind_of, needs, number_of, options_of, text_of
+from outrider.policy.lua.api.host import Host, install, needs, number_of, options_of, text_of
+from outrider.policy.lua.api.patterns import bounded
 from outrider.policy.lua.conversation import Conversation
-from outrider.policy.lua.convert import LuaFunction
+from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.shared_values import Value
 from outrider.wire.message.addresses import parse_addresses
@@ -77,7 +78,7 @@ class Base:
             known = notes.get(found[2])
             return (current.vctx.predefined(found[2]) or "") if known is None else known
 
-        return _MACRO.sub(filled, given)
+        return bounded(self._host.budget, lambda: _MACRO.sub(filled, given))
 
     def parse_addresses(self, text: Any, component: Any = None) -> list[bytes]:
         """One component of each address of a field's value."""

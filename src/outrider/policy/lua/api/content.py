@@ -15,8 +15,9 @@ from typing import Any, Final, cast
 from outrider.policy.errors import ForbiddenError
 from outrider.policy.lua.api.constants import TE_7BIT, TE_8BIT, TE_BASE64, TE_QUOTED_PRINTABLE
 from outrider.policy.lua.api.contexts import note_text
-from outrider.policy.lua.api.host import Host, kind_of, octets_of, text_of, whole_of
+from outrider.policy.lua.api.host import Host, octets_of, text_of, whole_of
 from outrider.policy.lua.api.patterns import bounded, compile_pattern, expand, matches_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg
 from outrider.policy.mail import CONTENT_PHASES
 from outrider.wire.message import search, transfer

@@ -17,7 +17,8 @@ from outrider.policy.connection import Context
 from outrider.policy.errors import ForbiddenError
 from outrider.policy.lua.api.constants import CTX_CONN, CTX_MESS, P_ESMTP, P_HTTP
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, guarded, kind_of, number_of, text_of, whole_of
+from outrider.policy.lua.api.host import Host, guarded, number_of, text_of, whole_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Accepted, Construct, Validation
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 from outrider.policy.lua.script import VALIDATE_DONE

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from outrider.policy.lua.api.constants import CORE, GLOBALS, PROTOCOLS
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, kind_of, octets_of, whole_of
+from outrider.policy.lua.api.host import Host, install, octets_of, whole_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Accepted, Construct, EcString
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 

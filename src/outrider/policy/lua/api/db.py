@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from outrider.base.errors import OutriderError
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, kind_of, lua_text, needs, options_of, text_of
+from outrider.policy.lua.api.host import Host, install, lua_text, needs, options_of, text_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.store.sources.failures import SourceQueryError
 from outrider.store.sources.rows import Parameters, Rows

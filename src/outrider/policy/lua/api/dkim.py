@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from outrider.net.answers import Kind, Status
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, kind_of, needs, options_of, text_of, whole_of
+from outrider.policy.lua.api.host import Host, install, needs, options_of, text_of, whole_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 from outrider.policy.mail import Mail
 from outrider.wire.dkim.canonical import Canonicalization

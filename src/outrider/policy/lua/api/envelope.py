@@ -18,7 +18,8 @@ from outrider.policy.lua.api.constants import (
 )
 from outrider.policy.lua.api.contexts import Validations, note_name, notes_of, put_note, reply_of_script
 from outrider.policy.lua.api.core import put, string_of
-from outrider.policy.lua.api.host import kind_of, text_of, whole_of
+from outrider.policy.lua.api.host import text_of, whole_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg, mail_behind
 
 DISCARDED: Final = "550 5.7.0 discarded by policy"

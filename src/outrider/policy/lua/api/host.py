@@ -24,7 +24,7 @@ from outrider.policy.budget import CpuBudget
 from outrider.policy.connection import Connection
 from outrider.policy.errors import ForbiddenError
 from outrider.policy.lua.api.coverage import ANY, LOAD, Row
-from outrider.policy.lua.convert import LuaFunction
+from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.mail import Mail
 from outrider.policy.name_locks import NameLocks
@@ -239,25 +239,6 @@ def options_of(value: object, known: frozenset[str], what: str) -> dict[str, Any
     if unknown:
         raise ValueError(f"{what} has no option {unknown[0]!r}; there are {', '.join(sorted(known))}")
     return options
-
-
-def kind_of(value: object) -> str:
-    """What Lua calls it."""
-    match value:
-        case None:
-            return "nil"
-        case bool():
-            return "a boolean"
-        case bytes() | str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case dict() | list():
-            return "a table"
-        case LuaFunction():
-            return "a function"
-        case _:
-            return f"a {type(value).__name__}"
 
 
 def guarded(host: Host, row: Row, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from outrider.policy.lua.api.contexts import note_text
 from outrider.policy.lua.api.envelope import path_of
-from outrider.policy.lua.api.host import Host, kind_of, needs, octets_of, text_of
+from outrider.policy.lua.api.host import Host, needs, octets_of, text_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg
 from outrider.wire.message import transfer
 from outrider.wire.message.build import Attached, build_message

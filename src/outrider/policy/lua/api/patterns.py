@@ -27,6 +27,8 @@ _COMPILED: Final = 1_000
 # chosen: far more than scripts have
 _SPLITS_MAX: Final = 100_000
 # chosen: what fits into a table
+REPLACED_OCTETS_MAX: Final = 32 << 20
+"""Of a new text; chosen: more than a call may grow by."""
 
 _ESCAPES: Final = {
     b"h": rb"[ \t]",
@@ -300,10 +302,19 @@ def expand(found: re.Match[bytes], replacement: bytes) -> bytes:
 
 
 def replace(pattern: re.Pattern[bytes], subject: bytes, replacement: bytes) -> tuple[bytes, int]:
-    """A new text, and how often the pattern was found."""
-    if b"$" not in replacement:
-        return pattern.subn(lambda _: replacement, subject)
-    return pattern.subn(lambda found: expand(found, replacement), subject)
+    """A new text, and how often the pattern was found. Raises ValueError: it would be too long."""
+    is_plain = b"$" not in replacement
+    size = len(subject)
+
+    def one(found: re.Match[bytes]) -> bytes:
+        nonlocal size
+        new = replacement if is_plain else expand(found, replacement)
+        size += len(new) - (found.end() - found.start())
+        if size > REPLACED_OCTETS_MAX:
+            raise ValueError(f"replacing would make more than {REPLACED_OCTETS_MAX} octets")
+        return new
+
+    return pattern.subn(one, subject)
 
 
 def split(pattern: re.Pattern[bytes], subject: bytes) -> list[bytes]:

@@ -18,7 +18,8 @@ from typing import Any, Final
 from outrider.base.errors import OutriderError
 from outrider.policy.lua.api.constants import CORE
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, kind_of, needs, text_of
+from outrider.policy.lua.api.host import Host, install, needs, text_of
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.mail import Mail

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from outrider.base.errors import OutriderError
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, guarded, install, kind_of, number_of, octets_of, text_of
-from outrider.policy.lua.convert import LuaFunction
+from outrider.policy.lua.api.host import Host, guarded, install, number_of, octets_of, text_of
+from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 
 NORMAL: Final = 0
