@@ -28,6 +28,9 @@ record = [
 [[zone]]
 name = "broken.test"
 answer = "servfail"
+[[zone]]
+name = "macros.test"
+record = [{{ name = "@", type = "TXT", value = '"v=spf1 exists:%{{l}}.broken.test -all"' }}]
 """
 SCRIPT = """\
 from outrider.policy.api import Refuse
@@ -133,6 +136,16 @@ def test_what_dns_does_not_answer_is_written_and_the_message_goes_on(
     found = field(received(server, store, "marked", "ann@broken.test", content), b"Authentication-Results")
     assert "spf=temperror" in found
     assert "dmarc=temperror" in found
+
+
+def test_what_a_message_has_dns_asked_for_is_not_in_the_log(server: OutriderProcess, store: Path) -> None:
+    content = PLAIN.replace(b"ann@sender.test", b"ann@macros.test")
+    found = field(
+        received(server, store, "marked", "wilhelmina@macros.test", content), b"Authentication-Results"
+    )
+    assert "spf=temperror" in found
+    assert log_lines(server, "dns.lookup_failed")
+    assert "wilhelmina" not in server.log()
 
 
 def test_the_next_set_of_a_chain_says_what_was_found_and_holds_for_others(
