@@ -236,20 +236,58 @@ def test_nobody_is_asked_about_an_address_literal() -> None:
     assert not asked
 
 
+def cost(zone: Zone, text: str) -> tuple[int, list[str]]:
+    """Terms with look-ups, and what is wrong."""
+    counting = count_lookups("shop.example", text)
+    try:
+        question = next(counting)
+        while True:
+            question = counting.send(answer(zone, question))
+    except StopIteration as end:
+        found: tuple[int, list[str]] = end.value
+        return found
+
+
 def test_the_cost_of_a_record_is_counted_through_all_it_includes() -> None:
     zone: Zone = {
         ("a.test", "TXT"): ("v=spf1 include:b.test mx -all",),
         ("b.test", "TXT"): ("v=spf1 a a:x.test ip4:192.0.2.1 -all",),
         ("bad.test", "TXT"): ("v=spf1 nonsense",),
     }
-    counting = count_lookups("shop.example", "v=spf1 include:a.test include:bad.test include:none.test ~all")
-    try:
-        question = next(counting)
-        while True:
-            question = counting.send(answer(zone, question))
-    except StopIteration as end:
-        total, faults = end.value
+    total, faults = cost(zone, "v=spf1 include:a.test include:bad.test include:none.test ~all")
     assert total == 7
     assert len(faults) == 2
     assert faults[0].startswith("bad.test:")
     assert faults[1] == "none.test: there is no SPF record"
+
+
+@pytest.mark.parametrize(
+    ("text", "total"),
+    [
+        ("v=spf1 include:two.test include:also.test ~all", 7),  # what is included twice costs twice
+        ("v=spf1 mx ~all a a redirect=two.test", 1),  # nothing behind `all` is looked at
+        ("v=spf1 mx redirect=two.test", 4),
+    ],
+)
+def test_the_cost_of_a_record_is_what_receivers_count(text: str, total: int) -> None:
+    zone: Zone = {
+        ("two.test", "TXT"): ("v=spf1 a mx -all",),
+        ("also.test", "TXT"): ("v=spf1 include:two.test -all",),
+    }
+    assert cost(zone, text) == (total, [])
+
+
+def test_records_that_include_each_other_are_told_and_counted_once() -> None:
+    zone: Zone = {
+        ("a.test", "TXT"): ("v=spf1 include:b.test -all",),
+        ("b.test", "TXT"): ("v=spf1 include:a.test include:shop.example a -all",),
+    }
+    total, faults = cost(zone, "v=spf1 include:a.test -all")
+    assert total == 5
+    assert [fault.partition(":")[0] for fault in faults] == ["b.test", "b.test"]
+
+
+def test_a_tree_of_includes_without_end_is_given_up() -> None:
+    texts = (f"v=spf1 include:i{number + 1}.test -all" for number in range(200))
+    zone: Zone = {(f"i{number}.test", "TXT"): (text,) for number, text in enumerate(texts)}
+    assert cost(zone, "v=spf1 include:i0.test -all")[1] == ["the tree of includes is too large to be counted"]

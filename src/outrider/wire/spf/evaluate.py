@@ -146,47 +146,69 @@ def check(sender: Sender, domain: str = "") -> Checking:
 def count_lookups(domain: str, text: str) -> Generator[Question, Found, tuple[int, list[str]]]:
     """Terms with look-ups in a record and all that it includes, whoever sends, and what is wrong with any.
 
-    A receiver that finds no match early goes through all of them.
+    A receiver that finds no match early goes through all of them, up to `all`, and through a record that is
+    included twice twice.
 
     Args:
         domain: Whose record.
         text: The record.
     """
     faults: list[str] = []
-    seen: set[str] = set()
+    known: dict[str, int] = {}
+    above = {domain.lower()}
+    asked = 0
 
     def walk(name: str, record_text: str) -> Generator[Question, Found, int]:
+        nonlocal asked
         try:
-            record = parse_spf(record_text)
+            terms = _all_terms(parse_spf(record_text))
         except SpfError as error:
             faults.append(f"{name}: {error.message}")
             return 0
-        terms = [*record.mechanisms, *([record.redirect] if record.redirect else [])]
         count = sum(term.is_lookup for term in terms)
         for term in terms:
             target = term.domain.rstrip(".").lower()
-            if term.name not in {"include", "redirect"} or "%" in target or target in seen:
+            if term.name not in {"include", "redirect"} or "%" in target:
                 continue
-            if len(seen) > 4 * LOOKUPS_MAX:
-                faults.append("the tree of includes is too large to be counted")
-                return count
-            seen.add(target)
-            found = yield Question(target, "TXT")
-            try:
-                inner = select(found.values)
-            except SpfError as error:
-                faults.append(f"{target}: {error.message}")
+            if target in above:
+                faults.append(f"{name}: {term.text} leads back to a record that it is in")
                 continue
-            if inner is None:
-                trouble = "the nameservers gave no answer" if found.has_failed else "there is no SPF record"
-                faults.append(f"{target}: {trouble}")
-                continue
-            count += yield from walk(target, inner)
+            if target not in known:
+                if asked > 4 * LOOKUPS_MAX:
+                    faults.append("the tree of includes is too large to be counted")
+                    return count
+                asked += 1
+                inner = _included(target, (yield Question(target, "TXT")), faults)
+                above.add(target)
+                known[target] = 0 if inner is None else (yield from walk(target, inner))
+                above.discard(target)
+            count += known[target]
         return count
 
-    seen.add(domain.lower())
     total = yield from walk(domain, text)
     return total, faults
+
+
+def _all_terms(record: SpfRecord) -> list[Term]:
+    """Those that are looked at where none matches before `all`, which ends it (RFC 7208 §5.1)."""
+    terms: list[Term] = []
+    for term in record.mechanisms:
+        if term.name == "all":
+            return terms
+        terms.append(term)
+    return [*terms, record.redirect] if record.redirect is not None else terms
+
+
+def _included(target: str, found: Found, faults: list[str]) -> str | None:
+    try:
+        inner = select(found.values)
+    except SpfError as error:
+        faults.append(f"{target}: {error.message}")
+        return None
+    if inner is None:
+        trouble = "the nameservers gave no answer" if found.has_failed else "there is no SPF record"
+        faults.append(f"{target}: {trouble}")
+    return inner
 
 
 class _Check:
