@@ -382,6 +382,14 @@ def lookup_ratios() -> dict[str, float]:
     }
 
 
+def hook_ratios() -> dict[str, float]:
+    """What the intake of a message takes with a hook beyond the same without scripts."""
+    command = [sys.executable, str(HERE / "micro_hooks.py"), "--json"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cost = json.loads(printed)
+    return {"hook in Python, µs": cost["python"], "hook in Lua, µs": cost["lua"]}
+
+
 def million_ratios() -> dict[str, float]:
     """Memory, start and rate with a million deferred messages."""
     command = [sys.executable, str(HERE / "million.py")]
@@ -454,11 +462,19 @@ def main() -> None:
         for program, case, workers, row in plan:
             print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)
             measure(program, case, workers, row, scale)
-    found = ratios(rows) | dispatcher_ratios(quick=options.quick) | lookup_ratios()
+    found = ratios(rows) | dispatcher_ratios(quick=options.quick) | lookup_ratios() | hook_ratios()
+    previous = json.loads(options.output.read_text()) if options.output.exists() else None
+    kept: dict[str, float] = {}
     if options.million:
         found |= million_ratios()
-    result = {"machine": machine(), "rows": [row.figures() for row in rows], "ratios": found}
-    previous = json.loads(options.output.read_text()) if options.output.exists() else None
+    elif previous:
+        kept = {name: value for name, value in previous["ratios"].items() if name.startswith("million")}
+    result = {
+        "machine": machine(),
+        "rows": [row.figures() for row in rows],
+        "ratios": found | kept,
+        "of_an_earlier_run": sorted(kept),
+    }
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     show(result, previous)
 

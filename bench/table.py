@@ -28,5 +28,7 @@ def show(result: dict[str, Any], previous: dict[str, Any] | None) -> None:
         old = before.get(name)
         change = value / old - 1 if old else 0.0
         moved = f"{change:+.0%}" if abs(change) > MOVED else ""
+        if name in result["of_an_earlier_run"]:
+            moved = "of an earlier run"
         ratios.add_row(name, str(value), "" if old is None else str(old), moved)
     console.print(ratios)
