@@ -244,13 +244,15 @@ class Shadow:
                 ("sender", row.mail_from, other.mail_from),
                 ("routing domain", row.routing_domain, other.routing_domain),
                 ("priority", str(row.priority), str(other.priority)),
-                ("first attempt", str(row.not_before_time), str(other.not_before_time)),
                 ("discard", row.discard or "no", other.discard or "no"),
             ]
             if not isinstance(other.binding, Chosen) or row.binding not in other.binding.among:
                 pairs.append(("binding", row.binding, other.binding))
+            # times and contents are each message's own: told as such, they would be as many kinds as messages
+            if row.not_before_time != other.not_before_time:
+                pairs.append(("first attempt", "this time", "another"))
             if row.content != other.content:
-                pairs.append(("content", _content(row), _content(other)))
+                pairs.append(("content", *_contents(row, other)))
             if row.signing != other.signing:
                 pairs.append(("signatures", "these", "others"))
             notes, others = dict(row.notes), dict(other.notes)
@@ -313,8 +315,11 @@ class Shadow:
         }
 
 
-def _content(row: Row) -> str:
-    return f"changed ({row.content.hex()[:8]})" if row.content else "as it came"
+def _contents(live: Row, shadow: Row) -> tuple[str, str]:
+    """What became of contents that are not alike."""
+    if live.content and shadow.content:
+        return "changed", "changed otherwise"
+    return ("changed", "as it came") if live.content else ("as it came", "changed")
 
 
 async def _answered(session: PolicySession, asked: Asked) -> Any:
