@@ -140,6 +140,18 @@ async def test_a_department_that_stands_for_itself_does_not_speak_for_the_domain
     assert found.dmarc.word is (DmarcWord.PASS if aligned else DmarcWord.FAIL)
 
 
+@pytest.mark.parametrize(("domain", "policy"), [("gone.sender.test", "reject"), ("lab.sender.test", "none")])
+async def test_a_domain_that_does_not_exist_has_the_policy_for_such(domain: str, policy: str) -> None:
+    zone = [
+        {"name": "_dmarc", "type": "TXT", "value": '"v=DMARC1; p=none; np=reject"'},
+        {"name": "lab", "type": "A", "value": "127.0.0.1"},
+    ]
+    message = MESSAGE.replace(b"ann@sender.test", b"ann@" + domain.encode())
+    async with checking({}, record=zone) as checker:
+        found = await checker.check(submission(message, mail_from="x@other.test"))
+    assert (found.dmarc.word, found.dmarc.policy) == (DmarcWord.FAIL, policy)
+
+
 async def test_what_came_by_http_has_no_client_for_spf() -> None:
     found = await checks_of(submission(signed(), Origin("api", "HTTP", "192.0.2.7", "", "key", None)))
     assert (found.spf.word, found.dmarc.word) == (SpfWord.NONE, DmarcWord.PASS)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from outrider.wire.dmarc import (
     Discovered,
@@ -136,6 +137,23 @@ def test_which_record_counts(
     found = walk(zone, domain)
     assert (found.record_domain, found.organizational_domain) == (record_domain, organizational)
     assert found.applied_policy == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "is_asked", "policies"),
+    [
+        ("v=DMARC1; p=none; np=reject", "gone.shop.example", True, ("none", "reject")),
+        ("v=DMARC1; p=none; sp=quarantine; np=reject", "gone.shop.example", True, ("quarantine", "reject")),
+        ("v=DMARC1; p=none; sp=quarantine", "gone.shop.example", False, ("quarantine", "quarantine")),
+        ("v=DMARC1; p=none; np=reject", "shop.example", False, ("none", "none")),
+    ],
+)
+def test_a_domain_that_does_not_exist_may_have_a_policy_of_its_own(
+    text: str, domain: str, is_asked: bool, policies: tuple[str, str]
+) -> None:
+    known = walk({"shop.example": text}, domain)
+    assert known.needs_existence is is_asked
+    assert (known.applied_policy, replace(known, is_absent=True).applied_policy) == policies
 
 
 def test_the_walk_is_bounded() -> None:

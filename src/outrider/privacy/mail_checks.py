@@ -48,8 +48,8 @@ CHAIN_QUESTIONS: Final = 20
 SPF_QUESTIONS: Final = 40
 """Chosen: ten terms (RFC 7208 §4.6.4) with the records and names that honest ones have."""
 
-DMARC_QUESTIONS: Final = 8
-"""RFC 9989 §4."""
+DMARC_QUESTIONS: Final = 8 + 3
+"""RFC 9989 §4: the walk, and whether the domain exists."""
 
 ALIGNMENT_QUESTIONS: Final = 16
 """Chosen: four checked domains, each with four names that the author's walk did not ask for."""

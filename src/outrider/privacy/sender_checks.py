@@ -6,6 +6,8 @@ In: who sends, and who answers questions to DNS. Out: what SPF says, which DMARC
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from outrider.net.answers import Answer, Kind, Lookup, Status
 from outrider.wire.dmarc import Discovered, discover, domains_to_walk
 from outrider.wire.spf.evaluate import Found, Question, Sender, SpfResult, check, count_lookups
@@ -31,6 +33,24 @@ async def spf_cost(lookup: Lookup, domain: str, text: str) -> tuple[int, list[st
 
 async def find_dmarc(lookup: Lookup, domain: str) -> Discovered:
     """The DMARC record that counts for a domain."""
+    found = await _discovered(lookup, domain)
+    if found.needs_existence and await _is_absent(lookup, domain):
+        return replace(found, is_absent=True)
+    return found
+
+
+async def _is_absent(lookup: Lookup, domain: str) -> bool:
+    """True for a domain without addresses and exchangers (RFC 9989 §3); what DNS does not answer is there."""
+    for kind in (Kind.MX, Kind.A, Kind.AAAA):
+        answer = await lookup.lookup(domain, kind)
+        if answer.status is Status.NO_NAME:
+            return True
+        if answer.status is not Status.NO_DATA:
+            return False
+    return True
+
+
+async def _discovered(lookup: Lookup, domain: str) -> Discovered:
     walk = discover(domain)
     try:
         name = next(walk)
@@ -44,7 +64,7 @@ async def find_dmarc(lookup: Lookup, domain: str) -> Discovered:
 
 async def find_organizations(lookup: Lookup, found: Discovered, domains: Sequence[str]) -> dict[str, str]:
     """Organizational domains of checked domains, where alignment asks for them; empty where DNS failed."""
-    walks = [await find_dmarc(lookup, domain) for domain in domains_to_walk(found, domains)]
+    walks = [await _discovered(lookup, domain) for domain in domains_to_walk(found, domains)]
     return {walk.domain: "" if walk.has_failed else walk.organizational_domain for walk in walks}
 
 

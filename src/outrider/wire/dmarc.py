@@ -75,6 +75,7 @@ class Discovered(msgspec.Struct, frozen=True):
         record_domain: Whose it is.
         organizational_domain: For relaxed alignment.
         has_failed: A look-up failed, so that it is not known.
+        is_absent: The domain has neither addresses nor exchangers; see `needs_existence`.
         faults: Records on the way that cannot be used.
     """
 
@@ -84,13 +85,26 @@ class Discovered(msgspec.Struct, frozen=True):
     organizational_domain: str
     has_failed: bool = False
     faults: tuple[str, ...] = ()
+    is_absent: bool = False
+
+    @property
+    def needs_existence(self) -> bool:
+        """The policy is another one for a domain that does not exist, so that it is to be found out."""
+        record = self.record
+        return (
+            record is not None
+            and self.record_domain != self.domain
+            and record.nonexistent_policy != record.subdomain_policy
+        )
 
     @property
     def applied_policy(self) -> str:
         """What receivers are asked to do with mail of the domain; empty without a record."""
         if self.record is None:
             return ""
-        return self.record.policy if self.record_domain == self.domain else self.record.subdomain_policy
+        if self.record_domain == self.domain:
+            return self.record.policy
+        return self.record.nonexistent_policy if self.is_absent else self.record.subdomain_policy
 
 
 def is_dmarc(text: str) -> bool:
