@@ -102,6 +102,15 @@ async def test_spf_that_cannot_be_looked_up() -> None:
     assert part.publish == ()
 
 
+async def test_no_record_is_proposed_with_an_address_that_nobody_sees() -> None:
+    behind_nat = SendingAs("x", (("10.1.2.3", ""), ("fd00::2", "")), "mx.shop.example")
+    [record] = (await check_spf(Table(), "shop.example", behind_nat)).publish
+    assert record.value == "v=spf1 a:mx.shop.example ~all"
+    both = SendingAs("x", (("10.1.2.3", ""), ("198.51.100.1", "net.own_addresses")), "mx.shop.example")
+    [record] = (await check_spf(Table(), "shop.example", both)).publish
+    assert record.value == "v=spf1 ip4:198.51.100.1 ~all"
+
+
 async def test_the_address_of_a_machine_behind_nat_is_not_judged() -> None:
     table = Table().put("shop.example", "v=spf1 -all")
     part = await check_spf(table, "shop.example", SendingAs("x", (("10.1.2.3", ""),), "mx"))

@@ -24,7 +24,7 @@ async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
     if answer.status is Status.FAILED:
         what = f"the nameservers gave no answer for {domain}: {answer.trouble}"
         return Part((fault("spf.record", what, "try again; look at net.nameservers"),))
-    addresses = [address for address, _ in sender.addresses]
+    whole = _proposal(domain, None, _terms(sender))
     try:
         text = select(answer.texts)
         record = parse_spf(text) if text is not None else None
@@ -32,11 +32,11 @@ async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
         what = f"{domain}: {error.message}; receivers take all of it for void"
         return Part(
             (fault("spf.record", what, "correct the record"),),
-            (_proposal(domain, None, addresses),),
+            (whole,),
         )
     if record is None:
         what = f"{domain} has no SPF record"
-        return Part((fault("spf.record", what, "publish one"),), (_proposal(domain, None, addresses),))
+        return Part((fault("spf.record", what, "publish one"),), (whole,))
     findings = [good("spf.record", f"{domain}: {record.text}"), *_style(domain, record)]
     findings += await _cost(lookup, domain, record)
     refused = []
@@ -45,13 +45,13 @@ async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
         findings.append(finding)
         if finding.level == "fault":
             refused.append(address)
-    publish = (_proposal(domain, record, refused),) if refused else ()
+    publish = (_proposal(domain, record, list(map(_term, refused))),) if refused else ()
     return Part(tuple(findings), publish)
 
 
 async def _address(lookup: Lookup, domain: str, ehlo_name: str, address: str, option: str) -> Finding:
     check = "spf.address"
-    if not ip_address(address).is_global and not option:
+    if not _is_seen(address, option):
         return note(
             check,
             f"this machine sends from {address}, which is no public address; receivers see another one",
@@ -111,9 +111,23 @@ def _style(domain: str, record: SpfRecord) -> list[Finding]:
     return findings
 
 
-def _proposal(domain: str, record: SpfRecord | None, addresses: list[str]) -> Publish:
-    """The record with addresses added before its end."""
-    added = [f"ip{ip_address(address).version}:{address}" for address in addresses]
+def _is_seen(address: str, option: str) -> bool:
+    """Receivers see mail come from this address: it is public, or an operator says so."""
+    return bool(option) or ip_address(address).is_global
+
+
+def _term(address: str) -> str:
+    return f"ip{ip_address(address).version}:{address}"
+
+
+def _terms(sender: SendingAs) -> list[str]:
+    """What a record has to allow; behind NAT, whatever address the EHLO name has."""
+    seen = [address for address, option in sender.addresses if _is_seen(address, option)]
+    return [_term(address) for address in seen] or [f"a:{sender.ehlo_name}"]
+
+
+def _proposal(domain: str, record: SpfRecord | None, added: list[str]) -> Publish:
+    """The record with terms added before its end."""
     if record is None:
         return Publish(domain, " ".join(["v=spf1", *added, "~all"]), _TXT_WHY)
     terms = [term.text for term in record.mechanisms]
