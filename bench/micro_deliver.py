@@ -35,6 +35,7 @@ from outrider.model.changes import ContentRef, Stored
 from outrider.model.dispatch import Batch, Granted, Open
 from outrider.model.flow import Delivery, Host, Origin, Outcome, Recipient
 from outrider.model.flow import Path as MailPath
+from outrider.model.way_out import Stay
 from outrider.net.loop import run as run_loop
 from outrider.net.options import TlsOptions
 from outrider.net.tls import TlsContexts
@@ -111,6 +112,11 @@ class Dispatcher:
         self.open -= 1
         if not self.open:
             self.done.set()
+
+    def stays(
+        self, path: MailPath, slot: int, granted: Granted, stored: Stored, outcome: Outcome, stay: Stay
+    ) -> None:
+        raise SystemExit("stays")
 
     def unreadable(self, path: MailPath, slot: int, granted: Granted, outcome: Outcome) -> None:
         raise SystemExit("unreadable")

@@ -9,6 +9,7 @@ from typing import Any
 
 from outrider.policy import api
 from outrider.policy.answers import LINES_MAX, TEXT_OCTETS
+from outrider.policy.attempt import Attempt
 from outrider.policy.connection import NAME_CHARACTERS, NOTES_CHARACTERS, NOTES_MAX, Connection, Context
 from outrider.policy.declare import HOOKS, Hook
 from outrider.policy.mail import Mail
@@ -47,6 +48,7 @@ def hook_lines() -> Iterator[str]:
         f"{NOTES_CHARACTERS:,} characters together. It is used like a `dict` of texts.",
     )
     yield from _class(Mail, "What it is given is a message; from `each_rcpt` on that of one recipient.")
+    yield from _class(Attempt, "What it is given on the way out is one attempt on one recipient.")
     yield from _class(EditableMessage, "What `mail.message` is: the message, to be read and changed.")
     yield from _class(
         Header,
@@ -66,7 +68,7 @@ def _hook(hook: Hook) -> Iterator[str]:
     yield from ("", f"## {hook.phase}", "", hook.summary, "")
     yield f"- It may {hook.may}."
     if not hook.can_refuse:
-        yield "- It refuses nothing: the message was taken in the phases before."
+        yield "- It refuses nothing: that was the phases' before it."
     yield f"- Python: `{hook.phase}({arguments})`"
     yield f"- Lua: `{hook.lua}({', '.join(hook.lua_arguments)})`"
     yield from ("", "| argument | type | what it is |", "| --- | --- | --- |")

@@ -495,3 +495,61 @@ def test_stubs_of_lua_have_every_function_and_say_what_differs() -> None:
     lua = lupa.luajit21.LuaRuntime()
     lua.execute(stub)
     assert lua.eval("type(msys.db.fetch_row)") == "function"
+
+
+WAY_OUT = """\
+from outrider.policy.api import Refuse
+
+def outbound(mail, attempt):
+    if mail.rcpt_to.startswith("late"):
+        return Refuse(550, "5.7.1 Too late")
+    if mail.rcpt_to.startswith("night"):
+        attempt.hold_back(60)
+        return
+    mail.message.header.append("X-Own", mail.rcpt_to)
+
+def response(attempt):
+    if attempt.code == 550:
+        attempt.disposition = "transient"
+        attempt.retry_after(90)
+
+def disposal(attempt):
+    attempt.note("end", attempt.ending)
+"""
+
+
+def test_the_way_out_is_tried_too(site: Site) -> None:
+    (site.folder / "out.py").write_text(WAY_OUT, encoding="utf-8")
+    site.configure("out")
+    names = ("late", "night", "joe")
+    words = [word for name in names for word in ("--to", f"{name}@one.test")]
+    found = site.letter(*words, "--reply", "550 5.1.1 No such user")
+    assert [(each["recipient"][:3], each["fate"], each["reply"]) for each in found["leaving"]] == [
+        ("lat", "refused", "550 5.7.1 Too late"),
+        ("nig", "held back", "451 4.7.1 Held back by policy"),
+        ("joe", "transient", "550 5.1.1 No such user"),
+    ]
+    assert [each["seconds"] for each in found["leaving"]] == [0, 60, 90]
+    assert found["leaving"][0]["notes"] == {"end": "bounced"}
+    changes = {
+        (each["phase"], one["what"], one["line"]) for each in found["decisions"] for one in each["changes"]
+    }
+    assert changes == {
+        ("outbound", "held back", 7),
+        ("outbound", "header", 9),
+        ("response", "disposition", 13),
+        ("response", "tried again", 14),
+        ("disposal", "event note end", 17),
+    }
+    text = site.run("test", str(site.folder / "letter.eml"), "--to", "night@one.test")
+    assert "On the way out to night@one.test: held back, for 60 s: 451 4.7.1 Held back by policy" in text
+    assert [each["fate"] for each in site.letter("--to", "joe@one.test")["leaving"]] == ["goes"]
+    delivered = site.letter("--to", "joe@one.test", "--reply", "250")["leaving"]
+    assert [(each["fate"], each["reply"]) for each in delivered] == [("delivered", "250 Ok")]
+
+
+def test_a_reply_that_is_none_is_refused(site: Site) -> None:
+    for text in ("hello", "700 5.0.0 Odd", "550 4.1.1 No"):
+        assert "550 5.1.1 No such user" in site.run(
+            "test", str(site.folder / "letter.eml"), "--reply", text, code=2
+        )

@@ -19,6 +19,7 @@ from outrider.base.ids import MessageId
 from outrider.base.log import ListLog
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions, DeliveryTable
+from outrider.deliver.ports import NO_DEPARTURES
 from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp.deliverer import SmtpDeliverer
 from outrider.model.address import Address
@@ -26,6 +27,7 @@ from outrider.model.changes import ContentRef, Stored
 from outrider.model.dispatch import Batch, Close, Granted, Open
 from outrider.model.flow import Content, Delivery, Host, Origin, Outcome, Path, Phase, Recipient
 from outrider.model.ports import Guard
+from outrider.model.way_out import Stay
 
 PATH = Path("smtp", "default", "peer.test")
 DROP = "DROP"
@@ -202,6 +204,7 @@ class Report:
     def __init__(self) -> None:
         self.outcomes: dict[int, list[Outcome]] = {}
         self.unread: dict[int, Outcome] = {}
+        self.stayed: dict[int, tuple[Outcome, Stay]] = {}
         self.back: list[int] = []
         self.seen: list[int] = []
         self.wants: list[tuple[int, int]] = []
@@ -213,6 +216,13 @@ class Report:
     def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:
         assert slot not in self.ends, "closed is the last call for a slot"
         self.outcomes.setdefault(granted.entry, []).append(outcome)
+        self.changed.set()
+        self.on_outcome(granted)
+
+    def stays(
+        self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome, stay: Stay
+    ) -> None:
+        self.stayed[granted.entry] = (outcome, stay)
         self.changed.set()
         self.on_outcome(granted)
 
@@ -251,6 +261,7 @@ class Report:
     def reported(self) -> Counter[int]:
         """How often each entry was reported."""
         counts = Counter(self.back) + Counter(list(self.unread))
+        counts.update(list(self.stayed))
         for entry, outcomes in self.outcomes.items():
             counts[entry] += len(outcomes)
         return counts
@@ -404,7 +415,9 @@ class World:
         self.report.on_want = on_want
 
     @asynccontextmanager
-    async def running(self, *, guard: Guard | None = None, **options: Any) -> AsyncIterator[SmtpDeliverer]:
+    async def running(
+        self, *, guard: Guard | None = None, departures: Any = NO_DEPARTURES, **options: Any
+    ) -> AsyncIterator[SmtpDeliverer]:
         """A deliverer at work; at the end it is shut down and nothing may be left."""
         deliverer = SmtpDeliverer(
             DeliveryResolver(DeliveryTable(default=DeliveryOptions(**options))),
@@ -415,6 +428,7 @@ class World:
             clock=SystemClock(),
             log=self.log,
             tls=Contexts(lambda: self.authority),
+            departures=departures,
             tick_seconds=0.01,
         )
         async with asyncio.TaskGroup() as group:

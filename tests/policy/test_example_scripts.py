@@ -66,6 +66,7 @@ def test_each_kind_of_example_is_there() -> None:
     assert NAMES == [
         "database_binding",
         "disclaimer",
+        "late_codes",
         "rate_limit",
         "route_by_domain",
         "streams_by_header",

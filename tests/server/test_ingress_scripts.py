@@ -54,6 +54,8 @@ class Session:
 class World:
     """An intake with scripts."""
 
+    way_out = None
+
     def __init__(self, folder: Path, *decisions: Decision) -> None:
         self.session = Session(list(decisions))
         self.opened = 0

@@ -25,6 +25,8 @@ from outrider.cli.output import (
 if TYPE_CHECKING:
     from outrider.base.log import ListLog
     from outrider.model.hooks import HookPhase
+    from outrider.model.reply import Reply
+    from outrider.policy.left import Left
     from outrider.policy.observed import Change
     from outrider.policy.rehearsal import Rehearsal
     from outrider.policy.traces import Trace
@@ -101,6 +103,9 @@ def try_message(
     helo: Annotated[str, typer.Option(help="What the client calls itself.")] = "localhost",
     tenant: Annotated[str, typer.Option(help="Who sends.")] = "default",
     stream: Annotated[str, typer.Option(help="Its stream.")] = "default",
+    reply: Annotated[
+        str, typer.Option(help="What the host answers, as `550 5.1.1 No such user`; asks the hooks after it.")
+    ] = "",
     config: ConfigPath = CONFIG_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -112,6 +117,7 @@ def try_message(
     Examples:
       outrider policy test letter.eml --from shop@example.test --to joe@one.test --to ann@two.test
       outrider policy test - --to joe@one.test --context customer=42 --json < letter.eml
+      outrider policy test letter.eml --to joe@one.test --reply '450 4.2.0 Not yet'
     """
     from outrider.policy.traces import Trace
 
@@ -139,7 +145,7 @@ def try_message(
         context=_pairs(context, "--context"),
         notes=_pairs(note, "--note"),
     )
-    played = asyncio.run(_played(settings, [(trace, plain)], with_lines=True))
+    played = asyncio.run(_played(settings, [(trace, plain)], _reply(reply), with_lines=True))
     [found] = played.found
     _show(found, as_json=as_json, lines=played.lines)
     if found.failures:
@@ -346,6 +352,22 @@ def _message(name: str) -> bytes:
     return octets
 
 
+def _reply(text: str) -> "Reply | None":
+    """The reply of a host, as an option gives it; None for an empty text."""
+    from outrider.model.reply import Reply
+    from outrider.policy.answers import reply_of
+
+    if not text:
+        return None
+    code, _, rest = text.partition(" ")
+    try:
+        if code == "250":
+            return Reply(250, None, (rest or "Ok",))
+        return reply_of(int(code), rest)
+    except ValueError as error:
+        raise typer.BadParameter(f"--reply is as '550 5.1.1 No such user', or 250: {error}") from error
+
+
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     found = {}
     for text in texts or ():
@@ -416,7 +438,11 @@ class _Played:
 
 
 async def _played(
-    settings: "Settings", messages: "list[tuple[Trace, bytes | None]]", *, with_lines: bool
+    settings: "Settings",
+    messages: "list[tuple[Trace, bytes | None]]",
+    reply: "Reply | None" = None,
+    *,
+    with_lines: bool,
 ) -> _Played:
     from outrider.base.clock import SystemClock
     from outrider.base.log import ListLog
@@ -428,7 +454,7 @@ async def _played(
     async with staged(settings, SystemClock(), log, os.environ) as stage:
         for trace, plain in messages:
             submission = submission_of(trace, plain)
-            found.append(await stage.play(submission, trace.context, with_lines=with_lines))
+            found.append(await stage.play(submission, trace.context, reply, with_lines=with_lines))
         return _Played(found, _lines_of(log), stage.is_stuck)
 
 
@@ -475,6 +501,17 @@ def _facts(found: "Rehearsal") -> dict[str, Any]:
             }
             for message in found.messages
         ],
+        "leaving": [
+            {
+                "recipient": each.recipient,
+                "fate": each.fate,
+                "reply": each.reply,
+                "seconds": each.seconds,
+                "size": each.size,
+                "notes": dict(each.notes),
+            }
+            for each in found.leaving
+        ],
     }
 
 
@@ -513,6 +550,17 @@ def _show(found: "Rehearsal", *, as_json: bool, lines: Sequence[str] = ()) -> No
                 f"    to {delivery.recipient.address} by {delivery.binding}, "
                 f"to the exchangers of {delivery.routing_domain}{first}"
             )
+    for left in found.leaving:
+        say(_left(left))
+
+
+def _left(left: "Left") -> str:
+    again = "for" if left.fate == "held back" else "again in"
+    when = f", {again} {left.seconds:g} s" if left.seconds else ""
+    size = f", {left.size} octets" if left.size else ""
+    reply = f": {left.reply}" if left.reply else ""
+    notes = "".join(f", {name}={text}" for name, text in left.notes)
+    return f"On the way out to {left.recipient}: {left.fate}{when}{size}{reply}{notes}"
 
 
 def _changed(change: "Change") -> str:

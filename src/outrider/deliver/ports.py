@@ -6,11 +6,12 @@ Standards: RFC 3207 §4 (TLS contexts).
 import ssl
 from asyncio import Future
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.dispatch import Granted
 from outrider.model.flow import Outcome, Path
+from outrider.model.way_out import Departure, Leaving, Stay
 
 
 class ContentSource(Protocol):
@@ -47,15 +48,48 @@ class TlsContexts(Protocol):
         ...
 
 
+class Departures(Protocol):
+    """Policy, asked about recipients that are about to go on the wire.
+
+    Attributes:
+        is_asked: False while it has nothing to say; `ask` is then not called.
+    """
+
+    is_asked: bool
+
+    def ask(self, leaving: Leaving) -> "Sequence[Departure] | Future[Sequence[Departure]]":
+        """A departure for each recipient, in order; a future where something waits. It never raises."""
+        ...
+
+
+class NoDepartures:
+    """Nobody is asked: all go as they are."""
+
+    is_asked = False
+
+    def ask(self, leaving: Leaving) -> "Sequence[Departure]":
+        """As they are."""
+        return [leaving.content for _ in leaving.group]
+
+
+NO_DEPARTURES: Final = NoDepartures()
+
+
 class DeliveryReport(Protocol):
     """Where a deliverer reports.
 
-    Every granted entry is named exactly once: in `outcome`, `unreadable` or `returned`. All calls come from
-    the loop; none may wait.
+    Every granted entry is named exactly once: in `outcome`, `stays`, `unreadable` or `returned`. All calls
+    come from the loop; none may wait.
     """
 
     def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:
         """One recipient of one attempt came to an end."""
+        ...
+
+    def stays(
+        self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome, stay: Stay
+    ) -> None:
+        """Policy kept one recipient from the wire; `outcome` is ours and has the reply of `stay`."""
         ...
 
     def unreadable(self, path: Path, slot: int, granted: Granted, outcome: Outcome) -> None:

@@ -1,7 +1,8 @@
 """Where policy is asked on a message's way, in the order in which it happens.
 
 A session is asked as its commands come; the phases from DATA on are asked one after the other when the whole
-message is there, before it is stored. An HTTP request has no session: it enters at MSG_GEN.
+message is there, before it is stored. An HTTP request has no session: it enters at MSG_GEN. On the way out
+each attempt on a recipient is asked about: before the wire, after it, and when nothing more is tried.
 
 Standards: RFC 5321 §3.3 (mail transactions). The names are those of Momentum's hooks without `validate_`.
 """
@@ -25,6 +26,9 @@ class HookPhase(StrEnum):
     EACH_RCPT = "each_rcpt"
     SET_BINDING = "set_binding"
     FINAL_VALIDATION = "final_validation"
+    OUTBOUND = "outbound"
+    RESPONSE = "response"
+    DISPOSAL = "disposal"
 
 
 SESSION_PHASES: Final = (
@@ -42,3 +46,6 @@ WHOLE_PHASES: Final = (HookPhase.DATA, HookPhase.DATA_SPOOL)
 
 RECIPIENT_PHASES: Final = (HookPhase.EACH_RCPT, HookPhase.SET_BINDING, HookPhase.FINAL_VALIDATION)
 """Asked for each recipient's own message."""
+
+WAY_OUT_PHASES: Final = frozenset((HookPhase.OUTBOUND, HookPhase.RESPONSE, HookPhase.DISPOSAL))
+"""Asked when what was stored is delivered."""

@@ -3,7 +3,7 @@
 A stage imports these Protocols and never another stage; `server` joins them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from outrider.model.address import Address
@@ -19,8 +19,10 @@ from outrider.model.flow import (
     RefusedRecipient,
     Submission,
 )
+from outrider.model.hooks import HookPhase
 from outrider.model.reply import Reply
 from outrider.model.route import Route, RouteFailure
+from outrider.model.way_out import Departure, Ended, Leaving, Ruling
 
 CommitDone = Callable[[ContentRef | None], None]
 
@@ -223,8 +225,38 @@ class PolicySession(Protocol):
 class PolicyDoor(Protocol):
     """Scripts, seen from whoever takes messages in."""
 
+    @property
+    def way_out(self) -> "WayOutPolicy | None":
+        """What is asked on the way out; None where nobody can be."""
+        ...
+
     def open(self, origin: Origin) -> PolicySession:
         """For a session or request that begins."""
+        ...
+
+
+class WayOutPolicy(Protocol):
+    """Scripts, seen from whoever sends. No call raises; an awaitable may take long.
+
+    What fails in them never ends mail: what was to go stays and is tried again, and what a host refused is
+    kept too.
+    """
+
+    @property
+    def phases(self) -> frozenset[HookPhase]:
+        """Those of the way out in which anybody is asked."""
+        ...
+
+    def outbound(self, leaving: Leaving) -> Sequence[Departure] | Awaitable[Sequence[Departure]]:
+        """One departure for each recipient that is about to go, in their order."""
+        ...
+
+    def response(self, ended: Ended) -> Ruling | Awaitable[Ruling]:
+        """A reply has come, or a failure of ours; of a delivery nothing can be changed."""
+        ...
+
+    def disposal(self, ended: Ended) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        """A recipient ends undelivered: what is noted with its event."""
         ...
 
 

@@ -7,6 +7,7 @@ configuration that runs; a script asks for one by name when it needs it, not whe
 """
 
 from outrider.policy.answers import CONTINUE, DONE, Refuse
+from outrider.policy.attempt import Attempt
 from outrider.policy.connection import Connection, Context
 from outrider.policy.mail import Mail
 from outrider.policy.series import Series
@@ -17,6 +18,7 @@ from outrider.wire.message.content import maybe_text, set_text
 __all__ = [
     "CONTINUE",
     "DONE",
+    "Attempt",
     "Connection",
     "Context",
     "Mail",

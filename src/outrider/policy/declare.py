@@ -49,6 +49,8 @@ class Hook:
 
 _CONNECTION: Final = Argument("connection", "Connection", "the client, and notes about it")
 _MAIL: Final = Argument("mail", "Mail", "the message, and notes about it")
+_LEAVING: Final = Argument("attempt", "Attempt", "the attempt that is about to begin, and its host")
+_ENDED: Final = Argument("attempt", "Attempt", "the attempt and its reply, and notes about the message")
 
 HOOKS: Final[dict[HookPhase, Hook]] = {
     hook.phase: hook
@@ -151,6 +153,35 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "After the last change.",
             "ask for signatures and a seal",
             can_refuse=False,
+        ),
+        Hook(
+            HookPhase.OUTBOUND,
+            "outrider_outbound",
+            (_MAIL, _LEAVING),
+            "For each recipient before each attempt, when a connection is ready; what is changed holds for "
+            "this attempt.",
+            "change content for this recipient, hold back, refuse (a permanent reply ends the recipient, a "
+            "transient one has it tried again), discard",
+            lua_arguments=("msg", "attempt", "vctx"),
+        ),
+        Hook(
+            HookPhase.RESPONSE,
+            "outrider_response",
+            (_ENDED,),
+            "For each recipient after each attempt: a host replied, or none could be reached.",
+            "make a permanent failure transient or a transient one permanent, choose when it is tried again, "
+            "note something in the event; a delivery is only read",
+            can_refuse=False,
+            lua_arguments=("attempt", "vctx"),
+        ),
+        Hook(
+            HookPhase.DISPOSAL,
+            "outrider_disposal",
+            (_ENDED,),
+            "A recipient ends undelivered: it bounced, its time was over, or outbound discarded it.",
+            "note something in the event; to route on to another channel raises as long as there is none",
+            can_refuse=False,
+            lua_arguments=("attempt", "vctx"),
         ),
     )
 }

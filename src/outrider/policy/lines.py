@@ -16,6 +16,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 from outrider.model.hooks import HookPhase
+from outrider.policy.attempt import Attempt
 from outrider.policy.connection import Context
 from outrider.policy.lua.api.contexts import reply_of_script
 from outrider.policy.lua.script import LuaScript
@@ -32,7 +33,7 @@ _LUA_ENTRY: Final = str(Path("policy", "lua", "state.py"))
 def _setters() -> dict[CodeType, str]:
     found = {
         attribute.fset.__code__: name
-        for name, attribute in vars(Mail).items()
+        for name, attribute in (*vars(Mail).items(), *vars(Attempt).items())
         if isinstance(attribute, property) and attribute.fset is not None
     }
     named = (
@@ -40,6 +41,8 @@ def _setters() -> dict[CodeType, str]:
         (Mail.sign, "signatures"),
         (Mail.leave_unsigned, "signatures"),
         (Mail.discard, "discarded"),
+        (Attempt.hold_back, "held back"),
+        (Attempt.retry_after, "tried again"),
     )
     return found | {function.__code__: name for function, name in named}
 
@@ -107,6 +110,8 @@ class ScriptLines:
         name = self._setters.get(code, "")
         if not name and code in _NOTING:
             name = f"note {frame.f_locals.get('name', '')}"
+        if code is Attempt.note.__code__:
+            name = f"event note {frame.f_locals.get('name', '')}"
         if not name and _MESSAGE_FOLDER in code.co_filename:
             name = "content"
         if name:

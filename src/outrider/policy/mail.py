@@ -32,6 +32,7 @@ from outrider.wire.message.editable import EditableMessage
 from outrider.wire.smtp.content import checked
 
 CONTENT_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
+EDIT_PHASES = CONTENT_PHASES | {HookPhase.OUTBOUND}
 LIST_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
 ADDRESS_PHASES = frozenset({HookPhase.EACH_RCPT})
 ROUTING_PHASES = frozenset({HookPhase.EACH_RCPT})
@@ -184,12 +185,12 @@ class Mail:
 
     @property
     def content(self) -> Content:
-        """Header and body in wire form. Can be changed up to each_rcpt; its traits are then found anew."""
+        """Header and body in wire form. Can be changed up to each_rcpt, and in outbound for one attempt."""
         return self._content
 
     @content.setter
     def content(self, content: Content) -> None:
-        self._only(CONTENT_PHASES, "content changes")
+        self._only(EDIT_PHASES, "content changes")
         wire: object = content.wire  # no type is checked when one is made
         if not isinstance(wire, bytes):
             raise TypeError("the wire form of a content is bytes")
@@ -199,7 +200,7 @@ class Mail:
 
     @property
     def message(self) -> EditableMessage:
-        """Header and parts, to be read in every phase and changed up to each_rcpt."""
+        """Header and parts, to be read in every phase and changed up to each_rcpt and in outbound."""
         message = self._message
         if message is None:
             utf8 = self._submission.envelope.smtputf8
@@ -346,8 +347,8 @@ class Mail:
         self._seal = None
 
     def discard(self, reason: str) -> None:
-        """Accept it, record why, and never send it; before set_binding."""
-        self._only(CONTENT_PHASES, "a message is discarded")
+        """Record why, and never send it; up to each_rcpt, or in outbound for one recipient."""
+        self._only(EDIT_PHASES, "a message is discarded")
         if not isinstance(reason, str):
             raise TypeError("a reason is a text")
         self._discard = (
@@ -358,6 +359,11 @@ class Mail:
     def is_discarded(self) -> bool:
         """True once it was discarded."""
         return bool(self._discard)
+
+    @property
+    def discarded(self) -> str:
+        """Why it was discarded; empty where it was not."""
+        return self._discard
 
     # for whoever asks the hooks
 
@@ -410,13 +416,23 @@ class Mail:
         if message is None or not message.is_changed:
             return
         self._message = None
-        self._only(CONTENT_PHASES, "content changes")
+        self._only(EDIT_PHASES, "content changes")
         self._content = message.content()
 
     @property
     def all_recipients(self) -> tuple[Recipient, ...]:
         """With DSN parameters and metadata; of one that was split, as they were then."""
         return self._recipients
+
+    def resume(self, delivery: Delivery, binding: str, signing: tuple[SignRequest, ...]) -> None:
+        """It was stored and goes out to one recipient: what was decided when it came."""
+        self._recipients = (delivery.recipient,)
+        self._routing_domain = delivery.routing_domain
+        self._binding, self._priority = binding, delivery.priority
+        self._not_before_time = delivery.not_before_time
+        self._signing = signing
+        self._context = self._context.copy()
+        self._phase = HookPhase.OUTBOUND
 
     def split(self) -> "tuple[Mail, ...]":
         """One for each recipient."""

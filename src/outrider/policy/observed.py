@@ -12,12 +12,14 @@ Invariant: notes that are secret are shown by their names alone.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Final, Protocol, runtime_checkable
 
 from outrider.model.flow import Content
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import DONE, Answer, Code, Refuse
+from outrider.policy.attempt import Attempt
 from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import HookError, TooSlowError
 from outrider.policy.mail import Mail
@@ -184,22 +186,30 @@ class _ObservedSession:
 
     def call(self, phase: HookPhase, *arguments: Any) -> Answer | Awaitable[Answer]:
         mail = arguments[0] if isinstance(arguments[0], Mail) else None
-        before = _State(self._connection, mail)
+        attempt = arguments[-1] if isinstance(arguments[-1], Attempt) else None
+        state = partial(_State, self._connection, mail, attempt)
+        before = state()
         begun_at = self._owner.begin()
         try:
             answer = self._session.call(phase, *arguments)
             if isawaitable(answer):
-                return self._wait(phase, answer, mail, before, begun_at)
+                return self._wait(phase, answer, mail, state, begun_at, before)
             if mail is not None:
                 mail.settle()
         except Exception as error:
-            self._owner.tell(phase, before, _State(self._connection, mail), begun_at, error)
+            self._owner.tell(phase, before, state(), begun_at, error)
             raise
-        self._owner.tell(phase, before, _State(self._connection, mail), begun_at, answer)
+        self._owner.tell(phase, before, state(), begun_at, answer)
         return answer
 
     async def _wait(
-        self, phase: HookPhase, waiting: Awaitable[Answer], mail: Mail | None, before: "_State", at: float
+        self,
+        phase: HookPhase,
+        waiting: Awaitable[Answer],
+        mail: Mail | None,
+        state: "Callable[[], _State]",
+        at: float,
+        before: "_State",
     ) -> Answer:
         try:
             answer = await waiting
@@ -207,12 +217,12 @@ class _ObservedSession:
                 mail.settle()
         except asyncio.CancelledError as error:
             slow = TooSlowError("it waited longer than it may", line=self.waited_at(phase, error))
-            self._owner.tell(phase, before, _State(self._connection, mail), at, slow)
+            self._owner.tell(phase, before, state(), at, slow)
             raise
         except Exception as error:
-            self._owner.tell(phase, before, _State(self._connection, mail), at, error)
+            self._owner.tell(phase, before, state(), at, error)
             raise
-        self._owner.tell(phase, before, _State(self._connection, mail), at, answer)
+        self._owner.tell(phase, before, state(), at, answer)
         return answer
 
     def waited_at(self, phase: HookPhase, error: BaseException) -> int:
@@ -224,12 +234,13 @@ class _ObservedSession:
 
 
 class _State:
-    """A message, and the notes, at one moment."""
+    """A message, an attempt, and the notes, at one moment."""
 
-    __slots__ = ("_connection", "_content", "_contexts", "_mail", "_notes", "_values")
+    __slots__ = ("_attempt", "_connection", "_content", "_contexts", "_mail", "_notes", "_values")
 
-    def __init__(self, connection: Connection, mail: Mail | None) -> None:
+    def __init__(self, connection: Connection, mail: Mail | None, attempt: Attempt | None) -> None:
         self._mail = mail
+        self._attempt = attempt
         self._connection = connection
         message = connection.message if mail is None else mail.context
         self._contexts = (connection.context, message)
@@ -241,10 +252,14 @@ class _State:
             self._values = {name: _text(getattr(mail, name)) for name in _ATTRIBUTES}
             self._values["signatures"] = " ".join(f"{each.selector}.{each.domain}" for each in mail.signing)
             self._values["discarded"] = "yes" if mail.is_discarded else ""
+        if attempt is not None:
+            self._values |= attempt.shown()
 
     @property
     def recipient(self) -> str:
         """Whose message it is, from each_rcpt on."""
+        if self._attempt is not None:
+            return self._attempt.rcpt_to
         mail = self._mail
         late = {HookPhase.EACH_RCPT, HookPhase.SET_BINDING, HookPhase.FINAL_VALIDATION}
         return mail.rcpt_to if mail is not None and mail.phase in late else ""

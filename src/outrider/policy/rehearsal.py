@@ -3,6 +3,9 @@
 In: scripts, and a message with what is known of its client. Out: each decision in order, and the messages or
 the refusal. Nothing is stored and nothing is sent.
 
+What would go out is then asked about as a slot and the egress ask, for a first attempt that meets no host,
+and for a reply if one is given.
+
 Theory: the phases of the session are asked as `receive` asks them, and the rest as the intake does, by the
 very code that a server runs (`scripted`). What a listener itself checks, as who may relay, is not asked.
 """
@@ -15,13 +18,14 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from outrider.model.flow import Decided, Message, Recipient, Refusal, Submission
+from outrider.model.flow import Decided, Message, Outcome, Recipient, Refusal, Submission, Verdict
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.bindings import Bindings
 from outrider.policy.checking import NO_CHECKS, Checks
 from outrider.policy.errors import HookError
+from outrider.policy.left import Left, leave
 from outrider.policy.observed import Decision, Lines, Observed
 from outrider.policy.script import Script
 from outrider.policy.scripted import Scripts
@@ -44,6 +48,7 @@ class Rehearsal:
         refusal: The reply that refused the whole; None where it was taken.
         refused_in: The phase of that.
         messages: What goes out, or is discarded.
+        leaving: What becomes of each recipient before the wire, and after it.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -52,6 +57,7 @@ class Rehearsal:
     refusal: Reply | None = None
     refused_in: str = ""
     messages: tuple[Message, ...] = ()
+    leaving: tuple[Left, ...] = ()
 
     def asked(self, phase: HookPhase) -> None:
         """`asking.Told`: the decision itself is what counts here."""
@@ -76,6 +82,7 @@ class Surroundings:
         notes: For each listener the notes that its connections begin with.
         checks: What it says of checks of messages.
         lines: Knows lines of scripts.
+        classify: Says what a reply means.
     """
 
     bindings: Bindings
@@ -85,6 +92,7 @@ class Surroundings:
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     checks: Checks = NO_CHECKS
     lines: Lines | None = None
+    classify: Callable[[Outcome], Verdict] | None = None
 
 
 async def rehearse(
@@ -92,6 +100,7 @@ async def rehearse(
     submission: Submission,
     around: Surroundings,
     notes: Mapping[str, str] | None = None,
+    reply: Reply | None = None,
 ) -> Rehearsal:
     """Have a message go through all phases.
 
@@ -101,6 +110,7 @@ async def rehearse(
             principal is a login that was right.
         around: See there.
         notes: More notes of the connection.
+        reply: What the host says, where that is rehearsed too.
     """
     found = Rehearsal()
     listener = submission.origin.listener
@@ -121,6 +131,8 @@ async def rehearse(
             await _play(found, session, submission)
     finally:
         session.close()
+    if door.way_out.phases:
+        found.leaving = await leave(door.way_out, found.messages, around.classify, reply)
     return found
 
 

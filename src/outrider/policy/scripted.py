@@ -28,6 +28,7 @@ from outrider.policy.mail import Mail, messages_of
 from outrider.policy.script import Script, ScriptSession
 from outrider.policy.signing import ConfiguredSigning
 from outrider.policy.surroundings import HERE
+from outrider.policy.way_out import ScriptedWayOut
 from outrider.wire.smtp import replies
 
 _HTTP = "HTTP"
@@ -66,6 +67,9 @@ class Scripts:
         signing: What the configuration says of signatures; scripts see it and may change it.
         notes: For each listener the notes that its connections begin with.
         checks: What it says of checks of messages.
+
+    Attributes:
+        way_out: The same scripts, asked about what goes out.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Scripts:
         self._checks = checks
         self.phases = frozenset().union(*(script.phases for script in scripts))
         self._plan = _plan(self.phases)
+        self.way_out = ScriptedWayOut(self._scripts, told, wait_seconds=wait_seconds, bindings=bindings)
 
     def open(self, origin: Origin) -> PolicySession:
         """For a session or request that begins; whoever listens (`surroundings.Tap`) hears of it."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import Go, Refuse
+from outrider.policy.attempt import Attempt
 from outrider.policy.connection import Connection, Context
 from outrider.policy.declare import HOOKS
 from outrider.policy.lua.api.constants import CORE, GLOBALS
@@ -21,9 +22,16 @@ from outrider.policy.lua.api.coverage import ANY, Row, Status
 from outrider.policy.lua.api.packages import ROWS
 from outrider.policy.mail import Mail
 
-_CLASSES = (Context, Connection, Mail)
+_CLASSES = (Context, Connection, Mail, Attempt)
 _LUA_CLASSES = {"msg": "EcMessage", "ac": "Accept", "vctx": "ValidateContext", "msgpart": "MessagePart"}
 # what scripts call them in the manuals
+_LUA_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "dict[str, str]": "table<string, string>",
+}
 _LUA_ARGUMENTS = {
     "msg": "EcMessage",
     "ac": "Accept",
@@ -31,6 +39,7 @@ _LUA_ARGUMENTS = {
     "str": "string",
     "list_node": "string[]",
     "user": "string",
+    "attempt": "Attempt",
 }
 _ASKERS = frozenset(
     {
@@ -38,6 +47,11 @@ _ASKERS = frozenset(
         "settle",
         "split",
         "bind",
+        "resume",
+        "on",
+        "after",
+        "said",
+        "shown",
         "ask_signatures",
         "ask_seal",
         "all_requests",
@@ -188,6 +202,25 @@ def _name_of(annotation: Any) -> str:
     return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
 
 
+def _attempt_in_lua() -> Iterator[str]:
+    """`attempt` of the way out, whose members are those of Python."""
+    yield "--- One attempt on one recipient, in the hooks of the way out."
+    yield "---@class Attempt"
+    for name, member in public_members(Attempt):
+        if name == "context":  # in Lua it is asked of `vctx`
+            continue
+        if isinstance(member, property):
+            kind = _LUA_TYPES.get(type_of(member), "string")
+        else:
+            _, *parameters = inspect.signature(member).parameters.values()
+            names = [each.name if each.default is each.empty else f"{each.name}?" for each in parameters]
+            types = [_LUA_TYPES[_name_of(each.annotation)] for each in parameters]
+            given = [f"{each}: {kind}" for each, kind in zip(names, types, strict=True)]
+            kind = f"fun({', '.join(['self: Attempt', *given])})"
+        yield f"---@field {name} {kind} {summary_of(member)}"
+    yield ""
+
+
 def lua_stub() -> str:
     """The stub for Lua, as LuaCATS annotations: hooks, what they are given, and all functions.
 
@@ -198,6 +231,7 @@ def lua_stub() -> str:
         "---@meta",
         f"-- {_NOTE}",
         "",
+        *_attempt_in_lua(),
         "--- A module that `msys.registerModule` takes: the hooks that it has are called.",
         "---@class PolicyModule",
     ]

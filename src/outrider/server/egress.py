@@ -5,17 +5,22 @@ or to be tried again when the back-off says. All that one turn of the loop settl
 report to the sender (DSN) is in the same frame as the finish that causes it, so neither can exist without
 the other.
 
+Where scripts are asked on the way out (`way_out.py`) they say first what a failure means, and hear last of a
+recipient that ends. A delivery is written before any of them hears of it.
+
 Invariant: every granted entry leaves as exactly one change or goes back ungranted; a change that could not
 be written is written again until it can be.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from random import Random
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
@@ -36,10 +41,13 @@ from outrider.model.dispatch import Closed, Granted, Returned, Settle, ToDispatc
 from outrider.model.flow import Disposition, Outcome, Path, Phase, Verdict
 from outrider.model.ports import Log
 from outrider.model.reply import Reply
+from outrider.model.route import INBOUND
+from outrider.model.way_out import Ended, Ruling, Stay
 from outrider.schedule.retry import delay_notice_time, expires_time, next_due
 from outrider.schedule.shaping import ShapingTable
 from outrider.server.contents import Contents
 from outrider.server.reports import Reports
+from outrider.server.way_out import DISCARDED, WayOut, ends_undelivered, with_notes
 
 _Read = Callable[[], tuple[Stored, bytes]]
 
@@ -67,6 +75,7 @@ class Egress:
 
     Attributes:
         slots: Entries whose settlement is not durable yet, each with the slot it was granted to.
+        way_out: Asks scripts.
     """
 
     def __init__(
@@ -107,6 +116,7 @@ class Egress:
         self.slots: dict[int, int] = {}
         self._loading: set[asyncio.Future[tuple[Stored, bytes]]] = set()
         self._learned = learned
+        self.way_out = WayOut()
 
     def reshape(self, shaping: ShapingTable) -> None:
         """Other retries and expirations for outcomes from now on."""
@@ -117,7 +127,28 @@ class Egress:
     def outcome(self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome) -> None:
         """One recipient of one attempt came to an end."""
         self._learned(stored.deliveries[granted.index].routing_domain, path.site)
-        self._take(path, slot, granted, stored, outcome, classify(outcome), may_retry=True)
+        verdict = classify(outcome)
+        if self.way_out.is_response_asked:
+            self._review(path, slot, granted, stored, outcome, verdict)
+        else:
+            self._take(path, slot, granted, stored, outcome, verdict, may_retry=True)
+
+    def stays(
+        self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome, stay: Stay
+    ) -> None:
+        """Policy kept one recipient from the wire."""
+        self._take(
+            path,
+            slot,
+            granted,
+            stored,
+            outcome,
+            DISCARDED if stay.discard else classify(outcome),
+            may_retry=True,
+            seconds=stay.seconds,
+            is_attempt=stay.seconds is None,
+            discard=stay.discard,
+        )
 
     def unreadable(self, path: Path, slot: int, granted: Granted, outcome: Outcome) -> None:
         """The spool cannot give the message: the entry is held, so that an operator sees it and decides."""
@@ -141,8 +172,14 @@ class Egress:
 
     def closed(self, slot: int, failure: Outcome | None, deliveries: int) -> None:
         # after the settlements of this turn, which are still in its slot
+        if self.way_out.busy:
+            self.way_out.when_idle(slot, partial(self._close, Closed(slot, failure, deliveries)))
+        else:
+            self._close(Closed(slot, failure, deliveries))
+
+    def _close(self, closed: Closed) -> None:
         self._flush()
-        self._link.send(Closed(slot, failure, deliveries))
+        self._link.send(closed)
 
     # the dispatcher's settle jobs
 
@@ -173,13 +210,44 @@ class Egress:
             outcome = Outcome(Reply(451, "4.3.0", (error.message,)), Phase.QUEUE, ours=True)
             self.unreadable(job.path, 0, granted, outcome)
             return
+        if self.way_out.is_response_asked and job.kind == "attempt":
+            self._review(job.path, 0, granted, stored, job.outcome, verdict)
+            return
         self._take(job.path, 0, granted, stored, job.outcome, verdict, last, may_retry=job.kind == "attempt")
 
     async def drain(self) -> None:
-        """Wait for long messages that are read for what ends them."""
+        """Wait for long messages that are read for what ends them, and for scripts."""
         if self._loading:
             await asyncio.wait(self._loading)
             await asyncio.sleep(0)  # their callbacks, and then the frame that they make
+        await self.way_out.drain()
+
+    # what scripts say
+
+    def _review(
+        self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome, verdict: Verdict
+    ) -> None:
+        """Ask what an outcome means; of a delivery, tell it, once it is on its way into the log."""
+        take = partial(self._take, path, slot, granted, stored, outcome)
+        if path.channel == INBOUND:
+            take(verdict, may_retry=True)
+            return
+        ended = Ended(path, stored, granted.index, granted.attempts + 1, outcome, verdict)
+        if verdict.disposition == Disposition.DELIVERED:
+            take(verdict, may_retry=True)
+            self.way_out.tell(ended)
+            return
+        self.slots[granted.entry] = slot
+        self.way_out.review(slot, ended, partial(self._ruled, take))
+
+    def _ruled(self, take: Callable[..., None], ruling: Ruling) -> None:
+        take(ruling.verdict, may_retry=True, seconds=ruling.seconds, notes=ruling.metadata)
+
+    def _noted(self, settling: _Settling, notes: Mapping[str, str]) -> None:
+        if notes:
+            attempted = with_notes(settling.change.attempted, notes)
+            settling.change = replace(settling.change, attempted=attempted)
+        self._enter(settling)
 
     def _take(
         self,
@@ -192,9 +260,13 @@ class Egress:
         last: LastReply | None = None,
         *,
         may_retry: bool,
+        seconds: float | None = None,
+        is_attempt: bool = True,
+        discard: str = "",
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         now = self._clock.wall()
-        attempts = granted.attempts + 1 if may_retry else granted.attempts
+        attempts = granted.attempts + 1 if may_retry and is_attempt else granted.attempts
         delivery = stored.deliveries[granted.index]
         attempted = Attempted(
             stored.message_id,
@@ -214,6 +286,8 @@ class Egress:
             delivery.customer_id,
             delivery.recipient.metadata,
         )
+        if notes:
+            attempted = with_notes(attempted, notes)
         change: Finished | Retried
         report: DsnKind | None = None
         until = 0.0
@@ -223,6 +297,8 @@ class Egress:
             change = Finished(granted.entry, "delivered", attempted)
             # RFC 3461 §5.2.1: who offered DSN has heard what the sender wants to know and reports for himself
             report = None if outcome.dsn else DsnKind.RELAYED
+        elif discard:
+            change = Finished(granted.entry, "discarded", attempted, discard)
         elif verdict.disposition == Disposition.PERMANENT and may_retry:
             change = Finished(granted.entry, "bounced", attempted)
             report = DsnKind.FAILED
@@ -231,7 +307,8 @@ class Egress:
             change = Finished(granted.entry, "expired", attempted)
             report = DsnKind.FAILED
         else:
-            due = min(next_due(attempts, now, options, self._rng), until)
+            due = next_due(attempts, now, options, self._rng) if seconds is None else now + seconds
+            due = min(due, until)
             notice_time = delay_notice_time(since, options)
             late = not granted.delay_notified and notice_time is not None and now >= notice_time
             change = Retried(
@@ -239,9 +316,19 @@ class Egress:
             )
             report = DsnKind.DELAYED if late else None
         self.slots[granted.entry] = slot
+        settling = _Settling(stored, granted, change, report, until, last)
+        if self.way_out.is_disposal_asked and path.channel != INBOUND and ends_undelivered(change):
+            ended = Ended(path, stored, granted.index, attempts, outcome, verdict, change.kind)
+            self.way_out.dispose(slot, ended, partial(self._noted, settling))
+            return
         if not self._settling:
             self._loop.call_soon(self._flush)
-        self._settling.append(_Settling(stored, granted, change, report, until, last))
+        self._settling.append(settling)
+
+    def _enter(self, settling: _Settling) -> None:
+        if not self._settling:
+            self._loop.call_soon(self._flush)
+        self._settling.append(settling)
 
     def _flush(self) -> None:
         settling, self._settling = self._settling, []

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
+from outrider.classify.verdict import classify
 from outrider.model.flow import Submission
+from outrider.model.reply import Reply
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.checking import Checks
@@ -68,14 +70,23 @@ class Stage:
             listener_notes(settings),
             checks,
             self._lines,
+            classify,
         )
 
     async def play(
-        self, submission: Submission, notes: Mapping[str, str] | None = None, *, with_lines: bool = True
+        self,
+        submission: Submission,
+        notes: Mapping[str, str] | None = None,
+        reply: Reply | None = None,
+        *,
+        with_lines: bool = True,
     ) -> Rehearsal:
-        """What becomes of a message; `notes` go before those that its listener gives."""
+        """What becomes of a message, and of a host's reply to it.
+
+        `notes` go before those that its listener gives.
+        """
         with self._lines.watching() if with_lines else nullcontext():
-            return await rehearse(self.scripts, submission, self.around, notes)
+            return await rehearse(self.scripts, submission, self.around, notes, reply)
 
     @property
     def is_stuck(self) -> bool:

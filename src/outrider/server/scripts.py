@@ -17,7 +17,7 @@ from outrider.base.log import Log, NullLog
 from outrider.model.address import Address
 from outrider.model.flow import Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
-from outrider.model.ports import PolicyDoor
+from outrider.model.ports import PolicyDoor, WayOutPolicy
 from outrider.model.reply import Reply
 from outrider.net.answers import Lookup
 from outrider.policy import python
@@ -264,7 +264,12 @@ class WorkerScripts:
 
 
 class Broken:
-    """`PolicyDoor` and session where scripts cannot be loaded: nothing is taken, nothing is lost."""
+    """`PolicyDoor` and session where scripts cannot be loaded: nothing is taken, nothing is lost.
+
+    What was taken before goes out unasked: which hooks of the way out there would be is not known.
+    """
+
+    way_out: WayOutPolicy | None = None
 
     def open(self, origin: Origin) -> "Broken":  # noqa: ARG002 - the port's shape
         return self

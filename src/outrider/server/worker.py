@@ -204,6 +204,7 @@ class Worker:
             clock=birth.clock,
             log=birth.log,
             tls=TlsContexts(settings.net.tls),
+            departures=self.egress.way_out,
         )
         maildir = MaildirDeliverer(
             settings.server.inbound_directory,
@@ -218,9 +219,10 @@ class Worker:
     # doors
 
     def take_scripts(self, scripts: PolicyDoor | None) -> None:
-        """Sessions and requests that begin from now on are decided by these."""
+        """Sessions, requests and attempts that begin from now on are decided by these."""
         self.policy.take(scripts)
         self.ingress.scripts = scripts
+        self.egress.way_out.take(None if scripts is None else scripts.way_out)
 
     def smtp_door(self, options: ListenerOptions, scripts: PolicyDoor | None) -> SmtpListener:
         """A listener for SMTP, that does not listen yet."""
@@ -426,6 +428,7 @@ class Worker:
         """Serve until told to drain, then finish what is in flight."""
         async with asyncio.TaskGroup() as tasks:
             self.tasks = tasks
+            self.take_scripts(self.policy.scripts)  # before anything is granted, or taken
             tap = HERE.tap = Tap(self._birth.settings.server.sockets_directory / SHADOW_SOCKET)
             background = [
                 tasks.create_task(self._keep_linked()),
@@ -441,7 +444,6 @@ class Worker:
                 await self.listen(listener)
             for name, http in self.http:
                 await http.start([self.sockets[name].dup()])
-            self.take_scripts(self.policy.scripts)
             self._life.follow(partial(self._prepare, self), tasks)
             await self._life.draining.wait()
             self._birth.log.info("worker.draining")
@@ -451,6 +453,7 @@ class Worker:
             await self._drain()
             for task in background:
                 task.cancel()
+        await self.egress.way_out.close()
         await self.policy.close()
         await self.log.close()
         self.events.close()

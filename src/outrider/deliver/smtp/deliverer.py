@@ -17,7 +17,7 @@ import asyncio
 from outrider.base.clock import Clock
 from outrider.base.errors import where
 from outrider.base.log import Log
-from outrider.deliver.ports import ContentSource, DeliveryReport, TlsContexts
+from outrider.deliver.ports import NO_DEPARTURES, ContentSource, DeliveryReport, Departures, TlsContexts
 from outrider.deliver.resolve import DeliveryResolver
 from outrider.deliver.smtp import failures
 from outrider.deliver.smtp.connection import Connection
@@ -44,6 +44,7 @@ class SmtpDeliverer:
         clock: For deadlines and durations.
         log: The server log.
         tls: Makes contexts.
+        departures: Asked about what is about to go on the wire.
         tick_seconds: How often deadlines are looked at.
     """
 
@@ -58,10 +59,11 @@ class SmtpDeliverer:
         clock: Clock,
         log: Log,
         tls: TlsContexts,
+        departures: Departures = NO_DEPARTURES,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self._options = options
-        self._around = Surroundings(source, guard, report, clock, log)
+        self._around = Surroundings(source, guard, report, clock, log, departures)
         self._clock = clock
         self._log = log
         self._report = report

@@ -19,6 +19,8 @@ from asyncio import Future, get_running_loop
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from outrider.base.clock import Clock
@@ -26,14 +28,16 @@ from outrider.base.errors import SpoolError, where
 from outrider.base.log import Log
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions
-from outrider.deliver.ports import ContentSource, DeliveryReport
+from outrider.deliver.ports import ContentSource, DeliveryReport, Departures
 from outrider.deliver.smtp import failures
+from outrider.deliver.smtp.asked import Asked
 from outrider.deliver.smtp.connection import Connection
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Granted
 from outrider.model.flow import Content, Host, Outcome, Path, Phase, Traits
 from outrider.model.ports import Guard
 from outrider.model.reply import Reply
+from outrider.model.way_out import Leaving, Stay
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_events import Answer, Transaction, TransactionDone
 
@@ -56,6 +60,7 @@ class Surroundings:
     report: DeliveryReport
     clock: Clock
     log: Log
+    departures: Departures
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +102,7 @@ class Slot:
 
     __slots__ = (
         "_around",
+        "_asked",
         "_backlog",
         "_batch_at",
         "_batch_size",
@@ -139,6 +145,7 @@ class Slot:
         self._backlog: deque[Granted] = deque()
         self._loading: _Loading | None = None
         self._clearing: _Clearing | None = None
+        self._asked: Asked | None = None
         self._flights: deque[_Flight] = deque()
         self._batch_size = 0
         self._batch_at = around.clock.now()
@@ -217,7 +224,12 @@ class Slot:
             return
         backlog = self._backlog
         limit = self.options.max_deliveries_per_connection
+        departures = self._around.departures
         while backlog and self._sent < limit and client.can_send:
+            if departures.is_asked or self._asked is not None:
+                if not self._depart(client):
+                    break
+                continue
             if backlog[0].ref.length > self._around.source.long_from and not self._is_at_hand(backlog[0]):
                 break
             self._launch(client)
@@ -289,7 +301,71 @@ class Slot:
             return loading.future.result()
         return self._around.source.read(granted.ref, granted.entry)
 
-    def _launch(self, client: SmtpClient) -> None:
+    def _depart(self, client: SmtpClient) -> bool:
+        """Ask policy about the backlog's first entries, or start what may go; False while something waits."""
+        first = self._backlog[0]
+        asked = self._asked
+        if asked is None or not asked.is_about(first):
+            return self._ask(first)
+        if self._clearing is not None and not self._clearing.future.done():
+            return False
+        if not asked.is_done:
+            return False
+        for granted, stay in asked.take_stays():
+            self._backlog.remove(granted)
+            self._report_stay(granted, asked.leaving.stored, stay)
+        if asked.may_go:
+            self._launch(client, asked)
+        if not asked.may_go:
+            self._asked = None
+        return True
+
+    def _ask(self, first: Granted) -> bool:
+        """Ask policy about the first entries that are of one message; False while it is read, or asked."""
+        around = self._around
+        self._asked = None
+        if first.ref.length > around.source.long_from and not self._is_at_hand(first):
+            return False
+        most = self.options.max_recipients_per_transaction
+        group = tuple(takewhile(partial(_is_of_one_message, first), islice(self._backlog, most)))
+        try:
+            stored, wire = self._read(first)
+            self._asked = Asked(self._leaving(stored, wire, group), around.departures)
+        except Exception as error:
+            for granted in group:
+                self._backlog.remove(granted)
+                self._report_unreadable(granted, error)
+            return True
+        if not self._asked.is_done:
+            self._asked.when_done(self._answered)
+        return self._asked.is_done
+
+    def _answered(self, future: Future[Any]) -> None:
+        if not future.cancelled():
+            future.exception()  # `Asked` makes an answer of it
+        if self.connection is not None and not self._ended:
+            self.connection.run()
+
+    def _leaving(self, stored: Stored, wire: bytes, group: tuple[Granted, ...]) -> Leaving:
+        content = Content(wire, Traits(stored.traits), stored.header_octets)
+        connection = self.connection
+        if connection is None:
+            return Leaving(self.path, stored, content, group, "", "", "", None)
+        host = connection.host.name
+        return Leaving(
+            self.path, stored, content, group, host, connection.peer, connection.source, connection.tls
+        )
+
+    def _report_stay(self, granted: Granted, stored: Stored, stay: Stay) -> None:
+        outcome = self._outcome(Answer(stay.reply, Phase.QUEUE, ours=True), self._around.clock.now())
+        try:
+            self._around.report.stays(self.path, self.number, granted, stored, outcome, stay)
+        except Exception as error:
+            self._log.error(
+                "deliver.report_failed", path=str(self.path), entry=granted.entry, error=repr(error)
+            )
+
+    def _launch(self, client: SmtpClient, asked: Asked | None = None) -> None:
         """Start a transaction for the first entries of the backlog that are of one message."""
         backlog = self._backlog
         first = backlog.popleft()
@@ -298,18 +374,20 @@ class Slot:
         if self._clearing is not None and self._clearing.entry == first.entry:
             most = self._clearing.recipients
         while backlog and backlog[0].ref == first.ref and backlog[0].message == first.message:
-            if len(group) >= most:
+            if len(group) >= most or (asked is not None and not asked.are_alike(first, backlog[0])):
                 break
             group.append(backlog.popleft())
         flight = _Flight(group, self._around.clock.now())
         self._flights.append(flight)
         try:
-            self._start(client, flight)
+            self._start(client, flight, asked)
         except Exception as error:
             self._log.error("deliver.not_started", path=str(self.path), entry=first.entry, **where(error))
+            if asked is not None:
+                asked.gone(group)
             self._drop(flight, failures.INTERNAL)
 
-    def _start(self, client: SmtpClient, flight: _Flight) -> None:
+    def _start(self, client: SmtpClient, flight: _Flight, asked: Asked | None) -> None:
         around = self._around
         group = flight.granted
         clearing = self._clearing
@@ -318,22 +396,27 @@ class Slot:
             flight.stored = stored = clearing.stored
             cleared, content = clearing.future.result()
         else:
-            try:
-                stored, wire = self._read(group[0])
-            except SpoolError as error:
-                self._flights.remove(flight)
-                for granted in group:
-                    self._report_unreadable(granted, error)
-                return
+            if asked is None:
+                try:
+                    stored, wire = self._read(group[0])
+                except SpoolError as error:
+                    self._flights.remove(flight)
+                    for granted in group:
+                        self._report_unreadable(granted, error)
+                    return
+                bits = stored.traits
+                traits = _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits)
+                content = Content(wire, traits, stored.header_octets)
+            else:
+                stored, content = asked.leaving.stored, asked.content_of(group[0])
             flight.stored = stored
-            bits = stored.traits
-            traits = _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits)
             entries: Sequence[int] = [granted.entry for granted in group]
-            content = Content(wire, traits, stored.header_octets)
-            if stored.size > LONG_OCTETS and around.guard.goes_through(stored):
+            if len(content.wire) > LONG_OCTETS and around.guard.goes_through(stored):
                 self._clear_later(flight, stored, entries, content)
                 return
             cleared, content = around.guard.clear(stored, entries, content)
+        if asked is not None:
+            asked.gone(group)
         if len(cleared) < len(group):
             group = self._hold(flight, frozenset(cleared))
             if not group:
@@ -445,6 +528,9 @@ class Slot:
 
     def _return_backlog(self) -> None:
         self._loading = self._clearing = None
+        if self._asked is not None:
+            self._asked.give_up()
+            self._asked = None
         if self._backlog:
             backlog = tuple(self._backlog)
             self._backlog.clear()
@@ -456,3 +542,7 @@ class Slot:
         self._ended = True
         self._around.report.closed(self.number, failure, self._sent)
         self._on_end(self, failure)
+
+
+def _is_of_one_message(first: Granted, other: Granted) -> bool:
+    return other.ref == first.ref and other.message == first.message

@@ -29,9 +29,11 @@ _MAIL_PHASES: Final = frozenset(
         HookPhase.EACH_RCPT,
         HookPhase.SET_BINDING,
         HookPhase.FINAL_VALIDATION,
+        HookPhase.OUTBOUND,
     )
 )
 _BEFORE_MESSAGE: Final = frozenset((HookPhase.CONNECT, HookPhase.EHLO, HookPhase.AUTH, HookPhase.MAILFROM))
+_AFTER_ATTEMPT: Final = frozenset((HookPhase.RESPONSE, HookPhase.DISPOSAL))
 OBJECTS_MAX: Final = 1_000
 """Objects that a session may hold over a message's end, such as `ec_string`s; with more, all are let go of.
 Chosen: far above what is kept on purpose."""
@@ -101,7 +103,11 @@ class Conversation:
                 self._let_go(Part)
             if phase in (HookPhase.SET_BINDING, HookPhase.MSG_GEN):
                 return (msg,)
+            if phase is HookPhase.OUTBOUND:
+                return (msg, arguments[1], self.vctx)
             return (msg, self.ac, self.vctx)
+        if phase in _AFTER_ATTEMPT:
+            return (arguments[0], self.vctx)
         if phase in _BEFORE_MESSAGE:
             self._release()
         match phase:

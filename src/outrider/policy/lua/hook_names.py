@@ -26,6 +26,9 @@ RECEPTION: Final = (
 )
 """In the order in which they are asked."""
 
+WAY_OUT: Final = ("outrider_outbound", "outrider_response", "outrider_disposal")
+"""On the way out. Momentum has none like them, so their names are none that a script of its has."""
+
 _SCOPES: Final = ("core", "ac_auth", "cluster", "delay_dsn", "outbound_smtp_auth", "restinj")
 """Modules whose C hooks a script may take: any name that begins with one of them and `_` is a hook."""
 
@@ -38,5 +41,6 @@ def is_hook(name: str) -> bool:
     return (
         name in LIFE
         or name in RECEPTION
+        or name in WAY_OUT
         or name.startswith(tuple(f"{scope}_" for scope in (*_SCOPES, *_CHANNELS)))
     )

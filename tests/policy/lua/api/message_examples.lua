@@ -99,7 +99,8 @@ if phase == "set_binding" then
   return msg:binding("no-such") == nil and msg:binding("vip") == "vip" and msg:binding() == "vip"
     and msg:binding("default") == "default"
 end
-return msg:binding() == "default" and not pcall(msg.binding, msg, "vip")
+local stored = phase == "outbound" and "vip" or "default"
+return msg:binding() == stored and not pcall(msg.binding, msg, "vip")
 -- [msg:binding_group]
 if phase == "set_binding" then
   return msg:binding_group() == nil and msg:binding_group("no-such") == nil and msg:binding_group("pool") == "pool"

@@ -8,8 +8,9 @@ from typing import Any
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
-from outrider.model.hooks import SESSION_PHASES, HookPhase
+from outrider.model.hooks import SESSION_PHASES, WAY_OUT_PHASES, HookPhase
 from outrider.net.answers import Answer, Kind, Status
+from outrider.policy.attempt import Attempt
 from outrider.policy.bindings import Bindings
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
@@ -30,6 +31,7 @@ from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.source import Source
 from outrider.store.sources.sqlite import open_sqlite
 from tests.policy.acting import BINDINGS, PLAIN, SMTP, submission
+from tests.policy.leaving import UNKNOWN, ended_of
 
 MODULES = (
     "msys.core",
@@ -205,6 +207,12 @@ class ServiceStage:
         }
         if phase in SESSION_PHASES:
             self.conversation.enter(phase, arguments.get(phase, (self.connection, "x")))
+        elif phase in WAY_OUT_PHASES:
+            ended = ended_of(UNKNOWN, kind="bounced" if phase is HookPhase.DISPOSAL else "")
+            attempt = Attempt(phase, ended.stored, 0, ended.path, 1, self.connection.message).after(ended)
+            self.mail.enter(phase)
+            is_before = phase is HookPhase.OUTBOUND
+            self.conversation.enter(phase, (self.mail, attempt) if is_before else (attempt,))
         else:
             self.mail.enter(phase)
             self.conversation.enter(phase, (self.mail,))

@@ -8,12 +8,13 @@ from typing import Any, Final
 import pytest
 
 from outrider.model.flow import Origin, Submission
-from outrider.model.hooks import HookPhase
+from outrider.model.hooks import WAY_OUT_PHASES, HookPhase
 from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.lua.api.coverage import LOAD, Row
 from outrider.policy.lua.api.coverage import Status as Much
 from outrider.policy.lua.api.message_rows import ROWS
 from tests.policy.acting import HTTP, SMTP, submission
+from tests.policy.leaving import UNKNOWN, ended_of, leaving_of
 from tests.policy.lua.lua_stage import LuaStage
 
 _HEAD: Final = re.compile(r"^-- \[(.+)\]$", re.MULTILINE)
@@ -68,6 +69,9 @@ function mod:msg_gen_data_spool(msg) return called("msg_gen", self, msg) end
 function mod:validate_data_spool_each_rcpt(msg, ac, vctx) return called("each_rcpt", self, msg, ac, vctx) end
 function mod:validate_set_binding(msg) return called("set_binding", self, msg) end
 function mod:core_final_validation(msg, ac, vctx) return called("final_validation", self, msg, ac, vctx) end
+function mod:outrider_outbound(msg, attempt, vctx) return called("outbound", self, msg, nil, vctx) end
+function mod:outrider_response(attempt, vctx) return called("response", self, nil, nil, vctx) end
+function mod:outrider_disposal(attempt, vctx) return called("disposal", self, nil, nil, vctx) end
 msys.registerModule("shop", mod)
 called("load", {})
 """
@@ -118,6 +122,10 @@ async def through(stage: LuaStage, origin: Origin = SMTP) -> None:
         await _had(session.rcpt_list(origin, submitted.envelope.recipients))
     await _had(session.decide(submitted))
     session.close()
+    way_out = stage.door.way_out
+    await _had(way_out.outbound(leaving_of(submitted)))
+    await _had(way_out.response(ended_of(UNKNOWN)))
+    await _had(way_out.disposal(ended_of(UNKNOWN, kind="bounced")))
 
 
 def results(stage: LuaStage) -> dict[str, list[str]]:
@@ -138,6 +146,10 @@ def is_asked(row: Row, phase: str) -> bool:
         subject = "ac"
     if phase == LOAD:
         return subject == "msys"
+    if phase == HookPhase.OUTBOUND:
+        return subject != "ac"
+    if phase in WAY_OUT_PHASES:
+        return subject in {"vctx", "msys"}
     if phase == HookPhase.MSG_GEN:
         return subject not in {"ac", "vctx"}
     no_message = {HookPhase.CONNECT, HookPhase.EHLO, HookPhase.AUTH, HookPhase.MAILFROM}

@@ -19,7 +19,7 @@ from outrider.policy.lua.api.host import Host, octets_of, text_of, whole_of
 from outrider.policy.lua.api.patterns import bounded, compile_pattern, expand, matches_of
 from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg
-from outrider.policy.mail import CONTENT_PHASES
+from outrider.policy.mail import EDIT_PHASES
 from outrider.wire.message import search, transfer
 from outrider.wire.message.addresses import AddressList
 from outrider.wire.message.content import set_text, texts
@@ -45,8 +45,8 @@ _FOLDED: Final = re.compile(r"\r?\n[ \t]+")
 def check_writes(msg: Msg) -> None:
     """Raises ForbiddenError where content may not change."""
     mail = msg.mail
-    if mail is not None and mail.phase not in CONTENT_PHASES:
-        order = ", ".join(phase for phase in type(mail.phase) if phase in CONTENT_PHASES)
+    if mail is not None and mail.phase not in EDIT_PHASES:
+        order = ", ".join(phase for phase in type(mail.phase) if phase in EDIT_PHASES)
         raise ForbiddenError(f"content changes in {order} only, not in {mail.phase}", phase=mail.phase)
 
 

@@ -50,6 +50,7 @@ class Row:
 BODY: Final = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
 BIND: Final = frozenset({HookPhase.SET_BINDING})
 FINAL: Final = frozenset({HookPhase.FINAL_VALIDATION})
+OUT: Final = frozenset({HookPhase.OUTBOUND})
 RCPTTO: Final = frozenset({HookPhase.RCPTTO})
 SESSION: Final = frozenset(HookPhase)
 ANY: Final = frozenset({*HookPhase, LOAD})

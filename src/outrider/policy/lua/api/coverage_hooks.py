@@ -16,6 +16,17 @@ _NOTES: Final = {
     "core_validate_auth": "its result says nothing; refuse with vctx:set_code",
     "msg_gen_data_spool": "what vctx says refuses the request",
 }
+_IN_THEIR_PLACE: Final = {
+    "core_body_modify": "outrider_outbound",
+    "core_ec_message_set_next_attempt": "outrider_response",
+    "core_smtp_error_classify": "outrider_response",
+    "core_log_delivery_v1": "outrider_response",
+    "core_log_attempt_v1": "outrider_response",
+    "core_log_transient_failure_v1": "outrider_response",
+    "core_log_permanent_failure_v1": "outrider_disposal",
+    "generic_delivery_msg_dispose": "outrider_disposal",
+}
+# what is asked at the same place, with other arguments
 _C_HOOKS: Final = """
 core_config_get_message_routing_domain core_config_fetch_domain_routes core_config_get_domain_relay
 core_pre_ec_can_relay_to core_binding_group_choose_binding core_post_validate_set_binding
@@ -74,10 +85,13 @@ def _rows() -> Iterator[Row]:
             note = _NOTES.get(name, "")
             yield Row(name, section, nowhere, Status.PARTLY if note else Status.WORKS, note)
     for name in _C_HOOKS.split():
-        why = "never asked, and the log says so: the server decides this by its options"
+        why = "never asked, and the log says so: "
+        place = _IN_THEIR_PLACE.get(name)
+        why += f"{place} is in its place" if place else "the server decides this by its options"
         yield Row(name, "hooks of C that a script may take", nowhere, Status.NOT_CARRIED_OVER, why)
     for name in _CHANNEL_HOOKS.split():
-        why = "never asked: channel not available"
+        place = _IN_THEIR_PLACE.get(name)
+        why = "never asked: channel not available" + (f"; for mail there is {place}" if place else "")
         yield Row(name, "hooks of channels", nowhere, Status.NOT_CARRIED_OVER, why)
 
 

@@ -7,13 +7,26 @@ and cannot do harm.
 from typing import Final
 
 from outrider.model.hooks import HookPhase
-from outrider.policy.lua.api.coverage import ANY, AT_LOAD, BIND, BODY, FINAL, RCPTTO, SESSION, Row, Status
+from outrider.policy.lua.api.coverage import (
+    ANY,
+    AT_LOAD,
+    BIND,
+    BODY,
+    FINAL,
+    OUT,
+    RCPTTO,
+    SESSION,
+    Row,
+    Status,
+)
 
 _PARTLY: Final = Status.PARTLY
 _NOT: Final = Status.NOT_CARRIED_OVER
 
-READ: Final = BODY | BIND | FINAL
+READ: Final = BODY | BIND | FINAL | OUT
 """Where a message can be read."""
+
+_EDIT: Final = BODY | OUT
 
 _READ_ENVELOPE: Final = READ | RCPTTO
 _LIST: Final = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
@@ -32,7 +45,8 @@ VCTX: Final = (
         "vctx",
         SESSION,
         _PARTLY,
-        "the text of a 2xx is not used; nothing can be refused in set_binding and final_validation",
+        "the text of a 2xx is not used; nothing can be refused in set_binding, final_validation, response and"
+        " disposal",
     ),
     Row(
         "vctx:disconnect",
@@ -87,7 +101,9 @@ CORE: Final = (
 _ENVELOPE: Final = "msg envelope, routing, identity"
 _NOTES: Final = "msg context"
 _CONTENT_SECTION: Final = "msg headers and content"
-_UP_TO_EACH: Final = "content changes up to each_rcpt; Momentum also permits it in set_binding"
+_UP_TO_EACH: Final = (
+    "content changes up to each_rcpt and in outbound; Momentum also permits it in set_binding"
+)
 
 MSG: Final = (
     Row("msg.id", "msg fields", READ),
@@ -99,7 +115,7 @@ MSG: Final = (
     Row("msg:mailfrom", _ENVELOPE, _READ_ENVELOPE, _PARTLY, "changes in each_rcpt only"),
     Row("msg:rcptto", _ENVELOPE, _READ_ENVELOPE, _PARTLY, "changes in each_rcpt only, not later"),
     Row("msg:get_envelope2", _ENVELOPE, _READ_ENVELOPE),
-    Row("msg:binding", _ENVELOPE, BIND | FINAL),
+    Row("msg:binding", _ENVELOPE, BIND | FINAL | OUT),
     Row("msg:binding_group", _ENVELOPE, BIND | FINAL),
     Row("msg:routing_domain", _ENVELOPE, _READ_ENVELOPE, _PARTLY, "changes in each_rcpt only"),
     Row("msg:get_delivery_method", _ENVELOPE, READ),
@@ -114,8 +130,8 @@ MSG: Final = (
         "the listener's name; address and port are not known",
     ),
     Row("msg:reception_peer", _ENVELOPE, READ, _PARTLY, "the address; the port is not known"),
-    Row("msg:code", _ENVELOPE, BODY, _PARTLY, "as vctx:set_code; empty where this hook set none"),
-    Row("msg:discard", _ENVELOPE, BODY),
+    Row("msg:code", _ENVELOPE, _EDIT, _PARTLY, "as vctx:set_code; empty where this hook set none"),
+    Row("msg:discard", _ENVELOPE, _EDIT),
     Row("msg:inject", _ENVELOPE, BODY | BIND),
     Row("msg:forward", _ENVELOPE, BODY | BIND),
     Row("msg:context_get", _NOTES, _READ_ENVELOPE),
@@ -135,13 +151,13 @@ MSG: Final = (
     Row("msg:address_header", _CONTENT_SECTION, READ),
     Row("msg:raw", _CONTENT_SECTION, READ, Status.WORKS, "dots are not stuffed"),
     Row("msg:raw_match", _CONTENT_SECTION, READ),
-    Row("msg:raw_replace", _CONTENT_SECTION, BODY),
+    Row("msg:raw_replace", _CONTENT_SECTION, _EDIT),
     Row("msg:body", _CONTENT_SECTION, READ, _PARTLY, f"dots are not stuffed; {_UP_TO_EACH}"),
     Row("msg:body_match", _CONTENT_SECTION, READ),
-    Row("msg:body_replace", _CONTENT_SECTION, BODY),
+    Row("msg:body_replace", _CONTENT_SECTION, _EDIT),
     Row("msg:text", _CONTENT_SECTION, READ),
     Row("msg:text_match", _CONTENT_SECTION, READ),
-    Row("msg:text_replace", _CONTENT_SECTION, BODY),
+    Row("msg:text_replace", _CONTENT_SECTION, _EDIT),
     Row(
         "msg:build",
         _CONTENT_SECTION,
@@ -163,7 +179,7 @@ MSG: Final = (
 )
 
 MSGPART: Final = tuple(
-    Row(f"msgpart:{name}", "msgpart", READ if name in READERS else BODY)
+    Row(f"msgpart:{name}", "msgpart", READ if name in READERS else _EDIT)
     for name in (
         "header",
         "address_header",

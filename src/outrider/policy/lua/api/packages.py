@@ -5,7 +5,7 @@ In: a `Host`. Out: a registry, and the rows of all functions.
 
 from typing import Final
 
-from outrider.policy.lua.api import base, contexts, core, message, message_rows
+from outrider.policy.lua.api import attempts, base, contexts, core, message, message_rows
 from outrider.policy.lua.api.coverage import by_name
 from outrider.policy.lua.api.coverage_services import SERVICE_ROWS
 from outrider.policy.lua.api.host import Host
@@ -23,6 +23,7 @@ def make_registry(host: Host) -> tuple[LuaRegistry, Services]:
     registry = LuaRegistry()
     for package in _PACKAGES:
         package.register(registry, host, ROWS)
+    attempts.register(registry)
     services = install_services(registry, host)
     base.register(registry, host, ROWS)
     return registry, services
