@@ -1,21 +1,13 @@
 """`outrider config …` and `outrider reload`: what is configured, why, and what a reload would change."""
 
-import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, control, print_json, print_table, say
-from outrider.cli.serve import Set, overrides_of
+from outrider.cli.serve import Set, configuration_of
 
 app = typer.Typer(no_args_is_help=True, help="Explain, show and compare the configuration.")
-
-
-def _read(config: Path, override: list[str] | None) -> Any:
-    from outrider.server.configuration import read
-
-    return read(config if config.exists() else None, os.environ, overrides_of(override))
 
 
 @app.command("explain")
@@ -38,7 +30,7 @@ def explain(
     """
     from outrider.server.explanation import explain as explained
 
-    found = [each.told() for each in explained(_read(config, override), name)]
+    found = [each.told() for each in explained(configuration_of(config, override), name)]
     if as_json:
         print_json(found)
         return
@@ -78,12 +70,12 @@ def show(
     """
     from outrider.server.catalogue import values
 
-    configuration = _read(config, override)
+    configuration = configuration_of(config, override)
     rows = []
     for value in values(configuration.settings):
-        source = configuration.sources.exact_origin(value.location)
-        if source.kind != "default" or not changed:
-            rows.append((value.name, value.shown, str(source)))
+        found = configuration.sources.exact_origin(value.location)
+        if found.kind != "default" or not changed:
+            rows.append((value.name, value.shown, str(found)))
     if as_json:
         print_json([{"name": name, "value": shown, "origin": source} for name, shown, source in rows])
         return

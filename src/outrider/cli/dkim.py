@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.control_store import Reason, with_store
 from outrider.cli.output import (
     CONFIG_DEFAULT,
@@ -180,7 +181,7 @@ def check(
         names = ", ".join(patterns)
         say(f"Not checked, as no domain was named: keys that a query gives for {names}. Name the domains.")
     if not told["ok"]:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 @app.command("rotate")
@@ -236,7 +237,7 @@ def rotate(
     else:
         _say_rotation(domain, selector, done)
     if done.active is None:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 def _say_rotation(domain: str, selector: str, done: "Rotation") -> None:

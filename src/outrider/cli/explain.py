@@ -1,14 +1,13 @@
 """`outrider explain path`: what holds for a path, and where each value comes from."""
 
 import asyncio
-import os
 from typing import Annotated, Any
 
 import typer
 from msgspec.structs import replace
 
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, control, print_json, print_table, say
-from outrider.cli.serve import Set, overrides_of
+from outrider.cli.serve import Set, configuration_of
 from outrider.model.flow import Path
 
 app = typer.Typer(no_args_is_help=True, help="Explain what holds for a path, and why.")
@@ -61,11 +60,10 @@ def _read(path: Path, domain: str, config: Any, override: list[str] | None) -> d
     """From the configuration; the site is that of `domain` where one is named."""
     from outrider.base.clock import SystemClock
     from outrider.model.mailbox import parse_domain
-    from outrider.server.configuration import read
     from outrider.server.path_explanation import explain_path, find_site
 
     clock = SystemClock()
-    configuration = read(config if config.exists() else None, os.environ, overrides_of(override))
+    configuration = configuration_of(config, override)
     if domain:
         try:
             name = parse_domain(domain)

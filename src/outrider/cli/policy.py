@@ -119,11 +119,12 @@ def try_message(
       outrider policy test - --to joe@one.test --context customer=42 --json < letter.eml
       outrider policy test letter.eml --to joe@one.test --reply '450 4.2.0 Not yet'
     """
+    from outrider.model.flow import HTTP
     from outrider.policy.traces import Trace
 
     settings = settings_of(config)
     plain = _message(message)
-    doors = {door.name: "HTTP" for door in settings.http} | {door.name: "ESMTP" for door in settings.listener}
+    doors = {door.name: HTTP for door in settings.http} | {door.name: "ESMTP" for door in settings.listener}
     name = listener or next((door.name for door in settings.listener), "smtp")
     if listener and listener not in doors:
         raise typer.BadParameter(f"there is no listener {listener!r}; there are {', '.join(doors)}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from outrider.base.exits import Exit
 from outrider.cli.dkim import domain_name
 from outrider.cli.doctor import print_findings
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say, settings_of
@@ -66,4 +67,4 @@ def preflight(
             say(f"Publish at {record.name} ({record.why}):")
             typer.echo(record.told()["zone_line"])
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)

@@ -3,13 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from outrider.base.exits import Exit
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say
+
+if TYPE_CHECKING:
+    from outrider.server.configuration import Configuration
 
 Set = Annotated[
     list[str] | None,
@@ -28,6 +31,17 @@ def overrides_of(settings: list[str] | None) -> dict[str, object]:
             raise typer.BadParameter(f"{item!r}: write section.key=value")
         chosen[name] = value_of(text)
     return chosen
+
+
+def configuration_of(config: Path, settings: list[str] | None) -> "Configuration":
+    """What a start would read, with what `--set` gives; the defaults where there is no file.
+
+    Raises:
+        ConfigError: With all faults.
+    """
+    from outrider.server.configuration import read
+
+    return read(config if config.exists() else None, os.environ, overrides_of(settings))
 
 
 def serve(

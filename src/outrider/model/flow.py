@@ -13,6 +13,7 @@ Standards: RFC 5321 §2.3.1 (envelope and content), RFC 3461 §4 (DSN parameters
 """
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 import msgspec
 
@@ -91,6 +92,10 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ret: str | None = None
     envid: str | None = None
     smtputf8: bool = False
+
+
+HTTP: Final = "HTTP"
+"""The protocol of what comes by HTTP, over TLS or not."""
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):

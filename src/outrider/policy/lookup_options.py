@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from outrider.policy import script
 from outrider.policy.answers import reply_of
 from outrider.policy.connection import NAME_CHARACTERS
 from outrider.policy.value_names import check_parameters
@@ -63,7 +64,8 @@ class LookupOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        pattern=script.NAME_PATTERN,
+        max_length=script.NAME_CHARACTERS,
         description="Its name in events and messages, as a script's.",
         json_schema_extra=_OURS,
     )

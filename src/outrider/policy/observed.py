@@ -17,7 +17,7 @@ from inspect import isawaitable
 from typing import Any, Final, Protocol, runtime_checkable
 
 from outrider.model.flow import Content
-from outrider.model.hooks import HookPhase
+from outrider.model.hooks import RECIPIENT_PHASES, HookPhase
 from outrider.policy.answers import DONE, Answer, Code, Refuse
 from outrider.policy.attempt import Attempt
 from outrider.policy.connection import Connection, Context
@@ -261,8 +261,7 @@ class _State:
         if self._attempt is not None:
             return self._attempt.rcpt_to
         mail = self._mail
-        late = {HookPhase.EACH_RCPT, HookPhase.SET_BINDING, HookPhase.FINAL_VALIDATION}
-        return mail.rcpt_to if mail is not None and mail.phase in late else ""
+        return mail.rcpt_to if mail is not None and mail.phase in RECIPIENT_PHASES else ""
 
     def without_secrets(self, text: str) -> str:
         """A text about it that may be shown."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from outrider.model.binding import DEFAULT, NAME_CHARACTERS
+from outrider.policy import script
 from outrider.policy.lookup_options import LookupOptions
 from outrider.policy.shared import SLOTS_DEFAULT, SLOTS_MAX
 
@@ -15,7 +16,8 @@ class ScriptOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        pattern=script.NAME_PATTERN,
+        max_length=script.NAME_CHARACTERS,
         description="Its name in events and messages; a Lua script registers its module under it.",
         json_schema_extra={"unit": "", "source": "operator's choice"},
     )

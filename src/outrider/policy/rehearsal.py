@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from outrider.model.flow import Decided, Message, Outcome, Recipient, Refusal, Submission, Verdict
+from outrider.model.flow import HTTP, Decided, Message, Outcome, Recipient, Refusal, Submission, Verdict
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
@@ -33,8 +33,6 @@ from outrider.policy.signing import ConfiguredSigning
 from outrider.wire.smtp import replies
 
 T = TypeVar("T")
-
-HTTP = "HTTP"
 
 
 @dataclass(slots=True)

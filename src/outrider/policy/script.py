@@ -1,11 +1,15 @@
 """What a script is to whoever asks it, in whichever language it is written."""
 
 from collections.abc import Awaitable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import Answer
 from outrider.policy.connection import Connection
+
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]*$"
+NAME_CHARACTERS: Final = 63
+"""Of the names of scripts and look-ups. Chosen: they stand in events, metrics and names of Python modules."""
 
 
 class ScriptSession(Protocol):

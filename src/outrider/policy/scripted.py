@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
-from outrider.model.flow import Decided, Origin, Recipient, Refusal, RefusedRecipient, Submission
+from outrider.model.flow import HTTP, Decided, Origin, Recipient, Refusal, RefusedRecipient, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
@@ -30,8 +30,6 @@ from outrider.policy.signing import ConfiguredSigning
 from outrider.policy.surroundings import HERE
 from outrider.policy.way_out import ScriptedWayOut
 from outrider.wire.smtp import replies
-
-_HTTP = "HTTP"
 
 
 class _Plan(NamedTuple):
@@ -194,7 +192,7 @@ class ScriptedSession:
             await needs_task()
             await mail.add_results()
         whole, generated, early, final = self._plan
-        if origin.protocol == _HTTP:
+        if origin.protocol == HTTP:
             whole = generated
         refusal = await self._through(mail, whole) if whole else None
         if refusal is not None:
@@ -226,7 +224,7 @@ class ScriptedSession:
         mail = Mail(submission, self._connection, self._bindings, checking)
         if submission.notes:
             mail.context.seed(submission.notes)
-        if submission.origin.protocol == _HTTP:
+        if submission.origin.protocol == HTTP:
             mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
         return mail
 

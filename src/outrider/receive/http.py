@@ -31,7 +31,7 @@ from outrider.base.errors import AddressError, UnavailableError
 from outrider.base.ids import IdSource, is_message_id
 from outrider.base.log import Log
 from outrider.model.address import Address
-from outrider.model.flow import Content, Origin, Recipient
+from outrider.model.flow import HTTP, Content, Origin, Recipient
 from outrider.model.mailbox import parse_mailbox
 from outrider.model.ports import Authenticator, InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
@@ -244,7 +244,7 @@ class _Injection:
     def _origin(self, request: Request, principal: Principal | None, stream: str) -> Origin:
         return Origin(
             self._options.name,
-            "HTTPS" if request.url.scheme == "https" else "HTTP",
+            HTTP,
             _client(request),
             "",
             None if principal is None else principal.name,

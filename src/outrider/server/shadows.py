@@ -21,14 +21,13 @@ from outrider.base.clock import Clock, format_utc
 from outrider.base.errors import ConfigError, SpoolError, UnavailableError
 from outrider.base.files import Files, read_file, write_atomic
 from outrider.base.log import Log
+from outrider.policy.script import NAME_CHARACTERS
 from outrider.server.requests import RefusedError
 from outrider.server.settings import Settings
 from outrider.server.shadow_link import SOCKET
 from outrider.server.shadow_process import FIRST, LINE_OCTETS, Begin
 
 FILE: Final = "shadow.json"
-NAME_CHARACTERS: Final = 63
-"""As `policy.script.name` has at most."""
 ANSWER_SECONDS: Final = 10.0
 # chosen: a report takes milliseconds, loading scripts a second
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, StringConstraints
 
 from outrider.base.errors import UnavailableError
+from outrider.policy.script import NAME_CHARACTERS, NAME_PATTERN
 from outrider.server.control_api.hub import Actor, Hub, WithHub, act
 from outrider.server.control_api.models import Asked, ChangeAsked, Reason
 from outrider.server.shadows import Shadows
@@ -19,7 +20,7 @@ SCRIPTS_MAX = 100
 class ShadowScript(Asked):
     """One script."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_CHARACTERS)]
     source: Annotated[str, StringConstraints(min_length=1, max_length=4_096)] = Field(
         description="Its file, from the root; the server's user must be able to read it."
     )

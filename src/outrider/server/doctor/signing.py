@@ -7,6 +7,7 @@ from outrider.base.errors import OutriderError
 from outrider.server.doctor.finding import Finding, fault, good
 from outrider.server.settings import Settings
 from outrider.server.signing import SigningUse, open_signing_ring, uses_of
+from outrider.server.signing_shown import checked_domains
 
 
 def check_signing(settings: Settings, environment: Mapping[str, str], clock: Clock) -> list[Finding]:
@@ -17,12 +18,7 @@ def check_signing(settings: Settings, environment: Mapping[str, str], clock: Clo
     """
     check = "signing.keys"
     try:
-        domains = dict.fromkeys(
-            [
-                *(each.domain for each in settings.dkim if "*" not in each.domain),
-                *open_signing_ring(settings, clock).domains(),
-            ]
-        )
+        domains = checked_domains(settings, open_signing_ring(settings, clock))
         tenants = dict.fromkeys(["", *(each.tenant for each in settings.dkim)])
         uses = {
             use.source: use

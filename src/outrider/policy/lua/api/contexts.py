@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from outrider.model.flow import HTTP
 from outrider.model.hooks import HookPhase
 from outrider.policy.answers import LINES_MAX, TEXT_OCTETS
 from outrider.policy.connection import Context
@@ -170,7 +171,7 @@ def _addresses(value: Any) -> list[str]:
 
 
 def _protocol(ac: Accepted) -> int:
-    return P_HTTP if ac.conversation.connection.origin.protocol == "HTTP" else P_ESMTP
+    return P_HTTP if ac.conversation.connection.origin.protocol == HTTP else P_ESMTP
 
 
 def _no_capabilities(_ac: Accepted, _name: Any) -> None:

@@ -8,6 +8,7 @@ Theory: what may be changed in which phase is `Mail`'s affair; here names and va
 from collections.abc import Callable
 from typing import Any, Final
 
+from outrider.model.flow import HTTP
 from outrider.policy.errors import ForbiddenError
 from outrider.policy.lua.api.constants import (
     ENV_COMPLETE,
@@ -240,7 +241,7 @@ CORE_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
 
 def _protocol(msg: Msg) -> int:
     mail = mail_behind(msg)
-    return P_HTTP if mail.connection.origin.protocol == "HTTP" else P_ESMTP
+    return P_HTTP if mail.connection.origin.protocol == HTTP else P_ESMTP
 
 
 def _prioritize(msg: Msg, priority: Any) -> None:
