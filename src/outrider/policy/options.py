@@ -1,6 +1,7 @@
 """The policy's options: which scripts decide, and what they may cost."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -54,6 +55,13 @@ class PolicyOptions(BaseModel):
         (),
         description="Where scripts in Lua find what they `require`, before the scripts' own folders.",
         json_schema_extra={"unit": "paths", "source": "operator's choice"},
+    )
+    lua_operators: Literal["momentum", "lua53"] = Field(
+        "momentum",
+        description="How `|`, `^^`, `&`, `<<` and `>>` group in scripts in Lua: `momentum`, as in Momentum's "
+        "runtime, the first three as addition and the shifts as multiplication; `lua53`, as in Lua 5.3, all "
+        "of them looser than `..` and addition.",
+        json_schema_extra={"unit": "", "source": "the published source of Momentum's runtime"},
     )
     default_binding: str = Field(
         DEFAULT,

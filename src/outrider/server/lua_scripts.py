@@ -23,6 +23,7 @@ from outrider.policy.lua import script as lua
 from outrider.policy.lua.api.host import Host, Outbox
 from outrider.policy.lua.api.packages import make_registry
 from outrider.policy.lua.api.services import Services
+from outrider.policy.lua.dialect import PRECEDENCES
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.messages import mail_behind
 from outrider.policy.lua.registry import LuaRegistry
@@ -104,10 +105,9 @@ class LuaSurroundings:
 
         limits = LuaLimits(seconds=options.hook_seconds)
         try:
-            loaded = {
-                each.name: each
-                for each in lua.load(files, registry, limits, self.log, options.module_folders)
-            }
+            precedence = PRECEDENCES[options.lua_operators]
+            scripts = lua.load(files, registry, limits, self.log, options.module_folders, precedence)
+            loaded = {each.name: each for each in scripts}
         except BaseException:
             beside.end()
             raise

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from outrider.policy.errors import ScriptError
-from outrider.policy.lua.dialect import MOMENTUM, translate
+from outrider.policy.lua.dialect import LUA53, MOMENTUM, PRECEDENCES, translate
 from outrider.policy.lua.tokens import count_lines, tokenize
 
 
@@ -23,12 +23,8 @@ def shown(text: str, **options: Any) -> str:
         ("x = a != b", "x = a ~= b"),
         ("x = 'a != b' --  | !=\n", "x = 'a != b' --  | !=\n"),
         ("x = [[a != b | \\@]]", "x = [[a != b | \\@]]"),
-        ("x = a | b & c", "x = __dialect_or(a , __dialect_and(b , c))"),
         ("x = a & b | c", "x = __dialect_or(__dialect_and(a , b) , c)"),
-        ("x = a ^^ b & c", "x = __dialect_xor(a , __dialect_and(b , c))"),
         ("x = a | b | c", "x = __dialect_or(__dialect_or(a , b) , c)"),
-        ("x = a << 1 + 2", "x = __dialect_shl(a , 1 + 2)"),
-        ("x = a .. b << c", "x = __dialect_shl(a .. b , c)"),
         ("x = a & b == 0", "x = __dialect_and(a , b) == 0"),
         ("x = a + b \\ c", "x = a + __dialect_intdiv(b , c)"),
         ("x = a \\ b * c", "x = __dialect_intdiv(a , b) * c"),
@@ -111,14 +107,38 @@ def test_faults_say_script_and_line(text: str, line: int, reason: str) -> None:
         ("x = 1\ny = a & b | c\nz = a << 2 + 1", (3,)),
     ],
 )
-def test_what_momentum_groups_otherwise_is_said(text: str, doubts: tuple[int, ...]) -> None:
+def test_lines_that_are_grouped_in_two_ways_are_said(text: str, doubts: tuple[int, ...]) -> None:
     assert translate(text.encode(), "s.lua").doubts == doubts
 
 
-def test_its_own_precedence_can_be_asked_for() -> None:
-    assert shown("x = a | b & c << 1 + 2", precedence=MOMENTUM) == (
-        "x = __dialect_and(__dialect_or(a , b) , __dialect_shl(c , 1)) + 2"
-    )
+GROUPED = [
+    ("a | b & c", "__dialect_and(__dialect_or(a , b) , c)", "__dialect_or(a , __dialect_and(b , c))"),
+    ("a ^^ b & c", "__dialect_and(__dialect_xor(a , b) , c)", "__dialect_xor(a , __dialect_and(b , c))"),
+    ("a << 1 + 2", "__dialect_shl(a , 1) + 2", "__dialect_shl(a , 1 + 2)"),
+    ("a + b >> c", "a + __dialect_shr(b , c)", "__dialect_shr(a + b , c)"),
+    ("a .. b << c", "a .. __dialect_shl(b , c)", "__dialect_shl(a .. b , c)"),
+    ("a * b | c", "__dialect_or(a * b , c)", "__dialect_or(a * b , c)"),
+    ("a - b | c", "__dialect_or(a - b , c)", "__dialect_or(a - b , c)"),
+    (
+        "a | b == c & d",
+        "__dialect_or(a , b) == __dialect_and(c , d)",
+        "__dialect_or(a , b) == __dialect_and(c , d)",
+    ),
+    (
+        "a | b & c << 1 + 2",
+        "__dialect_and(__dialect_or(a , b) , __dialect_shl(c , 1)) + 2",
+        "__dialect_or(a , __dialect_and(b , __dialect_shl(c , 1 + 2)))",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "momentum", "lua53"), GROUPED)
+def test_operators_group_as_is_asked(text: str, momentum: str, lua53: str) -> None:
+    assert shown(text) == shown(text, precedence=MOMENTUM) == momentum
+    assert shown(text, precedence=LUA53) == lua53
+    doubts = (1,) if momentum != lua53 else ()
+    for precedence in PRECEDENCES.values():
+        assert translate(text.encode(), "s.lua", precedence).doubts == doubts
 
 
 # Programs without dialect, grown from the grammar.

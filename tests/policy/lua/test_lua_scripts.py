@@ -11,6 +11,7 @@ import pytest
 
 from outrider.base.log import ListLog
 from outrider.policy.errors import BudgetError, HookError, ScriptError
+from outrider.policy.lua.dialect import LUA53, MOMENTUM
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.loader import LuaScripts
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
@@ -270,7 +271,35 @@ def test_print_goes_to_the_log(load: Load) -> None:
     assert bench.log.lines == [("info", "policy.print", {"text": "a\t1\tnil\ttrue"})]
 
 
-def test_what_momentum_groups_otherwise_is_said_to_the_log(load: Load) -> None:
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("'010'", 8),
+        ("'-017 '", -15),
+        ("'0644', 10", 420),
+        ("'089'", 89),
+        ("'0'", 0),
+        ("'0.5'", 0.5),
+        ("'0x10'", 16),
+        ("' 010'", 10),
+        ("'10', 8", 8),
+        ("'x'", None),
+        ("10", 10),
+    ],
+)
+def test_a_leading_zero_is_octal_as_in_literals(load: Load, text: str, number: float | None) -> None:
+    assert load(script("m", f"return tonumber({text})")).call() == number
+
+
+def test_operators_group_as_the_set_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "script.lua"
+    path.write_text(script("m", "return 1 | 1 + 1"))
+    for precedence, number in ((MOMENTUM, 2), (LUA53, 3)):
+        loaded = LuaScripts.load([path], LuaRegistry(), LuaLimits(), ListLog(), precedence=precedence)
+        assert loaded.session().call(loaded.hooks("validate_connect")[0]) == number
+
+
+def test_lines_that_are_grouped_in_two_ways_are_said_to_the_log(load: Load) -> None:
     bench = load("local x = 1 | 2 & 3\n" + script("m", "return 1"))
     assert bench.log.lines == [
         ("warning", "policy.operators_group_differently", {"script": "script.lua", "lines": [1]})

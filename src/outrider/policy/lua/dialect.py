@@ -11,11 +11,11 @@ each token is looked at once. What is wrong about a script beyond that is LuaJIT
 Decisions, one for each difference that is known:
 
 - `!=` is `~=`.
-- `& | ^^ << >> ~ \` call functions (see `operators.lua`) that know their metamethods. Their precedence is
-  that of Lua 5.3 by default. Momentum's own runtime groups differently (see `MOMENTUM`); where that matters
-  for an expression, the translation says so in `doubts`.
+- `& | ^^ << >> ~ \` call functions (see `operators.lua`) that know their metamethods. They group as in
+  Momentum's own runtime (see `MOMENTUM`), or as in Lua 5.3; where that matters for an expression, the
+  translation says so in `doubts`.
 - An integer with a leading zero is octal, as `0644` for a file's mode; with an 8 or 9 in it, it stays as it
-  is.
+  is. `tonumber` reads strings alike; a string in arithmetic is decimal.
 - An unknown escape in a quoted string keeps its character: `\@` is `@`, and so is `\z` a `z`. `\u` with 4,
   6 or 8 hexadecimal digits is that character in UTF-8. What LuaJIT knows besides (`\x41`, `\u{41}`) stays.
 - A quoted string over two lines, and a call whose bracket begins a line, are refused: they are page
@@ -63,6 +63,9 @@ MOMENTUM: Final[Precedence] = {
 }
 # The published source of its runtime, `priority` in lparser.c of thrlua: as addition and multiplication.
 
+PRECEDENCES: Final = {"momentum": MOMENTUM, "lua53": LUA53}
+"""By the names that the configuration has for them."""
+
 _UNARY: Final = 12
 _UNARY_OPERATORS: Final = frozenset((b"-", b"#", b"not", b"~"))
 _CALLS: Final = {
@@ -92,7 +95,7 @@ class Translation:
 
     Attributes:
         text: It.
-        doubts: Lines, from 1, with an expression that Momentum's runtime groups otherwise.
+        doubts: Lines, from 1, with an expression that the other precedence groups otherwise.
     """
 
     text: bytes
@@ -309,13 +312,13 @@ def _replace(token: Token) -> bytes:
     return b"~=" if text == b"!=" and token.kind is Kind.OPERATOR else text
 
 
-def _doubts(tokens: list[Token], script: str, edits: _Edits) -> tuple[int, ...]:
-    other = _Reader(tokens, script, MOMENTUM).read()
+def _doubts(tokens: list[Token], script: str, edits: _Edits, precedence: Precedence) -> tuple[int, ...]:
+    other = _Reader(tokens, script, precedence).read()
     lines = {tokens[at].line for at, span in edits.spans.items() if other.spans.get(at) != span}
     return tuple(sorted(lines))
 
 
-def translate(source: bytes, script: str, precedence: Precedence = LUA53) -> Translation:
+def translate(source: bytes, script: str, precedence: Precedence = MOMENTUM) -> Translation:
     """A script in the dialect as LuaJIT loads it.
 
     Args:
@@ -331,8 +334,8 @@ def translate(source: bytes, script: str, precedence: Precedence = LUA53) -> Tra
     if not uses_operators:
         return Translation(_put(tokens, _Edits(), _replace))
     edits = _Reader(tokens, script, precedence).read()
-    doubts = _doubts(tokens, script, edits) if precedence is LUA53 else ()
-    return Translation(_put(tokens, edits, _replace), doubts)
+    other = MOMENTUM if precedence is LUA53 else LUA53
+    return Translation(_put(tokens, edits, _replace), _doubts(tokens, script, edits, other))
 
 
 def _put(tokens: list[Token], edits: _Edits, replace: Callable[[Token], bytes]) -> bytes:

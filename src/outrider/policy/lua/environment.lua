@@ -7,11 +7,11 @@
 
 local R = ...
 local setmetatable, rawget, rawset = setmetatable, rawget, rawset
-local error, type, tostring, pairs, next, select = error, type, tostring, pairs, next, select
+local error, type, tostring, tonumber, pairs, next, select = error, type, tostring, tonumber, pairs, next, select
 local setfenv, loadstring, gmatch, match, gsub = setfenv, loadstring, string.gmatch, string.match, string.gsub
 local getmeta, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
 
-local running, reading = coroutine.running, R.reading
+local running, isyieldable, reading = coroutine.running, coroutine.isyieldable, R.reading
 
 local loading = 0
 function R.is_loading() return loading > 0 end
@@ -54,10 +54,22 @@ end
 
 -- Standard functions.
 for _, name in pairs({"assert", "error", "ipairs", "rawequal", "select", "setmetatable", "getmetatable",
-  "tonumber", "tostring", "type", "unpack"}) do
+  "tostring", "type", "unpack"}) do
   base[name] = _G[name]
 end
 base._VERSION = "Lua 5.1"
+
+-- As literals are, a string of digits with a leading zero is octal; one with an 8 or 9 in it is what it was.
+-- Source: luaO_str2d in lobject.c of thrlua.
+function base.tonumber(value, ...)
+  local radix = ...
+  if type(value) == "string" and (radix == nil or radix == 10) then
+    local sign, digits = match(value, "^(%-?)(0[0-7]+)%s*$")
+    if digits then return sign == "-" and -tonumber(digits, 8) or tonumber(digits, 8) end
+  end
+  return tonumber(value, ...)
+end
+
 base._OSTLS = {}
 base.pcall, base.xpcall = R.budgeted.pcall, R.budgeted.xpcall
 
@@ -296,7 +308,9 @@ local hooks = {} -- number -> module's table, function
 R.hooks = hooks
 
 -- `msys.registerModule(name, table)`: its functions, in the order in which `next` gives them; Python knows the hooks.
+-- `msys.asyncOk()`: functions that wait can be called here.
 R.fill("msys", {
+  asyncOk = function() return loading == 0 and isyieldable() end,
   registerModule = function(name, module)
     if type(name) ~= "string" or type(module) ~= "table" then
       raise("registerModule takes a name and a table, got " .. type(name) .. " and " .. type(module))

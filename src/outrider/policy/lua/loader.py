@@ -15,7 +15,7 @@ from typing import Any
 
 from outrider.base.log import Log
 from outrider.policy.errors import HookError, ScriptError
-from outrider.policy.lua.dialect import LUA53, Precedence, translate
+from outrider.policy.lua.dialect import MOMENTUM, Precedence, translate
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.modules import Modules
 from outrider.policy.lua.registry import LuaRegistry
@@ -33,7 +33,7 @@ class ScriptFiles:
     Args:
         folders: Where modules are looked for, in order.
         precedence: How the dialect's operators group.
-        log: Hears of lines that Momentum's own runtime reads otherwise.
+        log: Hears of lines that the other grouping reads otherwise.
     """
 
     def __init__(self, folders: Sequence[Path], precedence: Precedence, log: Log) -> None:
@@ -103,7 +103,7 @@ class LuaScripts:
         *,
         clock: Callable[[], float] = time.thread_time,
         folders: Sequence[Path] = (),
-        precedence: Precedence = LUA53,
+        precedence: Precedence = MOMENTUM,
     ) -> "LuaScripts":
         """Compile scripts, run their top levels and their `init`.
 

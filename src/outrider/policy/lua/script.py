@@ -27,6 +27,7 @@ from outrider.policy.declare import HOOKS
 from outrider.policy.errors import BudgetError, HookError, ScriptError
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import kind_of
+from outrider.policy.lua.dialect import MOMENTUM, Precedence
 from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.loader import LuaScripts
@@ -337,6 +338,7 @@ def load(
     limits: LuaLimits,
     log: Log,
     folders: Sequence[Path] = (),
+    precedence: Precedence = MOMENTUM,
 ) -> list[LuaScript]:
     """Load scripts into a state of their own.
 
@@ -346,6 +348,7 @@ def load(
         limits: What they may use.
         log: For `print`, and for what is odd about them.
         folders: Where `require` looks.
+        precedence: How the dialect's operators group.
 
     Raises:
         HookError: One of them cannot be used; nothing is kept.
@@ -353,7 +356,9 @@ def load(
     place = Place()
     paths = {path.name: str(path) for _, path in files}
     try:
-        scripts = LuaScripts.load([path for _, path in files], registry(place), limits, log, folders=folders)
+        scripts = LuaScripts.load(
+            [path for _, path in files], registry(place), limits, log, folders=folders, precedence=precedence
+        )
     except HookError as error:
         raise _of_file(error, paths) from error.__cause__
     lua = LuaSet(scripts, place, log)

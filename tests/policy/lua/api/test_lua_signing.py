@@ -83,7 +83,7 @@ async def test_options(stage: Make, options: dict[str, Any], expected: dict[str,
         ({"identity": "@other.test"}, "identity: must be of the signing domain"),
         ({"keyfile": "../key.pem", "keybuf": None}, "not below the scripts' folder"),
         ({"keyfile": "none.pem", "keybuf": None}, "cannot be read: No such file"),
-        ({"keyfile": "%{d}.pem", "keybuf": None}, "macros"),
+        ({"keyfile": "%{d}.pem", "keybuf": None}, r"the macro %\{d\} is not known"),
         ({"selecter": "x"}, "no option 'selecter'"),
     ],
 )
@@ -100,6 +100,31 @@ async def test_a_key_may_be_a_file_beside_the_scripts(stage: Make) -> None:
     (made.folder / "key.pem").write_text(PEM)
     await made.call(FINAL)
     assert made.keys == [PEM]
+
+
+async def test_the_name_of_a_key_file_may_have_macros(stage: Make) -> None:
+    made = stage(
+        """
+        msg:context_set(msys.core.ECMESS_CTX_MESS, "customer", "c7")
+        local name = "%{vctx_mess:customer}-%{vctx_mess:mailfrom_domain}.pem"
+        msys.validate.opendkim.sign(msg, nil, {selector = "s1", keyfile = name})
+        """
+    )
+    (made.folder / "c7-sender.test.pem").write_text(PEM)
+    await made.call(FINAL)
+    assert made.keys == [PEM]
+
+
+async def test_macros_do_not_lead_out_of_the_folder(stage: Make) -> None:
+    made = stage(
+        """
+        msg:context_set(msys.core.ECMESS_CTX_MESS, "customer", "../x")
+        msys.validate.opendkim.sign(msg, nil, {selector = "s1", keyfile = "%{vctx_mess:customer}.pem"})
+        """
+    )
+    (made.folder.parent / "x.pem").write_text(PEM)
+    with pytest.raises(ScriptError, match="not below the scripts' folder"):
+        await made.call(FINAL)
 
 
 @pytest.mark.parametrize("key", ["rsa2048", "ed25519"])

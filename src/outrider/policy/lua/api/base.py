@@ -11,7 +11,6 @@ Standards: RFC 5322 §3.4 (addresses), RFC 1035 §3.3 (records).
 
 import asyncio
 import ipaddress
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +18,9 @@ from typing import Any, Final
 from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.errors import ScriptError
 from outrider.policy.lua.api.content import address_components
-from outrider.policy.lua.api.coverage import LOAD, Row
+from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, install, needs, number_of, options_of, text_of
-from outrider.policy.lua.api.patterns import bounded
+from outrider.policy.lua.api.macros import expand_macros
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry
@@ -33,8 +32,6 @@ FILE_OCTETS_MAX: Final = 4 << 20
 SLEEP_SECONDS_MAX: Final = 300.0
 # chosen: the longest that a hook may be let wait
 
-_MACRO: Final = re.compile(r"%\{(vctx_conn|vctx_mess):([^}]{1,255})\}")
-_ANY_MACRO: Final = re.compile(r"%\{([^}]{1,300})\}")
 _KINDS: Final = {"A": Kind.A, "AAAA": Kind.AAAA, "TXT": Kind.TXT, "MX": Kind.MX, "PTR": Kind.PTR}
 _DNS_OPTIONS: Final = frozenset({"priority", "server"})
 
@@ -64,21 +61,7 @@ class Base:
 
     def expand_macro(self, text: Any) -> str:
         """A text with its macros filled in."""
-        given = text_of(text, "a text")
-        for found in _ANY_MACRO.finditer(given):
-            if not _MACRO.fullmatch(found[0]):
-                raise ValueError(f"the macro {found[0]} is not known: there are vctx_conn and vctx_mess")
-        current = self._host.current()
-        if not isinstance(current, Conversation):
-            return _MACRO.sub("", given)
-
-        def filled(found: re.Match[str]) -> str:
-            message = current.connection.message if current.mail is None else current.mail.context
-            notes = current.connection.context if found[1] == "vctx_conn" else message
-            known = notes.get(found[2])
-            return (current.vctx.predefined(found[2]) or "") if known is None else known
-
-        return bounded(self._host.budget, lambda: _MACRO.sub(filled, given))
+        return expand_macros(self._host, text_of(text, "a text"))
 
     def parse_addresses(self, text: Any, component: Any = None) -> list[bytes]:
         """One component of each address of a field's value."""
@@ -137,10 +120,6 @@ class Base:
     def unlock(self, name: Any) -> bool:
         key = text_of(name, "a name").encode("utf-8", "surrogateescape")
         return self._host.names.unlock(key, self._host.owner)
-
-    def async_ok(self) -> bool:
-        """Functions that wait can be called."""
-        return self._host.phase != LOAD
 
     def type_of(self, value: Any = None) -> str:
         """Lua's type of a plain value, the class of an object."""
@@ -259,7 +238,6 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
             "runInPool": base.run_in_pool,
             "lock": base.lock,
             "unlock": base.unlock,
-            "asyncOk": base.async_ok,
             "type": base.type_of,
             "cast": base.cast,
             "shareSet": base.share_set,

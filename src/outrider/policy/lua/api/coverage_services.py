@@ -187,7 +187,7 @@ SERVICE_ROWS: Final[tuple[Row, ...]] = (
         "sign",
         FINAL,
         _P,
-        "the key says the algorithm, never SHA-1; the whole body is signed; keyfile without macros",
+        "the key says the algorithm, never SHA-1; the whole body is signed; keyfile in the scripts' folder",
     ),
     *_rows(
         "bounces, reports, scanning, signing, policy services",

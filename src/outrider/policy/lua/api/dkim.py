@@ -21,6 +21,7 @@ from typing import Any, Final
 from outrider.net.answers import Kind, Status
 from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, install, needs, options_of, text_of, whole_of
+from outrider.policy.lua.api.macros import expand_macros
 from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 from outrider.policy.mail import Mail
@@ -219,13 +220,11 @@ class Dkim:
         if not text and not name:
             raise ValueError("sign needs a key: keybuf or keyfile")
         if not text:
-            text = self._read(name)
+            text = self._read(expand_macros(self._host, name))
         keep: Callable[[str], str] = needs(self._host.keep_key, "a place for signing keys")
         return keep(armoured(text))
 
     def _read(self, name: str) -> str:
-        if "%{" in name:
-            raise ValueError("keyfile: macros are not expanded; use msys.expandMacro, or keybuf")
         folder = needs(self._host.folder, "files").resolve()
         path = (folder / name).resolve()
         if not path.is_relative_to(folder):
