@@ -11,10 +11,10 @@ made among the fittest that there are, in the group's order. Where all are suspe
 same and waits.
 
 Invariant: with round robin, each of the members that stay the fittest is chosen once in as many choices as
-there are of them.
+there are of them, over all that share the turns.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from random import Random
 from typing import Protocol
@@ -50,17 +50,37 @@ class Fit:
         return True
 
 
-class _Group:
-    """A group and where its round is."""
+class Turns(Protocol):
+    """Where the rounds of groups are."""
 
-    __slots__ = ("members", "order", "sums", "turn", "weights")
+    def take(self, group: str, step: Callable[[int], int]) -> None:
+        """Have `step` make the group's next turn, 0 and up, of the one that it is; before this returns."""
+        ...
+
+
+class OwnTurns:
+    """`Turns` of whoever has them."""
+
+    __slots__ = ("_turns",)
+
+    def __init__(self) -> None:
+        self._turns: dict[str, int] = {}
+
+    def take(self, group: str, step: Callable[[int], int]) -> None:
+        self._turns[group] = step(self._turns.get(group, 0))
+
+
+class _Group:
+    """A group."""
+
+    __slots__ = ("members", "name", "order", "sums", "weights")
 
     def __init__(self, options: BindingGroupOptions) -> None:
+        self.name = options.name
         self.order = options.order
         self.members = tuple(member.binding for member in options.members)
         self.weights = tuple(member.weight for member in options.members)
         self.sums = tuple(accumulate(self.weights))
-        self.turn = 0
 
 
 class Bindings:
@@ -72,12 +92,13 @@ class Bindings:
         default: Binding or group of mail to which nothing is assigned; `none` is neither.
         rng: For groups in random order.
         fitness: What is known of bindings now.
+        turns: For groups in round robin.
 
     Attributes:
         initial: The binding of mail to which nothing is assigned, where it is not a group's; else empty.
     """
 
-    __slots__ = ("_default", "_fitness", "_groups", "_names", "_rng", "initial")
+    __slots__ = ("_default", "_fitness", "_groups", "_names", "_rng", "_turns", "initial")
 
     def __init__(
         self,
@@ -86,12 +107,14 @@ class Bindings:
         default: str = DEFAULT,
         rng: Random | None = None,
         fitness: Fitness | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._names = frozenset(names)
         self._groups = {options.name: _Group(options) for options in groups}
         self._default = default
         self._rng = rng or Random(0)  # noqa: S311 - spreads mail; who wants another seed passes it
         self._fitness = fitness or Fit()
+        self._turns = turns or OwnTurns()
         self.initial = default if default in self._names else ""
 
     def is_group(self, name: str) -> bool:
@@ -125,15 +148,20 @@ class Bindings:
     def _in_turn(self, group: _Group, domain: str) -> str:
         """The fittest member from the one whose turn it is on; the turn is then the next one's."""
         members = group.members
-        best, chosen = _LEAST + 1, group.turn
-        for step in range(len(members)):
-            at = (group.turn + step) % len(members)
-            rank = self._rank(members[at], domain)
-            if rank < best:
-                best, chosen = rank, at
-                if rank == 0:
-                    break
-        group.turn = (chosen + 1) % len(members)
+        chosen = 0
+
+        def step(turn: int) -> int:
+            nonlocal chosen
+            best = _LEAST + 1
+            for at in range(turn, turn + len(members)):
+                rank = self._rank(members[at % len(members)], domain)
+                if rank < best:
+                    best, chosen = rank, at % len(members)
+                    if rank == 0:
+                        break
+            return (chosen + 1) % len(members)
+
+        self._turns.take(group.name, step)
         return members[chosen]
 
     def _by_chance(self, group: _Group, domain: str) -> str:

@@ -23,7 +23,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from math import inf
 from pathlib import Path
@@ -163,6 +163,17 @@ class SharedCells:
         with self._locked():
             base = self._base(key)
             self._write(base, self._find(base, key), key, value, now, until, owner)
+
+    def change(self, key: bytes, step: Callable[[int], int], now: float) -> None:
+        """Make of a number without an end, which begins at 0, what `step` says.
+
+        Nobody else writes meanwhile, so `step` is to be quick. Raises as `add`, and what `step` raises.
+        """
+        with self._locked():
+            base = self._base(key)
+            slot = self._find(base, key)
+            had = 0 if slot is None else _INT.unpack_from(self._map, base + _KEYS_OCTETS + slot * 8)[0]
+            self._write(base, slot, key, step(had), now, inf, 0)
 
     def drop(self, key: bytes) -> bool:
         """Forget a number; False where there was none."""

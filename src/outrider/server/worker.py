@@ -150,7 +150,7 @@ class Worker:
             ),
             None if settings.spool.compression == "none" else reader.plain_length,
         )
-        self.routing = routing = WorkerRouting(settings, shaping, delivery, birth.clock, rng)
+        self.routing = routing = WorkerRouting(settings, shaping, delivery, birth.clock, rng, birth.log)
         self.reports = reports = Reports(
             settings.classify.dsn, server.hostname, routing.reporting, self.log, ids, birth.clock, birth.log
         )

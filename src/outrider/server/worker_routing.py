@@ -7,11 +7,14 @@ mail that no script decides, and that of our own reports.
 from random import Random
 
 from outrider.base.clock import Clock
+from outrider.base.log import Log
 from outrider.deliver.resolve import DeliveryResolver
 from outrider.model.binding import DEFAULT
 from outrider.policy.bindings import Bindings
 from outrider.policy.routing import RoutingPolicy
+from outrider.policy.shared_turns import SharedTurns
 from outrider.policy.signing import ConfiguredSigning
+from outrider.policy.surroundings import shared_numbers
 from outrider.schedule.shaping import ShapingTable
 from outrider.server.binding_fitness import BindingFitness
 from outrider.server.scripts import configured_signing
@@ -29,9 +32,16 @@ class WorkerRouting:
     """
 
     def __init__(
-        self, settings: Settings, shaping: ShapingTable, delivery: DeliveryResolver, clock: Clock, rng: Random
+        self,
+        settings: Settings,
+        shaping: ShapingTable,
+        delivery: DeliveryResolver,
+        clock: Clock,
+        rng: Random,
+        log: Log,
     ) -> None:
         self._rng = rng
+        self._turns = SharedTurns(shared_numbers, clock.wall, log)
         self.fitness = BindingFitness(shaping, delivery, clock)
         signing = configured_signing(settings, clock)
         self.policy = RoutingPolicy(self.bindings(settings), signing)
@@ -45,6 +55,7 @@ class WorkerRouting:
             settings.policy.default_binding,
             self._rng,
             self.fitness,
+            self._turns,
         )
 
     def reshape(
