@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from outrider.base.log import ListLog
@@ -239,6 +240,30 @@ async def test_a_bug_in_a_decision_is_answered_and_told(tmp_path: Path) -> None:
     assert world.heard == [replies.POLICY_FAILED]
     assert world.released == [b"first", b"second"]
     assert [str(each) for each in told] == ["a bug"]
+    assert world.ingress.waiting == 0
+
+
+@pytest.mark.parametrize("before", [(), (taken(HTTP),)], ids=["in the first", "in the second"])
+async def test_a_bug_in_a_decision_that_does_not_wait_is_answered_and_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[Decided, ...]
+) -> None:
+    told: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, what: told.append(what["exception"]))
+    world = World(tmp_path, *before)
+
+    def decide(_submission: Submission) -> Decision:
+        if world.session.decisions:
+            return world.session.decisions.pop(0)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(world.session, "decide", decide)
+    world.submit_two()
+    assert world.heard == [replies.POLICY_FAILED]
+    assert world.released == [b"first", b"second"]
+    assert world.session.closed == world.opened, "what scripts keep for it is let go of"
+    world.ingress.submit(SUBMISSION, world.heard.append, world.session)  # type: ignore[arg-type]
+    assert world.heard == [replies.POLICY_FAILED, replies.POLICY_FAILED]
+    assert [str(each) for each in told] == ["a bug", "a bug"]
     assert world.ingress.waiting == 0
 
 

@@ -27,6 +27,12 @@ from outrider.wire.smtp import replies
 RefusalTeller = Callable[[Origin, str, str, Reply], None]
 
 
+def _bug(error: Exception) -> Refusal:
+    """Ours: it is told, and neither client nor keys are left waiting for a decision."""
+    asyncio.get_running_loop().call_exception_handler({"message": "policy raised", "exception": error})
+    return Refusal(replies.POLICY_FAILED, "policy failed")
+
+
 async def _closing(session: PolicySession, waiting: Awaitable[Decided | Refusal]) -> Decided | Refusal:
     """What was waited for; the session that was opened for it is closed then."""
     try:
@@ -200,11 +206,8 @@ class Ingress:
                 decisions.append(decision if isinstance(decision, Decided | Refusal) else await decision)
         except asyncio.CancelledError:
             decisions.append(Refusal(replies.SHUTTING_DOWN, "stopped while a script waited"))
-        except Exception as error:  # a bug: the client and the keys are not left waiting for it
-            decisions.append(Refusal(replies.POLICY_FAILED, "policy failed"))
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "policy raised", "exception": error}
-            )
+        except Exception as error:
+            decisions.append(_bug(error))
         self._waiting -= 1
         self._frames.store(submissions, self._pressure_or(decisions), keys, done, keep)
 
@@ -219,13 +222,19 @@ class Ingress:
     ) -> Decided | Refusal | Awaitable[Decided | Refusal]:
         """What scripts decide, in the session that it came in, or in one of its own."""
         if session is not None:
-            return session.decide(submission)
+            try:
+                return session.decide(submission)
+            except Exception as error:
+                return _bug(error)
         scripts = self.scripts
         if scripts is None:  # a reload took them away meanwhile
             decided = self._policy.decide(submission)
             return decided if isinstance(decided, Refusal) else Decided((decided,))
         own = scripts.open(submission.origin)
-        decision = own.decide(submission)
+        try:
+            decision = own.decide(submission)
+        except Exception as error:
+            decision = _bug(error)
         if isinstance(decision, Decided | Refusal):
             own.close()
             return decision
