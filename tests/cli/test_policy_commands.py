@@ -225,6 +225,21 @@ def test_a_hook_that_waits_too_long_is_a_decision_with_its_line(site: Site) -> N
     assert found["failures"] == ["slow:5: data: it waited longer than 0.05 s"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--to", "nobody"), "no address"),
+        (("--from", "a@b@c"), "no address"),
+        (("--client", "here"), "here"),
+        (("--context", "customer"), "KEY=VALUE"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_no_failure_of_a_script(
+    site: Site, words: tuple[str, ...], said: str
+) -> None:
+    assert said in site.run("test", str(site.folder / "letter.eml"), *words, code=2)
+
+
 def test_a_refusal_where_nothing_is_refused_is_told(site: Site) -> None:
     (site.folder / "late.py").write_text(
         "from outrider.policy.api import Refuse\ndef set_binding(mail):\n    return Refuse(550, 'late')\n",

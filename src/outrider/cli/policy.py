@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -120,7 +121,7 @@ def try_message(
       outrider policy test letter.eml --to joe@one.test --reply '450 4.2.0 Not yet'
     """
     from outrider.model.flow import HTTP
-    from outrider.policy.traces import Trace
+    from outrider.policy.traces import Trace, TraceError, submission_of
 
     settings = settings_of(config)
     plain = _message(message)
@@ -146,6 +147,11 @@ def try_message(
         context=_pairs(context, "--context"),
         notes=_pairs(note, "--note"),
     )
+    try:
+        ip_address(client)
+        submission_of(trace, plain)
+    except (TraceError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
     played = asyncio.run(_played(settings, [(trace, plain)], _reply(reply), with_lines=True))
     [found] = played.found
     _show(found, as_json=as_json, lines=played.lines)
