@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from outrider.base.errors import OutriderError, UnavailableError
+from outrider.base.errors import OutriderError, UnavailableError, where
 from outrider.base.log import Log
 from outrider.server.channel import Channel, Message
 from outrider.server.settings import Settings
@@ -133,6 +133,11 @@ class Follower:
         except (OutriderError, OSError, ValueError) as error:
             _close(snapshot)
             why = error.message if isinstance(error, OutriderError) else str(error)
+            self._channel.send("refused", epoch=epoch, why=why)
+        except Exception as error:  # else the supervisor would wait, and say that nobody answered
+            _close(snapshot)
+            self._log.error("config.prepare_failed", epoch=epoch, **where(error))
+            why = f"a bug of ours, {type(error).__name__}; the server's log says where"
             self._channel.send("refused", epoch=epoch, why=why)
         else:
             self._channel.send("prepared", epoch=epoch)
