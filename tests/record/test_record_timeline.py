@@ -155,3 +155,19 @@ def test_who_makes_a_held_entry_due_leaves_it_held() -> None:
     released = {"type": "release", "entry": 1, "time": "2026-11-24T10:06:00Z"}
     assert states_of([RECEIVED, held, RETRIED])[0]["state"] == "held"
     assert states_of([RECEIVED, held, RETRIED, released])[0]["state"] == "queued"
+
+
+def test_a_recipient_whom_policy_refused_was_never_queued() -> None:
+    refused = {**RECEIVED, "id": "1.1.10.1", "entry": 2, "recipient": "*@two.test", "domain": "two.test"}
+    refused["channel"] = "refused"
+    end = {**BOUNCED, "id": "1.1.10.2", "time": RECEIVED["time"], "entry": 2, "recipient": "*@two.test"}
+    end |= {"host": "", "peer": "", "phase": "queue", "ours": True, "bounce_class": "own-policy"}
+    steps = steps_of([RECEIVED, refused, end])
+    assert [(step.kind, step.entry) for step in steps] == [
+        ("received", 0),
+        ("queued", 1),
+        ("refused", 2),
+        ("bounced", 2),
+    ]
+    assert steps[2].text == "for two.test, by policy"
+    assert "2 recipients" in steps[0].text

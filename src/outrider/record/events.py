@@ -42,7 +42,7 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
         size: Octets of the content.
         tenant: Who sends.
         stream: Stream of the tenant.
-        channel: Channel chosen by policy.
+        channel: Channel chosen by policy; `discard` and `refused` are of what is never sent.
         binding: Sending identity chosen by policy.
         listener: Where it came in.
         protocol: How it came in.
