@@ -42,7 +42,12 @@ def _edit(mail: Mail) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Mail], Any], Callable[[Mail], Any], Any, set[HookPhase]]] = {
-    "mail_from": (_set("mail_from", "other@sender.test"), _get("mail_from"), "other@sender.test", EACH),
+    "mail_from": (
+        _set("mail_from", "other@sender.test"),
+        _get("mail_from"),
+        "other@sender.test",
+        EARLY | EACH,
+    ),
     "recipients": (_set("recipients", ["x@two.test"]), _get("recipients"), ("x@two.test",), EARLY),
     "rcpt_to": (_set("rcpt_to", "x@two.test"), _get("rcpt_to"), "x@two.test", EACH),
     "content": (_set("content", OTHER), _get("content"), OTHER, EARLY | EACH),
@@ -241,6 +246,20 @@ def test_notes_and_signatures_make_a_message_of_its_own_and_secrets_do_not() -> 
     first, second, third = messages_of(submitted, mails)
     assert (first.notes, second.notes, third.notes) == ((), (("who", "b"),), ())
     assert (first.signing, unpack(third.signing).signatures) == (b"", (REQUEST,))
+
+
+def test_a_sender_that_changes_before_the_split_is_that_of_all() -> None:
+    submitted = submission("a@one.test", "b@one.test", "c@two.test")
+    mail = mail_of(submitted)
+    mail.mail_from = "bounces@sender.test"
+    mails = mail.split()
+    mails[1].enter(HookPhase.EACH_RCPT)
+    mails[1].mail_from = ""
+    first, second = messages_of(submitted, mails)
+    assert str(first.submission.envelope.mail_from) == "bounces@sender.test"
+    assert [str(each.recipient.address) for each in first.deliveries] == ["a@one.test", "c@two.test"]
+    assert second.submission.envelope.mail_from is None
+    assert str(submitted.envelope.mail_from) == "shop@sender.test"
 
 
 Step = tuple[str, int, str]

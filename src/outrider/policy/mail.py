@@ -141,12 +141,12 @@ class Mail:
 
     @property
     def mail_from(self) -> str:
-        """Its reverse-path; empty for the null one. Can be changed in each_rcpt."""
+        """Its reverse-path; empty for the null one. Can be changed up to each_rcpt."""
         return "" if self._mail_from is None else str(self._mail_from)
 
     @mail_from.setter
     def mail_from(self, address: str) -> None:
-        self._only(ADDRESS_PHASES, "the sender changes")
+        self._only(CONTENT_PHASES, "the sender changes")
         self._mail_from = self._parse(address) if address else None
 
     @property

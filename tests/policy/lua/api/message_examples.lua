@@ -78,8 +78,9 @@ return msg.priority ~= nil and not ok and why:find("set_binding only") ~= nil
 -- [msg.recv_method]
 return msg.recv_method == msys.core.P_ESMTP or phase ~= "data"
 -- [msg:mailfrom]
-if phase == "each_rcpt" then
-  return msg:mailfrom("bounces@sender.test") == "bounces@sender.test" and msg:mailfrom() == "bounces@sender.test"
+if phase == "data" or phase == "data_spool" or phase == "msg_gen" or phase == "each_rcpt" then
+  local before, new = msg:mailfrom(), phase .. "@sender.test"
+  return #before > 0 and msg:mailfrom(new) == new and msg:mailfrom() == new
 end
 return #msg:mailfrom() > 0 and not pcall(msg.mailfrom, msg, "x@sender.test")
 -- [msg:rcptto]
