@@ -22,9 +22,9 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from outrider.base.clock import Clock, format_utc
-from outrider.model.flow import Decided, Refusal
+from outrider.model.flow import Decided, Origin, Refusal
 from outrider.model.hooks import HookPhase
-from outrider.model.ports import PolicyDoor, PolicySession
+from outrider.model.ports import PolicyDoor, PolicySession, WayOutPolicy
 from outrider.policy.bindings import Bindings
 from outrider.policy.errors import HookError
 from outrider.policy.sightings import (
@@ -40,6 +40,16 @@ from outrider.policy.sightings import (
     Sighting,
     rows_of,
     said,
+)
+from outrider.policy.way_out_sightings import (
+    Concluded,
+    Departed,
+    Outward,
+    Said,
+    differences,
+    of_departures,
+    of_notes,
+    of_ruling,
 )
 
 WAITING_MAX: Final = 2_000
@@ -162,6 +172,9 @@ class Shadow:
         if isinstance(sighting, Missed):
             self.counts.dropped += sighting.count
             return
+        if isinstance(sighting, Departed | Concluded):
+            self._take_outward(sighting)
+            return
         key = link, sighting.session
         if isinstance(sighting, Opened):
             if self.door is not None and len(self._sessions) < SESSIONS_MAX:
@@ -180,6 +193,28 @@ class Shadow:
         self._waiting += 1
         if session.task is None:
             session.task = self._tasks.create_task(self._follow(key, session))
+
+    def _take_outward(self, sighting: Outward) -> None:
+        """On the way out each question stands alone."""
+        way_out = None if self.door is None else self.door.way_out
+        if way_out is None or self._waiting >= WAITING_MAX:
+            self.counts.dropped += 1
+            return
+        self._waiting += 1
+        self._tasks.create_task(self._compare_outward(way_out, sighting))
+
+    async def _compare_outward(self, way_out: WayOutPolicy, sighting: Outward) -> None:
+        self._last_failure = ""
+        told = await _asked_outward(way_out, sighting)
+        self._waiting -= 1
+        self.counts.asked += 1
+        stored = sighting.leaving.stored if isinstance(sighting, Departed) else sighting.ended.stored
+        for phase, index, live, shadow in told:
+            found = differences(live, shadow)
+            self.counts.differing += bool(found)
+            for before, after in found:
+                recipient = str(stored.deliveries[index].recipient.address)
+                self._note(phase, before, after, (stored.origin, str(stored.message_id)), recipient)
 
     def lost(self, link: int) -> None:
         """A worker is gone, with its sessions."""
@@ -225,7 +260,8 @@ class Shadow:
             return
         found = self._row_differences(live.rows, rows_of(live.submission, decision))
         for what, before, after, recipient in dict.fromkeys(found):
-            self._note(DECISION, f"{what} {before}".strip(), f"{what} {after}".strip(), live, recipient)
+            subject = _subject_of(live)
+            self._note(DECISION, f"{what} {before}".strip(), f"{what} {after}".strip(), subject, recipient)
         self.counts.differing += bool(found)
 
     def _row_differences(self, live: Sequence[Row], shadow: Sequence[Row]) -> list[tuple[str, str, str, str]]:
@@ -270,16 +306,18 @@ class Shadow:
     def _differs(self, phase: str, live: str, shadow: str, sighting: Asked | Settled) -> None:
         self.counts.differing += 1
         recipients = sighting.recipients if isinstance(sighting, Asked) else ()
-        self._note(phase, live, shadow, sighting, str(recipients[0].address) if recipients else "")
+        recipient = str(recipients[0].address) if recipients else ""
+        self._note(phase, live, shadow, _subject_of(sighting), recipient)
 
-    def _note(self, phase: str, live: str, shadow: str, sighting: Asked | Settled, recipient: str) -> None:
+    def _note(self, phase: str, live: str, shadow: str, subject: tuple[Origin, str], recipient: str) -> None:
+        """Count a difference; `subject` is where the mail came from, and the message's id if it has one."""
         if self._last_failure:
             shadow = f"{shadow} (failed: {self._last_failure})"
         key = str(phase), self._shown(live), self._shown(shadow)
         if key not in self._kinds and len(self._kinds) >= KINDS_MAX:
             key = (str(phase), "others", "others")
         self._kinds[key] += 1
-        origin = sighting.origin if isinstance(sighting, Asked) else sighting.submission.origin
+        origin, message_id = subject
         example = {
             "time": format_utc(self._clock.wall()),
             "phase": key[0],
@@ -288,7 +326,7 @@ class Shadow:
             "listener": origin.listener,
             "tenant": origin.tenant,
             "stream": origin.stream,
-            "message_id": "" if isinstance(sighting, Asked) else str(sighting.submission.message_id),
+            "message_id": message_id,
             "domain": recipient.rpartition("@")[2],
         }
         if self._with_addresses:
@@ -313,6 +351,32 @@ class Shadow:
             ],
             "examples": list(reversed(self._examples)),
         }
+
+
+def _subject_of(sighting: Asked | Settled) -> tuple[Origin, str]:
+    if isinstance(sighting, Asked):
+        return sighting.origin, ""
+    return sighting.submission.origin, str(sighting.submission.message_id)
+
+
+async def _asked_outward(way_out: WayOutPolicy, sighting: Outward) -> list[tuple[HookPhase, int, Said, Said]]:
+    """For each recipient the phase, his place, what the live scripts said, and what the others say."""
+    if isinstance(sighting, Departed):
+        leaving = sighting.leaving
+        answer = way_out.outbound(leaving)
+        found = of_departures(leaving.content, await answer if isawaitable(answer) else answer)
+        return [
+            (HookPhase.OUTBOUND, granted.index, live, shadow)
+            for granted, live, shadow in zip(leaving.group, sighting.said, found, strict=True)
+        ]
+    ended = sighting.ended
+    if ended.kind:
+        notes = way_out.disposal(ended)
+        said = of_notes(await notes if isawaitable(notes) else notes)
+        return [(HookPhase.DISPOSAL, ended.index, sighting.said, said)]
+    ruling = way_out.response(ended)
+    said = of_ruling(await ruling if isawaitable(ruling) else ruling)
+    return [(HookPhase.RESPONSE, ended.index, sighting.said, said)]
 
 
 def _contents(live: Row, shadow: Row) -> tuple[str, str]:

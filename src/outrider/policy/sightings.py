@@ -20,6 +20,7 @@ from outrider.model.flow import Decided, Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
+from outrider.policy.way_out_sightings import Concluded, Departed
 
 CONTINUE: Final = "continue"
 """What was said where nothing was refused."""
@@ -114,7 +115,7 @@ class Missed(msgspec.Struct, frozen=True, array_like=True, tag=6):
 Sighting = Opened | Asked | Settled | Reset | Closed
 """What happens in a session."""
 
-Message = Sighting | Missed
+Message = Sighting | Missed | Departed | Concluded
 """What is told to whoever asks others."""
 
 

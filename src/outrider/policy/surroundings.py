@@ -15,6 +15,7 @@ from outrider.model.ports import PolicySession
 from outrider.policy.name_locks import NameLocks
 from outrider.policy.shared import SharedCells
 from outrider.policy.shared_values import SharedValues, begin_values
+from outrider.policy.way_out_sightings import Outward
 from outrider.store.sources.source import Source
 
 LOCKS_FILE: Final = "policy.locks"
@@ -63,6 +64,10 @@ class Tap(Protocol):
 
     def session(self, session: PolicySession, origin: Origin) -> PolicySession:
         """The same session, and what it is asked is told."""
+        ...
+
+    def outward(self, told: Outward) -> None:
+        """Scripts were asked on the way out."""
         ...
 
 

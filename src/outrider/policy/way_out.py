@@ -13,9 +13,10 @@ ended, and only what would be noted is missing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from inspect import isawaitable
+from typing import Final, TypeVar
 
 from outrider.base.errors import OutriderError
 from outrider.model.changes import Stored
@@ -29,10 +30,14 @@ from outrider.policy.bindings import Bindings
 from outrider.policy.connection import Connection
 from outrider.policy.mail import Mail
 from outrider.policy.script import Script, ScriptSession
+from outrider.policy.surroundings import HERE, Tap
 from outrider.policy.way_out_replies import DISCARDED, SCRIPT_FAILED
+from outrider.policy.way_out_sightings import Concluded, Departed, Outward, of_departures, of_notes, of_ruling
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.stored import unpack
 from outrider.wire.smtp import replies
+
+T = TypeVar("T")
 
 AT_ONCE: Final = 10
 # chosen: recipients who are asked about before others have a turn; some hundred microseconds
@@ -59,13 +64,14 @@ class ScriptedWayOut:
         self.phases = asked & WAY_OUT_PHASES
 
     def outbound(self, leaving: Leaving) -> Sequence[Departure] | Awaitable[Sequence[Departure]]:
-        return drive(self._outbound(leaving))
+        answer = drive(self._outbound(leaving))
+        return _heard(answer, lambda said: Departed(leaving, of_departures(leaving.content, said)))
 
     def response(self, ended: Ended) -> Ruling | Awaitable[Ruling]:
-        return drive(self._response(ended))
+        return _heard(drive(self._response(ended)), lambda said: Concluded(ended, of_ruling(said)))
 
     def disposal(self, ended: Ended) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
-        return drive(self._disposal(ended))
+        return _heard(drive(self._disposal(ended)), lambda said: Concluded(ended, of_notes(said)))
 
     async def _outbound(self, leaving: Leaving) -> Sequence[Departure]:
         stored = leaving.stored
@@ -121,6 +127,23 @@ class ScriptedWayOut:
         finally:
             for _, session in sessions:
                 session.close()
+
+
+def _heard(answer: T | Awaitable[T], told: Callable[[T], Outward]) -> T | Awaitable[T]:
+    """The same answer, and whoever listens (`surroundings.Tap`) hears of it."""
+    tap = HERE.tap
+    if tap is None or not tap.is_on:
+        return answer
+    if isawaitable(answer):
+        return _heard_later(answer, tap, told)
+    tap.outward(told(answer))
+    return answer
+
+
+async def _heard_later(answer: Awaitable[T], tap: Tap, told: Callable[[T], Outward]) -> T:
+    found = await answer
+    tap.outward(told(found))
+    return found
 
 
 def _departure(mail: Mail, attempt: Attempt, reply: Reply | None) -> Departure:

@@ -21,6 +21,7 @@ import msgspec
 from outrider.model.flow import Origin
 from outrider.model.ports import PolicySession
 from outrider.policy.sightings import Closed, Message, Missed, Opened, Seen, Sighting
+from outrider.policy.way_out_sightings import Outward
 
 SOCKET: Final = "shadow.sock"
 BUFFER_OCTETS_MAX: Final = 8 << 20
@@ -60,6 +61,11 @@ class Tap(asyncio.Protocol):
         number = next(self._numbers)
         return Seen(session, number, self._tell) if self._send(Opened(number, origin)) else session
 
+    def outward(self, told: Outward) -> None:
+        """Scripts were asked on the way out: each question stands alone."""
+        self._catch_up()
+        self._send(told)
+
     def _tell(self, sighting: Sighting) -> None:
         number = sighting.session
         if self._transport is None:
@@ -72,7 +78,7 @@ class Tap(asyncio.Protocol):
         elif number not in self._broken and not self._send(sighting):
             self._broken.add(number)
 
-    def _send(self, sighting: Sighting) -> bool:
+    def _send(self, sighting: Sighting | Outward) -> bool:
         """False, and counted, where there is no room for it."""
         is_sent = self._write(sighting)
         self._missed += not is_sent
