@@ -137,6 +137,13 @@ def test_each_pattern_of_what_changes_live_names_an_option() -> None:
     assert not is_live("spool.segment_bytes")
 
 
+def test_what_waits_for_a_start_by_its_own_words_is_not_live() -> None:
+    waiting = [each.name for each in options() if "when the server is started again" in each.text]
+    assert "policy.shared_numbers" in waiting
+    assert [name for name in waiting if is_live(name)] == []
+    assert all(map(is_live, ("policy.lua_folders", "policy.alert_seconds", "policy.script.source")))
+
+
 def test_a_reload_takes_what_is_live_and_names_the_rest(tmp_path: Path) -> None:
     def written(text: str) -> Configuration:
         (tmp_path / "outrider.toml").write_text(text, encoding="utf-8")
