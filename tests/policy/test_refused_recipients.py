@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from outrider.model.flow import Decided, Notify, Recipient, Refusal, RefusedRecipient
@@ -109,3 +111,38 @@ async def test_a_rehearsal_lists_them_beside_what_goes_out(tmp_path: Path) -> No
     found = await rehearse(stage.scripts, submission("a@one.test", "no@two.test"), around)
     assert (found.refused, found.refusal) == ([("no@two.test", NO)], None)
     assert [str(each.recipient.address) for each in found.messages[0].deliveries] == ["a@one.test"]
+
+
+OUTCOMES = st.lists(st.sampled_from(["out", "drop", "no", "gone", "later", "fails"]), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def every_way(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """A script that does what the recipient's name says."""
+    more = """
+        name = mail.rcpt_to.partition("@")[0]
+        if name == "fails":
+            raise KeyError(name)
+        if name == "drop":
+            mail.discard("not wanted")
+    """
+    return Stage(tmp_path_factory.mktemp("scripts"), SCRIPT + more, seconds=1.0)
+
+
+@given(OUTCOMES)
+@settings(max_examples=80, deadline=None)
+def test_everybody_is_served_or_refused_exactly_once(every_way: Stage, outcomes: list[str]) -> None:
+    recipients = [f"{outcome}@{at}.test" for at, outcome in enumerate(outcomes)]
+    decision = every_way.decide(submission(*recipients))
+    temporary = next((each for each in outcomes if each in ("later", "fails")), None)
+    if temporary is not None:
+        assert decision == Refusal(LATER if temporary == "later" else replies.POLICY_FAILED, "policy")
+        return
+    refused = [each for each in recipients if each.startswith(("no@", "gone@"))]
+    if refused == recipients:
+        assert isinstance(decision, Refusal)
+        assert decision.reply.code == (550 if outcomes[0] == "no" else 551)
+        return
+    assert isinstance(decision, Decided)
+    assert [str(each.recipient.address) for each in decision.refused] == refused
+    assert recipients_of(decision) == sorted(set(recipients) - set(refused))
