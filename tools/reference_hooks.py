@@ -29,7 +29,8 @@ def hook_lines() -> Iterator[str]:
     yield (
         "Policy is asked in these phases, in this order. A script in Python has a function named as the "
         "phase, plain or `async`; one in Lua has a function of the name that Momentum gives it, in the "
-        "module that it registers. [How to decide with scripts](../how-to/decide-with-scripts.md) shows them "
+        "module that it registers; on the way out, where Momentum has none, it begins with `outrider_`. "
+        "[How to decide with scripts](../how-to/decide-with-scripts.md) shows them "
         "at work, and [Policy](../explanation/policy.md) says what happens when one fails."
     )
     yield ""

@@ -17,13 +17,16 @@ from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import PolicySession
+from outrider.model.way_out import Ruling
 from outrider.policy.sightings import Asked, Closed, Message, Missed, Opened, Reset, Settled
+from outrider.policy.way_out_sightings import Concluded, Departed, Outward, Said, of_ruling
 from outrider.server import shadows as shadows_module
 from outrider.server.requests import RefusedError
 from outrider.server.settings import Settings
 from outrider.server.shadow_link import BUFFER_OCTETS_MAX, FRAME_OCTETS_MAX, SightingReader, Tap
 from outrider.server.shadows import FILE, Shadows, scripts_in
 from tests.policy.acting import SMTP, submission
+from tests.policy.leaving import UNKNOWN, ended_of, leaving_of
 
 
 class Transport:
@@ -82,6 +85,22 @@ def test_what_happens_arrives_in_its_order() -> None:
     seen.close()
     found = SightingReader().feed(transport.octets)
     assert found == [Opened(1, SMTP), Asked(1, HookPhase.CONNECT, SMTP, "continue"), Reset(1), Closed(1)]
+
+
+def test_what_was_asked_on_the_way_out_arrives_alone_or_is_counted() -> None:
+    tap = Tap(Path("absent"))
+    transport = opened(tap)
+    ruling = Ruling(ended_of(UNKNOWN).verdict, None, {"rule": "one"})
+    told: list[Outward] = [
+        Departed(leaving_of(), (Said("edited", b"digest"),)),
+        Concluded(ended_of(UNKNOWN), of_ruling(ruling)),
+    ]
+    tap.outward(told[0])
+    transport.waiting = BUFFER_OCTETS_MAX
+    tap.outward(told[1])
+    transport.waiting = 0
+    tap.outward(told[1])
+    assert SightingReader().feed(transport.octets) == [told[0], Missed(1), told[1]]
 
 
 def test_what_the_socket_does_not_take_is_dropped_with_its_session() -> None:
