@@ -1,13 +1,18 @@
 """The policy of a configuration, tried out: its scripts meet what they meet in a worker."""
 
+import asyncio
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import NullLog
+from outrider.model.flow import Decided
+from outrider.policy.shadow import Shadow
 from outrider.server.rehearsing import staged
 from outrider.server.settings import Settings
-from tests.policy.acting import submission
+from outrider.server.shadow_process import door_of
+from tests.policy.acting import SMTP, submission
 
 NET = {"nameservers": ["127.0.0.1:1"], "query_timeout_seconds": 0.1, "lookup_deadline_seconds": 0.2}
 # nobody answers there, which is a result as well
@@ -36,6 +41,19 @@ async def test_messages_are_checked(tmp_path: Path) -> None:
     notes = dict(message.notes)
     assert notes["spf"] == "temperror"
     assert "spf=temperror" in notes["results"]
+
+
+async def test_a_shadow_checks_what_a_worker_checks(tmp_path: Path) -> None:
+    """Results that only the live scripts find in a message would be a difference of each of them."""
+    listener = {"name": "smtp", "authentication_results": True}
+    chosen = settings(tmp_path, "shop.py", "def data(mail): pass", listener=[listener])
+    async with staged(chosen, FakeClock(), NullLog(), {}) as stage, asyncio.TaskGroup() as tasks:
+        door = door_of(stage, chosen, Shadow(FakeClock(), tasks))
+        decision = door.open(SMTP).decide(submission())
+        assert isawaitable(decision)
+        decided = await decision
+    assert isinstance(decided, Decided)
+    assert b"spf=temperror" in decided.messages[0].submission.content.wire
 
 
 async def test_scripts_in_lua_ask_dns_and_count(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def _serve(begin: Begin, lines: asyncio.StreamReader, say: Say) -> None:
             shown_of(settings),
             with_addresses=settings.record.redaction is Profile.FULL,
         )
-        shadow.door = _door(stage, settings, shadow)
+        shadow.door = door_of(stage, settings, shadow)
         path = sockets / SOCKET
         path.unlink(missing_ok=True)
         numbers = count(1)
@@ -119,7 +119,8 @@ async def _serve(begin: Begin, lines: asyncio.StreamReader, say: Say) -> None:
         os._exit(0)  # hooks that wait are not waited for
 
 
-def _door(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
+def door_of(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
+    """The shadow's scripts, with all that live ones meet; they tell the shadow of their failures."""
     return Scripts(
         stage.scripts,
         shadow,
