@@ -45,6 +45,10 @@ class Caller(Protocol):
         self, session: "LuaSession", phase: str, function: LuaFunction, values: Sequence[Any]
     ) -> Any: ...
 
+    def call_whole(
+        self, session: "LuaSession", phase: str, function: LuaFunction, values: Sequence[Any]
+    ) -> Any: ...
+
 
 class LuaSession:
     """See the module. Made by `LuaScripts.session`.
@@ -115,6 +119,10 @@ class LuaSession:
     def run(self, function: LuaFunction, *values: Any) -> Any | Awaitable[Any]:
         """Call a function that a script gave, with this session's globals. As `call`."""
         return self._caller.call(self, "function", function, values)
+
+    def run_whole(self, function: LuaFunction, *values: Any) -> Any | Awaitable[Any]:
+        """As `run`, for all that it returns, as a tuple."""
+        return self._caller.call_whole(self, "function", function, values)
 
     def release(self, target: Any) -> None:
         """An object is not the session's any more: scripts that still hold it get an error."""

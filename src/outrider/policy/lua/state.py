@@ -467,6 +467,14 @@ class LuaState:
         given = (session.lua_globals, deadline, self._r[b"function_at"](function.ident))
         return self._result(session, phase, self._begin, given, values)
 
+    def call_whole(
+        self, session: LuaSession, phase: str, function: LuaFunction, values: Sequence[Any]
+    ) -> Any:
+        """As `call`, for all its results, as a tuple."""
+        deadline = self._clock() + self._limits.seconds
+        given = (session.lua_globals, deadline, self._r[b"function_at"](function.ident))
+        return self._result(session, phase, self._begin, given, values, self._values)
+
     def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
         """Call a hook with the session's `self`; its first result, or something to await."""
         deadline = self._clock() + self._limits.seconds
@@ -503,14 +511,23 @@ class LuaState:
         return self._result(self.root, hook.name, self._r[b"start"], (deadline, hook.number), ())
 
     def _result(
-        self, session: LuaSession, phase: str, enter: Any, given: tuple[Any, ...], values: Sequence[Any]
+        self,
+        session: LuaSession,
+        phase: str,
+        enter: Any,
+        given: tuple[Any, ...],
+        values: Sequence[Any],
+        take: Callable[[str, tuple[Any, ...]], Any] | None = None,
     ) -> Any:
         self._raised = None
         out = self._step(session, phase, enter, given, values)
         if out[0] == WAITS:
             pending = self._taken()
-            return Waiting(self._waits(session, phase, out[1], pending), pending)
-        return self._value(phase, out)
+            return Waiting(self._waits(session, phase, out[1], pending, take or self._value), pending)
+        return self._value(phase, out) if take is None else take(phase, out)
+
+    def _values(self, phase: str, out: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([self._value(phase, (VALUES, value)) for value in out[1:]])
 
     def _value(self, phase: str, out: tuple[Any, ...]) -> Any:
         if len(out) == 1:
@@ -558,7 +575,14 @@ class LuaState:
             raise RuntimeError("a script waits for nothing")
         return pending
 
-    async def _waits(self, session: LuaSession, phase: str, record: Any, pending: Awaitable[Any]) -> Any:
+    async def _waits(
+        self,
+        session: LuaSession,
+        phase: str,
+        record: Any,
+        pending: Awaitable[Any],
+        take: Callable[[str, tuple[Any, ...]], Any],
+    ) -> Any:
         """The rest of a call that waits."""
         while True:
             try:
@@ -576,7 +600,7 @@ class LuaState:
             deadline = self._clock() + self._limits.seconds
             out = self._step(session, phase, self._go_on, (record, deadline, *answer), ())
             if out[0] != WAITS:
-                return self._value(phase, out)
+                return take(phase, out)
             record, pending = out[1], self._taken()
 
     def _error(self, phase: str, kind: bytes, text: bytes, script: bytes, line: int) -> BaseException:

@@ -379,9 +379,10 @@ return msys.readfile("shop.lua"):find("validate_connect") ~= nil and none == nil
 msys.sleep(0.001)
 return not pcall(msys.sleep, -1)
 -- [msys.runInPool]
-local ok, value = msys.runInPool("IO", function() return 6 * 7 end)
+local ok, value, none, list = msys.runInPool("IO", function() msys.sleep(0) return 6 * 7, nil, {a = {msg or 1}} end)
 local failed, why = msys.runInPool("CPU", function() error("in the pool") end)
-return ok == true and value == 42 and failed == false and why:find("in the pool") ~= nil
+return ok == true and value == 42 and none == nil and list.a[1] == (msg or 1) and failed == false
+  and why:find("in the pool") ~= nil and select("#", msys.runInPool("IO", function() end)) == 1
 -- [msys.lock]
 msys.lock("name")
 msys.unlock("name")

@@ -13,13 +13,14 @@ from tests.policy.lua.api.signed import SIGNED
 
 ALL = (*HookPhase, LOAD)
 WORKING = [row for row in SERVICE_ROWS if row.status is Status.WORKS]
+CALLED = [row for row in SERVICE_ROWS if row.name in EXAMPLES]
 
 
 def test_each_that_works_has_a_call() -> None:
-    assert {row.name for row in WORKING} == EXAMPLES.keys()
+    assert {row.name for row in WORKING} <= EXAMPLES.keys() == {row.name for row in CALLED}
 
 
-@pytest.mark.parametrize("row", WORKING, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", CALLED, ids=lambda row: row.name)
 async def test_it_works_where_it_is_permitted_and_nowhere_else(stage: Make, row: Row, echo: Echo) -> None:
     package = row.name.replace(":", ".").rpartition(".")[0]
     top = f"local url = '{echo.url}'\n" + TOP.get(package, "")

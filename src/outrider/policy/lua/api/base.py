@@ -24,6 +24,7 @@ from outrider.policy.lua.api.macros import expand_macros
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry
+from outrider.policy.lua.session import LuaSession
 from outrider.policy.shared_values import Value
 from outrider.wire.message.addresses import parse_addresses
 
@@ -85,17 +86,27 @@ class Base:
         await asyncio.sleep(wait)
 
     def run_in_pool(self, pool: Any, function: Any, then: Any = None, _mode: Any = None) -> Any:
-        """Call a function; `true, value` or `false, message`, or nothing where nobody is to wait."""
+        """Call a function; `true, values…` or `false, message`, or nothing where nobody is to wait."""
         if not isinstance(pool, (bytes, int, float)):
             raise ValueError(f"a pool is a name or a number, not {kind_of(pool)}")  # noqa: TRY004
         if not isinstance(function, LuaFunction):
             raise ValueError(f"runInPool takes a function, not {kind_of(function)}")  # noqa: TRY004
         if then is None or then is False:
             current = self._host.current()
-            run = current.session.run if isinstance(current, Conversation) else self._host.run
-            return self._called(run, function)
+            if not isinstance(current, Conversation):
+                raise ScriptError("msys.runInPool waits in hooks only")
+            return self._whole(current.session, function)
         self._host.spawn(self._later(function, then if isinstance(then, LuaFunction) else None))
         return None
+
+    @staticmethod
+    async def _whole(session: LuaSession, function: LuaFunction) -> Any:
+        try:
+            results = session.run_whole(function)
+            found: tuple[Any, ...] = await results if hasattr(results, "__await__") else results
+        except ScriptError as error:
+            return False, _place_of(error)
+        return True, *found
 
     @staticmethod
     async def _called(run: Callable[..., Any], function: LuaFunction, *values: Any) -> Any:
@@ -103,7 +114,7 @@ class Base:
             result = run(function, *values)
             return True, await result if hasattr(result, "__await__") else result
         except ScriptError as error:
-            return False, f"{error.script}:{error.line}: {error.reason}" if error.script else error.reason
+            return False, _place_of(error)
 
     async def _later(self, function: LuaFunction, then: LuaFunction | None) -> None:
         done, value = await self._called(self._host.run, function)
@@ -163,6 +174,10 @@ def _plain(value: Any) -> Value:
     if value is not None and not isinstance(value, (bool, bytes, int, float)):
         raise ValueError(f"a string, a number, a boolean or nil is shared, not {kind_of(value)}")
     return value
+
+
+def _place_of(error: ScriptError) -> str:
+    return f"{error.script}:{error.line}: {error.reason}" if error.script else error.reason
 
 
 def _reverse(text: str) -> str:
