@@ -107,7 +107,9 @@ async def test_what_the_proxy_says_of_a_host_is_told_and_the_next_host_is_tried(
         await world.report.until(lambda: world.report.ends)
         assert len(deliverer._memory._failed) == (2 if remembered else 0)
     [[outcome]] = world.report.outcomes.values()
-    assert f"by way of {at('socks5', proxy)} failed: {said}" in outcome.reply.text
+    assert f"by way of our proxy failed: {said}" in outcome.reply.text
+    told = [fields for _, event, fields in world.log.lines if event == "deliver.proxy_failed"]
+    assert [fields["proxy"] for fields in told] == [at("socks5", proxy)] * 2
     assert [address for address, _ in socks.asked] == ["198.51.100.1", "198.51.100.2"]
 
 
@@ -120,7 +122,7 @@ async def test_a_proxy_that_is_not_there_is_no_fault_of_the_hosts(world: "World"
         assert not deliverer._memory._failed
     [[outcome]] = world.report.outcomes.values()
     assert outcome.reply.code == 451
-    assert "it is not reached" in outcome.reply.text
+    assert outcome.reply.text.endswith("by way of our proxy failed: it is not reached: Connection refused")
     assert outcome.host == peer.host.name  # the second one was not tried
     assert peer.connections == second.connections == 0
 

@@ -221,7 +221,8 @@ class Connector:
                 reply = failures.not_connected(host, error)
             raise _HostFailed(_ours(Phase.CONNECT, reply)) from error
         except ProxyError as error:
-            reply = failures.proxy_failed(host, options.proxy, error.why)
+            self._log.info("deliver.proxy_failed", host=host.name, proxy=options.proxy, why=error.why)
+            reply = failures.proxy_failed(host, error.why)
             raise _HostFailed(
                 _ours(Phase.CONNECT, reply),
                 blames_host=error.blames_host,

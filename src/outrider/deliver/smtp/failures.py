@@ -75,9 +75,9 @@ def not_connected(host: Host, error: BaseException) -> Reply:
     return Reply(451, "4.4.1", (f"Connecting to {_named(host)} failed: {_reason(error)}",))
 
 
-def proxy_failed(host: Host, proxy: str, why: str) -> Reply:
-    """The proxy is not there, does not want us, or did not reach the host."""
-    return Reply(451, "4.4.1", (f"Connecting to {_named(host)} by way of {proxy} failed: {why}",))
+def proxy_failed(host: Host, why: str) -> Reply:
+    """The proxy is not there, does not want us, or did not reach the host; reports go out, so not which."""
+    return Reply(451, "4.4.1", (f"Connecting to {_named(host)} by way of our proxy failed: {why}",))
 
 
 def not_ours(host: Host, source: str) -> Reply:

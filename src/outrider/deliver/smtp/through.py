@@ -12,6 +12,7 @@ Standards: RFC 1928 §6 (what a SOCKS proxy answers). The machines are `wire.soc
 """
 
 import asyncio
+import os
 import socket
 from ipaddress import ip_address
 
@@ -103,9 +104,10 @@ class Through:
                 raise
             else:
                 return sock
-        raise ProxyError(
-            f"it is not reached: {problem.strerror or problem}" if problem else "it has no address"
-        )
+        if problem is None:
+            raise ProxyError("it has no address")
+        # of asyncio's errors the text holds the address
+        raise ProxyError(f"it is not reached: {os.strerror(problem.errno) if problem.errno else problem}")
 
     async def _ask_socks(self, sock: socket.socket, host: Host) -> str:
         loop = asyncio.get_running_loop()
