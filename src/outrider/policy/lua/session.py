@@ -120,8 +120,8 @@ class LuaSession:
         """Call a function that a script gave, with this session's globals. As `call`."""
         return self._caller.call(self, "function", function, values)
 
-    def run_whole(self, function: LuaFunction, *values: Any) -> Any | Awaitable[Any]:
-        """As `run`, for all that it returns, as a tuple."""
+    def run_whole(self, function: LuaFunction, *values: Any) -> Any:
+        """As `run`, for all that it returns: a tuple, or an awaitable of one."""
         return self._caller.call_whole(self, "function", function, values)
 
     def release(self, target: Any) -> None:
