@@ -2,17 +2,51 @@
 
 In: names, minutes, a seed. Out: a line a target, and for each break the smallest input that was found, in
 `tests/fuzz/regressions/TARGET/`, where `make test` tries it for ever after. Exit code 1 says that one broke.
+
+An input that keeps the processor for long is a break too: every invariant begins with "it comes to an end".
 """
 
 import argparse
 import hashlib
 import random
+import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from time import perf_counter
+from types import FrameType
 
-from tests.fuzz.engine import REGRESSIONS, breaks, hunt
+from tests.fuzz.engine import REGRESSIONS, Target, breaks, hunt
 from tests.fuzz.targets import TARGETS
+
+ENDLESS_SECONDS = 5.0
+# chosen: a thousand times what the slowest target takes for an input
+ENDLESS_AGAIN_SECONDS = 0.25
+# chosen: while an endless input is made smaller, which takes a thousand tries
+
+
+class EndlessError(Exception):
+    """An input took longer than any may."""
+
+
+def limited(target: Target) -> Target:
+    """The target, whose check breaks where it does not come to an end; of this process's timer."""
+    seconds = ENDLESS_SECONDS
+
+    def over(_number: int, _frame: FrameType | None) -> None:
+        nonlocal seconds
+        seconds = ENDLESS_AGAIN_SECONDS
+        raise EndlessError(f"no end within {ENDLESS_SECONDS} s of processor time")
+
+    def check(octets: bytes, chance: random.Random) -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        try:
+            target.check(octets, chance)
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+    signal.signal(signal.SIGVTALRM, over)
+    return replace(target, check=check)
 
 
 def until(end_at: float) -> Iterator[bool]:
@@ -31,7 +65,7 @@ def main() -> int:
     names = [arguments.target] if arguments.target else list(TARGETS)
     broken = 0
     for name in names:
-        target = TARGETS[name]
+        target = limited(TARGETS[name])
         end_at = perf_counter() + arguments.minutes * 60 / len(names)
         tried, found = hunt(target, arguments.seed, until(end_at))
         if found is None:

@@ -1,6 +1,7 @@
 """Each target for a moment, and every input that once broke one; at length it is `make fuzz`."""
 
 import random
+import signal
 from itertools import repeat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.fuzz.engine import REGRESSIONS, Target, breaks, hunt, must, mutated, regressions
 from tests.fuzz.targets import TARGETS
+from tools import fuzz
 
 INPUTS = 400
 """Chosen: a second or less a target; a bug at a border shows itself within some hundred."""
@@ -48,3 +50,20 @@ def test_a_hunt_can_be_repeated() -> None:
     seeds = (b"EHLO x\r\n", b"MAIL FROM:<>\r\n")
     one, other = random.Random(7), random.Random(7)
     assert [mutated(seeds, one) for _ in range(50)] == [mutated(seeds, other) for _ in range(50)]
+
+
+def test_an_input_that_takes_for_ever_is_a_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "ENDLESS_SECONDS", 0.2)
+
+    def check(octets: bytes, _chance: random.Random) -> None:
+        while octets.startswith(b"spin"):
+            pass
+
+    before = signal.getsignal(signal.SIGVTALRM)
+    try:
+        target = fuzz.limited(Target("spinning", "It ends.", [b"calm", b"spin on"], check))
+        assert breaks(target, b"calm", 1) is None
+        assert isinstance(breaks(target, b"spin on", 1), fuzz.EndlessError)
+        assert hunt(target, 1, iter([True] * 5)) == (2, b"spin")
+    finally:
+        signal.signal(signal.SIGVTALRM, before)

@@ -123,3 +123,10 @@ async def test_a_message_too_deep_is_refused(world: Callable[..., Any]) -> None:
         assert said.startswith(expected)
         if expected == "554":
             assert said == f"{replies.TOO_COMPLEX}\r\n"
+
+
+def test_a_last_line_without_an_end_begins_no_part() -> None:
+    message = multiparts(3, closed=False) + b"--b2\r\n\r\n" * 20
+    for last in (b"\r\n--b2", b"\r\n--b2X", b"\r\n--b2--", b"\r\n--", b"\r"):
+        assert deeper(message + last, 2)
+        assert not deeper(message + last, 3)

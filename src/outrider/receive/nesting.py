@@ -134,6 +134,8 @@ def _next_part(wire: bytes, at: int, levels: _Levels) -> int:
         if at < 0:
             return -1
         end = wire.find(b"\r\n", at + 2)
+        if end < 0:
+            return -1  # the line has no end, so there is no part behind it
         if levels.begins_part(wire[at + 2 : end].rstrip(b" \t")):
             return end + 2
         at = end
