@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from outrider.model.flow import Refusal
+from outrider.policy import budget as budget_module
 from outrider.policy.budget import CpuBudget
 from outrider.policy.errors import BudgetError
 from outrider.wire.smtp import replies
@@ -183,6 +184,54 @@ def data(mail):
 """)
     assert stage.decide() == FAILED
     assert isinstance(stage.failure, BudgetError)
+
+
+GROWS = """
+import resource
+def _grow(kibibytes):
+    first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kept = []
+    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first <= kibibytes:
+        kept.append(b"x" * (1 << 20))
+"""
+
+
+def test_a_hook_that_has_the_process_grow_is_stopped_whatever_it_catches(
+    ticking: Callable[[str], Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "GROWTH_KIB", 8_192)
+    stage = ticking(f"""{GROWS}
+def data(mail):
+    _tick(1)
+    _grow(8192)
+    try:
+        _tick(1)
+    except BaseException:
+        len("")
+""")
+    assert stage.decide() == FAILED
+    assert isinstance(stage.failure, BudgetError)
+    assert stage.failure.reason == "it used too much memory"
+
+
+def test_what_was_used_before_a_hook_is_not_charged(
+    ticking: Callable[[str], Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "GROWTH_KIB", 8_192)
+    stage = ticking(f"""{GROWS}
+_grow(16384)
+def data(mail):
+    _tick(2)
+def data_spool(mail):
+    _tick(1)
+    _grow(1024)
+    _tick(1)
+def each_rcpt(mail):
+    _tick(3)
+""")
+    assert stage.decide() == FAILED  # of each_rcpt, which has no more than two ticks
+    assert isinstance(stage.failure, BudgetError)
+    assert (stage.failure.phase, stage.failure.reason) == ("each_rcpt", "it used up its processor time")
 
 
 def test_nothing_is_raised_while_no_script_runs() -> None:

@@ -1,7 +1,8 @@
-"""Processor time that Python hooks may use, kept without a call for each hook.
+"""Processor time and memory that Python hooks may use, kept without a call for each hook.
 
 In: `begin` and `is_running` around what runs a script. Out: `SpentError`, raised inside the script when it
-used up its time, and again at the next call, loop or step until it ends, so that catching it does not help.
+used up its time or had the process grow too much, and again at the next call, loop or step until it ends, so
+that catching it does not help.
 
 Theory: a timer of the process's own processor time ticks while anything runs; its handler looks whether a
 script runs now and for how many ticks. So a hook costs two assignments, and a tick some microseconds. Python
@@ -9,7 +10,8 @@ runs a signal's handler at the next call or turn of a loop. When the time is up,
 once more while the exception is made: who catches it meets the next one in its own handler, outside of what
 catches. That is done by a function in C, because after any call in the handler the signal would be taken
 there. What runs outside the interpreter, as a regular expression gone wild, is interrupted when it
-comes back.
+comes back. Memory is looked at by the same ticks, as growth of the process's peak since the first tick of a
+step: what grows faster than they come, as one huge text, is seen when it is there.
 
 Whoever runs a script ends its time by `is_running = False`, in a `finally` and before anything else: an
 assignment is no place where a handler runs, a call is one.
@@ -18,6 +20,7 @@ Invariant: nothing is raised while `is_running` is false.
 """
 
 import math
+import resource
 import signal
 from _thread import interrupt_main
 from functools import partial
@@ -25,6 +28,9 @@ from types import FrameType
 
 TICK_SECONDS = 0.01
 # chosen: a tenth of the default budget; 100 ticks a second of work cost 0.1 %
+
+GROWTH_KIB = 262_144
+# chosen: ten copies of a message of 25 MiB; getrusage(2) counts in KiB
 
 
 class SpentError(BaseException):
@@ -44,15 +50,18 @@ class CpuBudget:
 
     Attributes:
         is_running: A script runs now; set by `begin`, ended by whoever called that.
+        is_memory: What was used up last was memory, not processor time.
         abandoned: Hooks that caught even their end; see `metering`.
     """
 
-    __slots__ = ("_left", "_ticks", "abandoned", "is_running")
+    __slots__ = ("_left", "_peak", "_ticks", "abandoned", "is_memory", "is_running")
 
     def __init__(self, seconds: float) -> None:
         self.abandoned: list[object] = []
         self._ticks = 0
         self._left = 0
+        self._peak = 0
+        self.is_memory = False
         self.is_running = False
         self.reshape(seconds)
 
@@ -76,6 +85,11 @@ class CpuBudget:
 
     def _tick(self, _signal: int, _frame: FrameType | None) -> None:
         if self.is_running:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if self._left == self._ticks:
+                self._peak, self.is_memory = peak, False
+            elif self._left > 0 and peak - self._peak > GROWTH_KIB:
+                self._left, self.is_memory = 0, True
             self._left -= 1
             if self._left <= 0:
                 raise SpentError

@@ -123,7 +123,8 @@ class PythonScript:
         return ScriptError(reason, script=self.name, line=self.line_of(phase), phase=phase)
 
     def _spent(self, phase: HookPhase, error: BaseException) -> HookError:
-        reason = "it used up its processor time"
+        is_memory = self._budget.is_memory
+        reason = "it used too much memory" if is_memory else "it used up its processor time"
         return BudgetError(reason, script=self.name, line=self._line(error), phase=phase)
 
     def _failed(self, phase: HookPhase, error: BaseException) -> HookError:
