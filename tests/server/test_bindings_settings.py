@@ -9,6 +9,7 @@ from outrider.base.errors import ConfigError
 from outrider.model.flow import Path as MailPath
 from outrider.server.bindings import delivery_of, shaping_of
 from outrider.server.configuration import load
+from outrider.server.preflight import examine
 from outrider.server.preflight.examine import sending_as
 from outrider.server.settings import Settings
 
@@ -65,6 +66,27 @@ def test_preflight_looks_at_the_addresses_of_a_binding(tmp_path: Path) -> None:
     sender = sending_as(settings, "shop.example", "news")
     assert [address for address, _ in sender.addresses] == ["192.0.2.1"]
     assert sender.ehlo_name == "news.example"
+
+
+def test_preflight_looks_at_no_address_of_another_binding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examine, "system_sources", lambda: ["192.0.2.9"])
+    other = '[[delivery.override]]\nbinding = "bills"\nsource_addresses = ["192.0.2.2"]\n'
+    sender = sending_as(read(tmp_path, NEWS + other), "shop.example", "news")
+    assert sender.addresses == (("192.0.2.9", ""),)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nwes", "there is no binding 'nwes'; there are: default, news"),
+        ("pool", "'pool' is a group; name one of its members: news, default"),
+    ],
+)
+def test_preflight_says_which_bindings_there_are(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
+        sending_as(read(tmp_path, NEWS + POOL), "shop.example", name)
 
 
 def test_the_configuration_of_the_manual_is_right(tmp_path: Path) -> None:

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from outrider.base.clock import Clock
+from outrider.base.errors import ConfigError
 from outrider.base.log import NullLog
+from outrider.model.binding import DEFAULT
 from outrider.model.flow import Path
 from outrider.net.answers import Lookup
 from outrider.net.mx import MxResolver
 from outrider.server.bindings import delivery_of
-from outrider.server.doctor.examine import source_addresses
 from outrider.server.doctor.finding import Finding
-from outrider.server.doctor.names import check_hostname, check_source
+from outrider.server.doctor.names import check_hostname, check_source, system_sources
 from outrider.server.preflight.exchangers import Reach, check_exchangers
 from outrider.server.preflight.leftovers import check_leftovers
 from outrider.server.preflight.policy import check_dkim, check_dmarc
@@ -23,15 +24,30 @@ from outrider.server.signing_queried import queried_uses
 
 
 def sending_as(settings: Settings, domain: str, binding: str) -> SendingAs:
-    """How mail of a binding leaves, by the options of delivery; `default` where no binding is named."""
-    options = delivery_of(settings).for_path(Path("smtp", binding or "default", domain))
+    """How mail of a binding leaves, by the options of delivery; `default` where no binding is named.
+
+    Raises:
+        ConfigError: There is no binding of that name.
+    """
+    name = binding or DEFAULT
+    if name not in settings.binding_names:
+        raise ConfigError(_no_binding(settings, name))
+    options = delivery_of(settings).for_path(Path("smtp", name, domain))
     addresses = [(address, "delivery source_addresses") for address in options.source_addresses]
     own = [(address, "net.own_addresses") for address in settings.net.own_addresses]
     return SendingAs(
-        binding or "default",
-        tuple(addresses or own or source_addresses(settings)),
+        name,
+        tuple(addresses or own or [(address, "") for address in system_sources()]),
         options.ehlo_name or settings.server.hostname,
     )
+
+
+def _no_binding(settings: Settings, name: str) -> str:
+    for group in settings.binding_group:
+        if group.name == name:
+            members = ", ".join(member.binding for member in group.members)
+            return f"{name!r} is a group; name one of its members: {members}"
+    return f"there is no binding {name!r}; there are: {', '.join(sorted(settings.binding_names))}"
 
 
 async def preflight(
