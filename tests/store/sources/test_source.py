@@ -344,6 +344,19 @@ async def test_the_pool_is_bounded_and_uses_the_last_one_again() -> None:
     assert connections.alive == {last}
 
 
+async def test_connections_of_a_burst_are_closed_though_nobody_asks_any_more() -> None:
+    pool, connections, clock = pool_of(min=1, max=3, idle_seconds=0.01)
+    await asyncio.gather(*(pool.run(nothing, may_repeat=True) for _ in range(3)))
+    assert pool.open == 3
+    clock.advance(1)
+    async with asyncio.timeout(10):
+        while pool.open > 1:  # noqa: ASYNC110 - a timer of the pool closes them
+            await asyncio.sleep(0.001)
+    assert len(connections.alive) == 1
+    await pool.close()
+    assert not connections.alive
+
+
 async def test_a_connection_is_not_used_after_a_failure() -> None:
     pool, _, _ = pool_of(max=1)
 

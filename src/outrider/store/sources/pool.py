@@ -2,10 +2,11 @@
 
 In: how to connect, and work to do on a connection. Out: the work's result.
 
-Theory: the connection used last is used next, so that those of a burst grow old and are closed. A
-connection on which the work failed for any reason but a refused query, or was cancelled, may hold half an
-answer: it is dropped. One that the server closed meanwhile is mostly seen before it is used; where it is
-not, work that only reads is done once more on a fresh one.
+Theory: the connection used last is used next, so that those of a burst grow old and are closed, when the
+next is given back or, where nobody asks any more, by a timer. A connection on which the work failed for any
+reason but a refused query, or was cancelled, may hold half an answer: it is dropped. One that the server
+closed meanwhile is mostly seen before it is used; where it is not, work that only reads is done once more on
+a fresh one.
 
 Invariant: never more than `most` connections, those being made included; a cancelled or failed work leaves
 none behind.
@@ -68,6 +69,7 @@ class Pool(Generic[C]):
         self._idle: list[tuple[C, float]] = []
         self._open = 0
         self._is_closed = False
+        self._sweeping: asyncio.TimerHandle | None = None
 
     @property
     def open(self) -> int:
@@ -100,6 +102,8 @@ class Pool(Generic[C]):
     async def close(self) -> None:
         """Close those that are idle; the others are closed when their work is done."""
         self._is_closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         idle, self._idle = self._idle, []
         self._open -= len(idle)
         for connection, _ in idle:
@@ -143,11 +147,25 @@ class Pool(Generic[C]):
         if self._is_closed or not self._connector.is_usable(connection):
             self._drop(connection)
             return
-        now = self._clock.now()
-        self._idle.append((connection, now))
-        while self._open > self._options.min and now - self._idle[0][1] > self._options.idle_seconds:
+        self._idle.append((connection, self._clock.now()))
+        self._drop_old()
+        if self._open > self._options.min and self._sweeping is None:
+            self._sweep_later()
+
+    def _drop_old(self) -> None:
+        since = self._clock.now() - self._options.idle_seconds
+        while self._idle and self._open > self._options.min and self._idle[0][1] < since:
             oldest, _ = self._idle.pop(0)
             self._drop(oldest)
+
+    def _sweep_later(self) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(self._options.idle_seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        self._drop_old()
+        if self._idle and self._open > self._options.min:
+            self._sweep_later()
 
     def _drop(self, connection: C) -> None:
         self._open -= 1
