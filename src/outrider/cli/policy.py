@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,13 +21,11 @@ from outrider.cli.output import (
     say,
     settings_of,
 )
+from outrider.cli.rehearsed import facts_of, lines_of, show, sums_of
 
 if TYPE_CHECKING:
-    from outrider.base.log import ListLog
     from outrider.model.hooks import HookPhase
     from outrider.model.reply import Reply
-    from outrider.policy.left import Left
-    from outrider.policy.observed import Change
     from outrider.policy.rehearsal import Rehearsal
     from outrider.policy.traces import Trace
     from outrider.server.settings import Settings
@@ -154,7 +151,7 @@ def try_message(
         raise typer.BadParameter(str(error)) from error
     played = asyncio.run(_played(settings, [(trace, plain)], _reply(reply), with_lines=True))
     [found] = played.found
-    _show(found, as_json=as_json, lines=played.lines)
+    show(found, as_json=as_json, lines=played.lines)
     if found.failures:
         played.leave(Exit.SOFTWARE)
     if found.refusal is not None or found.refused:
@@ -184,15 +181,15 @@ def run_trace(
     traces = _traces(file)
     played = asyncio.run(_played(settings, [(trace, None) for trace in traces], with_lines=every))
     found = played.found
-    sums = _sums(found)
+    sums = sums_of(found)
     if as_json:
-        shown = [_facts(each) for each in found] if every else []
+        shown = [facts_of(each) for each in found] if every else []
         print_json({**sums, "each": shown} if every else sums)
     else:
         if every:
             for trace, each in zip(traces, found, strict=True):
                 say(f"{trace.id or trace.mail_from} to {' '.join(trace.recipients[:3])}")
-                _show(each, as_json=False)
+                show(each, as_json=False)
         print_table(
             f"{sums['messages']} messages: {sums['accepted']} accepted, {sums['refused']} refused, "
             f"{sums['failed']} with failures",
@@ -412,19 +409,7 @@ async def _phases(settings: "Settings") -> "tuple[list[tuple[str, frozenset[Hook
 
     log = ListLog()
     async with staged(settings, SystemClock(), log, os.environ) as stage:
-        return [(script.name, script.phases) for script in stage.scripts], _lines_of(log)
-
-
-def _lines_of(log: "ListLog") -> list[str]:
-    """What was logged, a line each; what scripts print as they printed it."""
-    lines = []
-    for level, event, fields in log.lines:
-        if event == "policy.print":
-            lines.append(f"print: {fields['text']}")
-        elif level != "debug":
-            facts = " ".join(f"{name}={value}" for name, value in fields.items())
-            lines.append(f"{level}: {event}: {facts}")
-    return lines
+        return [(script.name, script.phases) for script in stage.scripts], lines_of(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,139 +447,4 @@ async def _played(
         for trace, plain in messages:
             submission = submission_of(trace, plain)
             found.append(await stage.play(submission, trace.context, reply, with_lines=with_lines))
-        return _Played(found, _lines_of(log), stage.is_stuck)
-
-
-def _facts(found: "Rehearsal") -> dict[str, Any]:
-    return {
-        "accepted": found.refusal is None,
-        "refusal": "" if found.refusal is None else str(found.refusal),
-        "refused_in": found.refused_in,
-        "refused_recipients": [{"recipient": who, "reply": str(reply)} for who, reply in found.refused],
-        "failures": [error.message for error in found.failures],
-        "decisions": [
-            {
-                "script": each.script,
-                "phase": str(each.phase),
-                "line": each.line,
-                "recipient": each.recipient,
-                "answer": each.answer,
-                "failure": each.failure,
-                "changes": [
-                    {"what": one.what, "before": one.before, "after": one.after, "line": one.line}
-                    for one in each.changes
-                ],
-                "seconds": round(each.seconds, 6),
-            }
-            for each in found.decisions
-        ],
-        "messages": [
-            {
-                "mail_from": str(message.submission.envelope.mail_from or ""),
-                "size": len(message.submission.content.wire),
-                "discard": message.discard,
-                "notes": dict(message.notes),
-                "deliveries": [
-                    {
-                        "recipient": str(each.recipient.address),
-                        "channel": each.channel,
-                        "binding": each.binding,
-                        "routing_domain": each.routing_domain,
-                        "priority": each.priority,
-                        "not_before_time": each.not_before_time,
-                    }
-                    for each in message.deliveries
-                ],
-            }
-            for message in found.messages
-        ],
-        "leaving": [
-            {
-                "recipient": each.recipient,
-                "fate": each.fate,
-                "reply": each.reply,
-                "seconds": each.seconds,
-                "size": each.size,
-                "notes": dict(each.notes),
-            }
-            for each in found.leaving
-        ],
-    }
-
-
-def _show(found: "Rehearsal", *, as_json: bool, lines: Sequence[str] = ()) -> None:
-    if as_json:
-        print_json({**_facts(found), "log": lines})
-        return
-    for line in lines:
-        say(line)
-    for each in found.decisions:
-        where = f"{each.script}:{each.line}" if each.line else each.script
-        whose = f" ({each.recipient})" if each.recipient else ""
-        what = f"failed: {each.failure}" if each.failure else each.answer
-        say(f"{each.phase}{whose} {where}: {what}, {each.seconds * 1e6:.0f} µs")
-        for change in each.changes:
-            say(f"    {_changed(change)}")
-    shown = {each.failure for each in found.decisions}
-    for error in found.failures:
-        if (
-            error.reason not in shown
-        ):  # what no hook was to blame for by itself, as a refusal where none may be
-            say(f"Failed: {error.message}")
-    for who, reply in found.refused:
-        say(f"Recipient {who} is refused: {reply}")
-    if found.refusal is not None:
-        say(f"Refused in {found.refused_in}: {found.refusal}")
-        return
-    for message in found.messages:
-        size = len(message.submission.content.wire)
-        sender = message.submission.envelope.mail_from
-        fate = f"Discarded ({message.discard})" if message.discard else "Goes out"
-        say(f"{fate}: {size} octets from <{sender or ''}>")
-        for delivery in message.deliveries:
-            first = " first" if delivery.priority else ""
-            say(
-                f"    to {delivery.recipient.address} by {delivery.binding}, "
-                f"to the exchangers of {delivery.routing_domain}{first}"
-            )
-    for left in found.leaving:
-        say(_left(left))
-
-
-def _left(left: "Left") -> str:
-    again = "for" if left.fate == "held back" else "again in"
-    when = f", {again} {left.seconds:g} s" if left.seconds else ""
-    size = f", {left.size} octets" if left.size else ""
-    reply = f": {left.reply}" if left.reply else ""
-    notes = "".join(f", {name}={text}" for name, text in left.notes)
-    return f"On the way out to {left.recipient}: {left.fate}{when}{size}{reply}{notes}"
-
-
-def _changed(change: "Change") -> str:
-    at = f" (line {change.line})" if change.line else ""
-    if change.what in {"header", "body"}:
-        signs = [f"- {change.before}" if change.before else "", f"+ {change.after}" if change.after else ""]
-        return f"{change.what}: {'  '.join(sign for sign in signs if sign)}{at}"
-    return f"{change.what}: {change.before or 'nothing'} → {change.after or 'nothing'}{at}"
-
-
-def _sums(found: "list[Rehearsal]") -> dict[str, Any]:
-    counts: dict[tuple[str, str, str], int] = {}
-    for one in found:
-        for each in one.decisions:
-            what = f"failed: {each.failure}" if each.failure else each.answer
-            parts = [
-                change.what + " → " + change.after for change in each.changes if change.what == "binding"
-            ]
-            key = each.script, str(each.phase), ", ".join([what, *parts])
-            counts[key] = counts.get(key, 0) + 1
-    return {
-        "messages": len(found),
-        "accepted": sum(one.refusal is None for one in found),
-        "refused": sum(one.refusal is not None for one in found),
-        "failed": sum(bool(one.failures) for one in found),
-        "decisions": [
-            {"script": script, "phase": phase, "decision": what, "times": times}
-            for (script, phase, what), times in counts.items()
-        ],
-    }
+        return _Played(found, lines_of(log), stage.is_stuck)
