@@ -77,6 +77,8 @@ async def outbound(mail, attempt):
 async def response(attempt):
     if attempt.code == 550:
         await opened("after")
+    elif attempt.disposition == "delivered":
+        await opened("delivered")
 """,
     "lua": """\
 require("msys.core")
@@ -91,6 +93,7 @@ function mod:outrider_outbound(msg, attempt, vctx)
 end
 function mod:outrider_response(attempt, vctx)
   if attempt.code == 550 then opened("after") end
+  if attempt.disposition == "delivered" then opened("delivered") end
   return msys.core.VALIDATE_CONT
 end
 msys.registerModule("waiting", mod)
@@ -262,6 +265,7 @@ def test_a_worker_that_dies_while_scripts_think_loses_and_doubles_nothing(
         await_events(server, 1, "delivery", message_id=message_id)
         await_events(server, 1, "bounce", message_id=message_id)
         wait_until(lambda: len(reports_of(server)) == 1, "a report to the sender")
+        wait_until(lambda: is_asked(server, "delivered"), "a script that hears of the delivery")
         assert len(events_of(server, "delivery", message_id=message_id)) == 1
         assert len(events_of(server, "bounce", message_id=message_id)) == 1
     assert list(received(store, message_id)) == [("joe@one.test",)]

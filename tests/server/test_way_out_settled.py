@@ -189,10 +189,12 @@ async def test_a_deferral_can_be_ended_and_is_disposed_of(desk: Desk) -> None:
 async def test_a_delivery_is_written_before_any_script_hears_of_it(desk: Desk) -> None:
     desk.scripts.gate = asyncio.Event()
     desk.outcome(OK, Phase.BODY)
-    assert len(desk.scripts.asked) == 1
     await turn()
-    assert desk.kinds == ["delivered"]
-    assert desk.scripts.ends == []
+    assert (desk.kinds, desk.scripts.asked) == (["delivered"], []), "it is written, and not yet in the log"
+    desk.world.egress.way_out.written(desk.world.log.changes)
+    assert [each.outcome.reply for each in desk.scripts.asked] == [OK]
+    desk.world.egress.way_out.written(desk.world.log.changes)
+    assert (len(desk.scripts.asked), desk.scripts.ends) == (1, []), "once"
     await desk.world.egress.way_out.close()
 
 

@@ -227,15 +227,15 @@ class Egress:
     def _review(
         self, path: Path, slot: int, granted: Granted, stored: Stored, outcome: Outcome, verdict: Verdict
     ) -> None:
-        """Ask what an outcome means; of a delivery, tell it, once it is on its way into the log."""
+        """Ask what an outcome means; of a delivery, tell it, once it is in the log."""
         take = partial(self._take, path, slot, granted, stored, outcome)
         if path.channel == INBOUND:
             take(verdict, may_retry=True)
             return
         ended = Ended(path, stored, granted.index, granted.attempts + 1, outcome, verdict)
         if verdict.disposition == Disposition.DELIVERED:
+            self.way_out.untold[granted.entry] = ended
             take(verdict, may_retry=True)
-            self.way_out.tell(ended)
             return
         self.slots[granted.entry] = slot
         self.way_out.review(slot, ended, partial(self._ruled, take))

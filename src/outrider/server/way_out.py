@@ -5,7 +5,8 @@ to whoever asked; at once where no script waits.
 
 Theory: a reply that scripts think about is in no log yet. Its slot is therefore not reported as closed before
 they have answered, so the dispatcher grants the entry to nobody else meanwhile; if the worker dies, the entry
-is granted again, which for a failure costs one more attempt. A delivery never waits for scripts.
+is granted again, which for a failure costs one more attempt. A delivery never waits for scripts: it is in the
+log before they hear of it.
 
 Invariant: each question is answered exactly once, whatever becomes of its scripts; what was not answered
 holds as if the script had failed.
@@ -13,14 +14,14 @@ holds as if the script had failed.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any, Final, TypeGuard, TypeVar
 
 from msgspec.structs import replace
 
-from outrider.model.changes import Attempted, Finished, Retried
+from outrider.model.changes import Attempted, Change, Finished, Retried
 from outrider.model.flow import Disposition, Verdict
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import WayOutPolicy
@@ -42,6 +43,7 @@ class WayOut:
         is_response_asked: Some script is asked after a reply.
         is_disposal_asked: Some script hears of recipients that end.
         busy: For each slot the entries whose scripts have not answered.
+        untold: Deliveries by their entries, until they are in the log.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class WayOut:
         self.is_response_asked = False
         self.is_disposal_asked = False
         self.busy: Counter[int] = Counter()
+        self.untold: dict[int, Ended] = {}
         self._idle: dict[int, Callable[[], None]] = {}
         self._deciding: set[asyncio.Task[Any]] = set()
         self._others: set[asyncio.Task[Any]] = set()  # before the wire, and those that only read
@@ -80,12 +83,14 @@ class WayOut:
             return
         self._answer(slot, self._policy.response(ended), lambda: Ruling(kept(ended.verdict)), then)
 
-    def tell(self, ended: Ended) -> None:
-        """A delivery, which is only read."""
-        if self._policy is not None:
-            answer = self._policy.response(ended)
-            if isawaitable(answer):
-                _task(answer, self._others)
+    def written(self, changes: Iterable[Change]) -> None:
+        """These are in the log: scripts hear of the deliveries among them."""
+        for change in changes:
+            ended = self.untold.pop(change.entry, None) if type(change) is Finished else None
+            if ended is not None and self._policy is not None and self.is_response_asked:
+                answer = self._policy.response(ended)
+                if isawaitable(answer):
+                    _task(answer, self._others)
 
     def dispose(self, slot: int, ended: Ended, then: Callable[[Mapping[str, str]], None]) -> None:
         """A recipient ends; `then` is called once with what is noted."""
@@ -143,7 +148,9 @@ class WayOut:
 
 
 def _task(answer: Awaitable[T], owner: set[asyncio.Task[Any]]) -> "asyncio.Task[T]":
-    task = asyncio.get_running_loop().create_task(_awaited(answer))
+    # one that is cancelled before it began has nothing inside that nobody awaited
+    work = answer if iscoroutine(answer) else _awaited(answer)
+    task = asyncio.get_running_loop().create_task(work)
     owner.add(task)
     task.add_done_callback(owner.discard)
     return task

@@ -354,6 +354,8 @@ class Worker:
         self.events.write_batch(position, events)
         self.measures.count(events)
         self.measures.synced(self.log.sync_seconds)
+        if self.egress.way_out.untold:
+            self.egress.way_out.written(change for changes, _ in batch for change in changes)
 
     # the link
 
