@@ -11,10 +11,10 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from outrider.base.clock import Clock
-from outrider.base.errors import OutriderError
+from outrider.base.errors import OutriderError, UnavailableError
 from outrider.base.log import Log
 from outrider.net.answers import Lookup
 from outrider.net.tls import TlsContexts
@@ -31,6 +31,9 @@ from outrider.policy.surroundings import HERE, keep_key, shared_numbers, source
 from outrider.server.bounces import TableBounces
 from outrider.server.settings import Settings
 
+TASKS_MAX: Final = 100
+# chosen: scripts have a handful; each may hold the loop for a hook's processor time in each of its turns
+
 
 @dataclass(slots=True)
 class Beside:
@@ -40,7 +43,10 @@ class Beside:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run it until it ends, or the set does."""
+        """Run it until it ends, or the set does. Raises UnavailableError: too much runs already."""
+        if len(self.tasks) >= TASKS_MAX:
+            work.close()
+            raise UnavailableError(f"{TASKS_MAX} functions of scripts run beside hooks already")
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._ended)

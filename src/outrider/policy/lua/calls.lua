@@ -6,7 +6,7 @@
 local R = ...
 local type, tostring, pcall, xpcall = type, tostring, pcall, xpcall
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
-local match, sub, rawget, setmetatable = string.match, string.sub, rawget, setmetatable
+local match, sub, rawget, setmetatable, min = string.match, string.sub, rawget, setmetatable, math.min
 local getmetatable, getinfo, collectgarbage, tonumber = debug.getmetatable, debug.getinfo, collectgarbage, tonumber
 local WAIT, SPENT, NO_MEMORY, where = R.WAIT, R.SPENT, R.NO_MEMORY, R.where
 local arm, disarm, enter = R.arm, R.disarm, R.enter
@@ -64,10 +64,22 @@ local function failure(f, text, script, line, kind)
   return RAISE, kind, text, script or "", line or 0
 end
 
+-- Functions that a hook has called for it while it waits have one budget together, or a hook could go on for ever.
+local pool_left = setmetatable({}, {__mode = "k"}) -- globals of the hook's session -> ticks that they have left
+local in_pool -- these globals, while such a function runs
+
+local function leave_pool(left)
+  local globals = in_pool
+  in_pool = nil
+  pool_left[globals] = min(pool_left[globals] or left, left)
+  return globals
+end
+
 local function ended(co, globals, f, ok, tag, done, ...)
   local left, spent, script, line = disarm()
+  local pool = in_pool and leave_pool(left)
   if ok and tag == WAIT then
-    return WAITS, {co = co, left = left, globals = globals, f = f}
+    return WAITS, {co = co, left = left, globals = globals, f = f, pool = pool}
   end
   local text, at_script, at_line = failed_text, failed_script, failed_line
   failed_text, failed_script, failed_line = nil, nil, nil
@@ -98,6 +110,16 @@ function R.begin(globals, deadline, f, ...)
   return ended(co, globals, f, resume(co, f, on_error, ...))
 end
 
+-- The same for a function that a hook has called for it and waits for.
+function R.begin_pool(globals, deadline, f, ...)
+  enter(globals)
+  local co = idle
+  if co then idle = nil else co = create(serve) end
+  in_pool = globals
+  arm(co, pool_left[globals] or TICKS, deadline, limit())
+  return ended(co, globals, f, resume(co, f, on_error, ...))
+end
+
 -- The same while scripts are loaded: what it makes is there to stay.
 local function begin_loading(deadline, f, ...)
   enter(R.base)
@@ -109,6 +131,7 @@ end
 -- Goes on with a call that waited; the rest is the answer, as of a function of Python's.
 function R.go_on(record, deadline, ...)
   enter(record.globals)
+  in_pool = record.pool
   arm(record.co, record.left, deadline, limit())
   return ended(record.co, record.globals, record.f, resume(record.co, ...))
 end
@@ -122,6 +145,7 @@ function R.hook(globals, deadline, selves, index, ...)
     self = setmetatable({}, {__index = module})
     selves[module] = self
   end
+  pool_left[globals] = nil
   enter(globals)
   local co = idle
   if co then idle = nil else co = create(serve) end

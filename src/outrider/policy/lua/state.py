@@ -470,10 +470,10 @@ class LuaState:
     def call_whole(
         self, session: LuaSession, phase: str, function: LuaFunction, values: Sequence[Any]
     ) -> Any:
-        """As `call`, for all its results, as a tuple."""
+        """As `call`, for all its results, as a tuple, within the budget that such calls of a hook share."""
         deadline = self._clock() + self._limits.seconds
         given = (session.lua_globals, deadline, self._r[b"function_at"](function.ident))
-        return self._result(session, phase, self._begin, given, values, self._values)
+        return self._result(session, phase, self._r[b"begin_pool"], given, values, self._values)
 
     def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
         """Call a hook with the session's `self`; its first result, or something to await."""

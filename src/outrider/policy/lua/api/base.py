@@ -101,6 +101,7 @@ class Base:
 
     @staticmethod
     async def _whole(session: LuaSession, function: LuaFunction) -> Any:
+        await asyncio.sleep(0)  # others go on, and the hook's time to wait may end
         try:
             results = session.run_whole(function)
             found: tuple[Any, ...] = await results if hasattr(results, "__await__") else results
