@@ -103,8 +103,8 @@ class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
         tls: Protocol and cipher.
         seconds: Duration of the transaction.
         queued_seconds: From reception to this event.
-        metadata: What the sender said of this recipient and what scripts noted of this attempt, redacted; names
-            that begin with `secret_` are left out.
+        metadata: What the sender said of this recipient and what scripts noted of this attempt, redacted;
+            names that begin with `secret_` are left out.
     """
 
     message_id: str
