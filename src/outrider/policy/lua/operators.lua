@@ -1,7 +1,7 @@
 -- The operators that dialect.py turns into calls: `& | ^^ << >> ~ \`.
 --
--- Operands become integers of 64 bits first, as by a cast in C (towards zero), and the result is an ordinary number. An
--- operand that is no number has a metamethod: __and __or __xor __shl __shr __not __intdiv. A shift to the right keeps
+-- Operands become integers of 64 bits first, those of `\` excepted, as by a cast in C (towards zero), and the result is an
+-- ordinary number. An operand that is no number has a metamethod: __and __or __xor __shl __shr __not __intdiv. A shift to the right keeps
 -- the sign, as that of a signed integer does; one by a negative number goes the other way.
 
 local R = ...
@@ -11,10 +11,14 @@ local floor, ceil, type, tonumber = math.floor, math.ceil, type, tonumber
 local getmetatable, rawget = debug.getmetatable, rawget
 local TWO32, TWO63, TWO64 = 2 ^ 32, 2 ^ 63, 2 ^ 64
 
+local function number(x)
+  if type(x) == "string" then return tonumber(x) end
+  return type(x) == "number" and x or nil
+end
+
 local function integer(x)
-  if type(x) == "string" then x = tonumber(x) end
-  if type(x) ~= "number" then return nil end
-  return x >= 0 and floor(x) or ceil(x)
+  x = number(x)
+  return x and (x >= 0 and floor(x) or ceil(x))
 end
 
 local function handler_of(operand, name)
@@ -26,9 +30,9 @@ local function event(a, b, name)
   return handler_of(a, name) or handler_of(b, name)
 end
 
-local function fail(a, b)
-  local culprit = integer(a) and b or a
-  R.raise("attempt to perform bitwise operation on a " .. type(culprit) .. " value")
+local function fail(a, b, what)
+  local culprit = number(a) and b or a
+  R.raise("attempt to perform " .. (what or "bitwise operation") .. " on a " .. type(culprit) .. " value")
 end
 
 -- The number that a double is after wrapping to 64 bits, signed.
@@ -79,8 +83,16 @@ local operators = {
   __dialect_xor = operator("__xor", function(x, y) return both(x, y, bxor) end),
   __dialect_shl = operator("__shl", shift),
   __dialect_shr = operator("__shr", function(x, n) return shift(x, -n) end),
-  __dialect_intdiv = operator("__intdiv", function(x, y) return floor(x / y) end),
 }
+
+-- Not bit by bit: its operands stay what they are (luai_numintdiv in luaconf.h of thrlua).
+function operators.__dialect_intdiv(a, b)
+  local x, y = number(a), number(b)
+  if x and y then return floor(x / y) end
+  local handler = event(a, b, "__intdiv")
+  if handler then return (handler(a, b)) end
+  return fail(a, b, "arithmetic")
+end
 
 local negate = operator("__not", function(x) return -1 - wrap(x) end)
 function operators.__dialect_not(a) return negate(a, a) end
