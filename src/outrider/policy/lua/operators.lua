@@ -1,8 +1,8 @@
 -- The operators that dialect.py turns into calls: `& | ^^ << >> ~ \`.
 --
--- Operands become integers of 64 bits first, those of `\` excepted, as by a cast in C (towards zero), and the result is an
--- ordinary number. An operand that is no number has a metamethod: __and __or __xor __shl __shr __not __intdiv. A shift to the right keeps
--- the sign, as that of a signed integer does; one by a negative number goes the other way.
+-- Operands become integers of 64 bits first, those of `\` excepted, as by a cast in C (towards zero); the result is an
+-- ordinary number. An operand that is no number has a metamethod: __and __or __xor __shl __shr __not __intdiv. A shift to
+-- the right keeps the sign, as that of a signed integer does; one by a negative number goes the other way.
 
 local R = ...
 local bit = require("bit")
