@@ -26,6 +26,7 @@ from outrider.policy.errors import ForbiddenError
 from outrider.policy.lua.api.coverage import ANY, LOAD, Row
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry
+from outrider.policy.lua.script import NoHook
 from outrider.policy.mail import Mail
 from outrider.policy.name_locks import NameLocks
 from outrider.policy.shared import SharedCells
@@ -44,14 +45,6 @@ class Current(Protocol):
     def connection(self) -> Connection | None: ...
     @property
     def mail(self) -> Mail | None: ...
-
-
-class NoCurrent:
-    """Outside of any hook."""
-
-    phase: HookPhase | None = None
-    connection: Connection | None = None
-    mail: Mail | None = None
 
 
 class Bounces(Protocol):
@@ -139,7 +132,7 @@ class Host:
     clock: Clock
     log: Log
     shared: SharedCells
-    current: Callable[[], Current] = NoCurrent
+    current: Callable[[], Current] = NoHook
     mail_of: Callable[[Any], Mail] = no_mail
     source: Callable[[str], Source] | None = None
     keep_key: Callable[[str], str] | None = None
