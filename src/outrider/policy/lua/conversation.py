@@ -53,9 +53,21 @@ class Conversation:
     Attributes:
         phase: Of the hook under way.
         mail: The message that it is asked about, or None.
+        pooled: Functions of `msys.runInPool` that it waits for, one within the other.
     """
 
-    __slots__ = ("_on_close", "_users", "ac", "connection", "mail", "msg", "phase", "session", "vctx")
+    __slots__ = (
+        "_on_close",
+        "_users",
+        "ac",
+        "connection",
+        "mail",
+        "msg",
+        "phase",
+        "pooled",
+        "session",
+        "vctx",
+    )
 
     def __init__(
         self,
@@ -68,6 +80,7 @@ class Conversation:
         self._on_close = on_close
         self._users = 0
         self.phase: HookPhase | None = None
+        self.pooled = 0
         self.mail: Mail | None = None
         self.msg: Msg | None = None
         self.ac = Accepted(self)

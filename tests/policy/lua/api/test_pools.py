@@ -51,6 +51,30 @@ async def test_its_time_to_wait_ends_though_nothing_has_to_be_waited_for(tmp_pat
     stage.close()
 
 
+async def test_they_are_nested_so_deep_and_no_deeper(tmp_path: Path) -> None:
+    body = """
+    local depth = 0
+    local function f()
+      depth = depth + 1
+      local ok, why = msys.runInPool("IO", f)
+      if not ok then error(why, 0) end
+    end
+    for i = 1, 2 do
+      local ok, why = pcall(f)
+      print(depth .. " " .. why)
+    end
+    return msys.core.VALIDATE_CONT
+    """
+    stage = LuaStage(tmp_path, hook("validate_data", body))
+    assert isinstance(await stage.decided(), Decided)
+    first, second = stage.printed
+    assert first.startswith("21 ")
+    assert second.startswith("42 ")
+    assert first.endswith(second[3:])
+    assert "nested at most 20 deep" in first
+    stage.close()
+
+
 async def test_so_many_run_beside_the_hooks_at_once_and_no_more() -> None:
     beside = Beside(ListLog())
     held = asyncio.Event()

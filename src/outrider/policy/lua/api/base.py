@@ -24,10 +24,11 @@ from outrider.policy.lua.api.macros import expand_macros
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry
-from outrider.policy.lua.session import LuaSession
 from outrider.policy.shared_values import Value
 from outrider.wire.message.addresses import parse_addresses
 
+POOLED_MAX: Final = 20
+# chosen: scripts nest none; each level is some calls of Python's
 FILE_OCTETS_MAX: Final = 4 << 20
 # chosen: a table of a hundred thousand short rows
 SLEEP_SECONDS_MAX: Final = 300.0
@@ -95,18 +96,23 @@ class Base:
             current = self._host.current()
             if not isinstance(current, Conversation):
                 raise ScriptError("msys.runInPool waits in hooks only")
-            return self._whole(current.session, function)
+            if current.pooled >= POOLED_MAX:
+                raise ValueError(f"functions of msys.runInPool are nested at most {POOLED_MAX} deep")
+            return self._whole(current, function)
         self._host.spawn(self._later(function, then if isinstance(then, LuaFunction) else None))
         return None
 
     @staticmethod
-    async def _whole(session: LuaSession, function: LuaFunction) -> Any:
-        await asyncio.sleep(0)  # others go on, and the hook's time to wait may end
+    async def _whole(conversation: Conversation, function: LuaFunction) -> Any:
+        conversation.pooled += 1
         try:
-            results = session.run_whole(function)
+            await asyncio.sleep(0)  # others go on, and the hook's time to wait may end
+            results = conversation.session.run_whole(function)
             found: tuple[Any, ...] = await results if hasattr(results, "__await__") else results
         except ScriptError as error:
             return False, _place_of(error)
+        finally:
+            conversation.pooled -= 1
         return True, *found
 
     @staticmethod
