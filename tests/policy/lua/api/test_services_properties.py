@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -118,6 +118,7 @@ def test_any_text_is_json_or_has_a_fault(text: bytes) -> None:
         assert answer[2]
 
 
+@example("", "[']")
 @given(
     st.text("<>/=\"'ab &;!-[]?", max_size=40) | st.text(max_size=20), st.text("/*.[]@='ab()|", max_size=10)
 )

@@ -5,8 +5,8 @@ In: a text. Out: nodes for `xml.lua`.
 Theory: expat reads; entities are refused, and nothing outside the text is ever opened, so a document cannot
 grow nor reach for files. Names keep their prefixes as they are written. XPath is what Python's ElementPath
 knows: steps by name, `*`, `.`, `..`, `//`, `[name]`, `[name='text']`, `[.='text']`, `[@name]`,
-`[@name='text']`, `[position]`, `[last()]`; beside it `/` and `//` at the beginning, `|`, and `text()` or
-`@name` as the last step. Axes, functions and operators raise.
+`[@name='text']` (and with `!=`), `[position]`, `[last()]`; beside it `/` and `//` at the beginning, `|`, and
+`text()` or `@name` as the last step. Axes, functions and operators raise.
 
 Standards: XML 1.0 (W3C), XPath 1.0 (W3C) in part.
 """
@@ -54,6 +54,12 @@ class Node:
 
     def findall(self, tag: str) -> list["Node"]:
         return [child for child in self if tag in {"*", child.tag}]
+
+    def iterfind(self, tag: str) -> Iterator["Node"]:
+        return iter(self.findall(tag))
+
+    def find(self, tag: str) -> "Node | None":
+        return next(self.iterfind(tag), None)
 
     def get(self, name: str, default: str | None = None) -> str | None:
         return self.attributes.get(name, default)
