@@ -89,6 +89,12 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, wo
     assert words in told
 
 
+@pytest.mark.parametrize("depth", [200, 300, 400, 600, 5_000])
+def test_a_file_that_is_nested_without_end_is_a_fault(tmp_path: Path, depth: int) -> None:
+    [told] = faults(write(tmp_path, f"[server]\nworkers = {'[' * depth}{']' * depth}\n"))
+    assert "outrider.toml" in told
+
+
 def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     [told] = faults(tmp_path / "outrider.toml")
     assert "`outrider init` writes one" in told

@@ -90,8 +90,11 @@ class Sources:
         except (tomllib.TOMLDecodeError, RecursionError) as error:  # the library recurses into nested arrays
             self.faults.append(f"{path} is not TOML: {error}")
         else:
-            places = places_of(text)
-            self._merge((), self.data, data, lambda at: Origin("file", str(path), places[at]), ())
+            try:
+                places = places_of(text)
+                self._merge((), self.data, data, lambda at: Origin("file", str(path), places[at]), ())
+            except RecursionError:
+                self.faults.append(f"{path} cannot be read: its arrays or tables are nested too deeply")
 
     def add_environment(self, environment: Mapping[str, str]) -> None:
         """Lay the variables that name options over what is there."""
