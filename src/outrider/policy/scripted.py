@@ -11,8 +11,8 @@ the whole message's: its client tries again, and nobody has got it yet (docs/dec
 Invariant: every recipient that scripts leave goes out exactly once, in one of the messages, or is refused.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
@@ -200,14 +200,14 @@ class ScriptedSession:
         mails = mail.split()
         replies_at: dict[int, Reply] = {}
         for at, each in enumerate(mails):
-            refusal = await self._through(each, early) if early else None
+            refusal = await self._through(each, early) if early and not each.is_discarded else None
             if refusal is None and not each.is_discarded and not each.bind():
                 return Refusal(replies.NO_BINDING, "no binding")
             if refusal is None and self._signing is not None:
                 failure = await _ask_signatures(each, self._signing, origin.tenant)
                 if failure is not None:
                     return failure
-            if refusal is None and final:
+            if refusal is None and final and not each.is_discarded:
                 refusal = await self._through(each, final)
             if refusal is not None:
                 if not refusal.is_permanent:
@@ -228,7 +228,15 @@ class ScriptedSession:
             mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
         return mail
 
-    async def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
+    def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Coroutine[Any, Any, Reply | None]:
+        """Ask the hooks of these phases about a message that is not discarded."""
+        if len(phases) > 1:
+            return self._through_all(mail, phases)
+        [phase] = phases
+        mail.enter(phase)
+        return self._asking.ask(phase, mail, mail=mail)
+
+    async def _through_all(self, mail: Mail, phases: Sequence[HookPhase]) -> Reply | None:
         for phase in phases:
             if not mail.is_discarded:
                 mail.enter(phase)

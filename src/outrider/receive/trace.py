@@ -88,10 +88,12 @@ class Tracer:
             f"Received: from {peer}\r\n\tby {self._hostname} (Outrider) with {protocol} id {message_id};\r\n"
             f"\t{self._date}\r\n"
         )
-        # The usual message has both, and `in` finds them; has_field is for the first line alone.
-        if self._add_message_id and b"\nmessage-id:" not in lower and not has_field(lower, b"message-id:"):
+        # The usual message has both; has_field is for the first line alone. `find` costs half of `in`, which
+        # asks first whether it is given a number.
+        find = lower.find
+        if self._add_message_id and find(b"\nmessage-id:") < 0 and not has_field(lower, b"message-id:"):
             added += f"Message-ID: <{message_id}@{self._hostname}>\r\n"
-        if self._add_date and b"\ndate:" not in lower and not has_field(lower, b"date:"):
+        if self._add_date and find(b"\ndate:") < 0 and not has_field(lower, b"date:"):
             added += f"Date: {self._date}\r\n"
         before = added.encode("ascii")
         header_octets = content.header_octets + len(before)
