@@ -152,28 +152,30 @@ class ScriptedSession:
         self._bindings = bindings
 
     def _ask(self, phase: HookPhase, origin: Origin, *arguments: object) -> Answer | Awaitable[Answer]:
-        if phase not in self._phases:
-            return None
         self._connection.update(origin)
         return drive(self._asking.ask(phase, self._connection, *arguments))
 
     def connect(self, origin: Origin) -> Answer | Awaitable[Answer]:
-        return self._ask(HookPhase.CONNECT, origin)
+        return self._ask(HookPhase.CONNECT, origin) if HookPhase.CONNECT in self._phases else None
 
     def ehlo(self, origin: Origin, name: str) -> Answer | Awaitable[Answer]:
-        return self._ask(HookPhase.EHLO, origin, name)
+        return self._ask(HookPhase.EHLO, origin, name) if HookPhase.EHLO in self._phases else None
 
     def auth(self, origin: Origin, user: str, *, is_valid: bool) -> Answer | Awaitable[Answer]:
-        return self._ask(HookPhase.AUTH, origin, user, is_valid)
+        return self._ask(HookPhase.AUTH, origin, user, is_valid) if HookPhase.AUTH in self._phases else None
 
     def mail_from(self, origin: Origin, sender: Address | None) -> Answer | Awaitable[Answer]:
         connection = self._connection
         connection.message.clear()
         connection.mail_from, connection.rcpt_to = "" if sender is None else str(sender), ""
+        if HookPhase.MAILFROM not in self._phases:
+            return None
         return self._ask(HookPhase.MAILFROM, origin, connection.mail_from)
 
     def rcpt_to(self, origin: Origin, recipient: Recipient) -> Answer | Awaitable[Answer]:
         self._connection.rcpt_to = str(recipient.address)
+        if HookPhase.RCPTTO not in self._phases:
+            return None
         return self._ask(HookPhase.RCPTTO, origin, self._connection.rcpt_to)
 
     def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:

@@ -134,8 +134,11 @@ class Header:
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of this name, unfolded, encoded words decoded."""
-        texts = map(_unfold, self._values(name))
-        return [decode_words(text) if "=?" in text else text for text in texts]
+        values = self._values(name)
+        if len(values) == 1:  # the usual
+            text = _unfold(values[0])
+            return [decode_words(text) if "=?" in text else text]
+        return [decode_words(_unfold(value)) for value in values]
 
     def get_octets(self, name: str) -> list[bytes]:
         """As `get_all`, in UTF-8; an octet of a value that is no UTF-8 is taken for Latin-1."""
