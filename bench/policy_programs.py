@@ -41,13 +41,16 @@ from outrider.policy.api import source
 
 QUERY = "SELECT binding FROM customers WHERE domain = ?"
 
-async def set_binding(mail):
-    customers = source("customers")
+def set_binding(mail):
     of = (mail.mail_from.rpartition("@")[2],)
-    rows = customers.peek(QUERY, of)
+    rows = source("customers").peek(QUERY, of)
     if rows is None:
-        rows = await customers.fetch(QUERY, of)
+        return ask(mail, of)
     mail.binding = rows[0]["binding"]
+
+async def ask(mail, of):
+    [row] = await source("customers").fetch(QUERY, of)
+    mail.binding = row["binding"]
 """
 DOMAIN = "source.test"
 SOURCE = """

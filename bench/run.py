@@ -438,7 +438,7 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="also a million deferred messages (minutes)")
     options = parser.parse_args()
     rounds = options.rounds or (2 if options.quick else 5)
-    scale = 0.4 if options.quick else 1.0
+    scale = 0.35 if options.quick else 1.0
     rows: list[Row] = []
     plan: list[tuple[str, Case, int, Row]] = []
     for name in options.cases.split(","):

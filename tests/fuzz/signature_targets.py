@@ -8,11 +8,12 @@ from outrider.privacy.signing_keys import parse_private_key
 from outrider.wire.dkim.arc import Chain, ChainState, ask_seal, make_seal
 from outrider.wire.dkim.authentication_results import Checked
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_body, relaxed_body_pure
+from outrider.wire.dkim.listing import UnsignableError
 from outrider.wire.dkim.record import RecordError, format_record, parse_record
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Records
 from outrider.wire.dkim.results_field import with_results
-from outrider.wire.dkim.signer import UnsignableError, sign
+from outrider.wire.dkim.signer import sign
 from outrider.wire.dkim.verifier import Verification
 from outrider.wire.dmarc import DmarcError, parse_dmarc
 from outrider.wire.smtp.content import checked, normalise_plain, unstuff

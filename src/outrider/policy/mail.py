@@ -24,9 +24,9 @@ from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import ForbiddenError
 from outrider.privacy.mail_checks import MailChecks
 from outrider.wire.dkim.arc import ChainState, SealRequest, ask_seal, has_sets
+from outrider.wire.dkim.listing import UnsignableError
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results_field import with_results
-from outrider.wire.dkim.signer import UnsignableError
 from outrider.wire.dkim.stored import pack
 from outrider.wire.message.editable import EditableMessage
 from outrider.wire.smtp.content import checked

@@ -7,9 +7,10 @@ import pytest
 
 from outrider.base.errors import KeyAbsentError
 from outrider.wire.dkim.canonical import Canonicalization
+from outrider.wire.dkim.listing import LINE_OCTETS, UnsignableError
 from outrider.wire.dkim.request import RequestError, SignRequest
 from outrider.wire.dkim.results import Fault
-from outrider.wire.dkim.signer import LINE_OCTETS, UnsignableError, sign
+from outrider.wire.dkim.signer import sign
 from outrider.wire.dkim.tags import parse_tags, quoted, unquoted
 from outrider.wire.smtp.content import stuff_plain
 from tests.wire.dkim.signing import KEYS, MESSAGE, NOW, check, request

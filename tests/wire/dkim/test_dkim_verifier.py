@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_body_pure
-from outrider.wire.dkim.message import Parts, selected
+from outrider.wire.dkim.message import Parts, pick
 from outrider.wire.dkim.record import format_record
 from outrider.wire.dkim.results import Fault, Records, Result, SignatureResult
 from outrider.wire.dkim.signature import FIELD_OCTETS_MAX, own_octets
@@ -42,7 +42,7 @@ def resigned(old: bytes, new: bytes) -> bytes:
     assert found
     names = tuple(name.strip().lower() for name in found[1].split(b":"))
     own = own_octets(b"dkim-signature", field, Canonicalization.RELAXED)
-    data = selected(parts, names, Canonicalization.RELAXED) + own
+    data = parts.canonical_all(pick(names, parts.counts), Canonicalization.RELAXED) + own
     signature = base64.b64encode(key_of("ed25519").sign(data))
     whole = re.sub(rb"\r\n\tb=[^;]*$", b"\r\n\tb=" + signature, field.raw)
     return changed.replace(field.raw, whole, 1)

@@ -24,20 +24,13 @@ from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Content
 from outrider.wire.dkim.authentication_results import Checked, format_payload
 from outrider.wire.dkim.canonical import relaxed_field
+from outrider.wire.dkim.listing import UnsignableError, list_fields
 from outrider.wire.dkim.message import Field, Parts
 from outrider.wire.dkim.record import record_name
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.signature import FIELD_NAME, Signature, SignatureError, parse_signature
-from outrider.wire.dkim.signer import (
-    Keys,
-    UnsignableError,
-    check_key,
-    folded_base64,
-    folded_names,
-    listed_names,
-    signed_field,
-)
+from outrider.wire.dkim.signer import Keys, check_key, folded_base64, signed_field
 from outrider.wire.dkim.tags import TagError, parse_tags
 from outrider.wire.dkim.verifier import check_signature, usable_key
 
@@ -303,7 +296,7 @@ def make_seal(content: Content, asked: SealRequest, keys: Keys, now: float) -> b
     check_key(key, request)
     results = b"ARC-Authentication-Results: i=%d; %b\r\n" % (number, asked.results)
     parts = Parts(content)
-    names = listed_names(parts, request, (FIELD_NAME,))  # RFC 8617 §4.1.2
+    listing = list_fields(parts.counts, request, (FIELD_NAME,))  # RFC 8617 §4.1.2
     value = b" i=%d; a=%b; c=%b/%b;\r\n\td=%b; s=%b; t=%d;\r\n" % (
         number,
         key.algorithm.encode("ascii"),
@@ -314,8 +307,8 @@ def make_seal(content: Content, asked: SealRequest, keys: Keys, now: float) -> b
         now,
     )
     digest = folded_base64(parts.body_digest(request.body))
-    value += folded_names(names) + b"\tbh=%b;\r\n\tb=" % digest
-    message = signed_field(b"ARC-Message-Signature", value, parts, names, request.header, key)
+    value += listing.tag + b"\tbh=%b;\r\n\tb=" % digest
+    message = signed_field(b"ARC-Message-Signature", value, parts, listing.picks, request.header, key)
     value = b" i=%d; a=%b; t=%d; cv=%b;\r\n\td=%b; s=%b;\r\n\tb=" % (
         number,
         key.algorithm.encode("ascii"),

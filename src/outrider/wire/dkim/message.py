@@ -11,6 +11,7 @@ Standards: RFC 5322 §2.2 (fields), RFC 5322 §2.2.3 (folding), RFC 5321 §4.5.2
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from outrider.model.flow import Content, Traits
@@ -34,6 +35,13 @@ class Field(NamedTuple):
     value: bytes
 
 
+Counts = tuple[tuple[bytes, int], ...]
+"""Names of fields, in lower case, and how many there are of each."""
+
+Picks = tuple[tuple[bytes, int], ...]
+"""Fields, each by its name in lower case and its place among those of the name."""
+
+
 class Parts:
     """See the module; one for each message, thrown away after use."""
 
@@ -45,27 +53,41 @@ class Parts:
         if content.traits & Traits.DOTTED:
             header, body = _unstuffed(header), _unstuffed(body)
         self._body = body
-        self._fields: dict[bytes, list[Field]] = {}
-        for field in map(Field._make, _FIELD.findall(header)):
-            self._fields.setdefault(field.name.lower(), []).append(field)
+        self._fields: dict[bytes, list[tuple[bytes, bytes, bytes]]] = {}
+        fields = self._fields
+        for field in _FIELD.findall(header):
+            name = field[1].lower()
+            if name in fields:
+                fields[name].append(field)
+            else:
+                fields[name] = [field]
         self._relaxed: dict[tuple[bytes, int], bytes] = {}
         self._bodies: dict[Canonicalization, bytes] = {}
         self._digests: dict[tuple[Canonicalization, int | None], bytes] = {}
 
     def fields(self, name: bytes) -> list[Field]:
-        """The fields of a name (in lower case), first in the message first; not to be changed."""
-        return self._fields.get(name, [])
+        """The fields of a name (in lower case), first in the message first."""
+        return [Field._make(field) for field in self._fields.get(name, ())]
+
+    @property
+    def counts(self) -> Counts:
+        """Names, in lower case, and how many fields have each, in the order of the message."""
+        return tuple([(name, len(fields)) for name, fields in self._fields.items()])
 
     def canonical(self, name: bytes, place: int, canonicalization: Canonicalization) -> bytes:
         """The field of `name` (in lower case) at `place` of `fields`, canonical, with its CRLF."""
-        field = self._fields[name][place]
+        raw, _, value = self._fields[name][place]
         if canonicalization is Canonicalization.SIMPLE:
-            return field.raw + b"\r\n"
+            return raw + b"\r\n"
         key = (name, place)
         found = self._relaxed.get(key)
         if found is None:
-            found = self._relaxed[key] = relaxed_field(name, field.value)
+            found = self._relaxed[key] = relaxed_field(name, value)
         return found
+
+    def canonical_all(self, picks: Picks, canonicalization: Canonicalization) -> bytes:
+        """As `canonical`, of these fields one behind the other."""
+        return b"".join([self.canonical(name, place, canonicalization) for name, place in picks])
 
     def body_digest(self, canonicalization: Canonicalization, octets: int | None = None) -> bytes:
         """SHA-256 of the canonical body, or of its first `octets`.
@@ -89,25 +111,21 @@ def _unstuffed(wire: bytes) -> bytes:
     return wire[1:] if wire[:1] == b"." else wire
 
 
-def selected(parts: Parts, names: tuple[bytes, ...], canonicalization: Canonicalization) -> bytes:
-    """The canonical fields that a list of names selects (RFC 6376 §5.4.2).
+def pick(names: Iterable[bytes], counts: Counts) -> Picks:
+    """The fields that a list of names selects (RFC 6376 §5.4.2).
 
     A name that occurs n times takes the last n fields of that name, the last one first; where there are no
     more, it takes nothing, and so promises that there are none.
 
     Args:
-        parts: The message.
         names: In lower case, in the order of the signature.
-        canonicalization: Of the header.
+        counts: Of the message.
     """
-    taken: dict[bytes, int] = {}
+    left = dict(counts)
     chosen = []
     for name in names:
-        place = taken.get(name)
-        if place is None:
-            place = len(parts.fields(name))
-        if place:
-            place -= 1
-            chosen.append(parts.canonical(name, place, canonicalization))
-        taken[name] = place
-    return b"".join(chosen)
+        place = left.get(name, 0) - 1
+        if place >= 0:
+            left[name] = place
+            chosen.append((name, place))
+    return tuple(chosen)

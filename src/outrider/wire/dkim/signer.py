@@ -15,27 +15,15 @@ Standards: RFC 6376 §3.5 (the field), RFC 6376 §3.7 (what is hashed), RFC 6376
 
 import base64
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Final, Protocol
+from typing import Protocol
 
-from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Content
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_field
 from outrider.wire.dkim.keys import RSA_BITS_MIN, RSA_SIGN_BITS, SigningKey
-from outrider.wire.dkim.message import Parts, selected
+from outrider.wire.dkim.listing import LINE_OCTETS, UnsignableError, list_fields
+from outrider.wire.dkim.message import Parts, Picks
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.tags import quoted
-
-LINE_OCTETS: Final = 74
-"""Chosen below the 78 of RFC 5322 §2.1.1, the tab before a folded line counted as eight columns by some."""
-
-
-LISTED_OCTETS_MAX: Final = 4_096
-"""Chosen: ten times what honest messages need, and half of what a verifier such as ours reads of a field."""
-
-
-class UnsignableError(LocalProtocolError):
-    """This message cannot be signed as it was asked for."""
 
 
 class Keys(Protocol):
@@ -96,41 +84,9 @@ def check_key(key: SigningKey, request: SignRequest) -> None:
         )
 
 
-def listed_names(parts: Parts, request: SignRequest, also: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
-    """The names of `h=`, in lower case, each as often as it is to stand there.
-
-    Args:
-        parts: The message.
-        request: What is asked for.
-        also: Names that the request does not hold, to be signed as often as they occur.
-
-    Raises:
-        UnsignableError: There are too many.
-    """
-    names: list[bytes] = []
-    octets = 0
-    wanted = _wanted(request.fields, request.oversigned)
-    for name, is_oversigned in (*wanted, *[(name, False) for name in also]) if also else wanted:
-        count = len(parts.fields(name)) + is_oversigned
-        if count:
-            names += [name] * count
-            octets += (len(name) + 1) * count
-    if octets > LISTED_OCTETS_MAX:
-        raise UnsignableError(
-            "the message repeats fields so often that no signature can list them", octets=octets
-        )
-    return tuple(names)
-
-
-@lru_cache(maxsize=256)
-def _wanted(fields: tuple[str, ...], oversigned: tuple[str, ...]) -> tuple[tuple[bytes, bool], ...]:
-    names = dict.fromkeys((*fields, *oversigned, "from"))  # RFC 6376 §5.4: From must be signed
-    return tuple((name.encode("ascii"), name in oversigned) for name in names)
-
-
 def _signature(parts: Parts, request: SignRequest, key: SigningKey, now: int) -> bytes:
     check_key(key, request)
-    names = listed_names(parts, request)
+    listing = list_fields(parts.counts, request)
     identity = f" i={quoted(request.identity)};" if request.identity else ""
     expiry = f" x={now + request.expiry_seconds};" if request.expiry_seconds else ""
     lines = [
@@ -138,17 +94,17 @@ def _signature(parts: Parts, request: SignRequest, key: SigningKey, now: int) ->
         f"\td={request.domain};\r\n\ts={request.selector};{identity}\r\n\tt={now};{expiry}\r\n".encode(
             "ascii"
         ),
-        folded_names(names),
+        listing.tag,
         b"\tbh=%b;\r\n\tb=" % base64.b64encode(parts.body_digest(request.body)),
     ]
-    return signed_field(b"DKIM-Signature", b"".join(lines), parts, names, request.header, key)
+    return signed_field(b"DKIM-Signature", b"".join(lines), parts, listing.picks, request.header, key)
 
 
 def signed_field(
     name: bytes,
     value: bytes,
     parts: Parts,
-    names: tuple[bytes, ...],
+    picks: Picks,
     canonicalization: Canonicalization,
     key: SigningKey,
 ) -> bytes:
@@ -158,7 +114,7 @@ def signed_field(
         name: Of the field.
         value: All of it up to `b=`, which stands last.
         parts: The message.
-        names: Those of `h=`.
+        picks: The fields that `h=` selects.
         canonicalization: Of the header.
         key: To sign with.
     """
@@ -167,7 +123,7 @@ def signed_field(
         if canonicalization is Canonicalization.SIMPLE
         else relaxed_field(name.lower(), value)[:-2]
     )
-    signature = key.sign(selected(parts, names, canonicalization) + own)
+    signature = key.sign(parts.canonical_all(picks, canonicalization) + own)
     return b"%b:%b%b\r\n" % (name, value, folded_base64(signature))
 
 
@@ -177,17 +133,3 @@ def folded_base64(octets: bytes) -> bytes:
     return b"\r\n\t".join(
         [encoded[start : start + LINE_OCTETS] for start in range(0, len(encoded), LINE_OCTETS)]
     )
-
-
-@lru_cache(maxsize=1024)
-def folded_names(names: tuple[bytes, ...]) -> bytes:
-    """The tag `h=`, folded, ended by CRLF."""
-    lines = []
-    line = b"\th="
-    for place, name in enumerate(names):
-        piece = name + (b":" if place < len(names) - 1 else b";")
-        if len(line) + len(piece) > LINE_OCTETS:
-            lines.append(line)
-            line = b"\t "
-        line += piece
-    return b"\r\n".join([*lines, line]) + b"\r\n"

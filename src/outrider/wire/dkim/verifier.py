@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from outrider.model.flow import Content
 from outrider.wire.dkim.keys import RSA_BITS_MAX, RSA_BITS_MIN
-from outrider.wire.dkim.message import Parts, selected
+from outrider.wire.dkim.message import Parts, pick
 from outrider.wire.dkim.record import KeyRecord, RecordError, parse_records, record_name
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.signature import FIELD_NAME, SKEW_SECONDS, Signature, SignatureError, parse_signature
@@ -102,7 +102,7 @@ def check_signature(
         return replace(found, fault=Fault.BODY_LENGTH, reason="l= is longer than the body")
     if not found.body_matches:
         return replace(found, fault=Fault.BODY, reason="the body is not what was signed")
-    data = selected(parts, signature.names, signature.header) + signature.own
+    data = parts.canonical_all(pick(signature.names, parts.counts), signature.header) + signature.own
     if not record.key.is_good(signature.signature, data):
         return replace(found, fault=Fault.SIGNATURE, reason="the signature does not fit header and key")
     timely = timely_fault(found, now)
