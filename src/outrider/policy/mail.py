@@ -269,8 +269,9 @@ class Mail:
 
     def try_binding(self, name: str) -> bool:
         """Assign a binding, or a member of a group, in set_binding; False and no change if there is none."""
-        self._only(BINDING_PHASES, "a binding is assigned")
-        chosen = self._bindings.choose(name, self.routing_domain)
+        if self._phase not in BINDING_PHASES:
+            self._only(BINDING_PHASES, "a binding is assigned")
+        chosen = self._bindings.choose(name, self._routing_domain or self._recipients[0].address.domain)
         if chosen is None:
             return False
         self._binding, self._binding_group = chosen

@@ -189,14 +189,16 @@ class ScriptedSession:
 
     async def _decide(self, submission: Submission) -> Decided | Refusal:
         origin = submission.origin
-        mail = self._noted(submission)
+        mail = Mail(submission, self._connection, self._bindings, Checking(submission, self._checks.checker))
+        is_http = origin.protocol == HTTP
+        if submission.notes or is_http:
+            _note(mail, submission)
         if origin.listener in self._checks.marked:
             await needs_task()
             await mail.add_results()
         whole, generated, early, final = self._plan
-        if origin.protocol == HTTP:
-            whole = generated
-        refusal = await self._through(mail, whole) if whole else None
+        first = generated if is_http else whole
+        refusal = await self._through(mail, first) if first else None
         if refusal is not None:
             return Refusal(refusal, "policy")
         mails = mail.split()
@@ -219,16 +221,6 @@ class ScriptedSession:
             return await _without(submission, mail, mails, replies_at)
         failure = await _failure_of_keys(mails) if HERE.keys is not None else None
         return failure or Decided(messages_of(submission, mails))
-
-    def _noted(self, submission: Submission) -> Mail:
-        """The message with the notes that come with it."""
-        checking = Checking(submission, self._checks.checker)
-        mail = Mail(submission, self._connection, self._bindings, checking)
-        if submission.notes:
-            mail.context.seed(submission.notes)
-        if submission.origin.protocol == HTTP:
-            mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
-        return mail
 
     def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Coroutine[Any, Any, Reply | None]:
         """Ask the hooks of these phases about a message that is not discarded."""
@@ -253,6 +245,13 @@ class ScriptedSession:
     def close(self) -> None:
         for session in self._sessions:
             session.close()
+
+
+def _note(mail: Mail, submission: Submission) -> None:
+    """Note what came with a message."""
+    mail.context.seed(submission.notes)
+    if submission.origin.protocol == HTTP:
+        mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
 
 
 async def _without(
