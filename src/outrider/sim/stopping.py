@@ -14,6 +14,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self._is_interrupted = False
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
@@ -36,8 +37,9 @@ class Stopping:
         self._loop.add_reader(descriptor, readable)
 
     def _interrupt(self) -> None:
-        if self.event.is_set() and self._main:
+        if self._is_interrupted and self._main:
             self._main.cancel()
+        self._is_interrupted = True  # the event may have another reason: an end of input in the same turn
         self.event.set()
 
 
