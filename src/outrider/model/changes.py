@@ -18,7 +18,7 @@ import msgspec
 
 from outrider.base.ids import MessageId
 from outrider.model.address import Address
-from outrider.model.flow import Delivery, Origin, Outcome, Verdict
+from outrider.model.flow import Delivery, Message, Origin, Outcome, Verdict
 
 EntryId = NewType("EntryId", int)
 SEQUENCE_BITS = 43
@@ -278,3 +278,27 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     delay_notified: bool = False
     message_id: str = ""
     last: LastReply | None = None
+
+
+def stored_of(message: Message, first_entry: int) -> Stored:
+    """The change that stores `message`; its deliveries are entries from `first_entry` on."""
+    submission = message.submission
+    envelope = submission.envelope
+    content = submission.content
+    return Stored(
+        submission.message_id,
+        first_entry,
+        submission.received_time,
+        submission.origin,
+        envelope.mail_from,
+        message.deliveries,
+        envelope.ret,
+        envelope.envid,
+        envelope.smtputf8,
+        int(content.traits),
+        content.header_octets,
+        len(content.wire),
+        None,
+        message.signing,
+        message.notes,
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Final, TypeVar
 
-from outrider.model.changes import ContentRef, Stored
+from outrider.model.changes import ContentRef, Stored, stored_of
 from outrider.model.dispatch import Granted
 from outrider.model.flow import Disposition, Message, Outcome, Path, Phase, Verdict
 from outrider.model.hooks import HookPhase
@@ -56,7 +56,7 @@ async def leave(
     for message in messages:
         if any(each.channel == DISCARD for each in message.deliveries):
             continue
-        stored = _stored_of(message)
+        stored = stored_of(message, 0)
         for index, delivery in enumerate(message.deliveries):
             path = Path(delivery.channel, delivery.binding, delivery.routing_domain)
             found.append(await _one(policy, message, stored, index, path, classify, reply))
@@ -123,28 +123,6 @@ async def _ends(policy: WayOutPolicy, ended: Ended, kind: str, left: Left) -> Le
 def _of_stay(stay: Stay) -> tuple[Outcome, Verdict]:
     permanent = Disposition.PERMANENT if stay.reply.is_permanent else Disposition.TRANSIENT
     return Outcome(stay.reply, Phase.QUEUE, ours=True), Verdict(permanent)
-
-
-def _stored_of(message: Message) -> Stored:
-    submission = message.submission
-    envelope, content = submission.envelope, submission.content
-    return Stored(
-        submission.message_id,
-        0,
-        submission.received_time,
-        submission.origin,
-        envelope.mail_from,
-        message.deliveries,
-        envelope.ret,
-        envelope.envid,
-        envelope.smtputf8,
-        int(content.traits),
-        content.header_octets,
-        len(content.wire),
-        None,
-        message.signing,
-        message.notes,
-    )
 
 
 async def _awaited(answer: T | Awaitable[T]) -> T:

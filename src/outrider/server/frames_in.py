@@ -14,14 +14,14 @@ from functools import partial
 from typing import NamedTuple
 
 from outrider.model.address import Address
-from outrider.model.changes import Change, ContentRef, Keyed, Stored
+from outrider.model.changes import Change, ContentRef, Keyed, Stored, stored_of
 from outrider.model.flow import Decided, Message, Origin, Refusal, RefusedRecipient, Submission
 from outrider.model.ports import Keep, Log
 from outrider.model.reply import Reply
 from outrider.server import unsent
 from outrider.server.contents import Contents
 from outrider.server.decisions import Decision, is_too_big, messages_of, refusal_of, refused_of
-from outrider.server.stored import as_asked, stored_of
+from outrider.server.stored import as_asked
 from outrider.wire.smtp import replies
 
 Refuse = Callable[[Origin, Address | None, Reply, Callable[[Reply], None]], None]

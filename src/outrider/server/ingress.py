@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from outrider.model.address import Address
-from outrider.model.changes import ContentRef, Keyed, Stored
+from outrider.model.changes import ContentRef, Keyed, Stored, stored_of
 from outrider.model.flow import Decided, Origin, Refusal, Submission
 from outrider.model.ports import Keep, Log, Policy, PolicyDoor, PolicySession
 from outrider.model.reply import Reply
@@ -21,7 +21,6 @@ from outrider.server.contents import Contents
 from outrider.server.decisions import Decision, only_message
 from outrider.server.frames_in import Frames
 from outrider.server.pressure import Pressure
-from outrider.server.stored import stored_of
 from outrider.wire.smtp import replies
 
 RefusalTeller = Callable[[Origin, str, str, Reply], None]

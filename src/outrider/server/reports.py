@@ -13,10 +13,9 @@ from outrider.classify.dsn import build_dsn, is_due
 from outrider.classify.options import DsnOptions
 from outrider.classify.rate import DsnRate
 from outrider.classify.report import DsnKind, RecipientReport
-from outrider.model.changes import Finished, Stored
+from outrider.model.changes import Finished, Stored, stored_of
 from outrider.model.flow import Refusal
 from outrider.model.ports import Log, Policy
-from outrider.server.stored import stored_of
 
 
 class Reports:

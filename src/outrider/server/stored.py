@@ -1,41 +1,16 @@
-"""What policy decided, as the change that stores it.
+"""What policy decided, as it is stored.
 
-In: a `Message`. Out: its `Stored`, with what the sender asked for and without what was for policy alone.
+In: a `Message`. Out: the same with what the sender asked for and without what was for policy alone.
 """
 
 from typing import Final
 
 from msgspec.structs import replace
 
-from outrider.model.changes import Stored
 from outrider.model.flow import SECRET_PREFIX, Message, Recipient
 
 CUSTOMER_ID: Final = "customer_id"
 # the name in the metadata whose text stands for the recipient where a redaction profile says so
-
-
-def stored_of(message: Message, first_entry: int) -> Stored:
-    """The change that stores `message`; its deliveries are entries from `first_entry` on."""
-    submission = message.submission
-    envelope = submission.envelope
-    content = submission.content
-    return Stored(
-        submission.message_id,
-        first_entry,
-        submission.received_time,
-        submission.origin,
-        envelope.mail_from,
-        message.deliveries,
-        envelope.ret,
-        envelope.envid,
-        envelope.smtputf8,
-        int(content.traits),
-        content.header_octets,
-        len(content.wire),
-        None,
-        message.signing,
-        message.notes,
-    )
 
 
 def as_asked(message: Message) -> Message:

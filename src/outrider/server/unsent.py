@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from outrider.classify.table import OWN_POLICY
-from outrider.model.changes import Attempted, Change, Finished, Stored
+from outrider.model.changes import Attempted, Change, Finished, Stored, stored_of
 from outrider.model.flow import (
     Delivery,
     Disposition,
@@ -29,7 +29,7 @@ from outrider.model.flow import (
 )
 from outrider.model.reply import Reply
 from outrider.model.route import DISCARD, REFUSED, UNSENT_CHANNELS
-from outrider.server.stored import as_asked, stored_of
+from outrider.server.stored import as_asked
 from outrider.wire.smtp.content import checked
 
 SIMULATED = "simulated"
