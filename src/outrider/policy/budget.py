@@ -9,9 +9,10 @@ script runs now and for how many ticks. So a hook costs two assignments, and a t
 runs a signal's handler at the next call or turn of a loop. When the time is up, the signal is marked as come
 once more while the exception is made: who catches it meets the next one in its own handler, outside of what
 catches. That is done by a function in C, because after any call in the handler the signal would be taken
-there. What runs outside the interpreter, as a regular expression gone wild, is interrupted when it
-comes back. Memory is looked at by the same ticks, as growth of the process's peak since the first tick of a
-step: what grows faster than they come, as one huge text, is seen when it is there.
+there. What runs outside the interpreter, as a regular expression gone wild, is interrupted when it comes
+back. A script that has come to the end of Python's stack may meet a tick as a RecursionError; it meets the
+next one, until it has left some room. Memory is looked at by the same ticks, as growth of the process's peak
+since the first tick of a step: what grows faster than they come, as one huge text, is seen when it is there.
 
 Whoever runs a script ends its time by `is_running = False`, in a `finally` and before anything else: an
 assignment is no place where a handler runs, a call is one.
@@ -31,6 +32,9 @@ TICK_SECONDS = 0.01
 
 GROWTH_KIB = 262_144
 # chosen: ten copies of a message of 25 MiB; getrusage(2) counts in KiB
+
+UNKNOWN_KIB = 1 << 62
+# chosen: more than any machine has, so that nothing grows beyond it
 
 
 class SpentError(BaseException):
@@ -85,11 +89,13 @@ class CpuBudget:
 
     def _tick(self, _signal: int, _frame: FrameType | None) -> None:
         if self.is_running:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if self._left == self._ticks:
-                self._peak, self.is_memory = peak, False
-            elif self._left > 0 and peak - self._peak > GROWTH_KIB:
+            self._left = left = self._left - 1  # at once: a call may fail, near the end of Python's stack
+            if left > 0:
+                if left == self._ticks - 1:
+                    self.is_memory, self._peak = False, UNKNOWN_KIB
+                    self._peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                    return
+                if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self._peak <= GROWTH_KIB:
+                    return
                 self._left, self.is_memory = 0, True
-            self._left -= 1
-            if self._left <= 0:
-                raise SpentError
+            raise SpentError
