@@ -228,7 +228,9 @@ def test_an_address_that_is_taken_is_exit_78(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         (tmp_path / "outrider.toml").write_text(
-            f'[[listener]]\nname = "smtp"\nport = {port}\n', encoding="utf-8"
+            # its sockets' names are limited, and a test's folder may be deep
+            f'[server]\nrun_directory = "run"\n\n[[listener]]\nname = "smtp"\nport = {port}\n',
+            encoding="utf-8",
         )
         line = [*PROGRAM, "serve", "-c", str(tmp_path / "outrider.toml")]
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
