@@ -8,6 +8,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -193,3 +194,13 @@ def queue_is_empty(server: Postfix) -> bool:
         check=True,
     )
     return not done.stdout.strip()
+
+
+def flush(server: Postfix) -> None:
+    """Try now to deliver what is deferred, as `postqueue -f` does.
+
+    While it is read anew, Postfix puts off for long what is being delivered in that moment.
+    """
+    with socket.socket(socket.AF_UNIX) as manager:
+        manager.connect(str(server.folder / "queue" / "public" / "qmgr"))
+        manager.sendall(b"FADI")

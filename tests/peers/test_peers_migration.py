@@ -15,7 +15,7 @@ from tests.e2e.outrider_process import OutriderProcess, serving, start_server
 from tests.e2e.practice import DEFERS, await_events, events_of, practising, provider, queue_is, send
 from tests.house.test_docs_examples import UNITS, shown_defaults
 from tests.peers import postfix as postfix_peer
-from tests.peers.postfix import MASTER_CF, Postfix, queue_is_empty
+from tests.peers.postfix import MASTER_CF, Postfix, flush, queue_is_empty
 from tests.peers.processes import find_program, free_port, wait_until
 from tools.project_files import ROOT
 
@@ -115,8 +115,13 @@ def test_what_postfix_had_in_its_queue_moves_too(tmp_path: Path) -> None:
         alive = relayhost.replace("2525", str(server.ports["postfix"]))
         main_cf.write_text(main_cf.read_text("utf-8").replace(dead, alive), "utf-8")
         os.kill(int((relay.folder / "queue" / "pid" / "master.pid").read_text()), signal.SIGHUP)
+
+        def is_handed_over() -> bool:
+            flush(relay)
+            return queue_is_empty(relay)
+
+        wait_until(is_handed_over, "Postfix has nothing left")
         await_events(server, COUNT, "delivery")
-        wait_until(lambda: queue_is_empty(relay), "Postfix has nothing left")
         assert practice.seen("net").recipients == COUNT
 
 

@@ -9,7 +9,7 @@ local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yiel
 local match, sub, rawget, setmetatable, min = string.match, string.sub, rawget, setmetatable, math.min
 local getmetatable, getinfo, collectgarbage, tonumber = debug.getmetatable, debug.getinfo, collectgarbage, tonumber
 local WAIT, SPENT, NO_MEMORY, where = R.WAIT, R.SPENT, R.NO_MEMORY, R.where
-local arm, disarm, enter = R.arm, R.disarm, R.enter
+local arm, disarm, enter, give_head, drop_head = R.arm, R.disarm, R.enter, R.give_head, R.drop_head
 local hooks = R.hooks
 local DONE = {}
 local VALUES, RAISE, WAITS = 0, 2, 3
@@ -77,6 +77,7 @@ end
 
 local function ended(co, globals, f, ok, tag, done, ...)
   local left, spent, script, line = disarm()
+  drop_head()
   local pool = in_pool and leave_pool(left)
   if ok and tag == WAIT then
     return WAITS, {co = co, left = left, globals = globals, f = f, pool = pool}
@@ -160,6 +161,13 @@ function R.hook_objects(globals, deadline, selves, index, class, id, class2, id2
   local second = object(class2, id2)
   if not class3 then return hook(globals, deadline, selves, index, object(class, id), second) end
   return hook(globals, deadline, selves, index, object(class, id), second, object(class3, id3))
+end
+
+-- The same with the header fields of the first one, see head.lua.
+local hook_objects = R.hook_objects
+function R.hook_head(fields, lowered, globals, deadline, selves, index, class, id, ...)
+  give_head(id, fields, lowered)
+  return hook_objects(globals, deadline, selves, index, class, id, ...)
 end
 
 -- Loads: compiles and runs a script's top level.

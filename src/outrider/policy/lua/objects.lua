@@ -9,6 +9,7 @@ local getfenv, setfenv, newproxy, setmetatable = debug.getfenv, debug.setfenv, n
 local isyieldable, yield, unpack = coroutine.isyieldable, coroutine.yield, unpack
 local getmetatable, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
 local WAIT, FAIL, NOT_HERE, look_at_memory, pass = R.WAIT, R.FAIL, R.NOT_HERE, R.look_at_memory, R.pass
+local values_of, drop_head = R.values_of, R.drop_head
 
 -- What answers begin with.
 local VALUES, LIST, RAISE, WAITS, SPENT, FLAT, ROOM, MANY = 0, 1, 2, 3, 4, 5, 6, 7
@@ -208,6 +209,7 @@ end
 function R.wrap(py, py_staged)
   return function(...)
     look_at_memory()
+    drop_head()
     if are_plain(...) then return finish(py(...)) end
     stage(...)
     return finish(py_staged())
@@ -226,8 +228,8 @@ local function id_of(object, class, member)
 end
 
 -- Makes a class. `methods`, `staged`, `getters`, `setters`: tables of Python's functions, which get the number first.
--- `length_of`, `text_of`: one such function or nil.
-function R.define(name, methods, staged, getters, setters, length_of, text_of)
+-- `length_of`, `text_of`: one such function or nil. `header`: the method that reads fields by name, or nil.
+function R.define(name, methods, staged, getters, setters, length_of, text_of, header)
   local class = {name = name}
   local members = {}
   for member, py in pairs(methods) do
@@ -235,9 +237,23 @@ function R.define(name, methods, staged, getters, setters, length_of, text_of)
     members[member] = function(self, ...)
       local id = id_of(self, class, member)
       look_at_memory()
+      drop_head()
       if are_plain(...) then return finish(py(id, ...)) end
       stage(...)
       return finish(py_staged(id))
+    end
+  end
+  if header then
+    local ask = members[header]
+    members[header] = function(self, field, ...)
+      if select("#", ...) == 0 then
+        local values = values_of(id_of(self, class, header), field)
+        if values then
+          look_at_memory()
+          return values
+        end
+      end
+      return ask(self, field, ...)
     end
   end
   local proto = newproxy(true)
@@ -247,7 +263,10 @@ function R.define(name, methods, staged, getters, setters, length_of, text_of)
       local member = members[key]
       if member then return member end
       local getter = getters[key]
-      if getter then return finish(getter(getfenv(self).id)) end
+      if getter then
+        drop_head()
+        return finish(getter(getfenv(self).id))
+      end
     end
   else
     meta.__index = members
@@ -260,13 +279,20 @@ function R.define(name, methods, staged, getters, setters, length_of, text_of)
     if not IS_PLAIN[type(value)] then
       return raise("field '" .. key .. "' of " .. name .. " cannot be a " .. type(value))
     end
+    drop_head()
     return finish(setter(getfenv(self).id, value))
   end
   if length_of then
-    meta.__len = function(self) return finish(length_of(getfenv(self).id)) end
+    meta.__len = function(self)
+      drop_head()
+      return finish(length_of(getfenv(self).id))
+    end
   end
   meta.__tostring = function(self)
-    if text_of then return finish(text_of(getfenv(self).id)) end
+    if text_of then
+      drop_head()
+      return finish(text_of(getfenv(self).id))
+    end
     return name
   end
   if text_of then

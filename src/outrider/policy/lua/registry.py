@@ -28,6 +28,8 @@ class ObjectClass:
         setters: Fields that can be set; called with the object and the value.
         length: For `#object`, or None.
         text: For `tostring(object)` and `..`, or None.
+        head: Gives the header fields of an object for look-ups by its method `header` that do not ask Python,
+            as `Header.searchable` does, or None; called with the object when a hook is asked about it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ObjectClass:
     setters: Mapping[str, Function] = field(default_factory=dict)
     length: Function | None = None
     text: Function | None = None
+    head: Function | None = None
 
 
 class LuaRegistry:

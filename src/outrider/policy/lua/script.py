@@ -209,15 +209,21 @@ class LuaScript:
 
     def _ask(self, conversation: Conversation, phase: HookPhase, values: Sequence[Any], place: int) -> Any:
         hooks = self._hooks[phase]
+        session, vctx = conversation.session, conversation.vctx
         for at in range(place, len(hooks)):
-            result = self._call(conversation, phase, hooks[at], values)
+            try:
+                result = session.call(hooks[at], values)
+            except (HookError, SpentError) as error:
+                raise self._named(error, phase) from error.__cause__
+            if result == VALIDATE_CONT and type(result) is int and vctx.code is None:  # the usual
+                continue
             if result == VALIDATE_AGAIN and _is_again(phase, hooks[at], result):
                 return self._go_on(conversation, phase, values, at, None)
             if type(result) is not int and isawaitable(result):
                 return Waiting(self._go_on(conversation, phase, values, at, result), result)
             if self._is_last(conversation, phase, hooks[at], result):
                 return _answer(conversation, is_last=True)
-        return _answer(conversation, is_last=False)
+        return None if vctx.code is None else _answer(conversation, is_last=False)
 
     def _call(
         self, conversation: Conversation, phase: HookPhase, hook: LuaHook, values: Sequence[Any]

@@ -47,7 +47,7 @@ from outrider.policy.lua.registry import Function, LuaRegistry, ObjectClass
 from outrider.policy.lua.session import LuaHook, LuaSession
 from outrider.policy.lua.waiting import Waiting, let_go
 
-_CHUNKS: Final = ("budget", "operators", "patterns", "text", "objects", "environment", "calls")
+_CHUNKS: Final = ("budget", "operators", "patterns", "text", "head", "objects", "environment", "calls")
 _CLOSE: Final = b"""
 local globals, error = _G, error
 for name in next, globals do globals[name] = nil end
@@ -136,6 +136,9 @@ class LuaState:
         self._next_id = 0
         self._sweep_at = _SWEEP_MIN
         self._class_index: dict[type, int] = {}
+        self._head_of: dict[type, Function] = {}
+        self._reads_header: set[int] = set()
+        self._hook_number = 0
         self._runtime = lupa.luajit21.LuaRuntime(
             encoding=None,
             register_eval=False,
@@ -189,6 +192,7 @@ class LuaState:
         self._begin = r[b"begin"]
         self._hook = r[b"hook"]
         self._hook_objects = r[b"hook_objects"]
+        self._hook_head = r[b"hook_head"]
         self._go_on = r[b"go_on"]
         return r
 
@@ -198,6 +202,8 @@ class LuaState:
         self._r[b"fill_globals"](self._members("", registry.globals))
         for python_class, description in registry.classes.items():
             self._class_index[python_class] = self._define(description)
+            if description.head is not None:
+                self._head_of[python_class] = description.head
         for module, text in registry.sources.items():
             name = f"{module}.lua"
             self.know(name)
@@ -215,9 +221,14 @@ class LuaState:
         )
 
     def _define(self, description: ObjectClass) -> int:
+        header = "" if description.head is None else "header"
+
         def table(functions: Mapping[str, Function], which: int) -> Any:
             made = {
-                name: self._methods(f"{description.name}:{name}", each) for name, each in functions.items()
+                name: self._methods(
+                    f"{description.name}:{name}", self._noted(each) if name == header else each
+                )
+                for name, each in functions.items()
             }
             return self._runtime.table_from({name.encode(): entries[which] for name, entries in made.items()})
 
@@ -233,8 +244,18 @@ class LuaState:
                 table(description.setters, 0),
                 entry(description.length),
                 entry(description.text),
+                header.encode() or None,
             )
         )
+
+    def _noted(self, read_header: Function) -> Function:
+        """The same; the hook that calls it is given the header along from then on."""
+
+        def read(*values: Any) -> Any:
+            self._reads_header.add(self._hook_number)
+            return read_header(*values)
+
+        return read
 
     # What Lua calls. None of it may call into Lua, and none of it raises.
 
@@ -487,6 +508,12 @@ class LuaState:
                     break
                 given += self.number_of(value)
             else:
+                self._hook_number = hook.number
+                if hook.number in self._reads_header:
+                    head_of = self._head_of.get(type(values[0]))
+                    head = None if head_of is None else head_of(values[0])
+                    if head is not None:
+                        return self._result(session, hook.name, self._hook_head, (*head, *given), ())
                 return self._result(session, hook.name, self._hook_objects, given, ())
             given = given[:4]
         return self._result(session, hook.name, self._hook, given, values)
@@ -524,7 +551,9 @@ class LuaState:
         if out[0] == WAITS:
             pending = self._taken()
             return Waiting(self._waits(session, phase, out[1], pending, take or self._value), pending)
-        return self._value(phase, out) if take is None else take(phase, out)
+        if take is not None:
+            return take(phase, out)
+        return out[1] if len(out) > 1 and type(out[1]) is int else self._value(phase, out)
 
     def _values(self, phase: str, out: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple([self._value(phase, (VALUES, value)) for value in out[1:]])

@@ -16,6 +16,7 @@ from outrider.policy.lua.api.new_messages import NewMessages, new_message
 from outrider.policy.lua.api.parts import Parts
 from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.wire.message.limits import MessageLimitError
 from outrider.wire.message.tree import Part
 
 
@@ -53,6 +54,17 @@ def _guarded_msg(host: Host, row: Row, function: Callable[..., Any]) -> Callable
     return called
 
 
+def _head(phases: frozenset[str], msg: Msg) -> tuple[bytes, bytes] | None:
+    """A message's header fields, where `msg:header` reads them and a search is all that it takes."""
+    if msg.mail is None or msg.phase not in phases:
+        return None
+    try:
+        header = msg.mail.message.header
+    except MessageLimitError:  # who reads the header hears of it
+        return None
+    return header.searchable()
+
+
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
     """Register `msg`, `msgpart` and the functions of `msys.core` that are about them."""
     parts = Parts(host)
@@ -69,6 +81,7 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
             setters={
                 name: guarded(host, rows[f"msg.{name}"], each) for name, each in envelope.SETTERS.items()
             },
+            head=partial(_head, rows["msg:header"].phases),
         ),
     )
     registry.register_class(
