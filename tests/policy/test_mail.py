@@ -358,3 +358,10 @@ def expected(mail: Mail) -> tuple[str, str, bytes, str, str, str, str, int, str]
         len(mail.signing),
         str(tuple(mail.context.items())),
     )
+
+
+def test_its_header_section_is_as_it_came_and_as_it_was_changed() -> None:
+    mail = mail_of(submission(plain=b".dot: 1\r\nSubject: a\r\n folded\r\n\r\nHello\r\n"))
+    assert mail.header_section == b".dot: 1\r\nSubject: a\r\n folded\r\n"
+    mail.message.header.set("Subject", "b")
+    assert mail.header_section == b".dot: 1\r\nSubject: b\r\n"

@@ -29,7 +29,7 @@ from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results_field import with_results
 from outrider.wire.dkim.stored import pack
 from outrider.wire.message.editable import EditableMessage
-from outrider.wire.smtp.content import checked
+from outrider.wire.smtp.content import checked, unstuff_header
 
 CONTENT_PHASES = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN, HookPhase.EACH_RCPT})
 EDIT_PHASES = CONTENT_PHASES | {HookPhase.OUTBOUND}
@@ -206,6 +206,12 @@ class Mail:
             utf8 = self._submission.envelope.smtputf8
             message = self._message = EditableMessage(self._content, utf8=utf8)
         return message
+
+    @property
+    def header_section(self) -> bytes:
+        """Its header as it stands in the message: fields with their line ends, dots not stuffed."""
+        message = self._message
+        return unstuff_header(self._content) if message is None else message.header.octets()
 
     def header(self, name: str) -> list[str]:
         """The values of all fields of a name, decoded and unfolded.

@@ -7,7 +7,8 @@
 -- Invariant: whatever Python is asked in between may change the message, so from then on Python is asked for fields too.
 
 local R = ...
-local type, find, sub, byte, gsub, lower = type, string.find, string.sub, string.byte, string.gsub, string.lower
+local type, find, match, sub, byte = type, string.find, string.match, string.sub, string.byte
+local gsub, lower = string.gsub, string.lower
 local NAMES_MAX = 1000 -- names whose form for the search is kept, chosen: scripts have some dozens
 
 local given -- the number of the object whose fields these are, or nil
@@ -28,20 +29,15 @@ local function start_of(name)
   return start
 end
 
--- Without the white space around it.
-local function trim(text, first, last)
-  local octet = byte(text, first)
-  while octet == 32 or octet == 9 do
-    first = first + 1
-    octet = byte(text, first)
-  end
-  if first > last then return "" end
-  octet = byte(text, last)
-  while octet == 32 or octet == 9 do
+-- Without the white space at its end; a pattern would try each run of it anew.
+local function trim(text)
+  local last = #text
+  local octet
+  repeat
     last = last - 1
     octet = byte(text, last)
-  end
-  return sub(text, first, last)
+  until octet ~= 32 and octet ~= 9
+  return sub(text, 1, last)
 end
 
 -- The values of an object's fields of a name; nil where Python is to be asked.
@@ -51,14 +47,15 @@ function R.values_of(id, name)
   if start == nil then start = start_of(name) end
   if not start then return nil end
   local values, count = {}, 0
-  local _, colon = find(lowered, start, 1, true)
+  local _, colon = find(lowered, start, 1, true) -- in `fields` the value begins there
   while colon do
-    local stop = find(fields, "\r\n", colon, true) -- the colon is at `colon - 1` here
-    local value = trim(fields, colon, stop - 1)
-    if find(value, "\0", 1, true) then
-      value = gsub(value, "%z", "")
-      value = trim(value, 1, #value)
+    local value, stop = match(fields, "^[ \t]*([^\r%z]*)()", colon)
+    if byte(fields, stop) == 0 then
+      value, stop = match(fields, "^([^\r]*)()", colon)
+      value = match(gsub(value, "%z", ""), "^[ \t]*(.*)$")
     end
+    local last = byte(value, -1)
+    if last == 32 or last == 9 then value = trim(value) end
     count = count + 1
     values[count] = value
     _, colon = find(lowered, start, stop, true)

@@ -28,8 +28,9 @@ class ObjectClass:
         setters: Fields that can be set; called with the object and the value.
         length: For `#object`, or None.
         text: For `tostring(object)` and `..`, or None.
-        head: Gives the header fields of an object for look-ups by its method `header` that do not ask Python,
-            as `Header.searchable` does, or None; called with the object when a hook is asked about it.
+        head: Called with the object when a hook is asked about it; gives its header fields in the form of
+            `wire.message.searchable`, in which its method `header` then finds them without asking Python, or
+            None. None for a class without.
     """
 
     name: str

@@ -203,11 +203,8 @@ class LuaScript:
         """As `LuaSet.watch`, of all scripts of its set."""
         self._lua.watch(hears)
 
-    def ask(self, conversation: Conversation, phase: HookPhase, arguments: Sequence[Any]) -> Any:
-        """Ask its hooks of a phase; an answer, or something to await. Raises HookError."""
-        return self._ask(conversation, phase, conversation.enter(phase, arguments), 0)
-
-    def _ask(self, conversation: Conversation, phase: HookPhase, values: Sequence[Any], place: int) -> Any:
+    def ask(self, conversation: Conversation, phase: HookPhase, values: Sequence[Any], place: int = 0) -> Any:
+        """Ask its hooks of a phase, from one on; an answer, or something to await. Raises HookError."""
         hooks = self._hooks[phase]
         session, vctx = conversation.session, conversation.vctx
         for at in range(place, len(hooks)):
@@ -261,7 +258,7 @@ class LuaScript:
                 break
         if self._is_last(conversation, phase, hook, result):
             return _answer(conversation, is_last=True)
-        rest: Any = self._ask(conversation, phase, values, at + 1)
+        rest: Any = self.ask(conversation, phase, values, at + 1)
         return cast("Answer", await rest if isawaitable(rest) else rest)
 
     def _is_last(self, conversation: Conversation, phase: HookPhase, hook: LuaHook, result: Any) -> bool:
@@ -321,7 +318,8 @@ class LuaScriptSession:
         conversation = self._conversation
         if conversation is None:
             conversation = self._conversation = self._lua.join(self._connection)
-        answer: Answer | Awaitable[Answer] = self._script.ask(conversation, phase, arguments)
+        values = conversation.enter(phase, arguments)
+        answer: Answer | Awaitable[Answer] = self._script.ask(conversation, phase, values)
         return answer
 
     def waited_at(self, phase: HookPhase, error: BaseException) -> int:  # noqa: ARG002 - the port's shape

@@ -288,6 +288,8 @@ class LuaState:
                 return self._failed(name, function, (target, *values), error)
             if result is None or result is True or result is False:
                 return (VALUES, result)
+            if type(result) is bytes and len(result) < _SHORT_OCTETS:
+                return (VALUES, result)
             return answer(name, result)
 
         return entry, self._staged_entry(name, entry)
@@ -499,24 +501,33 @@ class LuaState:
     def hook(self, session: LuaSession, hook: LuaHook, values: Sequence[Any]) -> Any:
         """Call a hook with the session's `self`; its first result, or something to await."""
         deadline = self._clock() + self._limits.seconds
-        given: tuple[Any, ...] = (session.lua_globals, deadline, session.selves, hook.number)
+        number = hook.number
+        self._hook_number = number
+        enter = self._hook
+        given: tuple[Any, ...] = (session.lua_globals, deadline, session.selves, number)
         if 0 < len(values) <= _OBJECTS_MAX:
             self.session = session
             class_index = self._class_index
+            numbers: tuple[int, ...] = ()
             for value in values:
                 if type(value) not in class_index:
                     break
-                given += self.number_of(value)
+                numbers += self.number_of(value)
             else:
-                self._hook_number = hook.number
-                if hook.number in self._reads_header:
+                enter = self._hook_objects
+                given += numbers
+                if number in self._reads_header:
                     head_of = self._head_of.get(type(values[0]))
                     head = None if head_of is None else head_of(values[0])
                     if head is not None:
-                        return self._result(session, hook.name, self._hook_head, (*head, *given), ())
-                return self._result(session, hook.name, self._hook_objects, given, ())
-            given = given[:4]
-        return self._result(session, hook.name, self._hook, given, values)
+                        enter = self._hook_head
+                        given = head + given
+                values = ()
+        self._raised = None
+        out = self._step(session, hook.name, enter, given, values)
+        if len(out) > 1 and out[0] == VALUES and type(out[1]) is int:
+            return out[1]
+        return self._outcome(session, hook.name, out, None)
 
     def load(self, text: bytes, name: str) -> None:
         """Run a script's top level; `text` is in LuaJIT's Lua."""
@@ -548,12 +559,21 @@ class LuaState:
     ) -> Any:
         self._raised = None
         out = self._step(session, phase, enter, given, values)
+        return self._outcome(session, phase, out, take)
+
+    def _outcome(
+        self,
+        session: LuaSession,
+        phase: str,
+        out: tuple[Any, ...],
+        take: Callable[[str, tuple[Any, ...]], Any] | None,
+    ) -> Any:
+        """What a step says: what the call gave, or something to await."""
+        take = take or self._value
         if out[0] == WAITS:
             pending = self._taken()
-            return Waiting(self._waits(session, phase, out[1], pending, take or self._value), pending)
-        if take is not None:
-            return take(phase, out)
-        return out[1] if len(out) > 1 and type(out[1]) is int else self._value(phase, out)
+            return Waiting(self._waits(session, phase, out[1], pending, take), pending)
+        return take(phase, out)
 
     def _values(self, phase: str, out: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple([self._value(phase, (VALUES, value)) for value in out[1:]])
@@ -583,10 +603,11 @@ class LuaState:
         if self._ended_functions:
             ended, self._ended_functions = self._ended_functions, []
             self._r[b"release"](*ended[:ROW_MAX])
-        arguments = [self.converter.to_lua(value) for value in values] if values else ()
+        if values:
+            given += tuple([self.converter.to_lua(value) for value in values])
         self._is_running = True
         try:
-            out = enter(*given, *arguments)
+            out = enter(*given)
         except lupa.luajit21.LuaMemoryError:
             raise self._error(phase, b"memory", b"", b"", 0) from None
         except lupa.luajit21.LuaError as error:

@@ -44,9 +44,6 @@ ADDRESS_FIELDS: Final = frozenset(
 )
 """Fields of addresses (RFC 5322 §3.6, RFC 8098 §2.1), in which only display names may be encoded words."""
 
-SEARCHABLE_OCTETS: Final = 16_384
-"""Sections up to it are given to be searched elsewhere. Chosen: far above usual ones; a copy costs a µs."""
-
 _FOLD: Final = b"\0"
 _BAD_VALUE: Final = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n|\r\n(?![ \t])|\r\n[ \t]*(?=\r|\Z)")
 _PIECES: Final = re.compile(rb"[ \t]*[^ \t]+")
@@ -152,18 +149,6 @@ class Header:
             else decode_words(_unfold(value)).encode("utf-8", "surrogateescape")
             for value in values
         ]
-
-    def searchable(self) -> tuple[bytes, bytes] | None:
-        """The section with folds marked by NUL, and the same in lower case behind a line feed.
-
-        Or None, where a search in them is not all that a look-up takes: after a change or a look by place,
-        with octets beyond ASCII, encoded words or space before a colon, and in long sections.
-        """
-        folded = self._folded
-        if not folded or len(folded) > SEARCHABLE_OCTETS or not folded.isascii() or folded.find(b"=?") >= 0:
-            return None
-        lower = self._lowered()
-        return None if lower is None else (folded, lower)
 
     def get_unfolded(self, name: str) -> str | None:
         """The value of the first field of this name, unfolded but not decoded; None if there is none."""
@@ -289,9 +274,13 @@ class Header:
 
     def _values(self, name: str, *, is_first: bool = False) -> list[bytes]:
         """Values of the fields of this name, or of the first of them, folds marked."""
-        lower = self._lower or self._lowered()
+        lower = self._lower
+        if lower is None and self._fields is None:
+            self._lower = lower = b"\n" + self._folded.lower()
+            if lower.find(b" :") >= 0 or lower.find(b"\t:") >= 0:  # perhaps a name's, RFC 5322 §4.5
+                self._split()
         sought = _line_start(name)
-        if lower is None or not sought:
+        if self._fields is not None or lower is None or not sought:
             key, names = _key(name), self._names
             if key not in names:
                 return []
@@ -307,14 +296,6 @@ class Header:
             values.append(folded[at:end])
             at = -1 if is_first else lower.find(sought, end)
         return values
-
-    def _lowered(self) -> bytes | None:
-        """The section in lower case behind a line feed, folds marked; None where the list is in charge."""
-        if self._lower is None and self._fields is None:
-            self._lower = lower = b"\n" + self._folded.lower()
-            if lower.find(b" :") >= 0 or lower.find(b"\t:") >= 0:  # perhaps a name's, RFC 5322 §4.5
-                self._split()
-        return self._lower
 
     def _split(self) -> list[bytes]:
         """Fields without their line ends, folds marked; `_names` has the name of each."""

@@ -73,13 +73,15 @@ def get_envelope2(msg: Msg, flags: Any, localpart: Any, domain: Any = None) -> N
     put(string_of(domain, "domain"), rest.encode())
 
 
-def lua_binding(msg: Msg, name: Any = None) -> str | None:
+def lua_binding(msg: Msg, name: Any = None) -> str | bytes | None:
     """The binding, or a new one; None where there is none of that name, and then nothing changes."""
-    mail = mail_behind(msg)
+    mail = msg.mail or mail_behind(msg)
     if name is None:
         return mail.binding or None
-    wanted = text_of(name, "a binding")
-    return wanted if mail.try_binding(wanted) else None
+    wanted = name.decode("utf-8", "surrogateescape") if type(name) is bytes else text_of(name, "a binding")
+    if not mail.try_binding(wanted):
+        return None
+    return name if type(name) is bytes else wanted
 
 
 def lua_binding_group(msg: Msg, name: Any = None) -> str | None:

@@ -16,7 +16,7 @@ from outrider.policy.lua.api.new_messages import NewMessages, new_message
 from outrider.policy.lua.api.parts import Parts
 from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
-from outrider.wire.message.limits import MessageLimitError
+from outrider.wire.message.searchable import searchable
 from outrider.wire.message.tree import Part
 
 
@@ -56,13 +56,10 @@ def _guarded_msg(host: Host, row: Row, function: Callable[..., Any]) -> Callable
 
 def _head(phases: frozenset[str], msg: Msg) -> tuple[bytes, bytes] | None:
     """A message's header fields, where `msg:header` reads them and a search is all that it takes."""
-    if msg.mail is None or msg.phase not in phases:
+    mail, conversation = msg.mail, msg.conversation
+    if mail is None or conversation is None or conversation.phase not in phases:
         return None
-    try:
-        header = msg.mail.message.header
-    except MessageLimitError:  # who reads the header hears of it
-        return None
-    return header.searchable()
+    return searchable(mail.header_section)
 
 
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
