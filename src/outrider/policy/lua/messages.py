@@ -3,7 +3,7 @@
 What scripts can do with them is in `policy.lua.api`; here is what they stand for.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from outrider.model.flow import Content, Traits
 from outrider.model.hooks import HookPhase
@@ -11,10 +11,16 @@ from outrider.policy.connection import Connection, Context
 from outrider.policy.mail import Mail
 from outrider.wire.message.editable import EditableMessage
 
-if TYPE_CHECKING:
-    from outrider.policy.lua.conversation import Conversation
-
 _EMPTY: Final = Content(b"\r\n", Traits(0), 0)
+
+
+class Exchange(Protocol):
+    """What these objects are of: a session, and the hook of it that is under way; see `conversation`."""
+
+    connection: Connection
+    vctx: "Validation"
+    phase: HookPhase | None
+    mail: Mail | None
 
 
 class EcString:
@@ -31,7 +37,7 @@ class Accepted:
 
     __slots__ = ("conversation", "mc")
 
-    def __init__(self, conversation: "Conversation") -> None:
+    def __init__(self, conversation: Exchange) -> None:
         self.conversation = conversation
         self.mc = Construct(self)
 
@@ -56,7 +62,7 @@ class Validation:
 
     __slots__ = ("code", "conversation", "helo", "recipients")
 
-    def __init__(self, conversation: "Conversation") -> None:
+    def __init__(self, conversation: Exchange) -> None:
         self.conversation = conversation
         self.code: tuple[int, str] | None = None
         self.helo = ""
@@ -122,7 +128,7 @@ class Msg:
 
     __slots__ = ("_made", "conversation", "is_writable", "mail")
 
-    def __init__(self, conversation: "Conversation | None", mail: Mail | None) -> None:
+    def __init__(self, conversation: Exchange | None, mail: Mail | None) -> None:
         self.conversation = conversation
         self.mail = mail
         self.is_writable = False
