@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,18 @@ async def test_draining_ends_when_its_time_is_over(start: Start) -> None:
     assert b"200" not in await reader.read()
     assert site.server.connections == 0
     writer.close()
+
+
+async def test_who_has_gone_before_it_was_looked_at_is_not_heard(start: Start) -> None:
+    """A connection that was reset in the backlog has no address any more, and its request is still there."""
+    site = await start()
+    gone = socket.create_connection(("127.0.0.1", site.port))
+    gone.send(HEAD + b"Content-Length: 0\r\n\r\n")
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    assert (await site.send(b"GET /next HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")).endswith(b"/next 0")
+    assert site.app.paths == ["/next"]
+    assert site.server.connections == 0
 
 
 async def test_a_unix_socket_is_served(tmp_path: Path) -> None:

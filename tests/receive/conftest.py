@@ -88,8 +88,8 @@ class FakeAuthenticator:
 class MemoryTransport(asyncio.Transport):
     """What a session writes ends in `sent`; closing tells the protocol in the next loop turn."""
 
-    def __init__(self, protocol: asyncio.Protocol, client: str = "127.0.0.1") -> None:
-        super().__init__({"peername": (client, 40_000)})
+    def __init__(self, protocol: asyncio.Protocol, client: str | None = "127.0.0.1") -> None:
+        super().__init__({"peername": None if client is None else (client, 40_000)})
         self.protocol = protocol
         self.sent = b""
         self.closing = False

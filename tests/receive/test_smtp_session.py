@@ -17,6 +17,7 @@ from outrider.model.reply import Reply
 from outrider.receive.clients import client_key
 from outrider.receive.options import ListenerOptions
 from outrider.wire.smtp import replies
+from tests.receive.conftest import MemoryTransport
 
 ENVELOPE = ("EHLO c.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>")
 MESSAGE = "Subject: x\r\n\r\nhello\r\n."
@@ -158,6 +159,18 @@ async def test_each_answered_command_buys_time(world: Callable[..., Any]) -> Non
         client.lines("NOOP")
         made.listener.sweep()
     assert not client.transport.closing
+
+
+async def test_who_has_gone_already_is_no_local_client(world: Callable[..., Any]) -> None:
+    made = world(trusted_networks=("127.0.0.0/8",))
+    session = made.listener.protocol()
+    transport = MemoryTransport(session, None)  # it was reset before it was accepted
+    session.connection_made(transport)
+    assert transport.aborted
+    assert not transport.sent
+    await asyncio.sleep(0)
+    assert made.listener.sessions == 0
+    assert made.intake.refusals == []
 
 
 async def test_a_late_answer_buys_time_for_the_next_command(world: Callable[..., Any]) -> None:

@@ -8,7 +8,8 @@ Theory: uvicorn's own server installs signal handlers, ticks ten times a second 
 of that is the lifecycle's business here, so only its protocol is used.
 
 Invariant: a connection that does not complete a request in time is closed; memory per connection is bounded
-by `header_octets` and uvicorn's flow control; after `close` no connection is left.
+by `header_octets` and uvicorn's flow control; after `close` no connection is left; what comes over TCP is
+heard only where its address is known, because who is allowed to ask may depend on it.
 
 Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems),
 RFC 9110 §10.2.3 (Retry-After).
@@ -141,6 +142,10 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client is None and not _is_unix(transport):  # whoever it was has gone by now
+            self._is_refused = True
+            transport.abort()
+            return
         self._set_deadline(self._limits.header_seconds)
         if self._users is not None:
             peer = peer_of(transport.get_extra_info("socket"))
@@ -241,6 +246,10 @@ class _Protocol(HttpToolsProtocol):
             self.transport.close()  # nothing was asked, so nothing is answered
         else:
             self._refuse(408, "too_slow", "The request did not arrive in time.")
+
+
+def _is_unix(transport: asyncio.Transport) -> bool:
+    return bool(transport.get_extra_info("socket").family == socket.AF_UNIX)
 
 
 _PHRASES: Final = {

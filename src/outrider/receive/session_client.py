@@ -81,7 +81,10 @@ class ClientSession(PolicedSession):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         if not self._client:
-            self._client = peer[0].partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
+            if not isinstance(peer, tuple):  # it has gone already, and nobody may pass for a local client
+                self.abort()
+                return
+            self._client = peer[0].partition("%")[0]
         if transport.get_extra_info("ssl_object") is not None:
             self._note_tls()
         self._trusted = not self._is_unknown and context.access.is_trusted(self._client)
