@@ -135,7 +135,7 @@ SITES = (
 
 
 class Connection:
-    def __init__(self, worker: int, order: Open, now: float) -> None:
+    def __init__(self, worker: int, order: Open, now: float, swap: int) -> None:
         self.worker = worker
         self.slot = order.slot
         self.path = order.path
@@ -147,7 +147,7 @@ class Connection:
         self.asked = False
         self.busy = False
         self.deliveries = 0
-        self.ordered_at = now
+        self.swap = swap  # under which limits it was ordered; times do not tell within one moment
         self.seen_from = math.inf
         self.seen_until = math.inf
         self.idle_since = now
@@ -159,6 +159,7 @@ class World:
         self.now = 1000.0
         self.limits = LIMITS
         self.swapped_at = 0.0
+        self.swaps = 0
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.count = 0
         self.next_worker = 1
@@ -299,6 +300,7 @@ class World:
         self.check()
         self.limits = limits
         self.swapped_at = self.now
+        self.swaps += 1
         self.messages.clear()
         for site, connections in self.intervals.items():
             self.intervals[site] = [item for item in connections if item.seen_until > self.now]
@@ -327,7 +329,7 @@ class World:
 
     def connect(self, worker: int, order: Open) -> None:
         assert order.entries
-        connection = Connection(worker, order, self.now)
+        connection = Connection(worker, order, self.now, self.swaps)
         self.connections[order.slot] = connection
         self.intervals[order.path.site].append(connection)
         delay = self.rng.choice((0.0, self.rng.uniform(0, 0.2), self.rng.uniform(0, 8)))
@@ -547,7 +549,7 @@ class World:
         steps = []
         for item in connections:
             if item.seen_from < item.seen_until:
-                steps.append((item.seen_from, 1, item.ordered_at >= self.swapped_at))
+                steps.append((item.seen_from, 1, item.swap == self.swaps))
                 steps.append((item.seen_until, -1, False))
         open_now = 0
         for at, step, counts in sorted(steps):
