@@ -212,6 +212,40 @@ async def test_without_a_worker_nothing_is_settled_and_nothing_is_lost(world: Wo
     assert await world.index.load([entry])
 
 
+async def test_what_a_dead_worker_was_to_settle_is_not_forgotten(world: World) -> None:
+    """Neither an entry without a route nor one that expires waits for a worker that is gone."""
+    dying = world.join(0)
+    done, lost = world.arrive(0, 1, ONE, ONE)
+    world.dispatcher.routed(AGAIN)
+    assert [type(message) for message in dying.take()] == [Settle, Settle]
+    living = world.join(1)
+    world.dispatcher.left(0, replayed(done))
+    assert world.plan(living) == []
+    assert world.asked == [ONE, ONE]
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    assert entries_of(world.plan(living)) == [lost]
+
+
+async def test_what_a_dead_worker_was_to_expire_is_expired_by_another(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"message_expiration_seconds": 100, "suspended": True})
+    dying = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    world.clock.advance(101.0)
+    world.dispatcher.expire()
+    assert [type(message) for message in dying.take()] == [Settle]
+    living = world.join(1)
+    world.dispatcher.left(0, replayed())
+    world.dispatcher.expire()
+    (job,) = living.take()
+    assert isinstance(job, Settle)
+    assert (job.kind, [granted.entry for granted in job.entries]) == ("expire", [entry])
+    world.settle(1, Settled(0, entry, finished=True))
+    world.dispatcher.left(1, replayed())
+    assert world.index.get(entry) is None
+    await world.index.close()
+
+
 async def test_a_settled_entry_comes_back_when_it_is_due(world: World) -> None:
     end = world.join(0)
     world.dispatcher.routed(route(ONE, "mx.one.example"))

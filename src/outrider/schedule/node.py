@@ -29,13 +29,14 @@ Deferral = tuple[float, int, Entry, PathQueue]
 
 
 class Aside:
-    """An entry that is being settled without a connection."""
+    """An entry that is being settled without a connection; by whom is not known until a worker is told."""
 
-    __slots__ = ("entry", "path")
+    __slots__ = ("entry", "path", "worker")
 
-    def __init__(self, entry: Entry, path: Path) -> None:
+    def __init__(self, entry: Entry, path: Path, worker: Worker | None = None) -> None:
         self.entry = entry
         self.path = path
+        self.worker = worker
 
 
 class Barred:

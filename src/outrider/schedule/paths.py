@@ -50,14 +50,22 @@ _SMALL_SHARE = 10
 
 
 class Worker:
-    """A worker process that can hold slots."""
+    """A worker process that can hold slots.
 
-    __slots__ = ("log", "number", "slots")
+    Attributes:
+        number: Which.
+        log: The number of its log.
+        slots: Those that it holds.
+        asides: Entries that it was told to settle without a connection.
+    """
+
+    __slots__ = ("asides", "log", "number", "slots")
 
     def __init__(self, number: int, log: int) -> None:
         self.number = number
         self.log = log
         self.slots: dict[int, Slot] = {}
+        self.asides: set[int] = set()
 
 
 class Slot:

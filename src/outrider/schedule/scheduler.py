@@ -128,7 +128,8 @@ class Scheduler:
     def worker_left(self, worker: int, now: float) -> list[tuple[Path, list[Entry]]]:
         """A worker is gone: its entries wait again, its connections count for `settle_seconds` more.
 
-        Call it after what its log says has been settled. Returns the entries that came back.
+        Call it after what its log says has been settled. Returns the entries that came back. What it was to
+        settle without a connection, and did not, comes back too.
         """
         node = self._node
         gone = node.workers.pop(worker, None)
@@ -136,6 +137,12 @@ class Scheduler:
             return []
         until = now + self._options.settle_seconds
         back = []
+        for number in tuple(gone.asides):
+            aside = node.where[number]
+            if isinstance(aside, Aside):
+                back.append((aside.path, [aside.entry]))
+                self._end_aside(aside)
+                node.wait(node.path_for(aside.path, now), aside.entry)
         for slot in list(gone.slots.values()):
             state = slot.path
             entries = list(slot.granted.values())
@@ -279,9 +286,11 @@ class Scheduler:
         place = self._node.where.get(entry)
         return place.number if isinstance(place, Slot) else 0
 
-    def set_aside(self, entry: Entry, path: Path) -> None:
-        """An entry is being settled without a connection; settle it or give it back with slot 0."""
-        self._node.where[entry.entry] = Aside(entry, path)
+    def set_aside(self, entry: Entry, path: Path, worker: int) -> None:
+        """A worker is to settle an entry without a connection; settle it or give it back with slot 0."""
+        told = self._node.workers[worker]
+        told.asides.add(entry.entry)
+        self._node.where[entry.entry] = Aside(entry, path, told)
 
     def entries(self, path: Path) -> Iterator[Entry]:
         """The waiting entries of a path, for listings."""
@@ -429,6 +438,7 @@ class Scheduler:
             for number in entries:
                 aside = node.where.get(number)
                 if isinstance(aside, Aside):
+                    self._end_aside(aside)
                     node.wait(node.path_for(aside.path, now), aside.entry)
             return
         back = [held.granted[number] for number in entries if number in held.granted]
@@ -617,11 +627,17 @@ class Scheduler:
         aside = self._node.where.get(settled.entry)
         if not isinstance(aside, Aside):
             return Fate.UNKNOWN, None
-        del self._node.where[settled.entry]
+        self._end_aside(aside)
         if settled.finished:
             return Fate.FINISHED, aside.entry
         state = self._node.path_for(aside.path, now)
         return self._keep(state, aside.entry, settled, now, wall), aside.entry
+
+    def _end_aside(self, aside: Aside) -> None:
+        """The entry is set aside no longer; it is nowhere until it is put somewhere."""
+        del self._node.where[aside.entry.entry]
+        if aside.worker is not None:
+            aside.worker.asides.discard(aside.entry.entry)
 
     def _keep(self, state: PathQueue, entry: Entry, settled: Settled, now: float, wall: float) -> Fate:
         entry.attempts = settled.attempts

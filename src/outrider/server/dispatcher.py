@@ -305,7 +305,7 @@ class Dispatcher:
                 self.index.evict(entry.entry)
             return
         for entry in entries:
-            self.scheduler.set_aside(entry, path)
+            self.scheduler.set_aside(entry, path, worker.number)
         lasts = tuple(entry.last for entry in entries) if kind == "expire" else ()
         worker.end.send(Settle(path, outcome, tuple(map(granted_of, entries)), kind, lasts))
 
