@@ -30,7 +30,35 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, kw_only=T
     time: datetime
 
 
-class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False, kw_only=True):
+class RecipientEvent(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
+    """What all events have that are about one recipient of a message.
+
+    Attributes:
+        message_id: Id of the message.
+        entry: Id of this recipient's place in the queue.
+        mail_from: Sender as the redaction profile shows it.
+        recipient: Recipient as the redaction profile shows it.
+        domain: Recipient's domain.
+        size: Octets of the content.
+        tenant: Who sends.
+        stream: Stream of the tenant.
+        channel: Channel.
+        binding: Sending identity.
+    """
+
+    message_id: str
+    entry: int
+    mail_from: str
+    recipient: str
+    domain: str = ""
+    size: int = 0
+    tenant: str
+    stream: str
+    channel: str
+    binding: str
+
+
+class Received(RecipientEvent, tag="reception", frozen=True, omit_defaults=True, gc=False, kw_only=True):
     """A message was accepted for one recipient.
 
     Attributes:
@@ -55,16 +83,6 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
         purpose: What an inbound listener took it for: `bounce`, `feedback`, `abuse` or `unsubscribe`.
     """
 
-    message_id: str
-    entry: int
-    mail_from: str
-    recipient: str
-    domain: str = ""
-    size: int = 0
-    tenant: str
-    stream: str
-    channel: str
-    binding: str
     purpose: str = ""
     listener: str = ""
     protocol: str = ""
@@ -75,20 +93,10 @@ class Received(Event, tag="reception", frozen=True, omit_defaults=True, gc=False
     metadata: dict[str, str] | None = None
 
 
-class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
+class Attempt(RecipientEvent, frozen=True, omit_defaults=True, gc=False, kw_only=True):
     """One attempt on one recipient, or a decision of the queue about it.
 
     Attributes:
-        message_id: Id of the message.
-        entry: Id of this recipient's place in the queue.
-        mail_from: Sender as the redaction profile shows it.
-        recipient: Recipient as the redaction profile shows it.
-        domain: Recipient's domain.
-        size: Octets of the content.
-        tenant: Who sends.
-        stream: Stream of the tenant.
-        channel: Channel.
-        binding: Sending identity.
         site: Where the domain's mail goes.
         attempts: Attempts made, this one included.
         phase: Where in the attempt it ended.
@@ -107,16 +115,6 @@ class Attempt(Event, frozen=True, omit_defaults=True, gc=False, kw_only=True):
             names that begin with `secret_` are left out.
     """
 
-    message_id: str
-    entry: int
-    mail_from: str
-    recipient: str
-    domain: str = ""
-    size: int = 0
-    tenant: str
-    stream: str
-    channel: str
-    binding: str
     site: str = ""
     attempts: int = 0
     phase: str = ""
