@@ -10,10 +10,9 @@ Standards: RFC 9112 §6.3 (length of a message body), RFC 6750 §2.1 (bearer key
 
 import asyncio
 import json
-from typing import cast
 from urllib.parse import urlencode
 
-from outrider.sim.load_port import LoadPort
+from outrider.sim.load_hand import LoadHand
 from outrider.sim.numbered import NUMBER_FIELD
 from outrider.sim.tally import Fate
 from outrider.sim.tickets import Ticket
@@ -22,32 +21,15 @@ _TAKEN = frozenset((200, 201, 202))
 _BUSY = frozenset((429, 503))
 
 
-class HttpHand(asyncio.Protocol):
-    """One connection that hands messages in; see `SmtpHand` for the attributes."""
-
-    def __init__(self, load: LoadPort) -> None:
-        self._load = load
-        self._tally = load.tally
-        self.closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.waiting_since: float | None = None
-        self.carried = 0
-        self._buffer = b""
-        self._ticket: Ticket | None = None
-        self._orderly = False
-        self._started_at = 0.0
+class HttpHand(LoadHand):
+    """One connection that hands messages in."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._load.opened(self)
+        super().connection_made(transport)
         self._load.ready(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the fate does not depend on how
-        self.waiting_since = None
-        self._load.gone(self)
-        if self._ticket:
-            self._settle("unknown")
-        if not self.closed.done():
-            self.closed.set_result(self._orderly)
+    def _broke_off(self, ticket: Ticket) -> None:  # noqa: ARG002 - it is the one under way
+        self._settle("unknown")
 
     def start(self, ticket: Ticket) -> None:
         """Hand in one message."""
@@ -62,10 +44,6 @@ class HttpHand(asyncio.Protocol):
         """Nothing more to do."""
         self._orderly = True
         self._transport.close()
-
-    def abort(self) -> None:
-        """Give the connection up."""
-        self._transport.abort()
 
     def _request(self, ticket: Ticket) -> bytes:
         options = self._load.options
@@ -118,13 +96,10 @@ class HttpHand(asyncio.Protocol):
         else:
             self._tally.last_reply = f"{status} {body.decode('utf-8', 'replace')[:200]}"
             self._settle("refused")
-        limit = self._load.options.connection_messages
-        if not keep or (limit and self.carried >= limit):
-            self.finish()
-        elif status in _BUSY:
-            self._load.paused(self)
+        if keep:
+            self._ask_for_more(after_pause=status in _BUSY)
         else:
-            self._load.ready(self)
+            self.finish()
 
     def _settle(self, fate: Fate) -> None:
         ticket = self._ticket

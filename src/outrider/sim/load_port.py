@@ -17,8 +17,8 @@ class Hand(Protocol):
 
     Attributes:
         waiting_since: Monotonic seconds since when a reply is awaited, or None.
-        carried: Messages that it carried.
-        closed: Done when the connection is gone: True after an orderly end.
+        carried: Messages that got a reply on this connection.
+        closed: Done when the connection is gone; True when the end was ours and orderly.
     """
 
     waiting_since: float | None

@@ -9,58 +9,37 @@ Standards: RFC 5321 §4.1.1 (commands), RFC 2920 §3.1 (pipelining).
 
 import asyncio
 from collections import deque
-from typing import cast
 
+from outrider.sim.load_hand import LoadHand
 from outrider.sim.load_port import LoadPort
 from outrider.sim.tally import Fate
 from outrider.sim.tickets import Ticket
 
 
-class SmtpHand(asyncio.Protocol):
-    """One connection that hands messages in.
-
-    Attributes:
-        closed: Done when the connection is gone; True when the end was ours and orderly.
-        waiting_since: Monotonic seconds since when a reply is awaited, or None.
-        carried: Messages that got a reply on this connection.
-    """
+class SmtpHand(LoadHand):
+    """One connection that hands messages in."""
 
     def __init__(self, load: LoadPort) -> None:
-        self._load = load
-        self._tally = load.tally
-        self.closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.waiting_since: float | None = None
-        self.carried = 0
-        self._buffer = b""
+        super().__init__(load)
         self._expected: deque[str] = deque(("greeting",))
         self._todo: deque[tuple[str, bytes]] = deque()
-        self._ticket: Ticket | None = None
         self._pending: deque[str] = deque()
         self._accepted: list[str] = []
         self._refused: list[str] = []
-        self._started_at = 0.0
         self._pipelining = False
-        self._orderly = False
         self._transient = False
         self._capabilities: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
         self.waiting_since = self._load.now()
-        self._load.opened(self)
+        super().connection_made(transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the fate does not depend on how
-        self.waiting_since = None
-        self._load.gone(self)
-        ticket = self._ticket
-        if ticket:
-            self._ticket = None
-            if "content" in self._expected:
-                self._settle(ticket, "unknown")
-            else:
-                self._load.not_sent(ticket)
-        if not self.closed.done():
-            self.closed.set_result(self._orderly)
+    def _broke_off(self, ticket: Ticket) -> None:
+        self._ticket = None
+        if "content" in self._expected:
+            self._settle(ticket, "unknown")
+        else:
+            self._load.not_sent(ticket)
 
     def start(self, ticket: Ticket) -> None:
         """Hand in one message."""
@@ -82,10 +61,6 @@ class SmtpHand(asyncio.Protocol):
         self._orderly = True
         self.waiting_since = self._load.now()
         self._send()
-
-    def abort(self) -> None:
-        """Give the connection up."""
-        self._transport.abort()
 
     def _send(self) -> None:
         todo = self._todo
@@ -220,13 +195,7 @@ class SmtpHand(asyncio.Protocol):
 
     def _next(self) -> None:
         self.waiting_since = None
-        limit = self._load.options.connection_messages
         if self._transport.is_closing():
             return
-        if limit and self.carried >= limit:
-            self.finish()
-        elif self._transient:
-            self._transient = False
-            self._load.paused(self)
-        else:
-            self._load.ready(self)
+        was_transient, self._transient = self._transient, False
+        self._ask_for_more(after_pause=was_transient)
