@@ -135,6 +135,23 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert server.users_file == tmp_path / "users.toml"
 
 
+def test_files_for_tls_are_relative_to_the_file_too(tmp_path: Path) -> None:
+    text = """
+[[listener]]
+name = "one"
+tls = "starttls"
+certificate = "chain.pem"
+private_key = "private/key.pem"
+[net.tls]
+ca_file = "authorities.pem"
+"""
+    settings = load(write(tmp_path, text))
+    (listener,) = settings.listener
+    assert listener.certificate == tmp_path / "chain.pem"
+    assert listener.private_key == tmp_path / "private" / "key.pem"
+    assert settings.net.tls.ca_file == tmp_path / "authorities.pem"
+
+
 def test_nothing_configured_is_a_safe_server() -> None:
     settings = load(None)
     assert {listener.address for listener in settings.listeners} == {"127.0.0.1"}

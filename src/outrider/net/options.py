@@ -236,3 +236,11 @@ class NetOptions(BaseModel):
     )
     routes: tuple[RouteOptions, ...] = Field(default=(), description="Routes and smart hosts.")
     tls: TlsOptions = Field(default=TlsOptions(), description="TLS towards receivers.")
+
+    def resolved(self, base: Path) -> "NetOptions":
+        """The same with its file made absolute below `base`."""
+        if self.tls.ca_file is None:
+            return self
+        return self.model_copy(
+            update={"tls": self.tls.model_copy(update={"ca_file": base / self.tls.ca_file})}
+        )

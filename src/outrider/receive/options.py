@@ -403,6 +403,11 @@ class ListenerOptions(BaseModel):
         """Tenant of what comes without a credential."""
         return self.tenant or DEFAULT_TENANT
 
+    def resolved(self, base: FilePath) -> "ListenerOptions":
+        """The same with its files made absolute below `base`."""
+        files = {name: getattr(self, name) for name in ("certificate", "private_key")}
+        return self.model_copy(update={name: base / file for name, file in files.items() if file})
+
     @model_validator(mode="after")
     def _tls_has_files(self) -> "ListenerOptions":
         if self.tls is not TlsMode.NONE and (self.certificate is None or self.private_key is None):

@@ -162,6 +162,8 @@ class Settings(BaseModel):
                 ),
                 "policy": self.policy.resolved(base),
                 "delivery": self.delivery.resolved(base),
+                "listener": tuple(one.resolved(base) for one in self.listener),
+                "net": self.net.resolved(base),
                 "binding": tuple(one.resolved(base) for one in self.binding),
                 "data_source": tuple(source.resolved(base) for source in self.data_source),
                 "record": self.record.model_copy(update={"log_file": str(base / log) if log else ""}),
