@@ -51,6 +51,8 @@ CHUNK_OCTETS = 1 << 20
 SECRET_OCTETS_MAX = 1 << 20
 # chosen: keys have some hundred octets; what is longer is none
 NAME_FORMAT = "outrider-%s"
+_KEY_MARK = b"PRIVATE KEY-----"
+# RFC 7468 §10, §11 and what older programs write: `RSA PRIVATE KEY`
 _PARTIAL = ".partial"
 
 
@@ -109,9 +111,18 @@ def plain_files(settings: Settings, config_files: Iterable[Path]) -> list[Path]:
     found = [path.absolute() for path in config_files]
     if settings.server.users_file is not None:
         found.append(settings.server.users_file)
-    found += [one.certificate for one in settings.listener if one.certificate is not None]
+    found += _certificates(settings)
     found += settings.policy.files()
-    return _distinct(found)
+    secret = {*secret_files(settings)}
+    return [path for path in _distinct(found) if path not in secret]
+
+
+def _certificates(settings: Settings) -> list[Path]:
+    """Certificates of listeners, and of those whom we believe."""
+    found = [one.certificate for one in settings.listener if one.certificate is not None]
+    if settings.net.tls.ca_file is not None:
+        found.append(settings.net.tls.ca_file)
+    return found + [one.ca_file for one in settings.data_source if one.ca_file is not None]
 
 
 def secret_files(settings: Settings) -> list[Path]:
@@ -123,6 +134,8 @@ def secret_files(settings: Settings) -> list[Path]:
         found += [path for path in sorted(settings.signing_directory.rglob("*")) if path.name != "lock"]
     found += [path for one in settings.dkim for path in one.key_files()]
     found += [one.private_key for one in settings.listener if one.private_key is not None]
+    # one file may hold a certificate and its key
+    found += [path for path in _certificates(settings) if path.is_file() and _KEY_MARK in path.read_bytes()]
     if settings.store.password_file is not None:
         found.append(settings.store.password_file)
     found += [one.password_file for one in settings.data_source if one.password_file is not None]

@@ -166,11 +166,14 @@ def _planned(opened: Opened, root: Path, *, with_config: bool) -> list[tuple[Pat
             plan.append((_below(root, entry.place), source, SECRET_MODE))
         elif with_config:
             plan.append((_below(root, entry.place), source, entry.mode & 0o640))
-    for place, octets in (opened.secrets or {}).items():
+    secrets = opened.secrets or {}
+    for place in secrets:
         if not place.startswith("/") or ".." in place.split("/"):
             raise BackupError(f"the secrets of {opened.path} name the place {place!r}")
-        plan.append((_below(root, place), octets, SECRET_MODE))
-    return plan
+    # copies of older programs have a file with a certificate and its key in both parts
+    sealed = {_below(root, place): octets for place, octets in secrets.items()}
+    plan = [one for one in plan if one[0] not in sealed]
+    return plan + [(target, octets, SECRET_MODE) for target, octets in sealed.items()]
 
 
 def _guard(state: Path, targets: list[Path]) -> int:

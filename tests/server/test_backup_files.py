@@ -1,0 +1,69 @@
+"""Which files a copy holds in clear, which under the passphrase, and that all of them come back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from outrider.base.clock import FakeClock
+from outrider.server.backup.make import make_backup
+from outrider.server.backup.restore import open_backup, restore
+from outrider.server.configuration import read
+
+PASSPHRASE = "correct horse battery staple"
+KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+CONFIG = """
+[server]
+hostname = "mx.test"
+state_directory = "state"
+[[listener]]
+name = "submission"
+port = 2525
+tls = "starttls"
+certificate = "{certificate}"
+private_key = "{private_key}"
+[net.tls]
+ca_file = "authorities.pem"
+"""
+
+
+def site(folder: Path, certificate: str, private_key: str) -> Path:
+    folder.mkdir()
+    (folder / "both.pem").write_text(KEY + CERTIFICATE, encoding="utf-8")
+    (folder / "key.pem").symlink_to("both.pem")
+    (folder / "authorities.pem").write_text(CERTIFICATE, encoding="utf-8")
+    config = folder / "outrider.toml"
+    config.write_text(CONFIG.format(certificate=certificate, private_key=private_key), encoding="utf-8")
+    return config
+
+
+@pytest.mark.parametrize("private_key", ["both.pem", "key.pem"])
+def test_a_key_in_the_file_of_its_certificate_is_sealed_and_comes_back(
+    tmp_path: Path, private_key: str
+) -> None:
+    config = site(tmp_path / "site", "both.pem", private_key)
+    found = read(config, {})
+    for passphrase in (None, PASSPHRASE):
+        into = tmp_path / f"copies-{passphrase is None}"
+        made = make_backup(found.settings, found.sources.files, into, FakeClock(), passphrase=passphrase)
+        for path in made.path.rglob("*"):
+            assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+    root = tmp_path / "root"
+    restore(open_backup(made.path, PASSPHRASE), root)
+    for name in ("both.pem", private_key, "authorities.pem", "outrider.toml"):
+        back = root / str(config.parent / name).lstrip("/")
+        assert back.read_bytes() == (config.parent / name).read_bytes()
+
+
+def test_what_an_older_copy_has_in_clear_and_sealed_is_written_once(tmp_path: Path) -> None:
+    config = site(tmp_path / "site", "both.pem", "both.pem")
+    found = read(config, {})
+    made = make_backup(
+        found.settings, found.sources.files, tmp_path / "copies", FakeClock(), passphrase=PASSPHRASE
+    )
+    opened = open_backup(made.path, PASSPHRASE)
+    assert opened.secrets is not None
+    place = str(config)
+    restore(replace(opened, secrets={**opened.secrets, place: b"sealed\n"}), tmp_path / "root")
+    assert (tmp_path / "root" / place.lstrip("/")).read_bytes() == b"sealed\n"
