@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from outrider.model.changes import ContentRef, Entry, entry_id
 from outrider.model.dispatch import Batch, Close, Open, Settled
@@ -761,3 +762,15 @@ def test_a_stop_before_granting_began_leaves_no_permit_out_for_ever() -> None:
     third.scheduler.begin(third.now)
     assert third.opens() == []
     assert len(third.opens(after=3.1)) == 1
+
+
+def test_an_entry_that_comes_back_for_the_same_moment_is_not_compared_with_itself() -> None:
+    """It was put on hold and released, or went to another path by a reload: its old place is still in the heap."""
+    bench = Bench()
+    (entry,) = bench.add(due_in=30.0)
+    for site in ("a.test", "b.test"):
+        assert bench.scheduler.remove([entry.entry]) == [entry]
+        entry = replace(entry, version=entry.version + 1)
+        assert bench.scheduler.add(entry, site, bench.now, WALL + bench.now)
+    (opened,) = bench.opens(after=30.0)
+    assert (opened.path.site, [granted.entry for granted in opened.entries]) == ("b.test", [entry.entry])

@@ -24,7 +24,8 @@ from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.stats import Suspension
 from outrider.schedule.throttle import SKEW_SECONDS
 
-# (due at, entry id, entry, path): one object serves as heap item and as the entry's place.
+# (due at, number of this deferral, entry, path): one object serves as heap item and as the entry's place. An
+# entry that was taken out and comes back for the same moment must not be compared with what it left here.
 Deferral = tuple[float, int, Entry, PathQueue]
 
 
@@ -63,6 +64,7 @@ class Node:
         self.where: dict[int, Place] = {}
         self.ready: deque[PathQueue] = deque()
         self.due: list[Deferral] = []
+        self._deferral_count = 0
         self.hungry: dict[Path, None] = {}
         self.meters: dict[str, Meter] = {}
         self.pools: dict[str, Pool] = {}
@@ -271,8 +273,8 @@ class Node:
         due = self.due
         while due and due[0][0] <= now:
             deferral = heapq.heappop(due)
-            _, number, entry, state = deferral
-            if self.where.get(number) is deferral:
+            _, _, entry, state = deferral
+            if self.where.get(entry.entry) is deferral:
                 state.deferred -= 1
                 self.wait(state, entry)
 
@@ -323,7 +325,8 @@ class Node:
 
     def defer(self, state: PathQueue, entry: Entry, due_at: float) -> None:
         """The entry is due at `due_at`."""
-        deferral = (due_at, entry.entry, entry, state)
+        self._deferral_count += 1
+        deferral = (due_at, self._deferral_count, entry, state)
         self.where[entry.entry] = deferral
         state.deferred += 1
         heapq.heappush(self.due, deferral)

@@ -106,11 +106,11 @@ class Scheduler:
             moved += gone
             node.mark_ready(state)
         for deferral in node.due:
-            _, number, entry, state = deferral
-            if node.where.get(number) is not deferral:
+            _, _, entry, state = deferral
+            if node.where.get(entry.entry) is not deferral:
                 continue
             if site_of(entry.routing_domain) not in {None, state.path.site}:
-                del node.where[number]
+                del node.where[entry.entry]
                 state.deferred -= 1
                 moved.append(entry)
         return moved
