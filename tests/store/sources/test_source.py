@@ -17,6 +17,7 @@ from outrider.store.sources.failures import (
     SourceError,
     SourceQueryError,
     SourceTimeoutError,
+    before_asking,
 )
 from outrider.store.sources.measures import SourceMeasures
 from outrider.store.sources.options import DataSourceOptions
@@ -260,9 +261,9 @@ def test_the_breaker_counts_failures_in_a_row() -> None:
     assert breaker.wait_seconds(4) == 8
     assert breaker.admits(12)
     assert not breaker.admits(12)
-    breaker.abandoned()
+    breaker.abandoned(was_probe=True)
     assert breaker.admits(12)
-    assert not breaker.failed(13)  # open already
+    assert not breaker.failed(13, was_probe=True)  # open already
     assert not breaker.admits(22)
     assert breaker.admits(23)
     assert breaker.answered()
@@ -458,3 +459,56 @@ async def test_closing_ends_idle_ones_now_and_others_after_their_work() -> None:
     assert (connections.alive, pool.open) == (set(), 0)
     with pytest.raises(SourceError, match="taken out"):
         await pool.run(nothing, may_repeat=True)
+
+
+def test_what_was_let_through_before_it_opened_does_not_end_its_probe() -> None:
+    breaker = Breaker(1, 10)
+    breaker.failed(0)
+    assert breaker.admits(10)
+    breaker.abandoned()
+    assert not breaker.admits(10)
+    breaker.failed(11)
+    assert not breaker.admits(21)
+
+
+async def test_an_old_question_that_is_given_up_lets_no_second_probe_through() -> None:
+    site = Site(breaker={"failures": 1, "open_seconds": 5}, query_seconds=60)
+    site.backend.gate.clear()
+    old = asyncio.ensure_future(site.source.fetch("old"))
+    await turns()
+    site.backend.gate, held = asyncio.Event(), site.backend.gate
+    site.backend.gate.set()
+    site.backend.answer = SourceDownError("gone")
+    with pytest.raises(SourceDownError, match="gone"):
+        await site.source.fetch("q 1")
+    site.clock.advance(5)
+    site.backend.gate = held
+    probe = asyncio.ensure_future(site.source.fetch("q 2"))
+    await turns()
+    old.cancel()
+    await turns()
+    with pytest.raises(SourceDownError, match="left alone"):
+        await site.source.fetch("q 3")
+    probe.cancel()
+    await asyncio.gather(old, probe, return_exceptions=True)
+
+
+async def test_what_is_refused_before_it_is_asked_says_nothing_of_the_source() -> None:
+    site = Site(breaker={"failures": 2, "open_seconds": 5}, cache={"seconds": 0, "negative_seconds": 0})
+    refused = SourceQueryError("a parameter is none")
+    with contextlib.suppress(SourceQueryError), before_asking():
+        raise refused
+    for number, answer in enumerate((SourceDownError("gone"), refused, SourceDownError("gone"))):
+        site.backend.answer = answer
+        with pytest.raises(type(answer)):
+            await site.source.fetch(f"q {number}")
+    assert site.source.is_open
+    site.clock.advance(5)
+    site.backend.answer = refused
+    with pytest.raises(SourceQueryError):
+        await site.source.fetch("q")
+    assert site.source.is_open
+    assert [event for _, event, _ in site.log.lines] == ["source.down"]
+    site.backend.answer = ROWS
+    assert await site.source.fetch("q") is ROWS  # the next one is the probe
+    assert not site.source.is_open

@@ -7,7 +7,7 @@ connector that can put one statement to its server.
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from outrider.base.clock import Clock
-from outrider.store.sources.failures import SourceQueryError
+from outrider.store.sources.failures import SourceQueryError, before_asking
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.placeholders import Compiled, Dialect, arguments, compile_query
 from outrider.store.sources.pool import Connector, Pool
@@ -99,7 +99,8 @@ class SqlBackend(Generic[C]):
 
     async def execute(self, query: str, parameters: Parameters) -> int:
         if not self._writable:
-            raise SourceQueryError("the source is read only; set writable for it")
+            with before_asking():
+                raise SourceQueryError("the source is read only; set writable for it")
         return (await self._ask(query, parameters, may_repeat=False)).affected
 
     def placeholders(self, query: str) -> int:
@@ -122,8 +123,9 @@ class SqlBackend(Generic[C]):
         return found
 
     async def _ask(self, query: str, parameters: Parameters, *, may_repeat: bool) -> Answer:
-        compiled = self._compile(query, by_name=not isinstance(parameters, tuple))
-        values = arguments(compiled.order, compiled.needed, parameters)
+        with before_asking():
+            compiled = self._compile(query, by_name=not isinstance(parameters, tuple))
+            values = arguments(compiled.order, compiled.needed, parameters)
 
         async def work(connection: C) -> Answer:
             return await self._connector.ask(connection, compiled.text, values, self._rows_max)

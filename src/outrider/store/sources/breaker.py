@@ -37,7 +37,10 @@ class Breaker:
         return max(self._until - now, 0.0)
 
     def admits(self, now: float) -> bool:
-        """True lets the question through; then `answered`, `failed` or `abandoned` must follow."""
+        """True lets the question through; then `answered`, `failed` or `abandoned` must follow.
+
+        One that is let through while the breaker is open is its probe.
+        """
         if self._until is None:
             return True
         if self._is_probing or now < self._until:
@@ -53,15 +56,17 @@ class Breaker:
         self._is_probing = False
         return was_open
 
-    def failed(self, now: float) -> bool:
+    def failed(self, now: float, *, was_probe: bool = False) -> bool:
         """The source did not answer; True when that opened the breaker."""
         was_open = self.is_open
         self._failed += 1
-        self._is_probing = False
+        if was_probe:
+            self._is_probing = False
         if was_open or self._failed >= self._failures:
             self._until = now + self._open_seconds
         return self.is_open and not was_open
 
-    def abandoned(self) -> None:
-        """Who asked went away before the answer; nothing was learned."""
-        self._is_probing = False
+    def abandoned(self, *, was_probe: bool = False) -> None:
+        """Who asked went away before the answer, or did not ask at all; nothing was learned."""
+        if was_probe:
+            self._is_probing = False

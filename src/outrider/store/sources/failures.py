@@ -8,6 +8,8 @@ Invariant: no message holds a parameter of a query or anything of a row; both ar
 server says is shown only where it speaks of the query's own text.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from outrider.base.errors import OutriderError, StoreError, UnavailableError
@@ -17,7 +19,13 @@ CONTEXT_KEY: Final = "datasource_error"
 
 
 class SourceError(OutriderError):
-    """A data source did not answer a question. `fields["source"]` names it."""
+    """A data source did not answer a question. `fields["source"]` names it.
+
+    Attributes:
+        was_unasked: The question was refused here, so nothing was learned of the source.
+    """
+
+    was_unasked = False
 
 
 class SourceDownError(SourceError, UnavailableError):
@@ -34,6 +42,16 @@ class SourceQueryError(SourceError, StoreError):
 
 class SourceParameterError(SourceQueryError):
     """A parameter that this source cannot take, as a path of HTTP no `..`: nothing has it as its name."""
+
+
+@contextmanager
+def before_asking() -> Iterator[None]:
+    """Around what is done with a question before the source hears of it."""
+    try:
+        yield
+    except SourceQueryError as error:
+        error.was_unasked = True
+        raise
 
 
 def named(error: SourceError, source: str) -> SourceError:

@@ -14,7 +14,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError, ProtocolError, UnavailableError
 from outrider.net.http_client import HttpAnswer, HttpConnection, connect_http
 from outrider.store.sources.backend import COMPILED_MAX
-from outrider.store.sources.failures import SourceDownError, SourceQueryError
+from outrider.store.sources.failures import SourceDownError, SourceQueryError, before_asking
 from outrider.store.sources.http_template import (
     Request,
     body_of,
@@ -81,9 +81,10 @@ class HttpBackend:
         return self._pool.open
 
     async def fetch(self, query: str, parameters: Parameters) -> Rows:
-        request = self._compile(query, by_name=not isinstance(parameters, tuple))
-        values = arguments(request.order, request.needed, parameters)
-        target, body = self._prefix + target_of(request, values), body_of(request, values)
+        with before_asking():
+            request = self._compile(query, by_name=not isinstance(parameters, tuple))
+            values = arguments(request.order, request.needed, parameters)
+            target, body = self._prefix + target_of(request, values), body_of(request, values)
         answer = await self._send(request.method, target, body)
         if answer.status in _NO_ROWS:
             return ()
@@ -97,7 +98,8 @@ class HttpBackend:
         return rows
 
     async def execute(self, query: str, parameters: Parameters) -> int:  # noqa: ARG002 - same shape as Backend
-        raise SourceQueryError("an HTTP source is only read")
+        with before_asking():
+            raise SourceQueryError("an HTTP source is only read")
 
     def placeholders(self, query: str) -> int:
         return self._compile(query, by_name=False).needed

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from outrider.base.clock import Clock
 from outrider.store.sources.backend import COMPILED_MAX
-from outrider.store.sources.failures import SourceDownError, SourceQueryError
+from outrider.store.sources.failures import SourceDownError, SourceQueryError, before_asking
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.placeholders import arguments
 from outrider.store.sources.pool import Pool
@@ -111,7 +111,8 @@ class RedisBackend:
 
     async def execute(self, query: str, parameters: Parameters) -> int:
         if not self._writable:
-            raise SourceQueryError("the source is read only; set writable for it")
+            with before_asking():
+                raise SourceQueryError("the source is read only; set writable for it")
         _, _, reply = await self._ask(query, parameters, may_repeat=False)
         return reply if isinstance(reply, int) else int(reply is not None)
 
@@ -136,8 +137,9 @@ class RedisBackend:
     async def _ask(
         self, query: str, parameters: Parameters, *, may_repeat: bool
     ) -> tuple[Command, Sequence[bytes], Any]:
-        command = self._compile(query, by_name=not isinstance(parameters, tuple))
-        words = words_of(command, arguments(command.order, command.needed, parameters))
+        with before_asking():
+            command = self._compile(query, by_name=not isinstance(parameters, tuple))
+            words = words_of(command, arguments(command.order, command.needed, parameters))
 
         async def work(connection: AbstractConnection) -> Any:
             try:

@@ -113,8 +113,8 @@ class Source:
             rows = self.peek(query, parameters)
             if rows is not None:
                 return rows
-        key = _key(query, parameters)
-        if not use_cache or not _is_hashable(key):
+        key = _maybe_key(query, parameters) if use_cache else None
+        if key is None:
             outcome = await self._ask(query, parameters)
             if isinstance(outcome, SourceError):
                 raise named(outcome, self.name) from outcome
@@ -224,6 +224,7 @@ class Source:
             self._measures.queries["refused"].value += 1
             wait = self._breaker.wait_seconds(begun_at)
             return SourceDownError(f"it did not answer before and is left alone, for {wait:.1f} s yet")
+        is_probe = self._breaker.is_open
         outcome: T | SourceError
         try:
             async with asyncio.timeout(self.options.query_seconds):
@@ -237,27 +238,29 @@ class Source:
             outcome = SourceDownError(f"asking it failed: {type(error).__name__}")
             outcome.__cause__ = error
         except BaseException:
-            self._breaker.abandoned()
+            self._breaker.abandoned(was_probe=is_probe)
             raise
-        self._note(outcome, begun_at)
+        self._note(outcome, begun_at, was_probe=is_probe)
         return outcome
 
     def _late(self) -> SourceTimeoutError:
         return SourceTimeoutError(f"no answer within {self.options.query_seconds:g} s")
 
-    def _note(self, outcome: object, begun_at: float) -> None:
+    def _note(self, outcome: object, begun_at: float, *, was_probe: bool) -> None:
         """Count the outcome, and tell the breaker."""
         measures, now = self._measures, self._clock.now()
         measures.seconds.observe(now - begun_at)
         measures.connections.value = self._backend.connections
         if not isinstance(outcome, SourceDownError):
             measures.queries["error" if isinstance(outcome, SourceError) else "ok"].value += 1
-            if self._breaker.answered():
+            if isinstance(outcome, SourceError) and outcome.was_unasked:
+                self._breaker.abandoned(was_probe=was_probe)
+            elif self._breaker.answered():
                 measures.is_open.value = 0
                 self._log.info("source.back")
             return
         measures.queries["timeout" if isinstance(outcome, SourceTimeoutError) else "down"].value += 1
-        if self._breaker.failed(now):
+        if self._breaker.failed(now, was_probe=was_probe):
             measures.is_open.value = 1
             seconds = self.options.breaker.open_seconds
             self._log.warning("source.down", reason=outcome.message, probe_seconds=seconds)
@@ -270,9 +273,11 @@ def _key(query: str, parameters: Parameters) -> Hashable:
     return query, tuple(parameters)
 
 
-def _is_hashable(key: object) -> bool:
+def _maybe_key(query: str, parameters: Parameters) -> Hashable | None:
+    """The same; None where a parameter cannot be remembered, which no source takes: asking says which."""
     try:
+        key = _key(query, parameters)
         hash(key)
     except TypeError:
-        return False
-    return True
+        return None
+    return key
