@@ -765,7 +765,7 @@ def test_a_stop_before_granting_began_leaves_no_permit_out_for_ever() -> None:
 
 
 def test_an_entry_that_comes_back_for_the_same_moment_is_not_compared_with_itself() -> None:
-    """It was put on hold and released, or went to another path by a reload: its old place is still in the heap."""
+    """As after hold and release, or a reload that moves it: its old place is still in the heap."""
     bench = Bench()
     (entry,) = bench.add(due_in=30.0)
     for site in ("a.test", "b.test"):

@@ -368,6 +368,63 @@ async def test_a_domain_that_moved_takes_its_waiting_mail_along(tmp_path: Path) 
     await world.index.close()
 
 
+async def test_a_domain_that_moved_takes_along_what_is_not_due_yet(world: World) -> None:
+    """Else its new hosts would get the mail of the others that were with it, and by the limits of the old."""
+    end = world.join(0)
+    for domain in (ONE, TWO):
+        world.dispatcher.routed(route(domain, "mx.old.example"))
+    one, two = world.arrive(0, 1, ONE, TWO)
+    (order,) = opened(world.plan(end))
+    world.settle(0, *(world.deferred(granted, order.slot, 30.0) for granted in order.entries))
+    world.dispatcher.closed(Closed(order.slot, None, 1))
+    world.dispatcher.routed(route(ONE, "mx.new.example"))
+    world.clock.advance(30.0)
+    orders = opened(world.plan(end))
+    assert {
+        (order.path.site, order.hosts[0].name, *(granted.entry for granted in order.entries))
+        for order in orders
+    } == {("mx.new.example", "mx.new.example", one), ("mx.old.example", "mx.old.example", two)}
+
+
+async def test_a_domain_that_moved_takes_along_what_waits_behind_others(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"max_connections": 1})
+    end = world.join(0)
+    for domain in (ONE, TWO):
+        world.dispatcher.routed(route(domain, "mx.old.example"))
+    world.arrive(0, 1, TWO)
+    (order,) = opened(world.plan(end))
+    (two,) = world.arrive(0, 2, TWO)
+    (one,) = world.arrive(0, 3, ONE)
+    assert world.plan(end) == [], "there is one connection"
+    world.dispatcher.routed(route(ONE, "mx.new.example"))
+    world.dispatcher.want(Want(order.slot, 10))
+    given = world.plan(end)
+    (new,) = opened(given)
+    assert (new.path.site, entries_of([new])) == ("mx.new.example", [one])
+    assert entries_of([message for message in given if isinstance(message, Batch)]) == [two]
+    await world.index.close()
+
+
+async def test_mail_whose_route_failed_goes_by_its_own_path_later(world: World) -> None:
+    """What failed waits together; the first domain of it that has a route again is no way for the others."""
+    end = world.join(0)
+    one, two = world.arrive(0, 1, ONE, TWO)
+    for domain in (ONE, TWO):
+        world.dispatcher.routed(RouteFailure(domain, AGAIN.reply, 60.0))
+    for job in end.take():
+        assert isinstance(job, Settle)
+        world.settle(0, world.deferred(job.entries[0], 0, 30.0))
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    world.clock.advance(30.0)
+    orders = world.plan(end) + world.plan(end)
+    (order,) = opened(orders)
+    assert (order.path.site, entries_of([order])) == ("mx.one.example", [one])
+    assert world.asked[-1] == TWO
+    world.dispatcher.routed(route(TWO, "mx.two.example"))
+    (order,) = opened(world.plan(end))
+    assert (order.path.site, entries_of([order])) == ("mx.two.example", [two])
+
+
 async def test_what_is_past_its_time_is_settled_as_expired(tmp_path: Path) -> None:
     world = World(tmp_path, default={"message_expiration_seconds": 100, "suspended": True})
     end = world.join(0)

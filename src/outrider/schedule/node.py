@@ -2,8 +2,8 @@
 
 The scheduler's events and the planner both work on it. It keeps the books: a path that can perhaps do
 something is in `ready`, once; what waits for time is in a heap; what waits for a gate is queued at the
-gate. Nothing ever walks over all paths except what an administrator asks for, so costs do not grow with
-their number.
+gate. Nothing ever walks over all paths except what an administrator asks for, or a domain that moves to other
+exchangers, so costs do not grow with their number.
 
 Invariant: an entry is in one place: waiting, deferred, granted, set aside to be settled without a connection,
 or barred; no entry of a tenant that is shut waits in the queue of a path.

@@ -333,6 +333,25 @@ class Scheduler:
         self._node.mark_ready(state)
         return moved
 
+    def moved(self, domain: str, site: str) -> list[Entry]:
+        """Take out the entries of a domain that has left a site, also those not yet due; add them again."""
+        node = self._node
+        moved: list[Entry] = []
+        has_deferred = False
+        for state in list(node.paths.values()):
+            if state.path.site == site:
+                moved += self.reroute(state.path, domain)
+                has_deferred = has_deferred or state.deferred > 0
+        for deferral in node.due if has_deferred else ():
+            _, _, entry, state = deferral
+            is_gone = entry.routing_domain == domain and state.path.site == site
+            if is_gone and node.where.get(entry.entry) is deferral:
+                del node.where[entry.entry]
+                state.deferred -= 1
+                node.mark_ready(state)
+                moved.append(entry)
+        return moved
+
     def expired(self, wall: float, limit: int = 200) -> list[tuple[Path, list[Entry]]]:
         """Waiting entries that are past their expiration, about `limit` in one call.
 

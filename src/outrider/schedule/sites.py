@@ -127,6 +127,11 @@ class SiteTable:
         known = self._known.get(domain)
         return known[1:] if known is not None and known[0] > now else None
 
+    def last_site(self, domain: str) -> str:
+        """The site that a domain had when it was last looked up, however long ago; empty for none."""
+        known = self._known.get(domain)
+        return known[1] if known is not None else ""
+
     def forget_all(self) -> None:
         """Ask the resolver for every domain again."""
         self._known.clear()

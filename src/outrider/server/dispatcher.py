@@ -117,6 +117,7 @@ class Dispatcher:
         self._waiting: dict[str, list[Entry]] = {}
         self._waiting_count = 0
         self._next_settler = 0
+        self._strays: set[tuple[Path, str]] = set()
 
     def reshape(self, table: ShapingTable) -> None:
         """Other limits, providers and separate domains from now on, for everything that is here."""
@@ -269,7 +270,10 @@ class Dispatcher:
     def routed(self, answer: Route | RouteFailure) -> None:
         """The resolver's answer for a domain."""
         now = self._clock.now()
+        before = self.sites.last_site(answer.domain)
         site = self.sites.put(answer, now)
+        if before and site and before != site:
+            self.place(self.scheduler.moved(answer.domain, before), now)
         waiting = self._waiting.pop(answer.domain, [])
         self._waiting_count -= len(waiting)
         self.place(waiting, now)
@@ -282,8 +286,13 @@ class Dispatcher:
         self._wake()
 
     def _hosts_for(self, path: Path, domain: str) -> tuple[Host, ...] | None:
+        now = self._clock.now()
+        if self.sites.site(domain, now) not in {None, path.site}:
+            # its hosts are another path's: neither that path's limits nor the mail behind it may go there
+            self._strays.add((path, domain))
+            return None
         port = self._shaping.for_path(path).options.smtp_port
-        hosts = self.sites.hosts(domain, self._clock.now(), port, self._rng)
+        hosts = self.sites.hosts(domain, now, port, self._rng)
         if hosts is None:
             self.paths_of.setdefault(domain, set()).add(path)
             self._resolve(domain)
@@ -346,6 +355,17 @@ class Dispatcher:
             return
         for worker, order in self.scheduler.plan(self._clock.now()):
             self.workers[worker].end.send(order)
+        if self._strays:
+            self._put_right()
+
+    def _put_right(self) -> None:
+        """Mail on a path that is not its domain's, as when it became due only now, goes where it belongs."""
+        now = self._clock.now()
+        strays, self._strays = self._strays, set()
+        for path, domain in strays:
+            self.place(self.scheduler.reroute(path, domain), now)
+            self.scheduler.path_ready(path)
+        self._wake()
 
     def next_at(self) -> float | None:
         """When to call `plan` if nothing happens before."""
