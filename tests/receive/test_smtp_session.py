@@ -203,6 +203,40 @@ async def test_a_dripping_message_ends(world: Callable[..., Any]) -> None:
     assert client.transport.closing
 
 
+async def test_a_message_that_drips_in_chunks_ends(world: Callable[..., Any]) -> None:
+    made = world(deadlines={"message_seconds": 1000})
+    client = made.connect()
+    client.lines(*ENVELOPE)
+    for _ in range(9):
+        made.clock.advance(100)
+        assert client.send(b"BDAT 3\r\nx\r\n") == b"250 2.0.0 Chunk received\r\n"
+        made.listener.sweep()
+    made.clock.advance(199)
+    made.listener.sweep()
+    assert not client.transport.closing
+    made.clock.advance(1)
+    made.listener.sweep()
+    assert client.take() == b"421 4.4.2 Idle too long, closing\r\n"
+    assert client.transport.closing
+
+
+async def test_each_message_in_chunks_has_its_own_time(world: Callable[..., Any]) -> None:
+    made = world(deadlines={"message_seconds": 1000})
+    client = made.connect()
+    client.lines("EHLO c.example")
+    for _ in range(3):
+        client.lines(*ENVELOPE[1:])
+        for _ in range(4):
+            made.clock.advance(200)
+            client.send(b"BDAT 3\r\nx\r\n")
+            made.listener.sweep()
+        client.send(b"BDAT 0 LAST\r\n")
+        made.clock.advance(200)
+        made.listener.sweep()
+    assert len(made.intake.submissions) == 3
+    assert not client.transport.closing
+
+
 async def test_a_client_that_does_not_take_the_last_reply_is_dropped(world: Callable[..., Any]) -> None:
     made = world()
     client = made.connect()

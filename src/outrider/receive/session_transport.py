@@ -4,8 +4,9 @@ In: octets from the event loop, and the listener's look once a second. Out: even
 class that is built on this one (`session_client`, then `session`), replies to the transport.
 
 Theory: a deadline moves when a whole command has been read or answered, not with each octet, so dripping
-octets buys no time; inside a message it moves with the octets but never past `message_seconds`. On the way
-only the time is noted; what deadline follows from it is worked out when the listener looks.
+octets buys no time; inside a message it moves with the octets, and between its chunks with the commands, but
+never past `message_seconds`. On the way only the time is noted; what deadline follows from it is worked out
+when the listener looks.
 
 Invariant: whatever goes wrong in a handler ends this session with 421 and touches no other.
 
@@ -153,8 +154,8 @@ class SessionTransport(asyncio.Protocol):
         receiving = server.receiving
         if progress or output or receiving:
             self._renewed_at = now = context.now()
-            if not receiving:  # a chunk that is refused tells nobody of its beginning
-                self._message_started_at = now
+            if not receiving and not server.between_chunks:
+                self._message_started_at = now  # a chunk that is refused tells nobody of its beginning
         if len(output) > TURN_OCTETS and not server.closed:
             self._go_on_later()
         elif server.waiting is not None or self._reading_paused or self._eof or server.closed:
@@ -219,6 +220,8 @@ class SessionTransport(asyncio.Protocol):
         seconds = deadlines.command_seconds
         if self._tight:
             seconds = min(seconds, self._context.options.stress.command_seconds)
+        if server.between_chunks:
+            return min(self._renewed_at + seconds, self._message_started_at + deadlines.message_seconds)
         return self._renewed_at + seconds
 
     def tighten(self) -> None:

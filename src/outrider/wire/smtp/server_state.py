@@ -92,6 +92,11 @@ class ServerState(LineInput):
         return self._mode == DATA or self._mode == CHUNK  # noqa: PLR1714 - a set costs more
 
     @property
+    def between_chunks(self) -> bool:
+        """A message has begun, and its next chunk has not (RFC 3030 §2)."""
+        return self._reader is not None and self._mode == COMMAND
+
+    @property
     def handshaking(self) -> bool:
         """STARTTLS was accepted and TLS has not begun: nothing may be said in the clear any more."""
         return self._mode == TLS
