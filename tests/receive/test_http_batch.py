@@ -3,6 +3,7 @@
 import asyncio
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from outrider.model.reply import Reply
 from outrider.receive.http_batch import RESULT_CHARACTERS_MAX, WINDOW
 from outrider.wire.smtp import replies
-from tests.receive.http_site import HttpSite
+from tests.receive.http_site import KEYS, HttpSite, Key
 
 MESSAGE = {"from": "shop@sender.example", "to": ["a@example.com"], "subject": "Hi", "text": "Hello\n"}
 GOOD = json.dumps(MESSAGE).encode()
@@ -64,6 +65,28 @@ async def test_who_waits_for_each_result_before_the_next_line_gets_them_all() ->
         "POST", "/v1/batches", [GOOD + b"\n"] * 3, kind="application/x-ndjson", paced=True
     )
     assert [each["status"] for each in answer.lines] == [202, 202, 202]
+
+
+async def test_a_key_that_is_revoked_meanwhile_ends_with_the_next_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = HttpSite()
+    key = SimpleNamespace(**Key()._asdict())
+    monkeypatch.setitem(KEYS, "k", key)
+    submit_all = site.intake.submit_all
+
+    def revoking(*arguments: Any) -> None:
+        submit_all(*arguments)
+        key.is_valid = False
+
+    monkeypatch.setattr(site.intake, "submit_all", revoking)
+    own_key = json.dumps(MESSAGE | {"idempotency_key": "mine"}).encode()
+    answer = await site.batch(GOOD, GOOD, own_key)
+    assert [each["status"] for each in answer.lines] == [202, 401, 401]
+    assert answer.lines[1]["problem"]["detail"] == "The key was revoked or changed meanwhile."
+    assert len(site.intake.submitted) == 1
+    assert site.intake.refusals == [replies.AUTH_FAILED] * 2
+    assert not site.reservations.held
 
 
 async def test_when_the_client_goes_its_last_line_is_none() -> None:

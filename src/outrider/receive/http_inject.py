@@ -319,6 +319,9 @@ class Injector:
         send_at_time: float = 0.0,
     ) -> Submission:
         """The submission, after the checks of its header and size; of a long content it has the head."""
+        if not sender.principal.is_valid:  # a batch and a long body take their time
+            self.refused(transaction, replies.AUTH_FAILED)
+            raise Problem("no_key", "The key was revoked or changed meanwhile.")
         origin, mail_from, recipients, notes = transaction
         message_id = made.message_id
         content = made.head
