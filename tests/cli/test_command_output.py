@@ -1,8 +1,12 @@
 """What commands say to people."""
 
+import json
+
 import pytest
 
-from outrider.cli.output import print_table, say
+from outrider.cli.doctor import print_findings
+from outrider.cli.output import print_done, print_json, print_table, say
+from outrider.server.doctor.finding import fault
 
 
 def test_what_is_one_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,3 +19,23 @@ def test_a_row_of_a_table_is_a_line_where_there_is_no_terminal(capsys: pytest.Ca
     row = tuple(f"a value of {number}" for number in range(10))
     print_table("Values", tuple(f"column {number}" for number in range(10)), [row])
     assert [line for line in capsys.readouterr().out.splitlines() if all(value in line for value in row)]
+
+
+HOSTILE = "a\x1b]0;owned\x07\x9b2J\x7f\u202eb\U000e0001c"
+"""A title for the terminal, a C1 control, text that runs backwards, and a tag beyond 16 bits."""
+
+
+def test_nothing_that_others_wrote_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE)
+    print_table(HOSTILE, ("what",), [(HOSTILE,)], totals=(HOSTILE,))
+    print_done(HOSTILE, {}, as_json=False)
+    print_findings([fault("dns.hostname", HOSTILE, HOSTILE)])
+    print_json({"a": HOSTILE})
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.splitlines())
+    assert json.loads(out[out.index('{\n  "a"') :]) == {"a": HOSTILE}, "JSON tells machines the same"
+
+
+def test_lines_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    say("one\ntwo")
+    assert capsys.readouterr().out == "one\ntwo\n"

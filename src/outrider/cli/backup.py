@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from outrider.base.exits import Exit
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, printable, say
 
 PassphraseFile = Annotated[
     Path | None,
@@ -28,7 +28,7 @@ def _exits() -> Iterator[None]:
     try:
         yield
     except (BackupError, PassphraseError) as error:
-        sys.stderr.write(f"outrider: {error}\n")
+        sys.stderr.write(f"outrider: {printable(str(error))}\n")
         codes: dict[type[Exception], int] = {OccupiedError: Exit.CANNOT_CREATE, RunningError: Exit.TEMPORARY}
         raise typer.Exit(codes.get(type(error), Exit.DATA)) from None
 

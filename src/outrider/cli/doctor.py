@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from outrider.base.exits import Exit
-from outrider.cli.output import CONFIG_DEFAULT, WIDTH, AsJson, ConfigPath, print_json
+from outrider.cli.output import CONFIG_DEFAULT, WIDTH, AsJson, ConfigPath, print_json, printable
 
 if TYPE_CHECKING:
     from outrider.server.doctor.finding import Finding
@@ -25,9 +25,9 @@ def print_findings(findings: Sequence["Finding"]) -> None:
     for column in ("", "check", "found"):
         table.add_column(column, overflow="fold")
     for one in findings:
-        what = Text(one.what)
+        what = Text(printable(one.what))
         if one.mend:
-            what.append(f"\n→ {one.mend}", style="italic")
+            what.append(f"\n→ {printable(one.mend)}", style="italic")
         table.add_row(Text(one.level.value, style=_STYLES[one.level.value]), Text(one.check), what)
     console = Console()
     console.print(table, width=None if console.is_terminal else WIDTH)

@@ -58,11 +58,23 @@ def main() -> None:
         # what the parser of the command line ends with is the shell's own code for bad usage
         sys.exit(Exit.USAGE if end.code == PARSER_USAGE else end.code)
     except OutriderError as error:
-        sys.stderr.write(f"outrider: {error}\n")
+        _complain(str(error))
         sys.exit(exit_code(error))
+    except UnicodeEncodeError as error:
+        # an octet of the command line that is no UTF-8 stands as half a character (PEP 383)
+        if not any("\udc80" <= each <= "\udcff" for each in error.object):
+            raise
+        _complain(f"{error.object!r} is no text in UTF-8; write it so")
+        sys.exit(Exit.USAGE)
     except OSError as error:
-        sys.stderr.write(f"outrider: {error}\n")
+        _complain(str(error))
         sys.exit(Exit.NO_PERMISSION if isinstance(error, PermissionError) else Exit.IO)
+
+
+def _complain(why: str) -> None:
+    from outrider.cli.output import printable
+
+    sys.stderr.write(f"outrider: {printable(why)}\n")
 
 
 def exit_code(error: OutriderError) -> int:

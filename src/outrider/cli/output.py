@@ -1,7 +1,7 @@
 """How commands speak: a table for people, JSON for machines, and where a command finds its server."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,10 +26,31 @@ ConfigPath = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
+def printable(text: str, *, stands: Callable[[str], str] = lambda _character: "\ufffd") -> str:
+    """`text` for a terminal, which obeys control characters and turns text around where it is told to.
+
+    What we print was often written by others: names in DNS, replies, reasons.
+
+    Args:
+        text: Lines of anything.
+        stands: What stands for a character that is not printable; line ends stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each == "\n" or each.isprintable() else stands(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    """RFC 8259 §7, in UTF-16 as it is asked there."""
+    octets = character.encode("utf-16-be")
+    return "".join(f"\\u{octets[place : place + 2].hex()}" for place in range(0, len(octets), 2))
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     Console(soft_wrap=True, highlight=False, markup=False).print(
-        msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), soft_wrap=True
+        printable(text, stands=_escaped), soft_wrap=True
     )
 
 
@@ -40,7 +61,12 @@ def print_table(
     totals: Sequence[Any] | None = None,
 ) -> None:
     """A table; numbers stand right, `totals` below a line."""
-    table = Table(title=title, title_justify="left", header_style="bold", show_footer=totals is not None)
+    table = Table(
+        title=Text(printable(title), style="table.title"),
+        title_justify="left",
+        header_style="bold",
+        show_footer=totals is not None,
+    )
     for place, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
         footer = "" if totals is None else _cell(totals[place])
@@ -56,12 +82,12 @@ def print_table(
 
 def _cell(value: Any) -> Text:
     """A cell as it is: what others wrote is no markup."""
-    return Text("" if value is None else str(value))
+    return Text("" if value is None else printable(str(value)))
 
 
 def say(text: str) -> None:
     """One line for people."""
-    Console(highlight=False, markup=False).print(text, soft_wrap=True)
+    Console(highlight=False, markup=False).print(printable(text), soft_wrap=True)
 
 
 def print_done(text: str, facts: Any, *, as_json: bool) -> None:
@@ -69,7 +95,7 @@ def print_done(text: str, facts: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        typer.echo(text)
+        typer.echo(printable(text))
 
 
 def print_facts(title: str, facts: Mapping[str, Any], *, as_json: bool) -> None:

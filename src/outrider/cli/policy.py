@@ -18,6 +18,7 @@ from outrider.cli.output import (
     control,
     print_json,
     print_table,
+    printable,
     say,
     settings_of,
 )
@@ -61,7 +62,7 @@ def check(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
     files = {each.name: str(each.source) for each in settings.policy.script}
     phases_of, lines = asyncio.run(_phases(settings))
     for line in lines:
-        typer.echo(f"outrider: {line}", err=True)
+        typer.echo(f"outrider: {printable(line)}", err=True)
     found = [
         {
             "script": name,

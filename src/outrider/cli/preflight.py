@@ -9,7 +9,7 @@ import typer
 from outrider.base.exits import Exit
 from outrider.cli.dkim import domain_name
 from outrider.cli.doctor import print_findings
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say, settings_of
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, printable, say, settings_of
 
 
 def preflight(
@@ -65,6 +65,6 @@ def preflight(
         print_findings([one for one in findings if show_all or one.level is not Level.GOOD])
         for record in (record for part in parts for record in part.publish):
             say(f"Publish at {record.name} ({record.why}):")
-            typer.echo(record.told()["zone_line"])
+            typer.echo(printable(record.told()["zone_line"]))
     if failed:
         raise typer.Exit(Exit.FOUND)

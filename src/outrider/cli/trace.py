@@ -16,6 +16,7 @@ from outrider.cli.output import (
     control,
     print_json,
     print_table,
+    printable,
     say,
     settings_of,
 )
@@ -135,21 +136,19 @@ def _follow(life: dict[str, Any], config: Path, *, as_json: bool) -> None:
     """Print what is there, then each new step, until nothing more will happen or the server goes."""
     import json
 
-    shown: set[str] = set()
+    told: set[str] = set()
     if not as_json:
         say(f"Message {life['message_id']}")
     while True:
         several = len(life["recipients"]) > 1
         for step in life["steps"]:
             key = json.dumps(step, sort_keys=True)
-            if key in shown or (
-                step["kind"] == "waits" and not step.get("id") and step.get("until") in shown
-            ):
+            if key in told or (step["kind"] == "waits" and not step.get("id") and step.get("until") in told):
                 continue
-            shown.add(key)
+            told.add(key)
             if step["kind"] == "waits":
-                shown.add(str(step.get("until")))
-            sys.stdout.write((key if as_json else _line(step, several=several)) + "\n")
+                told.add(str(step.get("until")))
+            sys.stdout.write((key if as_json else printable(_line(step, several=several))) + "\n")
         sys.stdout.flush()
         if life.get("is_final"):
             return
