@@ -312,6 +312,7 @@ class DispatchProcess:
         replayed = await self._index.replay(hello.log, hello.position)
         held = [(slot, await self._index.load(slot.entries)) for slot in hello.held]
         if not worker.is_linked():
+            self.dispatcher.not_joined(held)
             return
         worker.link.send(self._suspensions.message())  # before it counts as ready
         self.dispatcher.joined(hello, held, worker.link, replayed)

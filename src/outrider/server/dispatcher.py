@@ -161,6 +161,13 @@ class Dispatcher:
         end.send(Welcome(1))
         self._wake()
 
+    def not_joined(self, held: Sequence[tuple[Held, Sequence[Entry]]]) -> None:
+        """A worker is gone before it joined: what was made resident for it waits on disk again."""
+        for _, entries in held:
+            for entry in entries:
+                if not self.scheduler.is_resident(entry.entry):
+                    self.index.evict(entry.entry)
+
     def left(self, worker: int, replayed: Replayed) -> None:
         """A worker is dead; `replayed` is what its log said beyond what it had announced."""
         if self.workers.pop(worker, None) is None:
