@@ -122,6 +122,12 @@ async def test_release_counts_only_what_is_held(site: Site) -> None:
     ("request_line", "body", "status", "code"),
     [
         ("GET /v1/queue?limit=0", "", 422, "invalid"),
+        (f"GET /v1/queue?cursor={2**63}", "", 422, "invalid"),
+        (f"GET /v1/queue?entry={2**63}", "", 422, "invalid"),
+        (f"GET /v1/queue/count?attempts={2**63}", "", 422, "invalid"),
+        (f"GET /v1/paths?cursor={2**63}", "", 422, "invalid"),
+        (f"GET /v1/audit?cursor={2**63}", "", 422, "invalid"),
+        (f"DELETE /v1/suspensions/{2**63}?reason=y", "", 422, "invalid"),
         ("GET /v1/queue?domian=x", "", 422, "invalid"),
         ("GET /v1/queue?state=lost", "", 422, "invalid"),
         ("POST /v1/queue/purge", "{", 422, "invalid"),

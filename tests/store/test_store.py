@@ -16,7 +16,7 @@ from outrider.store.credentials import KEYS, USERS
 from outrider.store.editor import Author, hash_of
 from outrider.store.engine import Database, open_engine, reading, writing
 from outrider.store.options import StoreOptions
-from outrider.store.records import ApiKey, Rights, SmtpUser
+from outrider.store.records import SCOPES, ApiKey, Rights, SmtpUser
 from outrider.store.upgrade import migrations, upgrade
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
@@ -71,6 +71,10 @@ async def test_what_is_wrong_is_refused_and_leaves_no_trace(database: Database, 
         credentials.set_rights(database, author, USERS, "joe", networks=("192.0.2.1/24",)),
         credentials.set_rights(database, author, USERS, "joe", domains=("-bad-",)),
         credentials.set_rights(database, author, USERS, "joe", tenant="default"),
+        credentials.set_rights(database, author, USERS, "joe", expires_time=253_402_300_800.0),
+        credentials.add(
+            database, author, KEYS, ApiKey("k", "0" * 64, SCOPES, Rights("acme", expires_time=-1.0))
+        ),
         credentials.add(database, author, KEYS, ApiKey("k", "0" * 64, ("root",), Rights("acme"))),
         domains.add_domain(database, author, "acme", "not a domain"),
         domains.remove_domain(database, author, "acme", "shop.example"),

@@ -18,6 +18,8 @@ LOGIN_OCTETS: Final = 255
 """RFC 4616 §2 allows more in AUTH PLAIN; chosen, as in the users file."""
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_CHARACTERS - 1}}}")
+END_SECONDS_MAX: Final = 253_402_300_799
+# 9999-12-31T23:59:59Z: RFC 3339 §5.6 writes years in four digits
 
 
 def check_name(text: str, what: str) -> str:
@@ -95,3 +97,14 @@ def check_networks(texts: Iterable[str]) -> tuple[str, ...]:
         except ValueError as error:
             raise StoreError(f"network {text!r}: {error}") from error
     return tuple(sorted(found))
+
+
+def check_end(unix_seconds: float | None) -> float | None:
+    """When a credential ends, or that it never does.
+
+    Raises:
+        StoreError: No calendar of ours shows it.
+    """
+    if unix_seconds is not None and not 0 < unix_seconds <= END_SECONDS_MAX:
+        raise StoreError("an end lies between 1970-01-01 and 9999-12-31, in UTC")
+    return unix_seconds

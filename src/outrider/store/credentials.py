@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outrider.base.errors import StoreError
 from outrider.store import schema
-from outrider.store.checks import check_login, check_name, check_networks, check_sender_domains
+from outrider.store.checks import check_end, check_login, check_name, check_networks, check_sender_domains
 from outrider.store.editor import Author, Change, changing
 from outrider.store.engine import reading
 from outrider.store.records import SCOPES, ApiKey, Rights, SmtpUser
@@ -102,6 +102,7 @@ async def create(change: Change, kind: Kind[Record], record: Record, how: str = 
         check_scopes(record.scopes)
     else:
         check_login(name)
+    check_end(record.rights.expires_time)
     if await read_many(change.connection, kind, [name]):
         raise StoreError(f"{kind.what} {name!r} exists; choose another name", "conflict")
     rights = msgspec.structs.replace(
@@ -153,6 +154,7 @@ async def set_rights(
     """
     if "tenant" in changes:
         raise StoreError("a credential stays with its tenant; make another one", "conflict")
+    check_end(changes.get("expires_time"))
     async with changing(engine, author) as change:
         record = await read_one(change.connection, kind, name)
         noted = dict(changes)
@@ -172,11 +174,7 @@ async def set_password_hash(engine: AsyncEngine, author: Author, name: str, pass
     Raises:
         StoreError: There is no such user.
     """
-    async with changing(engine, author) as change:
-        user = await read_one(change.connection, USERS, name)
-        await _update(change, USERS, name, {"password_hash": password_hash})
-        await change.note("user.password", name, user.rights.tenant)
-        return msgspec.structs.replace(user, password_hash=password_hash)
+    return await _set(engine, author, USERS, name, "user.password", password_hash=password_hash)
 
 
 async def set_key_hash(engine: AsyncEngine, author: Author, key_id: str, key_hash: str) -> ApiKey:
@@ -185,11 +183,18 @@ async def set_key_hash(engine: AsyncEngine, author: Author, key_id: str, key_has
     Raises:
         StoreError: There is no such key.
     """
+    return await _set(engine, author, KEYS, key_id, "key.rotated", hash=key_hash)
+
+
+async def _set(
+    engine: AsyncEngine, author: Author, kind: Kind[Record], name: str, action: str, **secret: str
+) -> Record:
+    """Replace a field that the audit log does not tell; `action` is its word for that."""
     async with changing(engine, author) as change:
-        key = await read_one(change.connection, KEYS, key_id)
-        await _update(change, KEYS, key_id, {"hash": key_hash})
-        await change.note("key.rotated", key_id, key.rights.tenant)
-        return msgspec.structs.replace(key, hash=key_hash)
+        record = await read_one(change.connection, kind, name)
+        await _update(change, kind, name, secret)
+        await change.note(action, name, record.rights.tenant)
+        return msgspec.structs.replace(record, **secret)
 
 
 async def remove(engine: AsyncEngine, author: Author, kind: Kind[Record], name: str) -> None:

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query
 
 from outrider.server.control_api.hub import WithHub
-from outrider.server.control_api.models import ITEMS_MAX, Audit, AuditCheck, AuditRow
+from outrider.server.control_api.models import ITEMS_MAX, Audit, AuditCheck, AuditRow, Number
 from outrider.store.audit import list_audit, parse_head, verify
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"])
 async def rows(
     hub: WithHub,
     limit: Annotated[int, Query(ge=1, le=ITEMS_MAX)] = 50,
-    cursor: int | None = None,
+    cursor: Number | None = None,
     tenant: str | None = None,
     actor: str | None = None,
     action: str | None = None,

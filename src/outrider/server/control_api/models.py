@@ -14,10 +14,13 @@ IDS_MAX = 1_000
 # chosen: beyond it a filter says better what is meant
 REASON_CHARACTERS = 1_000
 # store.editor: the audit log takes no more
+NUMBER_MAX = 2**63 - 1
+# what SQLite and PostgreSQL store, and what processes can tell each other
 DAY_SECONDS = 86_400.0
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=REASON_CHARACTERS)]
+Number = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
 Seconds = Annotated[float, Field(ge=0, le=10 * 366 * DAY_SECONDS)]
 
 
@@ -38,11 +41,11 @@ class QueueFilter(Asked):
     tenant: Name | None = Field(None, description="Tenant.")
     stream: Name | None = Field(None, description="Stream of the tenant.")
     id: list[Name] | None = Field(None, max_length=IDS_MAX, description="Ids of messages.")
-    entry: list[int] | None = Field(None, max_length=IDS_MAX, description="Numbers of entries.")
+    entry: list[Number] | None = Field(None, max_length=IDS_MAX, description="Numbers of entries.")
     older_than: Seconds | None = Field(None, description="Received at least so many seconds ago.")
     newer_than: Seconds | None = Field(None, description="Received at most so many seconds ago.")
-    attempts: int | None = Field(None, ge=0, description="At least so many attempts made.")
-    attempts_max: int | None = Field(None, ge=0, description="At most so many attempts made.")
+    attempts: Number | None = Field(None, description="At least so many attempts made.")
+    attempts_max: Number | None = Field(None, description="At most so many attempts made.")
     state: Literal["held", "due", "deferred"] | None = Field(None, description="State in the queue.")
     held: bool | None = Field(None, description="Only what is on hold, or only what is free.")
     reply: Name | None = Field(
@@ -80,7 +83,7 @@ class QueuePage(QueueFilter):
     """A filter and where to go on."""
 
     limit: int = Field(50, ge=1, le=ITEMS_MAX, description="At most so many.")
-    cursor: int = Field(-1, ge=-1, description="`next_cursor` of the page before.")
+    cursor: int = Field(-1, ge=-1, le=NUMBER_MAX, description="`next_cursor` of the page before.")
 
 
 class Entry(BaseModel):

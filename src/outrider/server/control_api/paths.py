@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from outrider.server.control_api.hub import Actor, Hub, WithHub, act, with_reason
 from outrider.server.control_api.models import (
     ITEMS_MAX,
+    Number,
     PathDetail,
     Paths,
     Reason,
@@ -39,7 +40,7 @@ async def paths(
     site: str = "*",
     sort: Sort = "queued",
     limit: Annotated[int, Query(ge=1, le=ITEMS_MAX)] = 50,
-    cursor: Annotated[int, Query(ge=0)] = 0,
+    cursor: Number = 0,
 ) -> Paths:
     """The largest first. The cursor counts rows, because a path's place changes with its figures."""
     listed = await hub.ask("paths.list", channel=channel, binding=binding, site=site)
@@ -99,7 +100,7 @@ async def suspend(hub: WithHub, actor: Actor, asked: SuspensionAsked) -> Suspend
 
 
 @router.delete("/suspensions/{number}", summary="Resume: lift a suspension")
-async def resume(hub: WithHub, actor: Actor, number: int, reason: Reason = "") -> Resumed:
+async def resume(hub: WithHub, actor: Actor, number: Number, reason: Reason = "") -> Resumed:
     """Sending goes on at once, within the limits of the paths."""
 
     async def work() -> dict[str, Any]:
