@@ -6,12 +6,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from outrider.base.clock import FakeClock
 from outrider.base.files import OsFiles
 from outrider.base.log import NullLog
 from outrider.model import flow
-from outrider.model.changes import ContentRef, Entry
+from outrider.model.changes import ContentRef, Entry, LastReply
 from outrider.model.dispatch import (
     Arrived,
     Batch,
@@ -423,6 +424,25 @@ async def test_mail_whose_route_failed_goes_by_its_own_path_later(world: World) 
     world.dispatcher.routed(route(TWO, "mx.two.example"))
     (order,) = opened(world.plan(end))
     assert (order.path.site, entries_of([order])) == ("mx.two.example", [two])
+
+
+async def test_what_expires_between_two_tries_goes_with_the_reply_of_the_last(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"message_expiration_seconds": 100})
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    last = LastReply("450 4.2.1 Come back later", "mx.one.example", False, world.clock.wall())
+    world.settle(0, replace(world.deferred(order.entries[0], order.slot, 30.0), last=last))
+    world.dispatcher.closed(Closed(order.slot, None, 1))
+    world.dispatcher.scheduler.suspend(reason="as they asked", actor="tester")
+    world.clock.advance(101.0)
+    assert world.plan(end) == []
+    world.dispatcher.expire()
+    (job,) = end.take()
+    assert isinstance(job, Settle)
+    assert ([granted.entry for granted in job.entries], job.lasts) == ([entry], (last,))
+    await world.index.close()
 
 
 async def test_what_is_past_its_time_is_settled_as_expired(tmp_path: Path) -> None:

@@ -662,6 +662,7 @@ class Scheduler:
         entry.attempts = settled.attempts
         entry.due_time = settled.due_time
         entry.delay_notified = settled.delay_notified
+        entry.last = settled.last or entry.last
         # last, because a checkpoint may be writing the entry: a row with the old version is mended by replay
         entry.version = settled.version
         wait = settled.due_time - wall
