@@ -52,7 +52,7 @@ SECRET_OCTETS_MAX = 1 << 20
 # chosen: keys have some hundred octets; what is longer is none
 NAME_FORMAT = "outrider-%s"
 _KEY_MARK = b"PRIVATE KEY-----"
-# RFC 7468 §10, §11 and what older programs write: `RSA PRIVATE KEY`
+# RFC 7468 §10 (and RFC 7468 §11), and what older programs write: `RSA PRIVATE KEY`
 _PARTIAL = ".partial"
 
 
