@@ -42,6 +42,7 @@ ANY = frozenset("*")
 SCOPES = frozenset({"inject", "status"})
 """All that a credential can be for: hand in messages, ask what became of them."""
 
+_KEY_ID_RULE = "a key's id is letters, digits and hyphens"
 _NAME_OCTETS = 255
 _FILE_MODE = 0o600
 _FIELDS = {
@@ -290,14 +291,18 @@ def remove_user(path: Path, name: str) -> None:
             raise ConfigError(f"there is no user {name!r}")
 
 
+def _is_key_id(text: str) -> bool:
+    return text.isascii() and text.replace("-", "").isalnum()
+
+
 def make_key(path: Path, key_id: str, tenant: str, sender_domains: frozenset[str]) -> str:
     """Add a key and return its text, which is stored nowhere and never shown again.
 
     Raises:
         ConfigError: There is one of that id, or a field is wrong.
     """
-    if not key_id.isascii() or not key_id.replace("-", "").isalnum():
-        raise ConfigError("a key's id is letters, digits and hyphens")
+    if not _is_key_id(key_id):
+        raise ConfigError(_KEY_ID_RULE)
     text = make_key_text(key_id)
     with _changing(path) as credentials:
         if key_id in credentials.keys:
@@ -323,8 +328,8 @@ def make_key_text(key_id: str) -> str:
     Raises:
         StoreError: It is no id that a key can have.
     """
-    if not key_id.isascii() or not key_id.replace("-", "").isalnum():
-        raise StoreError("a key's id is letters, digits and hyphens")
+    if not _is_key_id(key_id):
+        raise StoreError(_KEY_ID_RULE)
     return _key_text(key_id, secrets.token_hex(KEY_OCTETS))
 
 
