@@ -277,15 +277,7 @@ class Part(Described):
         if parent is None:
             return
         parent._restructure()
-        before, behind = self.previous, self.next
-        if before is None:
-            parent._first = behind
-        else:
-            before.next = behind
-        if behind is None:
-            parent._last = before
-        else:
-            behind.previous = before
+        parent._join(self.previous, self.next)
         self._leave()
         if parent._shape is _MESSAGE:
             parent.set_body(b"")
@@ -319,20 +311,25 @@ class Part(Described):
             before, behind = (other.previous, other) if is_before else (other, other.next)
         self._tree.add(child._move(self._tree))
         self._restructure()
-        child.parent, child.previous, child.next = self, before, behind
+        child.parent = self
+        self._join(before, child)
+        self._join(child, behind)
         child._lead = child._begin = -1
         child._is_changed = True
-        if before is None:
-            self._first = child
-        else:
-            before.next = child
-        if behind is None:
-            self._last = child
-        else:
-            behind.previous = child
         if child.transfer_encoding == "8bit":
             child.allow_eight_bits()
         return True
+
+    def _join(self, before: "Part | None", behind: "Part | None") -> None:
+        """Have these children stand side by side; None is what there is beyond the first and the last."""
+        if before is None:
+            self._first = behind
+        else:
+            before.next = behind
+        if behind is None:
+            self._last = before
+        else:
+            behind.previous = before
 
     def _have_default(self, default: Parametered) -> None:
         """Be what it is where another type stands for a missing one."""
@@ -468,13 +465,9 @@ class Part(Described):
         self._tree.add(len(children))
         before: Part | None = None
         for child in children:
-            child.previous = before
-            if before is None:
-                self._first = child
-            else:
-                before.next = child
+            self._join(before, child)
             before = child
-        self._last = before
+        self._join(before, None)
 
     def _before_field(self, name: str) -> None:
         """The header is about to change; what was read from it is forgotten."""
