@@ -100,6 +100,24 @@ async def test_next_server_answers_what_the_first_cannot(make_dns: MakeDns, rcod
     assert len(first.asked) == 1, "the server that answered is asked first from then on"
 
 
+async def test_a_referral_is_no_answer(make_dns: MakeDns) -> None:
+    """From a server that does not look further: it says nothing about the records of the name."""
+    first, second = await make_dns(), await make_dns()
+
+    def refer(query: dns.message.Message, _tcp: bool) -> list[bytes]:
+        response = dns.message.make_response(query)
+        response.authority.append(dns.rrset.from_text("example.", 86_400, "IN", "NS", "ns.example."))
+        return [response.to_wire()]
+
+    first.raw("a.example", "MX", refer)
+    first.raw("b.example", "MX", refer)
+    second.records("a.example", "MX", "10 mx.a.example.")
+    second.fails("SERVFAIL")
+    resolver = make_resolver(first, second)
+    assert (await resolver.lookup("a.example", Kind.MX)).exchangers == ((10, "mx.a.example"),)
+    assert (await make_resolver(first, second).lookup("b.example", Kind.MX)).status is Status.FAILED
+
+
 async def test_silent_server_is_passed_over(make_dns: MakeDns) -> None:
     silent, second = await make_dns(), await make_dns()
     second.records("h.example", "A", "192.0.2.1")

@@ -9,7 +9,8 @@ the one that answered last; what one cannot answer, the next may.
 
 Invariants: one question costs at most `query_rounds` times servers exchanges for each CNAME hop, each at most
 two (once without EDNS), and all of it `lookup_deadline_seconds`.
-Standards: RFC 1034 §3.6.2 (CNAME), RFC 2308 §5 (negative TTL), RFC 6891 §7 (servers without EDNS).
+Standards: RFC 1034 §3.6.2 (CNAME), RFC 2308 §2.2 (referrals), RFC 2308 §5 (negative TTL),
+RFC 6891 §7 (servers without EDNS).
 Not here: DNSSEC and TLSA, which come with DANE.
 """
 
@@ -145,7 +146,7 @@ class DnsResolver:
                 self._log.debug("dns.server_failed", server=server[0], port=server[1], trouble=str(error))
                 return None
             rcode = response.rcode()
-            if rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            if rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) and not _is_referral(response):
                 return response
             if rcode not in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
                 break
@@ -227,6 +228,14 @@ def _records(
 
 def _has_soa(response: dns.message.Message) -> bool:
     return any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
+
+
+def _is_referral(response: dns.message.Message) -> bool:
+    """True where a server does not look further itself, which says nothing about the records of the name."""
+    if response.answer or response.rcode() != dns.rcode.NOERROR or response.flags & dns.flags.AA:
+        return False
+    # RFC 2308 §2.2: by the SOA, or by the absence of NS, an answer without records is told from a referral
+    return not _has_soa(response) and any(rrset.rdtype == dns.rdatatype.NS for rrset in response.authority)
 
 
 def _positive(records: dns.rrset.RRset, kind: Kind, ttl: float) -> Answer:
