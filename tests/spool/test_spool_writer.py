@@ -240,9 +240,22 @@ async def test_too_much_pending_is_refused_in_order(tmp_path: Path) -> None:
     assert desk.writer.is_full or desk.writer.refused
     assert answers == [], "nobody is answered before his turn"
     await desk.writer.drain()
-    assert answers == [True] * 10 + [False] * 2
-    assert desk.writer.refused == 2
+    assert answers == [True] * 11 + [False]
+    assert desk.writer.refused == 1
     assert not desk.writer.is_full
+    await desk.writer.close()
+
+
+async def test_a_message_over_the_limit_of_what_is_pending_has_its_turn(tmp_path: Path) -> None:
+    """A listener may take messages of 1 GiB; they are not for ever told to come back."""
+    desk = Desk(tmp_path, SpoolOptions(**{**SMALL.model_dump(), "pending_octets": 1 << 20}))
+    large = b"w" * (2 << 20)
+    first, second = desk.begin(large), desk.begin()
+    assert desk.is_full()
+    assert (ref := await first) is not None
+    assert await second is None
+    assert desk.reader.frame(ref)[1].endswith(large)
+    assert await desk.begin() is not None
     await desk.writer.close()
 
 

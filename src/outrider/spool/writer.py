@@ -138,7 +138,7 @@ class LogWriter:
         octets = encode(changes)
         crc, length = prompt_checksum(octets, contents)
         if done is not None:
-            if self._is_full(length):
+            if self.is_full:
                 self.refused += 1
                 self._pending.append(_Pending(None, changes, done))
             else:
@@ -154,17 +154,18 @@ class LogWriter:
         if self._timer is None and self._retry is None and not self._scheduled and not self._flying:
             self._timer = self._loop.call_later(self._options.finish_delay_seconds, self._hand_over)
 
-    def _is_full(self, length: int) -> bool:
+    @property
+    def is_full(self) -> bool:
+        """True when a message committed now would be refused; for the listener's early 452.
+
+        How long the message is does not matter: one that alone is over `pending_octets` would never be taken,
+        and always told to come back.
+        """
         return (
-            self._pending_octets + length > self._options.pending_octets
+            self._pending_octets > self._options.pending_octets
             or self._closed
             or (self._room < self._options.segment_octets // RESERVE_SHARE and not self._segments.grows)
         )
-
-    @property
-    def is_full(self) -> bool:
-        """True when a message committed now would be refused; for the listener's early 452."""
-        return self._is_full(0)
 
     @property
     def pending_octets(self) -> int:
