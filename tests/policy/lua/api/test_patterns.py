@@ -46,6 +46,10 @@ from tests.policy.lua.api.service_stage import Make
         (rb"(?i:A)b", b"ab", b"ab"),
         (rb"(?s).+", b"a\nb", b"a\nb"),
         (rb"(?m)^b$", b"a\nb\nc", b"b"),
+        (rb"b{,3}", b"bbb b{,3}", b"b{,3}"),
+        (rb"[{,3}]+", b"b{,3}", b"{,3}"),
+        (rb"a\v+\V", b"a\x0b\fb", b"a\x0b\fb"),
+        (rb"a[\v]b", b"a\rb", b"a\rb"),
         (rb"(?x) a b # c ( [", b"ab", b"ab"),
         (b"(?x)a # (\nb", b"ab", b"ab"),
         (rb"a(?x) b c", b"abc", b"abc"),
@@ -76,6 +80,27 @@ def test_patterns_mean_what_they_do_in_pcre(pattern: bytes, subject: bytes, foun
         return
     match = compile_pattern(pattern).search(subject)
     assert (None if match is None else match[0]) == found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "new"),
+    [
+        (rb"(?m)^", b"a\nb\n", b"> a\n> b\n"),
+        (rb"(?m)^", b"a\nb", b"> a\n> b"),
+        (rb"(?m)^", b"", b"> "),
+        (rb"(?m)^", b"\n", b"> \n"),
+        (rb"^", b"a\nb\n", b"> a\nb\n"),
+        (rb"(?m:^)", b"a\n", b"> a\n"),
+        (rb"((?m)^)", b"a\n", b"> a\n"),
+        (rb"(?:(?m)x)|^", b"a\nb\n", b"> a\nb\n"),
+        (rb"(?m)(?-m:^)", b"a\nb\n", b"> a\nb\n"),
+        (rb"(?m)[^a]", b"ab", b"a> "),
+        (rb"(?m)\^", b"a^", b"a> "),
+    ],
+)
+def test_a_line_begins_where_one_is(pattern: bytes, subject: bytes, new: bytes) -> None:
+    """pcrepattern(3): not behind the line feed that ends the subject."""
+    assert replace(compile_pattern(pattern), subject, b"> ")[0] == new
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,27 @@ REPLACED_OCTETS_MAX: Final = 32 << 20
 _ESCAPES: Final = {
     b"h": rb"[ \t]",
     b"H": rb"[^ \t]",
+    b"v": rb"[\n\x0b\f\r]",
+    b"V": rb"[^\n\x0b\f\r]",
     b"R": rb"(?>\r\n|[\n\x0b\f\r])",
     b"N": rb"[^\n]",
     b"Z": rb"(?=\n?\Z)",
     b"z": rb"\Z",
     b"e": rb"\x1b",
 }
-_IN_SET: Final = {b"h": rb" \t", b"e": rb"\x1b", b"R": b"R", b"z": b"z", b"Z": b"Z", b"b": rb"\x08"}
+_IN_SET: Final = {
+    b"h": rb" \t",
+    b"v": rb"\n\x0b\f\r",
+    b"e": rb"\x1b",
+    b"R": b"R",
+    b"z": b"z",
+    b"Z": b"Z",
+    b"b": rb"\x08",
+}
+_BEGIN_OF_LINE: Final = rb"(?:\A|^(?!\Z))"
+# `^` of (?m): PCRE finds no line behind the line feed that ends a subject
+_LITERAL_BRACE: Final = re.compile(rb"\{,[0-9]*\}")
+# a repeat without its least number is text in PCRE
 _REFUSED: Final = frozenset((b"K", b"G", b"X", b"C", b"p", b"P", b"u", b"U", b"l", b"L", b"Q", b"E"))
 _LETTERS: Final = frozenset(b"ijmoqyIJMOTY")
 # escapes that mean the letter itself in PCRE and are errors in re
@@ -85,6 +99,7 @@ class _Rewriter:
         self._levels: list[list[bytes]] = [[]]  # flag groups that are open at each level
         self._groups = 0
         self._is_extended = False  # (?x) for all of it: # begins a comment
+        self._by_lines = [False]  # (?m) at each level
 
     def rewrite(self) -> bytes:
         pattern = self._pattern
@@ -111,11 +126,16 @@ class _Rewriter:
             self._out += [b")" for _ in level]
             if len(self._levels) > 1:
                 self._levels.pop()
+                self._by_lines.pop()
         elif sign == b"|" and level:
             self._out += [b")" for _ in level]
             self._out.append(b"|")
             self._out += level
             return
+        elif sign == b"^" and self._by_lines[-1]:
+            sign = _BEGIN_OF_LINE
+        elif sign == b"{" and _LITERAL_BRACE.match(self._pattern, self._at - 1):
+            sign = b"\\{"
         self._out.append(sign)
 
     def _escape(self) -> None:
@@ -209,10 +229,13 @@ class _Rewriter:
         if b"x" in on and b"#" in self._pattern and not self._is_start(at):
             raise PatternError("(?x) with comments is supported at the start of a pattern only", at)
         group = b"(?%b%b:" % (on, b"-" + off if off else b"")
+        by_lines = b"m" in on or (self._by_lines[-1] and b"m" not in off)
         if end == b":":
             self._begin(group, found.end())
+            self._by_lines[-1] = by_lines
             return
         self._at = found.end()
+        self._by_lines[-1] = by_lines
         if not off and self._is_start(at):
             self._out.append(b"(?%b)" % on if on else b"")
             self._is_extended = b"x" in on
@@ -240,6 +263,7 @@ class _Rewriter:
     def _begin(self, group: bytes, at: int) -> None:
         self._out.append(group)
         self._levels.append([])
+        self._by_lines.append(self._by_lines[-1])
         self._at = at
 
 
