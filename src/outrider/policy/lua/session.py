@@ -146,14 +146,14 @@ class LuaSession:
                     _refuse_wait(self._caller.hook(self, hook, ()))
                 except Exception as error:
                     faults.append(error)
-        self.is_closed = True
         self.let_go()
         if self._on_close is not None:
             self._on_close()
         return tuple(faults)
 
     def let_go(self) -> None:
-        """Of all that is Lua's, and of all objects."""
+        """Of all that is Lua's, and of all objects; whatever still waits for it ends there."""
+        self.is_closed = True
         self.objects.clear()
         self.numbers.clear()
         self.proxies.clear()

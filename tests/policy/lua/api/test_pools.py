@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from outrider.base.errors import UnavailableError
 from outrider.base.log import ListLog
 from outrider.model.flow import Decided, Refusal
 from outrider.policy.errors import BudgetError, TooSlowError
+from outrider.policy.lua.api.services import Services
 from outrider.policy.lua.limits import LuaLimits
 from outrider.server.lua_scripts import TASKS_MAX, Beside
 from tests.policy.lua.lua_stage import LuaStage, hook
@@ -91,3 +93,47 @@ async def test_so_many_run_beside_the_hooks_at_once_and_no_more() -> None:
     await asyncio.gather(*tasks)
     beside.spawn(work())
     beside.end()
+
+
+class Slow:
+    """A data source that never answers."""
+
+    def __init__(self) -> None:
+        self.was_asked = asyncio.Event()
+
+    def named(self, _name: str) -> None:
+        """It has no query of a name."""
+
+    def peek(self, *_question: Any) -> None:
+        """It remembers nothing."""
+
+    def placeholders(self, _query: str) -> int:
+        return 0
+
+    async def fetch(self, *_question: Any, **_options: Any) -> Any:
+        self.was_asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_timer_that_waits_ends_quietly_with_its_set(tmp_path: Path) -> None:
+    text = """
+    require("msys.timer") require("msys.db") require("msys.datasource")
+    local mod = {}
+    function mod:init()
+      mod.timer = msys.timer.after(0, function() msys.db.query("crm", "SELECT 1") end)
+      return true
+    end
+    function mod:validate_data() return 0 end
+    msys.registerModule("shop", mod)
+    """
+    slow, beside = Slow(), Beside(ListLog())
+    stage = LuaStage(tmp_path, text, spawn=beside.spawn, source=lambda _name: slow)
+    [services] = [each for each in stage.place.followers if isinstance(each, Services)]
+    stage.place.followers.append(beside)
+    services.begin(asyncio.get_running_loop())
+    await slow.was_asked.wait()
+    [task] = beside.tasks
+    stage.close()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert beside.log.lines == []  # type: ignore[attr-defined]
