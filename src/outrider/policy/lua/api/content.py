@@ -9,7 +9,7 @@ Changes are refused at the script's line where the phase does not permit them.
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, cast
 
 from outrider.policy.errors import ForbiddenError
@@ -210,10 +210,10 @@ class Contents:
         found = texts(msg.message.root)
         return found[0] if len(found) == 1 else found or None
 
-    def match(self, msg: Msg, pattern: Any, where: str) -> Any:
+    def match(self, msg: Msg, pattern: Any, *, where: str) -> Any:
         return self._searches.match(msg.message.root, pattern, where)
 
-    def replace(self, msg: Msg, pattern: Any, replacement: Any, where: str) -> bool:
+    def replace(self, msg: Msg, pattern: Any, replacement: Any, *, where: str) -> bool:
         check_writes(msg)
         return self._searches.replace(msg.message.root, pattern, replacement, where)
 
@@ -260,16 +260,9 @@ class Contents:
             "makeBoundary": self.make_boundary,
         }
         for where in ("raw", "body", "text"):
-            found[f"{where}_match"] = _bound(self.match, where)
-            found[f"{where}_replace"] = _bound(self.replace, where)
+            found[f"{where}_match"] = partial(self.match, where=where)
+            found[f"{where}_replace"] = partial(self.replace, where=where)
         return found
-
-
-def _bound(function: Callable[..., Any], where: str) -> Callable[..., Any]:
-    def called(target: Any, *values: Any) -> Any:
-        return function(target, *values, where=where)
-
-    return called
 
 
 def _flat(values: Iterable[Any]) -> Iterable[Any]:

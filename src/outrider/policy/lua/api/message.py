@@ -5,7 +5,7 @@ no part of the message under way, is free of phases.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from outrider.policy.lua.api import envelope
@@ -32,6 +32,7 @@ def _guarded(
     if checked is function:
         return function
 
+    @wraps(function)
     def called(target: Any, *values: Any) -> Any:
         return function(target, *values) if is_free(target) else checked(target, *values)
 
@@ -45,6 +46,7 @@ def _guarded_msg(host: Host, row: Row, function: Callable[..., Any]) -> Callable
         return function
     phases = row.phases
 
+    @wraps(function)
     def called(msg: Msg, *values: Any) -> Any:
         conversation = msg.conversation
         if conversation is None or conversation.phase in phases:

@@ -7,6 +7,7 @@ yet always do.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from outrider.policy.lua.api.content import (
@@ -84,30 +85,32 @@ class Parts:
             return None
         return maybe_text(part)
 
-    def match(self, part: Part, pattern: Any, where: str) -> Any:
+    def match(self, part: Part, pattern: Any, *, where: str) -> Any:
         return self._searches.match(part, pattern, where)
 
-    def replace(self, part: Part, pattern: Any, replacement: Any, where: str) -> bool:
+    def replace(self, part: Part, pattern: Any, replacement: Any, *, where: str) -> bool:
         self._check(part)
         return self._searches.replace(part, pattern, replacement, where)
 
     def add_first(self, part: Part, child: Any) -> bool:
-        self._check(part)
-        return part.add_first(part_of(child, "a child"))
+        return part.add_first(self._moved(part, part_of(child, "a child")))
 
     def add_last(self, part: Part, child: Any) -> bool:
-        self._check(part)
-        return part.add_last(part_of(child, "a child"))
+        return part.add_last(self._moved(part, part_of(child, "a child")))
 
     def insert_after(self, part: Part, other: Any) -> bool:
         beside = part_of(other, "the other part")
-        self._check(beside)
-        return part.insert_after(beside)
+        return self._moved(beside, part).insert_after(beside)
 
     def insert_before(self, part: Part, other: Any) -> bool:
         beside = part_of(other, "the other part")
-        self._check(beside)
-        return part.insert_before(beside)
+        return self._moved(beside, part).insert_before(beside)
+
+    def _moved(self, place: Part, part: Part) -> Part:
+        """`part`, which is put into or beside `place`: what it is taken out of changes too."""
+        self._check(place)
+        self._check(part)
+        return part
 
     def unlink(self, part: Part) -> None:
         self._check(part)
@@ -127,12 +130,9 @@ class Parts:
             "unlink": self.unlink,
         }
 
-        def bound(function: Callable[..., Any], where: str) -> Callable[..., Any]:
-            return lambda part, *values: function(part, *values, where=where)
-
         for where in ("raw", "body", "text"):
-            found[f"{where}_match"] = bound(self.match, where)
-            found[f"{where}_replace"] = bound(self.replace, where)
+            found[f"{where}_match"] = partial(self.match, where=where)
+            found[f"{where}_replace"] = partial(self.replace, where=where)
         return found
 
     def describe(self, methods: dict[str, Callable[..., Any]]) -> ObjectClass:
