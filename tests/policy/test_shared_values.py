@@ -46,6 +46,14 @@ def test_names_are_told_apart_as_luas_keys(values: SharedValues) -> None:
     ]
 
 
+def test_numbers_are_as_large_as_luas(values: SharedValues) -> None:
+    large = int(1e308)
+    values.put(large, -large)
+    assert values.get(1e308) == -1e308
+    values.drop(large)
+    assert values.get(1e308) is None
+
+
 def test_they_are_bounded(values: SharedValues, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="at most 65536 octets"):
         values.put(b"name", b"x" * VALUE_OCTETS_MAX)

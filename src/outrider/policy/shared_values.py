@@ -55,7 +55,7 @@ class SharedValues:
             ValueError: It is too long, or there are too many.
             StoreError: It cannot be written.
         """
-        octets = msgspec.msgpack.encode(value)
+        octets = _encoded(value)
         if len(octets) > VALUE_OCTETS_MAX:
             raise ValueError(f"a value that is shared has at most {VALUE_OCTETS_MAX} octets")
         key = _key_of(name)
@@ -126,7 +126,14 @@ def _key_of(name: Value) -> str:
     """The name of its file; numbers that are equal are one name, as in Lua."""
     if isinstance(name, float) and name.is_integer():
         name = int(name)
-    return blake2b(msgspec.msgpack.encode(name), digest_size=16).hexdigest()
+    return blake2b(_encoded(name), digest_size=16).hexdigest()
+
+
+def _encoded(value: Value) -> bytes:
+    """A value as it is kept; numbers of more than 64 bits, which are doubles in Lua, as such."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        value = float(value)
+    return msgspec.msgpack.encode(value)
 
 
 def _decoded(octets: bytes) -> Value:

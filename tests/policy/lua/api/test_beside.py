@@ -113,6 +113,7 @@ async def test_a_timer_may_wait(stage: Make) -> None:
         ("msys.timer.after(1, 'x')", "calls a function, not a string"),
         ("for i = 1, 20 do msys.timer.after(1, function() end) end", "at most 10 timers"),
         ("thread.mutex(7)", "MUTEX_NORMAL"),
+        ("thread.mutex({})", "a number, not a table"),
         ("msys.os.statvfs_read('x')", "statvfs_subscribe"),
     ],
 )

@@ -73,6 +73,7 @@ async def test_an_item_is_removed_from_all_windows(stage: Make) -> None:
         ("msys.counter.inc('')", "names joined by /"),
         ("msys.counter.inc('a//b')", "names joined by /"),
         ("msys.counter.open('a', 7)", "STRICT or"),
+        ("msys.counter.open('a', {})", "a number, not a table"),
         ("msys.counter.add('a', 'x')", "a number, not a string"),
         ("msys.audit.connections('60,1')", "no monitor '60,1'"),
         ("msys.audit.inbound_session_count('/24')", "not counted by network"),
@@ -161,6 +162,23 @@ async def test_gauges_end_when_nobody_changes_them(stage: Make) -> None:
     made.clock.advance(1)
     assert await made.call("data", b"get", b"a") == 0
     assert await made.call("data", b"inc", b"a") == 1
+
+
+async def test_what_has_ended_in_a_gauge_cache_is_not_removed_twice(stage: Make) -> None:
+    made = stage(
+        "local what, key = ... return msys.gauge_cache[what]('open', key)",
+        init="msys.gauge_cache.define('open', 2, 10)",
+    )
+    for key in (b"a", b"b"):
+        await made.call("data", b"inc", key)
+    made.clock.advance(11)
+    for key in (b"c", b"d"):
+        await made.call("data", b"inc", key)
+    for key in (b"a", b"b"):
+        await made.call("data", b"remove_item", key)
+    for key in (b"e", b"f"):
+        await made.call("data", b"inc", key)
+    assert sum([await made.call("data", b"get", key) for key in (b"c", b"d", b"e", b"f")]) == 2
 
 
 async def test_a_full_gauge_cache_drops_the_oldest(stage: Make) -> None:

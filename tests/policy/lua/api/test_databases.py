@@ -84,6 +84,7 @@ FAILURES = [
     ("'crm', 'SELECT nonsense FROM nowhere'", "nowhere"),
     ("'crm', 'SELECT ?', {{}}", "parameter 1 is a dict"),
     ("'crm', 'SELECT ?', 7", "parameters are a table"),
+    ("'crm', 'SELECT ?', {[1e15] = 1}", "1 placeholders, but there is a parameter at 1e"),
 ]
 
 

@@ -19,6 +19,7 @@ from tests.policy.lua.api.service_stage import Make
         ("tru", "PARSE_BOOLEAN"),
         ("-", "PARSE_NUMBER"),
         ("NaN", "PARSE_NUMBER"),
+        ("9" * 5000, "PARSE_NUMBER"),
         ("[1 2]", "PARSE_ARRAY"),
         ('["]", 1 2]', "PARSE_ARRAY"),
         ("{a:1}", "PARSE_OBJECT_KEY_NAME"),

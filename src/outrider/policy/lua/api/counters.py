@@ -72,10 +72,11 @@ class GaugeCaches:
         return self._host.shared.get(self._cell(gauges, key), self._host.clock.wall()) or 0
 
     def remove_item(self, cache: Any, key: Any) -> None:
-        gauges = self._find(cache)
-        if self._host.shared.drop(self._cell(gauges, key)):
-            now = self._host.clock.wall()
-            self._host.shared.add(self._size(gauges), -1, now)
+        gauges, shared, now = self._find(cache), self._host.shared, self._host.clock.wall()
+        cell = self._cell(gauges, key)
+        was_there = shared.get(cell, now) is not None  # one that has ended is not counted any more
+        if shared.drop(cell) and was_there:
+            shared.add(self._size(gauges), -1, now)
 
     def _add(self, cache: Any, key: Any, delta: int) -> int:
         gauges, shared, now = self._find(cache), self._host.shared, self._host.clock.wall()
@@ -122,8 +123,8 @@ class Counters:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def open(self, path: Any, semantics: Any = STRICT) -> Counter:
-        if semantics not in {STRICT, RELAXED}:
+    def open(self, path: Any, semantics: Any = None) -> Counter:
+        if semantics is not None and whole_of(semantics, "semantics") not in {STRICT, RELAXED}:
             raise ValueError("semantics are msys.counter.STRICT or msys.counter.RELAXED")
         return Counter(self._path(path))
 

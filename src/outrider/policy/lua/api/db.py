@@ -142,7 +142,12 @@ def _parameters(source: Source, sql: str, params: Any) -> Parameters:
     if isinstance(params, list):
         values = [_value(each) for each in params]
     elif isinstance(params, dict) and all(isinstance(key, (int, float)) for key in params):
-        values = [_value(params.get(place)) for place in range(1, int(max(params)) + 1)]
+        last = max(params)
+        if last > (count := source.placeholders(sql)):  # places up to it are made, so it is looked at before
+            raise SourceQueryError(
+                f"the query has {count} placeholders, but there is a parameter at {last:g}"
+            )
+        values = [_value(params.get(place)) for place in range(1, int(last) + 1)]
     elif isinstance(params, dict):
         return {text_of(key, "a parameter's name").lstrip(":$"): _value(each) for key, each in params.items()}
     else:

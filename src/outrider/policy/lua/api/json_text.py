@@ -158,6 +158,8 @@ class Json:
             return None, number, f"{TEXTS[number]} at {error.pos + 1}"
         except (_TooDeepError, RecursionError):
             return None, 1, TEXTS[1]
+        except ValueError:  # a number of more digits than Python reads
+            return None, 6, TEXTS[6]
 
     def dump(self, row: Any) -> bytes:
         """The text of a row."""

@@ -27,7 +27,7 @@ from outrider.wire.message.content import decoded
 from outrider.wire.message.editable import EditableMessage
 from outrider.wire.message.tree import Part
 
-ACTIONS: Final = {
+ACTIONS: Final[Mapping[float, str]] = {
     CORE[word.upper()]: word for word in ("failed", "delayed", "delivered", "relayed", "expanded")
 }
 """RFC 3464 §2.3.3, by the numbers of `msys.core.FAILED` to `EXPANDED`."""
@@ -172,7 +172,7 @@ def _one_line(value: str) -> str:
 
 
 def _action(action: Any) -> str:
-    word = ACTIONS.get(int(action)) if isinstance(action, (int, float)) else None
+    word = ACTIONS.get(action) if isinstance(action, (int, float)) else None
     if word is None:
         raise ValueError("an action is msys.core.FAILED, DELAYED, DELIVERED, RELAYED or EXPANDED")
     return word

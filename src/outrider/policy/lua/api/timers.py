@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from outrider.base.errors import OutriderError
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, guarded, install, number_of, octets_of, text_of
+from outrider.policy.lua.api.host import Host, guarded, install, number_of, octets_of, text_of, whole_of
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
 
@@ -104,14 +104,14 @@ class Timers:
         if timer in self._timers:
             self._timers.remove(timer)
 
-    def after(self, seconds: Any, function: Any, name: Any = b"") -> Timer:
+    def after(self, seconds: Any, function: Any, name: Any = None) -> Timer:
         return self._add(float(number_of(seconds, "seconds")), 0.0, function, name)
 
-    def at(self, epoch: Any, function: Any, name: Any = b"") -> Timer:
+    def at(self, epoch: Any, function: Any, name: Any = None) -> Timer:
         seconds = float(number_of(epoch, "a time")) - self._host.clock.wall()
         return self._add(seconds, 0.0, function, name)
 
-    def every(self, seconds: Any, function: Any, name: Any = b"") -> Timer:
+    def every(self, seconds: Any, function: Any, name: Any = None) -> Timer:
         every = float(number_of(seconds, "seconds"))
         if every < _SECONDS_MIN:
             raise ValueError(f"a timer runs every {_SECONDS_MIN:g} seconds or more rarely")
@@ -124,7 +124,7 @@ class Timers:
             self,
             self._host,
             function,
-            text_of(name, "a name"),
+            "" if name is None else text_of(name, "a name"),
             self._host.clock.now() + max(0.0, seconds),
             every,
         )
@@ -171,10 +171,11 @@ class Mutexes:
         self._host = host
         self._held: dict[int, list[Mutex]] = {}
 
-    def mutex(self, kind: Any = NORMAL) -> Mutex:
-        if kind not in {NORMAL, RECURSIVE, ERRORCHECK}:
+    def mutex(self, kind: Any = None) -> Mutex:
+        number = NORMAL if kind is None else whole_of(kind, "a mutex's type")
+        if number not in {NORMAL, RECURSIVE, ERRORCHECK}:
             raise ValueError("a mutex is MUTEX_NORMAL, MUTEX_RECURSIVE or MUTEX_ERRORCHECK")
-        return Mutex(int(kind))
+        return Mutex(number)
 
     def trylock(self, mutex: Mutex) -> bool:
         """True, and it is held; False where it is another's."""
