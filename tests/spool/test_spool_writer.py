@@ -32,9 +32,15 @@ def _note(order: list[int], number: int, _: ContentRef | None) -> None:
 class Desk:
     """A writer with everything around it."""
 
-    def __init__(self, path: Path, options: SpoolOptions = SMALL, codec: str = "plain") -> None:
+    def __init__(
+        self,
+        path: Path,
+        options: SpoolOptions = SMALL,
+        codec: str = "plain",
+        files: FaultyFiles | None = None,
+    ) -> None:
         options = options.model_copy(update=CODECS[codec])
-        self.files = FaultyFiles(OsFiles(), [])
+        self.files = FaultyFiles(OsFiles(), []) if files is None else files
         self.directory = SpoolDirectory(self.files, str(path / "spool"))
         self.directory.open()
         self.clock = FakeClock()
@@ -202,6 +208,50 @@ async def test_finishes_survive_a_disk_that_is_away_for_a_while(desk: Desk) -> N
         desk.writer.commit([finished(number)], (), None)
     await desk.writer.drain()
     assert [change.entry for change in desk.found()[0] if isinstance(change, Finished)] == [0, 1, 2]
+
+
+class DataUnsynced(FaultyFiles):
+    """While `is_broken` no data of a segment can be synced, only its header; and no segment can be cut.
+
+    Nothing is really synced, which nobody notices while the machine is up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(OsFiles(), [])
+        self.is_broken = False
+        self.with_header: set[int] = set()
+
+    def close(self, fd: int) -> None:
+        self.with_header.discard(fd)
+        super().close(fd)
+
+    def fdatasync(self, fd: int) -> None:
+        if self.is_broken and fd in self.with_header:
+            raise OSError(errno.EIO, "the data is lost")
+        self.with_header.add(fd)
+
+    def sync_directory(self, path: str) -> None: ...
+
+    def truncate(self, fd: int, octets: int) -> None:
+        if self.is_broken:
+            raise OSError(errno.EIO, "it cannot be cut")
+        super().truncate(fd, octets)
+
+
+async def test_what_a_disk_refused_for_long_does_not_come_back(tmp_path: Path) -> None:
+    """The seal of hundreds of segments is over 4 KiB, and still says where each of them ends."""
+    files = DataUnsynced()
+    desk = Desk(tmp_path, files=files)
+    before = desk.message()
+    await commit_and_wait(desk.writer, [before], [[CONTENT]])
+    files.is_broken = True
+    for _ in range(400):
+        assert await desk.begin() is None
+    files.is_broken = False
+    after = desk.message()
+    await commit_and_wait(desk.writer, [after], [[CONTENT]])
+    assert desk.found() == ([before, after], [])
+    await desk.writer.close()
 
 
 async def test_a_short_write_goes_on(desk: Desk) -> None:

@@ -230,10 +230,12 @@ class FrameReader:
             try:
                 found = self._segment(log, number)
                 start = self._files.pread(found.fd, CHUNK_OCTETS >> 8, HEADER_REGION)
+                header = parse_header(start, found.salt, HEADER_REGION)
+                if header is None or header.kind != TYPE_SEAL:
+                    continue
+                if header.length > len(start):  # a disk that failed for long leaves many segments to seal
+                    start = self._files.pread(found.fd, header.length, HEADER_REGION)
             except (OSError, FrameDamagedError, FrameGoneError):
-                continue
-            header = parse_header(start, found.salt, HEADER_REGION)
-            if header is None or header.kind != TYPE_SEAL:
                 continue
             payload = start[FRAME_HEADER : header.length]
             if is_whole(header, payload):
