@@ -277,6 +277,31 @@ async def test_what_is_due_much_later_leaves_memory_and_returns(world: World) ->
     assert entries_of(world.plan(end)) == [entry]
 
 
+async def test_a_path_whose_window_was_full_is_forgotten_when_its_mail_is_gone(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"window": 10})
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    left = {entry for number in range(1, 31) for entry in world.arrive(0, number, ONE)}
+    assert [stats.more_on_disk for stats in world.dispatcher.scheduler.stats(world.clock.now())] == [True]
+    slots: dict[int, None] = {}
+    while left:
+        for order in world.plan(end):
+            assert isinstance(order, Open | Batch)
+            slots[order.slot] = None
+            world.settle(0, *(Settled(order.slot, each.entry, finished=True) for each in order.entries))
+            left -= {each.entry for each in order.entries}
+        for slot in slots:
+            world.dispatcher.want(Want(slot, 20))
+        await world.dispatcher.fill(60.0)
+    for slot in slots:
+        world.dispatcher.closed(Closed(slot, None, 1))
+    world.plan(end)
+    await world.dispatcher.fill(60.0)
+    world.plan(end)
+    assert world.dispatcher.scheduler.stats(world.clock.now()) == []
+    await world.index.close()
+
+
 async def test_a_held_entry_is_not_granted_again(world: World) -> None:
     end = world.join(0)
     world.dispatcher.routed(route(ONE, "mx.one.example"))

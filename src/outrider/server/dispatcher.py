@@ -389,8 +389,12 @@ class Dispatcher:
     async def fill(self, horizon_seconds: float) -> int:
         """Bring due entries back from the checkpoint; returns how many, 0 where more at once is no help."""
         entries = await self.index.due(self._clock.wall() + horizon_seconds, FILL_BATCH, self._room)
-        self.place(entries, self._clock.now())
-        if entries:
+        now = self._clock.now()
+        self.place(entries, now)
+        emptied = self.scheduler.hungry()
+        for path in emptied:  # what is on disk comes by itself: all that was due and had room is here now
+            self.scheduler.more_on_disk(path, False, now)
+        if entries or emptied:
             self._wake()
         return 0 if self.scheduler.is_crowded else len(entries)
 
