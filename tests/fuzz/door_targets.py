@@ -18,7 +18,7 @@ from outrider.wire.smtp import sasl
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_events import Disconnected, SetupFailed, Transaction, TransactionDone
 from tests.fuzz.engine import Target, must, pieces
-from tests.receive.http_site import Answer, HttpSite, Key
+from tests.receive.http_site import Answer, HttpSite, key_of
 
 
 def auth(octets: bytes, chance: random.Random) -> None:
@@ -38,7 +38,9 @@ def auth(octets: bytes, chance: random.Random) -> None:
                 break
 
 
-BOUND = Key(sender_domains=frozenset({"own.example"}), streams=frozenset({"news"}), stream="news")
+BOUND = key_of(
+    "shop-key", sender_domains=frozenset({"own.example"}), streams=frozenset({"news"}), stream="news"
+)
 
 
 def authors(octets: bytes, chance: random.Random) -> None:

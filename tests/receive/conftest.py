@@ -18,6 +18,7 @@ from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ListenerOptions, TlsMode
 from outrider.receive.session import SmtpSession
 from outrider.wire.smtp import replies
+from tests.receive.principals import FakePrincipal
 
 QUEUED = replies.queued("test")
 
@@ -50,19 +51,6 @@ class FakeIntake:
 
     def refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
         self.refusals.append((mail_from, recipient, reply))
-
-
-@dataclass
-class FakePrincipal:
-    name: str
-    tenant: str = "acme"
-    sender_domains: frozenset[str] = frozenset({"acme.example"})
-    pending_domains: frozenset[str] = frozenset()
-    streams: frozenset[str] = frozenset("*")
-    stream: str = ""
-    scopes: frozenset[str] = frozenset({"inject", "status"})
-    is_sandbox: bool = False
-    is_valid: bool = True
 
 
 @dataclass

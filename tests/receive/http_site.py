@@ -6,6 +6,7 @@ In: requests as method, path, body and fields. Out: answers; what was submitted 
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from outrider.base.clock import FakeClock
@@ -22,28 +23,24 @@ from outrider.receive.http_limits import KeyRates
 from outrider.receive.http_models import RecipientState
 from outrider.receive.http_options import HttpOptions
 from outrider.wire.smtp import replies
+from tests.receive.principals import FakePrincipal
 
 HOSTNAME = "mx.sender.example"
 
 
-class Key(NamedTuple):
-    name: str = "shop-key"
-    tenant: str = "acme"
-    sender_domains: frozenset[str] = frozenset({"sender.example"})
-    pending_domains: frozenset[str] = frozenset({"new.example"})
-    streams: frozenset[str] = frozenset({"news", "orders"})
-    stream: str = "orders"
-    scopes: frozenset[str] = frozenset({"inject", "status"})
-    is_sandbox: bool = False
-    is_valid: bool = True
-
-
+key_of = partial(
+    FakePrincipal,
+    sender_domains=frozenset({"sender.example"}),
+    pending_domains=frozenset({"new.example"}),
+    streams=frozenset({"news", "orders"}),
+    stream="orders",
+)
 KEYS = {
-    "k": Key(),
-    "other": Key("other-key", "other", sender_domains=frozenset("*")),
-    "reader": Key("reader", scopes=frozenset({"status"})),
-    "writer": Key("writer", scopes=frozenset({"inject"})),
-    "play": Key("play", is_sandbox=True),
+    "k": key_of("shop-key"),
+    "other": key_of("other-key", "other", sender_domains=frozenset("*")),
+    "reader": key_of("reader", scopes=frozenset({"status"})),
+    "writer": key_of("writer", scopes=frozenset({"inject"})),
+    "play": key_of("play", is_sandbox=True),
 }
 
 

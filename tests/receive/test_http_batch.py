@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from outrider.model.reply import Reply
 from outrider.receive.http_batch import RESULT_CHARACTERS_MAX, WINDOW
 from outrider.wire.smtp import replies
-from tests.receive.http_site import KEYS, HttpSite, Key
+from tests.receive.http_site import KEYS, HttpSite
 
 MESSAGE = {"from": "shop@sender.example", "to": ["a@example.com"], "subject": "Hi", "text": "Hello\n"}
 GOOD = json.dumps(MESSAGE).encode()
@@ -71,7 +71,7 @@ async def test_a_key_that_is_revoked_meanwhile_ends_with_the_next_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site = HttpSite()
-    key = SimpleNamespace(**Key()._asdict())
+    key = replace(KEYS["k"])
     monkeypatch.setitem(KEYS, "k", key)
     submit_all = site.intake.submit_all
 

@@ -7,7 +7,7 @@ import json
 import socket
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -26,6 +26,8 @@ from outrider.receive.http_limits import KeyRates
 from outrider.receive.http_models import RecipientState
 from outrider.receive.http_options import HttpOptions
 from outrider.wire.smtp import replies
+from tests.receive.http_site import Answer
+from tests.receive.principals import FakePrincipal
 
 KEY = "k-secret"
 HEAD = (
@@ -37,24 +39,14 @@ MESSAGE = {"from": "shop@sender.example", "to": ["alice@example.com"], "subject"
 RAW = b"From: shop@sender.example\r\nSubject: Hi\r\n\r\nHello\r\n"
 
 
-class Key(NamedTuple):
-    name: str = "shop-key"
-    tenant: str = "acme"
-    sender_domains: frozenset[str] = frozenset({"sender.example", ".sub.example"})
-    pending_domains: frozenset[str] = frozenset()
-    streams: frozenset[str] = frozenset("*")
-    stream: str = ""
-    scopes: frozenset[str] = frozenset({"inject", "status"})
-    is_sandbox: bool = False
-    is_valid: bool = True
-
-
 class Keys:
     async def password(self, user: str, password: str, client: str = "") -> Principal | None:
         return None
 
     async def api_key(self, key: str, client: str = "") -> Principal | None:
-        return {KEY: Key(), "other": Key("other-key", "other")}.get(key)
+        domains = frozenset({"sender.example", ".sub.example"})
+        known = {KEY: ("shop-key", "acme"), "other": ("other-key", "other")}
+        return FakePrincipal(*known[key], domains) if key in known else None
 
     def is_shut(self, tenant: str) -> bool:
         return False
@@ -122,16 +114,6 @@ class States:
         if message_id != "01k9q4m2x7f3a8w0z1":
             return None
         return [RecipientState("*@example.com", "delivered", "acme", attempts=1, reply="250 Ok")]
-
-
-class Answer(NamedTuple):
-    status: int
-    fields: dict[str, str]
-    body: bytes
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.body)
 
 
 class Site:

@@ -1,7 +1,7 @@
 """Nobody relays unless told to: the classic probes, and the matrix of grants."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from outrider.model.reply import Reply
 from outrider.receive.access import Access, domain_allowed
 from outrider.receive.options import ListenerOptions
 from outrider.wire.smtp import replies
+from tests.receive.principals import FakePrincipal
 
 # Envelopes that open-relay testers have used since the nineties: sender, recipient.
 PROBES = [
@@ -71,49 +72,37 @@ async def test_neither_does_one_that_trusts_others(
     assert made.intake.submissions == []
 
 
-@dataclass
-class Someone:
-    name: str = "joe"
-    tenant: str = "acme"
-    sender_domains: frozenset[str] = frozenset({"acme.example", ".sub.example"})
-    pending_domains: frozenset[str] = frozenset()
-    streams: frozenset[str] = frozenset("*")
-    stream: str = ""
-    scopes: frozenset[str] = frozenset({"inject", "status"})
-    is_sandbox: bool = False
-    is_valid: bool = True
-
-
+someone = partial(FakePrincipal, "joe", sender_domains=frozenset({"acme.example", ".sub.example"}))
 ALLOWED = Address("a", "acme.example")
 OTHER = Address("a", "other.example")
 NET = ("192.0.2.0/24", "2001:db8::/32")
 INSIDE, OUTSIDE = "192.0.2.9", "198.51.100.9"
 
 # options, client, who, sender, refusal of MAIL, refusal of RCPT
-MATRIX: list[tuple[dict[str, Any], str, Someone | None, Address | None, Reply | None, Reply | None]] = [
+MATRIX: list[tuple[dict[str, Any], str, FakePrincipal | None, Address | None, Reply | None, Reply | None]] = [
     ({}, "127.0.0.1", None, ALLOWED, replies.AUTH_REQUIRED, replies.RELAY_DENIED),
-    ({}, OUTSIDE, Someone(), ALLOWED, None, None),
-    ({}, OUTSIDE, Someone(), OTHER, replies.sender_denied("other.example"), None),
-    ({}, OUTSIDE, Someone(), Address("a", "x.sub.example"), None, None),
-    ({}, OUTSIDE, Someone(), Address("a", "sub.example"), replies.sender_denied("sub.example"), None),
+    ({}, OUTSIDE, someone(), ALLOWED, None, None),
+    ({}, OUTSIDE, someone(), OTHER, replies.sender_denied("other.example"), None),
+    ({}, OUTSIDE, someone(), Address("a", "x.sub.example"), None, None),
+    ({}, OUTSIDE, someone(), Address("a", "sub.example"), replies.sender_denied("sub.example"), None),
     (
         {},
         OUTSIDE,
-        Someone(),
+        someone(),
         Address("a", "acme.example.evil.example"),
         replies.sender_denied("acme.example.evil.example"),
         None,
     ),
-    ({}, OUTSIDE, Someone(), Address("a", "notacme.example"), replies.sender_denied("notacme.example"), None),
-    ({}, OUTSIDE, Someone(sender_domains=frozenset()), OTHER, replies.sender_denied("other.example"), None),
-    ({}, OUTSIDE, Someone(sender_domains=frozenset("*")), OTHER, None, None),
-    ({}, OUTSIDE, Someone(), None, None, None),
+    ({}, OUTSIDE, someone(), Address("a", "notacme.example"), replies.sender_denied("notacme.example"), None),
+    ({}, OUTSIDE, someone(sender_domains=frozenset()), OTHER, replies.sender_denied("other.example"), None),
+    ({}, OUTSIDE, someone(sender_domains=frozenset("*")), OTHER, None, None),
+    ({}, OUTSIDE, someone(), None, None, None),
     ({}, OUTSIDE, None, None, replies.AUTH_REQUIRED, replies.RELAY_DENIED),
     ({"trusted_networks": NET}, INSIDE, None, OTHER, None, None),
     ({"trusted_networks": NET}, "2001:db8:5::1", None, OTHER, None, None),
     ({"trusted_networks": NET}, "::ffff:192.0.2.9", None, OTHER, None, None),
     ({"trusted_networks": NET}, OUTSIDE, None, OTHER, replies.AUTH_REQUIRED, replies.RELAY_DENIED),
-    ({"trusted_networks": NET}, OUTSIDE, Someone(), ALLOWED, None, None),
+    ({"trusted_networks": NET}, OUTSIDE, someone(), ALLOWED, None, None),
     ({"trusted_networks": NET, "sender_domains": ["acme.example"]}, INSIDE, None, ALLOWED, None, None),
     (
         {"trusted_networks": NET, "sender_domains": ["acme.example"]},
@@ -126,12 +115,12 @@ MATRIX: list[tuple[dict[str, Any], str, Someone | None, Address | None, Reply | 
     (
         {"trusted_networks": NET, "sender_domains": ["*"]},
         INSIDE,
-        Someone(),
+        someone(),
         OTHER,
         replies.sender_denied("other.example"),
         None,
     ),
-    ({"require_auth": True}, OUTSIDE, Someone(), ALLOWED, None, None),
+    ({"require_auth": True}, OUTSIDE, someone(), ALLOWED, None, None),
     ({"require_auth": True}, OUTSIDE, None, ALLOWED, replies.AUTH_REQUIRED, replies.RELAY_DENIED),
     (
         {"require_auth": True, "trusted_networks": NET},
@@ -141,11 +130,11 @@ MATRIX: list[tuple[dict[str, Any], str, Someone | None, Address | None, Reply | 
         replies.AUTH_REQUIRED,
         replies.RELAY_DENIED,
     ),
-    ({"require_auth": True, "trusted_networks": NET}, INSIDE, Someone(), ALLOWED, None, None),
+    ({"require_auth": True, "trusted_networks": NET}, INSIDE, someone(), ALLOWED, None, None),
     (
         {"require_auth": True, "trusted_networks": NET},
         OUTSIDE,
-        Someone(),
+        someone(),
         ALLOWED,
         None,
         replies.RELAY_DENIED,
@@ -157,7 +146,7 @@ MATRIX: list[tuple[dict[str, Any], str, Someone | None, Address | None, Reply | 
 def test_the_matrix(
     options: dict[str, Any],
     client: str,
-    who: Someone | None,
+    who: FakePrincipal | None,
     sender: Address | None,
     mail: Reply | None,
     rcpt: Reply | None,

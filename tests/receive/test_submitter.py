@@ -7,7 +7,7 @@ import pytest
 from outrider.model.flow import Content, Traits
 from outrider.receive.submitter import Named, Submitter
 from outrider.wire.smtp import replies
-from tests.receive.conftest import FakePrincipal
+from tests.receive.principals import FakePrincipal
 
 
 def bound(**more: Any) -> Submitter:
