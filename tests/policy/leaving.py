@@ -1,9 +1,10 @@
 """What hooks of the way out are asked with: a stored message, its path, its host, and a reply."""
 
 from outrider.classify.verdict import classify
+from outrider.model import changes
 from outrider.model.changes import ContentRef, Stored
 from outrider.model.dispatch import Granted
-from outrider.model.flow import Delivery, Outcome, Path, Phase, Submission
+from outrider.model.flow import Delivery, Message, Outcome, Path, Phase, Submission
 from outrider.model.reply import Reply
 from outrider.model.way_out import Ended, Leaving
 from tests.policy.acting import submission
@@ -18,24 +19,10 @@ def stored_of(
     submitted: Submission, *, notes: tuple[tuple[str, str], ...] = (), signing: bytes = b""
 ) -> Stored:
     """A message as it was stored."""
-    envelope, content = submitted.envelope, submitted.content
-    return Stored(
-        submitted.message_id,
-        1,
-        submitted.received_time,
-        submitted.origin,
-        envelope.mail_from,
-        tuple(Delivery(each, each.address.domain, "smtp", "vip", 1) for each in envelope.recipients),
-        envelope.ret,
-        envelope.envid,
-        envelope.smtputf8,
-        int(content.traits),
-        content.header_octets,
-        len(content.wire),
-        None,
-        signing,
-        notes,
-    )
+    recipients = submitted.envelope.recipients
+    deliveries = tuple(Delivery(each, each.address.domain, "smtp", "vip", 1) for each in recipients)
+    message = Message(submitted, deliveries, signing=signing, notes=notes)
+    return changes.stored_of(message, first_entry=1)
 
 
 def leaving_of(submitted: Submission | None = None, *, attempts: int = 0, **more: object) -> Leaving:

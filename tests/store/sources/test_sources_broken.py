@@ -44,6 +44,13 @@ def served(request: pytest.FixtureRequest) -> tuple[str, DatabaseServer]:
     return request.param, request.getfixturevalue(f"{request.param}_server")
 
 
+def asked_at(scheme: str, port: int) -> tuple[str, str]:
+    """The URL of a server of this kind, and a query that asks it for nothing."""
+    if scheme == "http":
+        return f"http://127.0.0.1:{port}", "GET /"
+    return url_of(scheme, port), "PING" if scheme == "redis" else "SELECT 1"
+
+
 async def until_answered(ask: Callable[[], Any]) -> Any:
     """The answer, as soon as there is one; a server that starts takes a moment."""
     for _ in range(400):
@@ -242,9 +249,8 @@ async def test_a_server_that_never_answers(scheme: str, opened: Opened) -> None:
 
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}" if scheme == "http" else url_of(scheme, port)
+    url, query = asked_at(scheme, port)
     source, _ = opened(url=url, connect_seconds=0.1, query_seconds=0.3)
-    query = {"redis": "PING", "http": "GET /"}.get(scheme, "SELECT 1")
     with pytest.raises(SourceDownError, match=r"within 0\.[13] s"):
         await source.fetch(query)
     assert source._backend.connections == 0
@@ -262,9 +268,8 @@ async def test_a_server_that_talks_nonsense(scheme: str, opened: Opened) -> None
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}" if scheme == "http" else url_of(scheme, port)
+    url, query = asked_at(scheme, port)
     source, _ = opened(url=url, connect_seconds=1, query_seconds=2)
-    query = {"redis": "PING", "http": "GET /"}.get(scheme, "SELECT 1")
     with pytest.raises(SourceDownError):
         await source.fetch(query)
     assert source._backend.connections == 0
@@ -276,10 +281,10 @@ async def test_a_server_that_talks_nonsense(scheme: str, opened: Opened) -> None
 async def test_nobody_listens(scheme: str, opened: Opened) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    url = f"http://127.0.0.1:{port}" if scheme == "http" else url_of(scheme, port)
+    url, query = asked_at(scheme, port)
     source, _ = opened(url=url)
     with pytest.raises(UnavailableError, match="data source customers: no connection"):
-        await source.fetch({"redis": "PING", "http": "GET /"}.get(scheme, "SELECT 1"))
+        await source.fetch(query)
     with pytest.raises(UnavailableError):
         await source.probe()
 
