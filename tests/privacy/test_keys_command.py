@@ -119,11 +119,11 @@ def test_the_ring_is_where_the_environment_says(config: Path, monkeypatch: pytes
     assert run(config, "keys", "export", "spool", "1") == made.read_text()
 
 
-async def fill_spool(config: Path) -> None:
-    """Three messages under the newest spool key."""
+async def open_spool(config: Path) -> EmbeddedEngine:
+    """The spool, to be written under the newest spool key."""
     settings = load(config)
     settings.server.spool_directory.parent.mkdir(exist_ok=True)
-    engine = await EmbeddedEngine.open(
+    return await EmbeddedEngine.open(
         OsFiles(),
         str(settings.server.spool_directory),
         small_as("aes"),
@@ -131,6 +131,11 @@ async def fill_spool(config: Path) -> None:
         ListLog(),
         keys=ServerKeys(settings, {}).spool,
     )
+
+
+async def fill_spool(config: Path) -> None:
+    """Three messages under the newest spool key."""
+    engine = await open_spool(config)
     for number in range(3):
         await engine.commit([stored(engine.reserve(1), b"text\r\n", number=number)], [[b"text\r\n"]])
     await engine.close()
@@ -145,6 +150,26 @@ def test_the_count_before_a_destruction_is_that_of_the_frames(config: Path) -> N
     assert "3 frames of the spool" in shown.replace("\n", " ")
     assert "LOST" in shown
     assert json.loads(run(config, "keys", "destroy", "spool", "1", "--json"))["uses"] == 3
+
+
+async def write_under_old_key(config: Path) -> None:
+    """A server that accepted a message before a rotation runs on: nobody may destroy what it goes on with."""
+    engine = await open_spool(config)
+    await engine.commit([stored(engine.reserve(1), b"text\r\n")], [[b"text\r\n"]])
+    await asyncio.to_thread(run, config, "keys", "rotate", "spool")
+    with pytest.raises(StoreError, match="restart it"):
+        await asyncio.to_thread(run, config, "keys", "destroy", "spool", "1", "--yes", "--reason", "over")
+    await engine.close()
+
+
+def test_a_key_that_a_running_server_writes_with_is_not_destroyed(config: Path) -> None:
+    run(config, "keys", "generate", "log")
+    run(config, "keys", "generate", "spool")
+    asyncio.run(write_under_old_key(config))
+    key = config.parent / "state" / "keys" / "spool-1.key"
+    assert key.exists()
+    run(config, "keys", "destroy", "spool", "1", "--yes", "--reason", "over")
+    assert not key.exists(), "nobody writes with it any more"
 
 
 def write_events(config: Path, log: int) -> None:

@@ -5,11 +5,12 @@ Takes settings and a version; counts in the spool or in the event files, and say
 
 from typing import NamedTuple
 
+from outrider.base.errors import StoreError
 from outrider.base.files import OsFiles
 from outrider.privacy.keyfile import Purpose
 from outrider.record.trace import count_tokens
 from outrider.server.settings import Settings
-from outrider.spool.census import Sealed, sealed_by_version
+from outrider.spool.census import Sealed, sealed_by_version, versions_in_use
 from outrider.spool.directory import SpoolDirectory
 
 
@@ -18,6 +19,26 @@ class Usage(NamedTuple):
 
     uses: int
     text: str
+
+
+def check_unused(settings: Settings, purpose: Purpose, version: int) -> None:
+    """Refuse to destroy a key under which a running server goes on to write.
+
+    What it accepts from then on would be acknowledged, and lost with its restart.
+
+    Raises:
+        StoreError: A running server encrypts with it.
+        SpoolError: The spool cannot be read.
+    """
+    path = settings.server.spool_directory
+    if purpose is not Purpose.SPOOL or not (path / "logs").is_dir():
+        return
+    if version in versions_in_use(SpoolDirectory(OsFiles(), str(path))):
+        raise StoreError(
+            f"the running server still encrypts new mail with spool-{version}: restart it, so that its logs "
+            "begin anew under the newest key, then destroy this one",
+            "conflict",
+        )
 
 
 def usage_of(settings: Settings, purpose: Purpose, version: int) -> Usage:

@@ -14,7 +14,7 @@ from outrider.base.files import OsFiles
 from outrider.base.log import Log
 from outrider.privacy.keyfile import MEANING, Key, Purpose, Tombstone
 from outrider.privacy.keystore import KeyStore
-from outrider.server.key_usage import usage_of
+from outrider.server.key_usage import check_unused, usage_of
 from outrider.server.keys import key_store, live_ring
 from outrider.server.settings import Settings
 
@@ -67,10 +67,11 @@ def doom(settings: Settings, store: KeyStore, purpose: Purpose, version: int) ->
 
     Raises:
         KeyAbsentError: There is no such key.
-        StoreError: It cannot be destroyed.
+        StoreError: It cannot be destroyed, or not before the server restarts.
         SpoolError: The spool cannot be read.
     """
     key = store.check_destroyable(purpose, version)
+    check_unused(settings, purpose, version)
     usage = usage_of(settings, purpose, version)
     return Doomed(key, usage.uses, f"It protects {MEANING[purpose]}. {usage.text} {COPIES}")
 

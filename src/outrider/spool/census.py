@@ -1,7 +1,8 @@
 """What of a spool depends on which key, read from the headers of its frames alone.
 
-In: a spool directory. Out: for each version of the `spool` key how many frames and octets it encrypted.
-Nothing is decrypted, and nothing is changed; a living server may write meanwhile.
+In: a spool directory. Out: for each version of the `spool` key how many frames and octets it encrypted, and
+which versions a running server encrypts with now. Nothing is decrypted, and nothing is changed; a living server
+may write meanwhile.
 
 Not here: which of the messages in them are still queued; only the dispatcher knows.
 """
@@ -35,6 +36,26 @@ def sealed_by_version(directory: SpoolDirectory) -> dict[int, Sealed]:
     except OSError as error:
         raise SpoolError(f"spool {directory.path} cannot be read: {error}") from error
     return counts
+
+
+def versions_in_use(directory: SpoolDirectory) -> set[int]:
+    """Versions that encrypt what living writers write: a segment keeps the one that it began with.
+
+    Raises:
+        SpoolError: The spool cannot be read.
+    """
+    versions: set[int] = set()
+    try:
+        for log in filter(directory.is_alive, directory.logs()):
+            for segment in reversed(directory.segments(log)):
+                found: dict[int, Sealed] = {}
+                _count_segment(directory, log, segment, found)
+                if begun := found.keys() - {0}:  # else it is one that was only prepared
+                    versions |= begun
+                    break
+    except OSError as error:
+        raise SpoolError(f"spool {directory.path} cannot be read: {error}") from error
+    return versions
 
 
 def _count_segment(directory: SpoolDirectory, log: int, segment: int, counts: dict[int, Sealed]) -> None:
