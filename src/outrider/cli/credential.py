@@ -227,8 +227,11 @@ def common_commands(app: typer.Typer, kind: Kind[Record], example: str) -> None:
 NOTHING = Changes({}, never_expires=False)
 
 
+RIGHTS_COLUMNS = ("tenant", "domains", "streams", "networks", "state")
+
+
 def rights_row(rights: Rights) -> tuple[str, ...]:
-    """Cells of a table: tenant, domains, streams, networks, state."""
+    """Cells of a table, for `RIGHTS_COLUMNS`."""
     words = [] if rights.is_enabled else ["disabled"]
     words += ["sandbox"] if rights.is_sandbox else []
     words += [f"until {shown_time(rights.expires_time)}"] if rights.expires_time is not None else []

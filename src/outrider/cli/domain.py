@@ -18,6 +18,7 @@ from outrider.cli.output import (
     settings_of,
 )
 from outrider.store import domains
+from outrider.store.records import Domain
 
 app = typer.Typer(no_args_is_help=True, help="Sender domains, and the DNS records that prove them.")
 
@@ -38,10 +39,16 @@ def add(
       outrider domain add shop.example -t acme
     """
     domain = with_store(config, lambda db, author: domains.add_domain(db, author, tenant, name), reason)
+    text = f"Added {domain.name}. Publish this record, then: outrider domain verify {domain.name} -t {tenant}"
+    _print(domain, text, as_json=as_json)
+
+
+def _print(domain: Domain, text: str, *, as_json: bool) -> None:
+    """The domain as JSON, or a line for people and the record that proves it."""
     if as_json:
         print_json(domains.shown_domain(domain))
         return
-    say(f"Added {domain.name}. Publish this record, then: outrider domain verify {domain.name} -t {tenant}")
+    say(text)
     typer.echo(str(domains.expected_record(domain)))
 
 
@@ -114,11 +121,8 @@ def show(
       outrider domain show shop.example -t acme
     """
     domain = with_store(config, lambda db, _author: domains.find_domain(db, tenant, name))
-    if as_json:
-        print_json(domains.shown_domain(domain))
-        return
-    say(f"{domain.name} of {tenant}: {'verified' if domain.verified_time else 'not verified'}")
-    typer.echo(str(domains.expected_record(domain)))
+    state = "verified" if domain.verified_time else "not verified"
+    _print(domain, f"{domain.name} of {tenant}: {state}", as_json=as_json)
 
 
 @app.command("remove")

@@ -6,6 +6,7 @@ import typer
 
 from outrider.cli.control_store import OfTenant, Reason, with_store
 from outrider.cli.credential import (
+    RIGHTS_COLUMNS,
     Changes,
     change,
     changed_rights,
@@ -72,7 +73,7 @@ def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json:
       outrider key list -t acme
     """
     found = with_store(config, lambda db, _author: credentials.list_all(db, KEYS, tenant))
-    columns = ("id", "tenant", "domains", "streams", "networks", "state", "scopes")
+    columns = ("id", *RIGHTS_COLUMNS, "scopes")
     rows = [(key.id, *rights_row(key.rights), ", ".join(key.scopes)) for key in found]
     print_list("API keys", columns, rows, [shown(key) for key in found], as_json=as_json)
 

@@ -12,10 +12,11 @@ from outrider.cli.output import (
     control,
     number,
     print_json,
+    print_list,
     print_table,
     say,
 )
-from outrider.cli.queue import parse_age
+from outrider.cli.queue import check_one_of, parse_age
 
 app = typer.Typer(
     no_args_is_help=True, help="Look at paths (channel, binding, site); suspend and resume them."
@@ -47,8 +48,7 @@ def list_(
       outrider path list
       outrider path list --site '*.example.test' --sort failures
     """
-    if sort not in SORTS:
-        raise typer.BadParameter(f"--sort is one of {', '.join(SORTS)}")
+    check_one_of("--sort", sort, SORTS)
     with control(config) as server:
         rows = list(server.pages("/v1/paths", limit, site=site, binding=binding, channel=channel, sort=sort))
     if as_json:
@@ -171,11 +171,9 @@ def suspensions(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) ->
     """
     with control(config) as server:
         items = server.get("/v1/suspensions")["items"]
-    if as_json:
-        print_json(items)
-        return
     columns = ("number", "channel", "binding", "site", "since_time", "until_time", "actor", "reason")
-    print_table("Suspensions", columns, [[row[column] for column in columns] for row in items])
+    rows = [[row[column] for column in columns] for row in items]
+    print_list("Suspensions", columns, rows, items, as_json=as_json)
 
 
 def _told(kept: dict[str, Any]) -> str:

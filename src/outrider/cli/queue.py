@@ -5,7 +5,7 @@ stops or removes mail asks for a reason, which is kept in the audit log.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +48,16 @@ def parse_age(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
+def check_one_of(option: str, text: str, words: Sequence[str]) -> None:
+    """Refuse what an option does not know.
+
+    Raises:
+        typer.BadParameter: `text` is none of `words`.
+    """
+    if text not in words:
+        raise typer.BadParameter(f"{option} is one of {', '.join(words)}")
+
+
 Domain = Annotated[str | None, typer.Option(help="Routing domain, exact or *.suffix.")]
 Site = Annotated[str | None, typer.Option(help="Site that the domain goes to, exact or *.suffix.")]
 PathName = Annotated[str | None, typer.Option("--path", help="Path: CHANNEL/BINDING/SITE, each may be *.")]
@@ -88,8 +98,8 @@ def chosen_by(
     reply: ReplyText = None,
 ) -> dict[str, Any]:
     """The filter as the control API takes it."""
-    if state is not None and state not in STATES:
-        raise typer.BadParameter(f"--state is one of {', '.join(STATES)}")
+    if state is not None:
+        check_one_of("--state", state, STATES)
     given = {
         "domain": domain,
         "site": site,
@@ -203,8 +213,7 @@ def summary(
       outrider queue summary
       outrider queue summary --by reply --state deferred
     """
-    if by not in GROUPINGS:
-        raise typer.BadParameter(f"--by is one of {', '.join(GROUPINGS)}")
+    check_one_of("--by", by, GROUPINGS)
     with control(config) as server:
         answer = server.get("/v1/queue/summary", by=by, **chosen)
     if as_json:

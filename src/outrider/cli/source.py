@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
+from outrider.cli.output import (
+    CONFIG_DEFAULT,
+    AsJson,
+    ConfigPath,
+    print_json,
+    print_list,
+    print_table,
+    say,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from outrider.store.sources.rows import Rows
@@ -38,11 +47,10 @@ def list_(config: ConfigPath = CONFIG_DEFAULT, as_json: AsJson = False) -> None:
         }
         for each in settings_of(config).data_source
     ]
-    if as_json:
-        print_json([{key.replace(" ", "_"): value for key, value in row.items()} for row in rows])
-        return
+    facts = [{key.replace(" ", "_"): value for key, value in row.items()} for row in rows]
     shown = [{**row, "queries": ", ".join(row["queries"])} for row in rows]
-    print_table("Data sources", COLUMNS, [[row[column] for column in COLUMNS] for row in shown])
+    cells = [[row[column] for column in COLUMNS] for row in shown]
+    print_list("Data sources", COLUMNS, cells, facts, as_json=as_json)
 
 
 @app.command("test")

@@ -11,6 +11,7 @@ import typer
 from outrider.base.errors import AddressError, ConfigError
 from outrider.cli.control_store import OfTenant, Reason, TenantName, with_store
 from outrider.cli.credential import (
+    RIGHTS_COLUMNS,
     Changes,
     change,
     changed_rights,
@@ -251,7 +252,7 @@ def list_all(
         _list_file(file, as_json=as_json)
         return
     found = with_store(config, lambda db, _author: stored.list_all(db, USERS, tenant))
-    columns = ("name", "tenant", "domains", "streams", "networks", "state")
+    columns = ("name", *RIGHTS_COLUMNS)
     rows = [(user.name, *rights_row(user.rights)) for user in found]
     print_list("Logins", columns, rows, {"users": [shown(user) for user in found]}, as_json=as_json)
 
@@ -270,11 +271,9 @@ def _list_file(file: Path, *, as_json: bool) -> None:
         print_json({"users": users, "keys": keys})
         return
     rows = [
-        ("user", user.name, user.tenant, ", ".join(sorted(user.sender_domains)))
-        for user in found.users.values()
-    ]
-    rows += [
-        ("key", key.id, key.tenant, ", ".join(sorted(key.sender_domains))) for key in found.keys.values()
+        (kind, each[named], each["tenant"], ", ".join(each["sender_domains"]))
+        for kind, named, those in (("user", "name", users), ("key", "id", keys))
+        for each in those
     ]
     print_table("Who may send", ("kind", "name", "tenant", "sender domains"), rows)
 
