@@ -55,7 +55,12 @@ async def summary(hub: WithHub, asked: Annotated[_SummaryAsked, Query()]) -> Sum
 Work = Callable[[], Awaitable[dict[str, Any]]]
 
 
-async def _apply(hub: Hub, actor: Caller, verb: str, asked: QueueChange, **arguments: Any) -> Changed:
+async def _apply(
+    hub: Hub, actor: Caller, verb: str, asked: QueueChange, needs_reason: str = "", **arguments: Any
+) -> Changed:
+    """Count, do it unless only a count was asked for; `needs_reason` says what is not done without one."""
+    if needs_reason and not asked.dry_run:
+        with_reason(asked.reason, needs_reason)
     criteria = asked.filter.criteria()
     if verb == "release":
         criteria.setdefault("held", True)
@@ -85,9 +90,7 @@ async def _apply(hub: Hub, actor: Caller, verb: str, asked: QueueChange, **argum
 @router.post("/hold", summary="Put on hold, with a reason")
 async def hold(hub: WithHub, actor: Actor, asked: QueueChange) -> Changed:
     """Held entries are not sent until they are released."""
-    if not asked.dry_run:
-        with_reason(asked.reason, "holding mail")
-    return await _apply(hub, actor, "hold", asked)
+    return await _apply(hub, actor, "hold", asked, "holding mail")
 
 
 @router.post("/release", summary="Release what is on hold")
@@ -105,9 +108,7 @@ async def retry(hub: WithHub, actor: Actor, asked: QueueChange) -> Changed:
 @router.post("/purge", summary="Remove for good, with a reason")
 async def purge(hub: WithHub, actor: Actor, asked: QueueChange) -> Changed:
     """Senders get no report."""
-    if not asked.dry_run:
-        with_reason(asked.reason, "purging mail")
-    return await _apply(hub, actor, "purge", asked)
+    return await _apply(hub, actor, "purge", asked, "purging mail")
 
 
 @router.post("/move", summary="Give another routing domain or binding, with a reason")
@@ -115,6 +116,5 @@ async def move(hub: WithHub, actor: Actor, asked: QueueMove) -> Changed:
     """Recipients stay the same; another server is asked to take them, or another identity sends."""
     if asked.to_binding is not None and asked.to_binding not in hub.settings.binding_names:
         raise RefusedError(f"there is no binding {asked.to_binding!r}; of a group, name the member")
-    if not asked.dry_run:
-        with_reason(asked.reason, "moving mail")
-    return await _apply(hub, actor, "move", asked, to_domain=asked.to_domain, to_binding=asked.to_binding)
+    to = {"to_domain": asked.to_domain, "to_binding": asked.to_binding}
+    return await _apply(hub, actor, "move", asked, "moving mail", **to)
