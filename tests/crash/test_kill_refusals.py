@@ -1,12 +1,11 @@
 """Processes are killed while a script refuses one of several: his end and the others' mail are one."""
 
 import re
-from functools import partial
 from pathlib import Path
 
-from tests.crash.test_kill_variants import KILLS, RECIPIENTS, Sender, received
+from tests.crash.kill_sender import RECIPIENTS, acknowledged_under_kills, all_received
 from tests.e2e.outrider_process import OutriderProcess, serving
-from tests.e2e.practice import await_restart, events_of, kill_child, practising, provider, queue_is
+from tests.e2e.practice import events_of, practising, provider, queue_is
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.12.1") + provider("shop", "shop.test", "127.30.12.2")
@@ -48,27 +47,17 @@ def test_no_kill_parts_a_refusal_from_the_mail_of_the_others(tmp_path: Path) -> 
     folder.mkdir()
     (folder / "refuses.py").write_text(SCRIPT, encoding="utf-8")
     with practising(WORLD, store) as practice, serving(folder, practice.configuration(more=POLICY)) as server:
-        sender = Sender(server)
-        sender.thread.start()
-        try:
-            for name in KILLS:
-                wait_until(partial(sender.has, len(sender.acknowledged) + 5), "mail to flow")
-                await_restart(server, name, kill_child(server, name))
-        finally:
-            sender.ends.set()
-            sender.thread.join()
+        acknowledged = acknowledged_under_kills(server)
         wait_until(queue_is(server, 0), "the queue is empty")
-        wait_until(lambda: sender.acknowledged <= reported(store), "a report on each")
-        wait_until(lambda: len(received(store)) == len(list(store.rglob("*.eml"))), "all was written")
-        taken = {each for recipients, _ in received(store) for each in recipients}
+        wait_until(lambda: acknowledged <= reported(store), "a report on each")
+        taken = {each for recipients, _ in all_received(store) for each in recipients}
         others = {each for each in taken if each.endswith("@one.test")}
         whole = numbers_of(others)
         refused = {f"r{number}-{LAST}@one.test" for number in whole}
         wait_until(lambda: refused <= bounced(server), "the events of all ends")
         bounces = bounced(server)
         told = reported(store)
-    assert len(sender.acknowledged) >= 5 * len(KILLS)
-    assert sender.acknowledged <= whole
+    assert acknowledged <= whole
     assert others == {f"r{number}-{at}@one.test" for number in whole for at in range(LAST)}
     assert bounces == refused
     assert told == whole
