@@ -18,7 +18,9 @@ from pathlib import Path
 
 from outrider.sim.certificates import self_signed
 from tests.e2e.outrider_process import OutriderProcess
-from tests.e2e.practice import log_lines, pids
+from tests.e2e.practice import log_lines, pids, send
+from tests.hostility.raw_receiver import RawReceiver
+from tests.peers.processes import wait_until
 
 WAIT_SECONDS = 30.0
 """Chosen: far above what a reply takes on a busy machine, below the time-out of a test."""
@@ -158,6 +160,13 @@ def unharmed(server: OutriderProcess) -> None:
         for line in log_lines(server, event)
     ]
     assert not failures, failures
+
+
+def good_client_is_served(server: OutriderProcess, receiver: RawReceiver, marker: str) -> None:
+    """A whole dialogue, and its message at the receiver."""
+    send(server.ports["smtp"], "joe@receiver.test", body=marker)
+    sign = marker.encode()
+    wait_until(lambda: any(sign in taken.wire for taken in receiver.taken), f"{marker} arrived")
 
 
 def certificate(folder: Path) -> str:

@@ -12,10 +12,16 @@ from typing import NamedTuple
 import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
-from tests.e2e.practice import send
-from tests.hostility.attack import Attacker, certificate, many, resident, still_open, unharmed
+from tests.hostility.attack import (
+    Attacker,
+    certificate,
+    good_client_is_served,
+    many,
+    resident,
+    still_open,
+    unharmed,
+)
 from tests.hostility.raw_receiver import RawReceiver, raw_receiver
-from tests.peers.processes import wait_until
 
 IDLE, DRIBBLING = 2000, 200
 CONNECTION_OCTETS = 65_536
@@ -35,10 +41,7 @@ class Door(NamedTuple):
         return self.server.ports["tls"]
 
     def good_client_is_served(self, marker: str) -> None:
-        """A whole dialogue, and its message at the receiver."""
-        send(self.port, "joe@receiver.test", body=marker)
-        sign = marker.encode()
-        wait_until(lambda: any(sign in taken.wire for taken in self.receiver.taken), f"{marker} arrived")
+        good_client_is_served(self.server, self.receiver, marker)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,9 @@ import pytest
 
 from outrider.privacy.credentials import make_key
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
-from tests.e2e.practice import send
-from tests.hostility.attack import Attacker, largest_resident, still_open, unharmed
+from tests.hostility.attack import Attacker, good_client_is_served, largest_resident, still_open, unharmed
 from tests.hostility.raw_receiver import RawReceiver, raw_receiver
 from tests.hostility.streaming import MIB, by_chunks, by_data, by_http, grown, limited
-from tests.peers.processes import wait_until
 
 SLACK_OCTETS = 16 * MIB
 """Chosen: a few times the limit of 1 MiB and the buffers of a connection; a quarter of what is streamed."""
@@ -27,9 +25,7 @@ class Door(NamedTuple):
         return self.server.ports["smtp"]
 
     def good_client_is_served(self, marker: str) -> None:
-        send(self.port, "joe@receiver.test", body=marker)
-        sign = marker.encode()
-        wait_until(lambda: any(sign in taken.wire for taken in self.receiver.taken), f"{marker} arrived")
+        good_client_is_served(self.server, self.receiver, marker)
 
 
 @pytest.fixture(scope="module")

@@ -233,14 +233,19 @@ async def test_a_hook_that_catches_even_that_is_kept_and_never_run_again(tmp_pat
     assert stage.failure.line == 3
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_hook_that_catches_a_cancellation_is_broken_off(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, STUBBORN)
+async def cancel_what_waits(stage: Stage) -> None:
+    """Cancel whoever awaits a decision, in the middle of it."""
     task = asyncio.get_running_loop().create_task(stage.decided())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_hook_that_catches_a_cancellation_is_broken_off(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, STUBBORN)
+    await cancel_what_waits(stage)
     assert stage.told.failures == []
 
 
@@ -272,11 +277,7 @@ async def test_a_cancellation_is_no_failure_of_the_script(tmp_path: Path) -> Non
             await asyncio.get_running_loop().create_future()
         """,
     )
-    task = asyncio.get_running_loop().create_task(stage.decided())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_what_waits(stage)
     assert stage.told.failures == []
 
 

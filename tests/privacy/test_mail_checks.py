@@ -1,7 +1,6 @@
 """What is found out about a message, against the DNS of the practice internet."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,16 +8,10 @@ import pytest
 
 from outrider.base.clock import FakeClock
 from outrider.base.ids import MessageId
-from outrider.base.log import ListLog
 from outrider.model.address import Address
 from outrider.model.flow import Envelope, Origin, Recipient, Submission
 from outrider.net.answers import Answer, Kind, Status
-from outrider.net.options import NetOptions
-from outrider.net.resolver import DnsResolver
 from outrider.privacy.mail_checks import QUESTIONS_MAX, MailChecker, MailChecks
-from outrider.sim.dns import DnsServer
-from outrider.sim.options import WorldOptions
-from outrider.sim.zones import Zones
 from outrider.wire.dkim.arc import ChainResult, ChainState, seal
 from outrider.wire.dkim.authentication_results import format_results
 from outrider.wire.dkim.record import format_record
@@ -27,6 +20,7 @@ from outrider.wire.dkim.signer import sign
 from outrider.wire.dmarc import DmarcWord
 from outrider.wire.smtp.content import stuff_plain
 from outrider.wire.spf.evaluate import SpfWord
+from tests.privacy.practice_dns import resolving
 from tests.wire.dkim.signing import KEYS, MESSAGE, NOW, key_of, request
 
 CLIENT = Origin("smtp", "ESMTP", "192.0.2.7", "mx.sender.test", None, None)
@@ -67,28 +61,9 @@ def sealed(message: bytes = MESSAGE) -> bytes:
 @asynccontextmanager
 async def checking(texts: dict[str, str], **zone: object) -> AsyncIterator[MailChecker]:
     """A checker that asks a world in which `sender.test` has these texts."""
-    provider = {
-        "name": "any",
-        "domains": ["any.test"],
-        "mx": [{"name": "mx.any.test", "address": "127.0.0.1"}],
-    }
     records = [{"name": name, "type": "TXT", "value": f'"{text}"'} for name, text in texts.items()]
-    options = WorldOptions.model_validate(
-        {"provider": [provider], "zone": [{"name": "sender.test", "record": records, **zone}]}
-    )
-    server = DnsServer(Zones(options), "127.0.0.1")
-    await server.start()
-    numbers = itertools.count(1)
-    resolver = DnsResolver(
-        NetOptions(nameservers=(f"127.0.0.1:{server.port}",), query_timeout_seconds=0.5, query_rounds=1),
-        clock=FakeClock(),
-        log=ListLog(),
-        random_bits=lambda bits: next(numbers) % (1 << bits),
-    )
-    try:
+    async with resolving(**{"record": records, **zone}) as resolver:
         yield MailChecker(resolver, clock_of_now(), "mx.one.test")
-    finally:
-        await server.stop()
 
 
 def clock_of_now() -> FakeClock:

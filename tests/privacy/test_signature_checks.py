@@ -1,35 +1,19 @@
 """Keys of signatures through the resolver, against the DNS of the practice internet."""
 
-import itertools
 
 import pytest
 
-from outrider.base.clock import FakeClock
-from outrider.base.log import ListLog
-from outrider.net.options import NetOptions
-from outrider.net.resolver import DnsResolver
 from outrider.privacy.signature_checks import key_records
-from outrider.sim.dns import DnsServer
-from outrider.sim.options import WorldOptions
-from outrider.sim.zones import Zones
 from outrider.wire.dkim.record import format_record
 from outrider.wire.dkim.results import Fault
 from outrider.wire.dkim.signer import sign
 from outrider.wire.dkim.verifier import Verification
 from outrider.wire.smtp.content import stuff_plain
+from tests.privacy.practice_dns import resolving
 from tests.wire.dkim.signing import KEYS, MESSAGE, NOW, key_of, request
 
 LONG = format_record(key_of("rsa2048"))
 HALVES = f'"{LONG[:200]}" "{LONG[200:]}"'
-
-
-def world(zone: dict[str, object]) -> WorldOptions:
-    provider = {
-        "name": "any",
-        "domains": ["any.test"],
-        "mx": [{"name": "mx.any.test", "address": "127.0.0.1"}],
-    }
-    return WorldOptions.model_validate({"provider": [provider], "zone": [{"name": "sender.test", **zone}]})
 
 
 def records(**texts: str) -> dict[str, object]:
@@ -42,22 +26,11 @@ def records(**texts: str) -> dict[str, object]:
 
 
 async def results(zone: dict[str, object]) -> list[Fault]:
-    server = DnsServer(Zones(world(zone)), "127.0.0.1")
-    await server.start()
-    numbers = itertools.count(1)
-    resolver = DnsResolver(
-        NetOptions(nameservers=(f"127.0.0.1:{server.port}",), query_timeout_seconds=0.5, query_rounds=1),
-        clock=FakeClock(),
-        log=ListLog(),
-        random_bits=lambda bits: next(numbers) % (1 << bits),
-    )
     signed = sign(stuff_plain(MESSAGE), [request("rsa2048"), request("ed25519")], KEYS, NOW) + MESSAGE
-    try:
-        verification = Verification(stuff_plain(signed), NOW)
+    verification = Verification(stuff_plain(signed), NOW)
+    async with resolving(**zone) as resolver:
         answers = await key_records(verification.names, resolver)
-        return [each.fault for each in verification.results(answers)]
-    finally:
-        await server.stop()
+    return [each.fault for each in verification.results(answers)]
 
 
 async def test_keys_come_from_dns_also_in_several_strings() -> None:
