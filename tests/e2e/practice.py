@@ -5,6 +5,7 @@ run on its loop, and the little dialogues that hand in single messages.
 """
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -235,7 +236,47 @@ def send(
             assert code == 250, text
         code, text = client.data(f"From: shop@sender.test\r\nSubject: Your order\r\n\r\n{body}\r\n".encode())
     assert code == 250, text
-    return text.decode().partition("queued as ")[2].partition(",")[0]
+    return id_in(text.decode())
+
+
+def reply_to(
+    server: OutriderProcess,
+    content: bytes,
+    *recipients: str,
+    mail_from: str = "ann@sender.test",
+    listener: str = "smtp",
+) -> tuple[int, str]:
+    """The reply to a message that is handed in."""
+    with smtplib.SMTP("127.0.0.1", server.ports[listener], timeout=60) as client:
+        client.ehlo("client.test")
+        client.mail(mail_from)
+        for recipient in recipients or ("joe@one.test",):
+            client.rcpt(recipient)
+        code, text = client.data(content)
+    return code, text.decode()
+
+
+def post(server: OutriderProcess, key: str, message: Any) -> tuple[int, dict[str, Any]]:
+    """Hand in a message by HTTP; status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], timeout=30)
+    fields = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/v1/messages", json.dumps(message), fields)
+        answer = connection.getresponse()
+        return answer.status, json.load(answer)
+    finally:
+        connection.close()
+
+
+def id_in(reply: str) -> str:
+    """The id that a message was given, as the reply to it says."""
+    return reply.partition("queued as ")[2].partition(",")[0]
+
+
+def copies(store: Path, message_id: str) -> list[bytes]:
+    """What the receivers got of a message, each time that it came."""
+    found = [path.read_bytes() for path in store.rglob("*.eml")]
+    return [octets for octets in found if message_id.encode() in octets]
 
 
 def events_of(server: OutriderProcess, *types: str, message_id: str = "") -> list[dict[str, Any]]:

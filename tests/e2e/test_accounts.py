@@ -1,34 +1,17 @@
 """Tenants and keys in the running server: a sandbox sends nothing, and what is revoked works no more."""
 
-import json
 import smtplib
 import socket
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
-from tests.e2e.practice import await_events, events_of
+from tests.e2e.outrider_process import configuration_for, serving
+from tests.e2e.practice import await_events, events_of, post
 from tests.peers.processes import wait_until
 
-
-def post(server: OutriderProcess, key: str, **more: Any) -> tuple[int, dict[str, Any]]:
-    """Hand in one message; status and body."""
-    message = {"from": "a@shop.example", "to": ["b@receiver.test"], "subject": "x", "text": "y", **more}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{server.ports['http']}/v1/messages",
-        json.dumps(message).encode(),
-        {"authorization": f"Bearer {key}", "content-type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+MESSAGE = {"from": "a@shop.example", "to": ["b@receiver.test"], "subject": "x", "text": "y"}
 
 
 def test_tenants_keys_and_the_sandbox(tmp_path: Path) -> None:
@@ -45,7 +28,7 @@ def test_tenants_keys_and_the_sandbox(tmp_path: Path) -> None:
 
             def is_answered_with(status: int) -> bool:
                 # the answer that counts is this one: the other worker may hear of a change a moment later
-                answers.append(post(server, key))
+                answers.append(post(server, key, MESSAGE))
                 return answers[-1][0] == status
 
             wait_until(lambda: is_answered_with(403), "the key is known")
@@ -64,7 +47,7 @@ def test_tenants_keys_and_the_sandbox(tmp_path: Path) -> None:
 
             # a revoked key works no more
             server.command("key", "revoke", "box", "--reason", "leaked")
-            wait_until(lambda: post(server, key)[0] == 401, "the key is refused")
+            wait_until(lambda: post(server, key, MESSAGE)[0] == 401, "the key is refused")
             assert server.command("audit", "verify")["fault"] == ""
             reasons = [row["reason"] for row in server.command("audit", "list", "--action", "key")]
             assert "leaked" in reasons

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
-from tests.e2e.practice import Practice, await_events, events_of, practising, provider, send
+from tests.e2e.practice import Practice, await_events, events_of, provider, send
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.7.1") + provider("two", "two.test", "127.30.7.2")
@@ -54,22 +54,10 @@ ehlo_name = "pool.sender.test"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the practice internet writes what it received."""
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
-
-
-@pytest.fixture(scope="module")
-def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def server(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "shop.py").write_text(SCRIPT, encoding="utf-8")
-    with serving(folder, practice.configuration(more=BINDINGS)) as running:
+    with serving(folder, storing.configuration(more=BINDINGS)) as running:
         yield running
 
 
@@ -146,19 +134,19 @@ def test_a_suspended_member_is_skipped_and_mail_that_has_it_waits(server: Outrid
     assert deliveries(server, message_id) == {"bills": 1}
 
 
-def test_suspensions_are_heeded_from_the_first_mail_after_a_start(practice: Practice, tmp_path: Path) -> None:
+def test_suspensions_are_heeded_from_the_first_mail_after_a_start(storing: Practice, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SCRIPT, encoding="utf-8")
-    with serving(tmp_path, practice.configuration(more=BINDINGS)) as server:
+    with serving(tmp_path, storing.configuration(more=BINDINGS)) as server:
         server.command("path", "suspend", "*", "--binding", "spare", "--reason", "a block", "--yes")
-    with serving(tmp_path, practice.configuration(more=BINDINGS)) as server:
+    with serving(tmp_path, storing.configuration(more=BINDINGS)) as server:
         messages = [
             send(server.ports["smtp"], "joe@one.test", mail_from="pool@sender.test") for _ in range(6)
         ]
         assert deliveries(server, *messages) == {"bills": 6}
 
 
-def test_mail_that_gets_no_binding_is_refused_for_now(practice: Practice, tmp_path: Path) -> None:
-    text = practice.configuration(more='[policy]\ndefault_binding = "none"\n')
+def test_mail_that_gets_no_binding_is_refused_for_now(storing: Practice, tmp_path: Path) -> None:
+    text = storing.configuration(more='[policy]\ndefault_binding = "none"\n')
     with serving(tmp_path, text) as server:
         with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
             client.ehlo("client.test")
@@ -169,9 +157,9 @@ def test_mail_that_gets_no_binding_is_refused_for_now(practice: Practice, tmp_pa
         wait_until(lambda: len(events_of(server, "refusal")) == 1, "the refusal is recorded")
 
 
-def test_bindings_are_changed_by_a_reload(practice: Practice, tmp_path: Path, store: Path) -> None:
+def test_bindings_are_changed_by_a_reload(storing: Practice, tmp_path: Path, store: Path) -> None:
     one = '[[binding]]\nname = "default"\nsource_addresses = ["127.40.0.{}"]\n'
-    text = practice.configuration(more=one.format(8))
+    text = storing.configuration(more=one.format(8))
     with serving(tmp_path, text) as server:
         first = send(server.ports["smtp"], "joe@one.test", mail_from="reload@sender.test")
         deliveries(server, first)
@@ -187,9 +175,9 @@ def test_bindings_are_changed_by_a_reload(practice: Practice, tmp_path: Path, st
     assert [source for source, _ in left_as(store, second)] == ["127.40.0.9"]
 
 
-def test_mail_of_a_binding_that_a_reload_takes_away_is_told_of(practice: Practice, tmp_path: Path) -> None:
+def test_mail_of_a_binding_that_a_reload_takes_away_is_told_of(storing: Practice, tmp_path: Path) -> None:
     old = '[[binding]]\nname = "old"\n[policy]\ndefault_binding = "old"\n'
-    with serving(tmp_path, practice.configuration(more=old)) as server:
+    with serving(tmp_path, storing.configuration(more=old)) as server:
         server.command("path", "suspend", "*", "--binding", "old", "--reason", "it leaves", "--yes")
         message = send(server.ports["smtp"], "joe@one.test", mail_from="stranded@sender.test")
         before = server.config.read_text(encoding="utf-8")

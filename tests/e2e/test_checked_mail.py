@@ -1,7 +1,6 @@
 """What comes is checked against DNS; what was found goes on with it in a field and a seal, and to scripts."""
 
 import re
-import smtplib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from outrider.wire.dkim.record import format_record
 from outrider.wire.dkim.signer import sign
 from outrider.wire.smtp.content import stuff_plain
 from tests.e2e.outrider_process import OutriderProcess, serving
-from tests.e2e.practice import Practice, await_events, log_lines, practising, provider
+from tests.e2e.practice import Practice, await_events, copies, id_in, log_lines, provider, reply_to
 from tests.wire.dkim.reference import chain_verifies
 from tests.wire.dkim.signing import DOMAIN, KEYS, key_of, pem, records, request
 
@@ -32,6 +31,7 @@ answer = "servfail"
 name = "macros.test"
 record = [{{ name = "@", type = "TXT", value = '"v=spf1 exists:%{{l}}.broken.test -all"' }}]
 """
+WORLD = provider("one", "one.test", "127.30.9.1") + ZONE
 SCRIPT = """\
 from outrider.policy.api import Refuse
 
@@ -64,45 +64,22 @@ PLAIN = (
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(provider("one", "one.test", "127.30.9.1") + ZONE, store) as practice:
-        yield practice
-
-
-@pytest.fixture(scope="module")
-def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def server(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "strict.py").write_text(SCRIPT, encoding="utf-8")
     (folder / "rsa2048.pem").touch(0o600)
     (folder / "rsa2048.pem").write_bytes(pem("rsa2048"))
-    with serving(folder, practice.configuration(more=MORE)) as running:
+    with serving(folder, storing.configuration(more=MORE)) as running:
         yield running
-
-
-def hand_in(server: OutriderProcess, listener: str, sender: str, content: bytes) -> tuple[int, str]:
-    """What the server answers to a message."""
-    with smtplib.SMTP("127.0.0.1", server.ports[listener], timeout=60) as client:
-        client.ehlo("client.test")
-        client.mail(sender)
-        client.rcpt("joe@one.test")
-        code, text = client.data(content)
-    return code, text.decode()
 
 
 def received(server: OutriderProcess, store: Path, listener: str, sender: str, content: bytes) -> bytes:
     """What the receiver got of a message."""
-    code, text = hand_in(server, listener, sender, content)
+    code, text = reply_to(server, content, mail_from=sender, listener=listener)
     assert code == 250, text
-    message_id = text.partition("queued as ")[2].partition(",")[0]
+    message_id = id_in(text)
     await_events(server, 1, "delivery", message_id=message_id)
-    [found] = [
-        octets for path in store.rglob("*.eml") if message_id.encode() in (octets := path.read_bytes())
-    ]
+    [found] = copies(store, message_id)
     return found
 
 
@@ -168,7 +145,7 @@ def test_the_next_set_of_a_chain_says_what_was_found_and_holds_for_others(
 
 def test_a_script_refuses_what_nothing_speaks_for(server: OutriderProcess) -> None:
     content = b"X-Strict: yes\r\n" + PLAIN
-    assert hand_in(server, "smtp", "ann@sender.test", content)[0] == 250
-    code, text = hand_in(server, "smtp", "ann@evil.test", content)
+    assert reply_to(server, content)[0] == 250
+    code, text = reply_to(server, content, mail_from="ann@evil.test")
     assert (code, text) == (550, "5.7.1 nothing speaks for sender.test")
     assert log_lines(server, "policy.failed") == []

@@ -3,8 +3,6 @@
 import json
 import smtplib
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 from outrider.server.configuration import load
 from outrider.server.control_api.client import ControlClient
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
-from tests.e2e.practice import await_events, practising, provider
+from tests.e2e.practice import await_events, post, practising, provider
 from tests.peers.processes import wait_until
 
 WORLD = provider("open", "open.test", "127.30.22.1")
@@ -46,20 +44,8 @@ def written(server: OutriderProcess) -> str:
     return server.log() + json.dumps(server.events()) + json.dumps(rows)
 
 
-def post(server: OutriderProcess, key: str, recipient: str) -> tuple[int, dict[str, Any]]:
-    """Hand in one message by HTTP; status and body."""
-    message = {"from": "a@shop.test", "to": [recipient], "subject": "x", "text": "y"}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{server.ports['http']}/v1/messages",
-        json.dumps(message).encode(),
-        {"authorization": f"Bearer {key}", "content-type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+def message_to(recipient: str) -> dict[str, Any]:
+    return {"from": "a@shop.test", "to": [recipient], "subject": "x", "text": "y"}
 
 
 def test_a_key_of_the_api_sends_and_its_mail_is_found_by_recipient(
@@ -70,7 +56,7 @@ def test_a_key_of_the_api_sends_and_its_mail_is_found_by_recipient(
     answers: list[tuple[int, dict[str, Any]]] = []
 
     def is_accepted() -> bool:
-        answers.append(post(server, made["key"], "hidden.person@open.test"))
+        answers.append(post(server, made["key"], message_to("hidden.person@open.test")))
         return answers[-1][0] == 202
 
     wait_until(is_accepted, "the key is known")
@@ -81,8 +67,9 @@ def test_a_key_of_the_api_sends_and_its_mail_is_found_by_recipient(
     assert server.command("trace", "--recipient", "hidden.person@open.test") == found
     assert api.post("/v1/trace", {"recipient": "nobody@open.test"}) == {"messages": [], "refusals": []}
     again = api.post("/v1/keys/web/rotation", {"reason": "seen in a chat"})
-    wait_until(lambda: post(server, made["key"], "x@open.test")[0] == 401, "the old key is refused")
-    wait_until(lambda: post(server, again["key"], "x@open.test")[0] == 202, "each worker knows the new one")
+    message = message_to("x@open.test")
+    wait_until(lambda: post(server, made["key"], message)[0] == 401, "the old key is refused")
+    wait_until(lambda: post(server, again["key"], message)[0] == 202, "each worker knows the new one")
     told = written(server)
     assert "seen in a chat" in told
     secrets = (made["key"], again["key"], "hidden.person", "Hidden.Person")

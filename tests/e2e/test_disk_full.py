@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
-from tests.e2e.practice import DEFERS, Practice, log_lines, pids, practising, provider, queue_is, send
+from tests.e2e.practice import DEFERS, Practice, log_lines, pids, provider, queue_is, send
 from tests.peers.processes import wait_until
 
 MIB = 1 << 20
@@ -25,12 +25,6 @@ WORLD = (
     + provider("later", "later.test", "127.30.5.2", DEFERS)
     + provider("slow", "slow.test", "127.30.5.3", "behaviour = { delay = { body = 6.0 } }")
 )
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 @pytest.fixture

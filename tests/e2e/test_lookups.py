@@ -1,7 +1,6 @@
 """A table decides by configuration alone: bindings, refusals and signing keys, from real databases."""
 
 import asyncio
-import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from outrider.base.log import NullLog
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.sources import Sources
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
-from tests.e2e.practice import Practice, await_events, log_lines, practising, provider
+from tests.e2e.practice import Practice, await_events, copies, id_in, log_lines, provider, reply_to
 from tests.peers import databases
 from tests.peers.databases import PASSWORD, DatabaseServer
 from tests.peers.processes import wait_until
@@ -94,34 +93,16 @@ class Shop:
 
     def hand_in(self, *fields: bytes, content: bytes = CONTENT) -> tuple[int, str]:
         """The reply to a message with more fields in its header."""
-        with smtplib.SMTP("127.0.0.1", self.server.ports["smtp"], timeout=30) as client:
-            client.ehlo("client.test")
-            client.mail("ann@sender.test")
-            client.rcpt("joe@one.test")
-            code, text = client.data(b"".join(each + b"\r\n" for each in fields) + content)
-        return code, text.decode()
+        return reply_to(self.server, b"".join(each + b"\r\n" for each in fields) + content)
 
     def delivered(self, store: Path, *fields: bytes, content: bytes = CONTENT) -> tuple[str, bytes]:
         """The binding by which a message went out, and what the receiver got."""
         code, text = self.hand_in(*fields, content=content)
         assert code == 250, text
-        message_id = text.partition("queued as ")[2].partition(",")[0]
+        message_id = id_in(text)
         [event] = await_events(self.server, 1, "delivery", message_id=message_id)
-        [found] = [
-            octets for path in store.rglob("*.eml") if message_id.encode() in (octets := path.read_bytes())
-        ]
+        [found] = copies(store, message_id)
         return event["binding"], found
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
 
 
 @contextmanager
@@ -153,9 +134,9 @@ def deciding(kind: str, practice: Practice, folder: Path) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module", params=KINDS)
 def shop(
-    request: pytest.FixtureRequest, practice: Practice, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, storing: Practice, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:
-    with deciding(request.param, practice, tmp_path_factory.mktemp("server")) as made:
+    with deciding(request.param, storing, tmp_path_factory.mktemp("server")) as made:
         yield made
 
 
@@ -198,10 +179,10 @@ def test_a_message_without_the_field_has_no_row(shop: Shop) -> None:
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.peer) for kind in SERVED])
 def fragile(
-    request: pytest.FixtureRequest, practice: Practice, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, storing: Practice, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:
     """A shop whose database a test takes down."""
-    with deciding(request.param, practice, tmp_path_factory.mktemp("fragile")) as made:
+    with deciding(request.param, storing, tmp_path_factory.mktemp("fragile")) as made:
         yield made
 
 
@@ -218,8 +199,8 @@ def test_while_the_database_is_down_mail_stays_with_its_sender(fragile: Shop, st
     wait_until(lambda: fragile.hand_in(b"X-Customer: acme")[0] == 250, "it is found again")
 
 
-def test_tables_are_changed_by_a_reload(practice: Practice, store: Path, tmp_path: Path) -> None:
-    with deciding("sqlite", practice, tmp_path) as made:
+def test_tables_are_changed_by_a_reload(storing: Practice, store: Path, tmp_path: Path) -> None:
+    with deciding("sqlite", storing, tmp_path) as made:
         text = made.server.config.read_text(encoding="utf-8")
         assert made.hand_in()[0] == 550
         without = text[: text.index("[[policy.lookup]]")] + text[text.index("[[dkim]]") :]

@@ -1,16 +1,16 @@
 """The shipped examples in Lua, all of them in one running server."""
 
 import shutil
-import smtplib
 import sqlite3
 from collections.abc import Iterator
 from email import message_from_bytes, policy
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving
-from tests.e2e.practice import Practice, await_events, log_lines, practising, provider
+from tests.e2e.practice import Practice, await_events, copies, id_in, log_lines, provider, reply_to
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import pem, records
 from tools.project_files import ROOT
@@ -66,18 +66,7 @@ x\r
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
-
-
-@pytest.fixture(scope="module")
-def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def server(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     folder = tmp_path_factory.mktemp("server")
     for script in EXAMPLES.glob("*.lua"):
         shutil.copy(script, folder)
@@ -88,7 +77,7 @@ def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iter
         database.executemany("INSERT INTO dkim VALUES (?, ?, ?)", keys)
     database.close()
     more = (EXAMPLES / "outrider.toml").read_text(encoding="utf-8")
-    with serving(folder, practice.configuration(more=more)) as running:
+    with serving(folder, storing.configuration(more=more)) as running:
         yield running
 
 
@@ -96,21 +85,15 @@ def plain(*fields: str, author: str = "sender.test") -> bytes:
     return PLAIN.format(author=author, fields="".join(f"{each}\r\n" for each in fields)).encode()
 
 
-def reply_to(server: OutriderProcess, content: bytes, *recipients: str) -> tuple[int, str]:
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
-        client.ehlo("client.test")
-        client.mail("news@sender.test")
-        for each in recipients or ("joe@one.test",):
-            client.rcpt(each)
-        code, text = client.data(content)
-    return code, text.decode()
+handed_in = partial(reply_to, mail_from="news@sender.test")
+"""The reply to a message."""
 
 
 def delivered(server: OutriderProcess, content: bytes, *recipients: str) -> list[tuple[dict[str, str], str]]:
     """The events of a message's deliveries, in the order of recipients, and its id."""
-    code, text = reply_to(server, content, *recipients)
+    code, text = handed_in(server, content, *recipients)
     assert code == 250, (text, log_lines(server, "policy.failed"))
-    message_id = text.partition("queued as ")[2].partition(",")[0]
+    message_id = id_in(text)
     wanted = len(recipients) or 1
     events = await_events(server, wanted, "delivery", message_id=message_id)
     return [(event, message_id) for event in sorted(events, key=lambda event: str(event["recipient"]))]
@@ -119,9 +102,7 @@ def delivered(server: OutriderProcess, content: bytes, *recipients: str) -> list
 def received(server: OutriderProcess, store: Path, content: bytes, *recipients: str) -> bytes:
     """A message as the receiver got it."""
     message_id = delivered(server, content, *recipients)[0][1]
-    return next(
-        octets for path in store.rglob("*.eml") if message_id.encode() in (octets := path.read_bytes())
-    )
+    return copies(store, message_id)[0]
 
 
 @pytest.mark.parametrize(
@@ -145,15 +126,15 @@ def test_a_stream_has_its_bindings_and_its_field_is_gone(server: OutriderProcess
         [(event, _)] = delivered(server, plain(f"X-Stream: {stream}"))
         assert event["binding"] == binding
     assert b"X-Stream" not in received(server, store, plain("X-Stream: marketing"))
-    assert reply_to(server, plain("X-Stream: secret")) == (550, "5.7.1 X-Stream names no stream")
+    assert handed_in(server, plain("X-Stream: secret")) == (550, "5.7.1 X-Stream names no stream")
 
 
 @pytest.mark.parametrize("domain", ["branch.example", "north.branch.example", "a.b.branch.example"])
-def test_a_domain_goes_where_the_table_says(server: OutriderProcess, practice: Practice, domain: str) -> None:
-    before = practice.seen("office").messages
+def test_a_domain_goes_where_the_table_says(server: OutriderProcess, storing: Practice, domain: str) -> None:
+    before = storing.seen("office").messages
     [(event, _)] = delivered(server, plain(), f"joe@{domain}")
     assert event["recipient"] == f"joe@{domain}"
-    assert practice.seen("office").messages == before + 1
+    assert storing.seen("office").messages == before + 1
 
 
 def test_texts_get_a_disclaimer_and_nothing_else_does(server: OutriderProcess, store: Path) -> None:
@@ -193,9 +174,9 @@ def test_each_key_of_the_table_signs_what_leaves(server: OutriderProcess, store:
 
 
 def test_an_allowance_is_counted_over_all_workers(server: OutriderProcess) -> None:
-    replies = [reply_to(server, plain("X-Customer: small"))[0] for _ in range(5)]
+    replies = [handed_in(server, plain("X-Customer: small"))[0] for _ in range(5)]
     assert replies == [250, 250, 250, 451, 451]
-    said = reply_to(server, plain("X-Customer: small"))[1]
+    said = handed_in(server, plain("X-Customer: small"))[1]
     assert said == "4.7.1 The hourly allowance is used up"
-    assert reply_to(server, plain("X-Customer: acme"))[0] == 250
+    assert handed_in(server, plain("X-Customer: acme"))[0] == 250
     assert log_lines(server, "policy.failed") == []

@@ -11,7 +11,7 @@ import pytest
 from outrider.privacy import credentials
 from outrider.privacy.passwords import Passwords
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
-from tests.e2e.practice import Practice, await_events, events_of, log_lines, practising, provider
+from tests.e2e.practice import Practice, await_events, copies, events_of, id_in, log_lines, provider, reply_to
 from tests.peers.processes import wait_until
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import pem, records
@@ -54,18 +54,6 @@ CONTENT = b"From: Ann <ann@sender.test>\r\nSubject: %b\r\nX-Customer: %b\r\n\r\n
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the practice internet writes what it received."""
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The server's, with scripts and database."""
     folder = tmp_path_factory.mktemp("server")
@@ -81,13 +69,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(practice: Practice, folder: Path) -> Iterator[OutriderProcess]:
+def server(storing: Practice, folder: Path) -> Iterator[OutriderProcess]:
     users = folder / "users.toml"
     passwords = Passwords(time_cost=1, memory_kib=8)
     user = credentials.User("joe", passwords.hash("long enough"), "lab", frozenset({"sender.test"}))
     passwords.close()
     credentials.add_user(users, user)
-    text = practice.configuration(more=CONFIGURATION, users_file=users)
+    text = storing.configuration(more=CONFIGURATION, users_file=users)
     text = text.replace("trusted_networks", "auth_without_tls = true\ntrusted_networks", 1)
     text = text.replace("[[http]]", "[listener.limits]\nidle_commands = 20_000\n\n[[http]]", 1)
     with serving(folder, text) as running:
@@ -96,24 +84,17 @@ def server(practice: Practice, folder: Path) -> Iterator[OutriderProcess]:
 
 def handed_in(server: OutriderProcess, subject: str = "order", customer: str = "acme") -> tuple[int, str]:
     """The reply to a message."""
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
-        client.ehlo("client.test")
-        client.mail("ann@sender.test")
-        client.rcpt("joe@one.test")
-        code, text = client.data(CONTENT % (subject.encode(), customer.encode()))
-    return code, text.decode()
+    return reply_to(server, CONTENT % (subject.encode(), customer.encode()))
 
 
 def id_of(reply: tuple[int, str]) -> str:
     """Of a message that was taken."""
     assert reply[0] == 250, reply
-    return reply[1].partition("queued as ")[2].partition(",")[0]
+    return id_in(reply[1])
 
 
 def received(store: Path, message_id: str) -> bytes:
-    [found] = [
-        octets for path in store.rglob("*.eml") if message_id.encode() in (octets := path.read_bytes())
-    ]
+    [found] = copies(store, message_id)
     return found
 
 
@@ -218,13 +199,13 @@ def test_a_message_that_a_hook_sends_goes_out_too(server: OutriderProcess, store
 
 
 def test_a_reload_takes_other_scripts_and_keeps_the_old_ones_on_an_error(
-    practice: Practice, tmp_path: Path, store: Path
+    storing: Practice, tmp_path: Path, store: Path
 ) -> None:
     shutil.copytree(SCRIPTS, tmp_path, dirs_exist_ok=True)
     more = "".join(
         f'[[policy.script]]\nname = "{name}"\nsource = "{name}.lua"\n' for name in ("shop", "timer")
     )
-    with serving(tmp_path, practice.configuration(more=more)) as running:
+    with serving(tmp_path, storing.configuration(more=more)) as running:
         reloaded(running, tmp_path / "lib" / "shop.lua", store)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving
-from tests.e2e.practice import Practice, log_lines, practising, provider
+from tests.e2e.practice import Practice, log_lines, provider
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.25.1")
@@ -88,12 +88,6 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 @pytest.fixture(scope="module")

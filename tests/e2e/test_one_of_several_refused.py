@@ -1,7 +1,6 @@
 """A script refuses one of several recipients: the others get their mail, the sender hears about him."""
 
 import email
-import http.client
 import json
 import smtplib
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
-from tests.e2e.practice import await_events, events_of, practising, provider, queue_is
+from tests.e2e.practice import await_events, events_of, id_in, post, practising, provider, queue_is
 from tests.peers.processes import wait_until
 
 WORLD = (
@@ -69,14 +68,7 @@ class Shop(NamedTuple):
             return f"{code} {text.decode()}"
 
     def post(self, message: Any) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.ports["http"], timeout=30)
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        try:
-            connection.request("POST", "/v1/messages", json.dumps(message), headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
+        return post(self.server, self.key, message)
 
     def received(self, number: int) -> list[tuple[str, str]]:
         """Recipient and X-For of what went out to recipients of a test."""
@@ -116,7 +108,7 @@ def test_the_others_get_their_mail_and_the_sender_hears_why(shop: Shop) -> None:
     server = shop.server
     reply = shop.send("a-1@one.test", "blocked-1@two.test", "b-1@two.test", ORCPT="rfc822;x@shop.test")
     assert reply.endswith(", durable, without 1 recipient whom policy refuses")
-    message_id = reply.split("queued as ")[1].partition(",")[0]
+    message_id = id_in(reply)
     await_events(server, 2, "delivery", message_id=message_id)
     [bounce] = events_of(server, "bounce", message_id=message_id)
     assert (bounce["recipient"], bounce["ours"], bounce["phase"], bounce["bounce_class"]) == (

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, ServerError, serving
-from tests.e2e.practice import Practice, await_events, kill_child, pids, practising, provider, send
+from tests.e2e.practice import Practice, await_events, kill_child, pids, provider, send
 from tests.peers.processes import wait_until
 
 LATER = '[[provider.rule]]\non = "rcpt"\nreply = "450 4.2.0 Come back later"'
@@ -31,12 +31,6 @@ WORLD = (
 SHAPING = "[[shaping.override]]\nsite = '*'\nretry_interval_seconds = 3600\nmax_retry_interval_seconds = 3600"
 PATIENCE_SECONDS = 30.0
 ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])")
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 @pytest.fixture(scope="module")

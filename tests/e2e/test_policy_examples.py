@@ -33,11 +33,6 @@ BINDINGS = "".join(f'[[binding]]\nname = "{name}"\n' for name in ("transactional
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     folder = tmp_path_factory.mktemp("server")
     for name in ORDER:

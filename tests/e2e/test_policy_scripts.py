@@ -13,7 +13,6 @@ from tests.e2e.practice import (
     await_events,
     events_of,
     log_lines,
-    practising,
     provider,
     queue_is,
     send,
@@ -102,18 +101,6 @@ ehlo_name = "vip.example.test"
 """
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the practice internet writes what it received."""
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
-
-
 def personal(store: Path) -> list[tuple[list[str], str]]:
     """Of each message with a field X-For: for whom it was sent, and whom the field names."""
     found = []
@@ -126,10 +113,10 @@ def personal(store: Path) -> list[tuple[list[str], str]]:
 
 
 @pytest.fixture(scope="module")
-def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def server(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "shop.py").write_text(SCRIPT, encoding="utf-8")
-    with serving(folder, practice.configuration(more=POLICY)) as running:
+    with serving(folder, storing.configuration(more=POLICY)) as running:
         yield running
 
 
@@ -225,10 +212,10 @@ def test_recipients_can_be_taken_away_and_bindings_assigned(server: OutriderProc
     assert event["binding"] == "vip"
 
 
-def test_a_script_that_cannot_be_loaded_changes_nothing(practice: Practice, tmp_path: Path) -> None:
+def test_a_script_that_cannot_be_loaded_changes_nothing(storing: Practice, tmp_path: Path) -> None:
     script = tmp_path / "shop.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    with serving(tmp_path, practice.configuration(more=POLICY)) as server:
+    with serving(tmp_path, storing.configuration(more=POLICY)) as server:
         script.write_text("def mailfrom(connection):\n    pass\n", encoding="utf-8")
         with pytest.raises(ServerError, match="exit 78"):
             server.command("reload")

@@ -1,13 +1,12 @@
 """A shadow run in a running server: on live traffic, in all workers, changing nothing, ended by a restart."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
-from tests.e2e.practice import Practice, await_events, events_of, log_lines, practising, provider, send
+from tests.e2e.practice import Practice, await_events, events_of, log_lines, provider, send
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.8.1")
@@ -45,12 +44,6 @@ source = "live.py"
 """
 
 
-@pytest.fixture(scope="module")
-def practice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Practice]:
-    with practising(WORLD, tmp_path_factory.mktemp("received")) as practice:
-        yield practice
-
-
 def report(server: OutriderProcess) -> dict[str, Any]:
     found: dict[str, Any] = server.command("policy", "shadow", "report")
     return found
@@ -60,13 +53,13 @@ def kinds(server: OutriderProcess) -> set[tuple[str, str, str]]:
     return {(each["phase"], each["live"], each["shadow"]) for each in report(server)["differences"]}
 
 
-def test_a_shadow_sees_all_workers_mail_and_changes_nothing(practice: Practice, tmp_path: Path) -> None:
+def test_a_shadow_sees_all_workers_mail_and_changes_nothing(storing: Practice, tmp_path: Path) -> None:
     (tmp_path / "live.py").write_text(LIVE, encoding="utf-8")
     folder = tmp_path / "next"
     folder.mkdir()
     script = folder / "shop.py"
     script.write_text("def data(: pass\n", encoding="utf-8")
-    with serving(tmp_path, practice.configuration(more=POLICY)) as server:
+    with serving(tmp_path, storing.configuration(more=POLICY)) as server:
         with pytest.raises(ServerError, match=r"shop\.py:1"):
             server.command("policy", "shadow", "start", str(folder))
         with pytest.raises(ServerError, match="no shadow runs"):
@@ -108,11 +101,11 @@ def test_a_shadow_sees_all_workers_mail_and_changes_nothing(practice: Practice, 
         assert {"policy.shadow-start", "policy.shadow-stop"} <= {each["action"] for each in audit}
 
 
-def test_a_shadow_ends_with_the_server_and_the_next_one_says_so(practice: Practice, tmp_path: Path) -> None:
+def test_a_shadow_ends_with_the_server_and_the_next_one_says_so(storing: Practice, tmp_path: Path) -> None:
     (tmp_path / "live.py").write_text(LIVE, encoding="utf-8")
-    with serving(tmp_path, practice.configuration(more=POLICY)) as server:
+    with serving(tmp_path, storing.configuration(more=POLICY)) as server:
         server.command("policy", "shadow", "start", "--script", f"next={tmp_path / 'live.py'}")
-    with serving(tmp_path, practice.configuration(more=POLICY)) as server:
+    with serving(tmp_path, storing.configuration(more=POLICY)) as server:
         with pytest.raises(ServerError, match="exit 1"):
             server.command("policy", "shadow", "report")
         with pytest.raises(
@@ -122,10 +115,10 @@ def test_a_shadow_ends_with_the_server_and_the_next_one_says_so(practice: Practi
         assert log_lines(server, "policy.shadow_ended") != []
 
 
-def test_without_live_scripts_there_is_nothing_to_compare_with(practice: Practice, tmp_path: Path) -> None:
+def test_without_live_scripts_there_is_nothing_to_compare_with(storing: Practice, tmp_path: Path) -> None:
     (tmp_path / "live.py").write_text(LIVE, encoding="utf-8")
     with (
-        serving(tmp_path, practice.configuration()) as server,
+        serving(tmp_path, storing.configuration()) as server,
         pytest.raises(ServerError, match="runs without scripts"),
     ):
         server.command("policy", "shadow", "start", "--script", f"next={tmp_path / 'live.py'}")

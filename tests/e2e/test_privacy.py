@@ -5,13 +5,10 @@ import re
 import smtplib
 import subprocess
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
-from tests.e2e.practice import Practice, await_events, practising, provider, send
+from tests.e2e.practice import Practice, await_events, provider, send
 from tests.peers.processes import free_port, wait_until
 
 # local parts in the forms that remote texts like to give them back in
@@ -31,12 +28,6 @@ WORLD = provider(
         for name, reply in ECHO.items()
     ),
 ) + provider("sender", "sender.test", "127.30.6.2")
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 def found_in(text: str) -> list[str]:

@@ -3,14 +3,14 @@
 import http.client
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
-from tests.e2e.practice import Practice, await_events, events_of, practising, provider, queue_is, send
+from tests.e2e.practice import Practice, await_events, events_of, provider, queue_is, send
 from tests.peers.processes import wait_until
 
 WORLD = (
@@ -31,12 +31,6 @@ WORLD = (
 )
 # an hour: what is deferred stays so until somebody acts
 SHAPING = "[[shaping.override]]\nsite = '*'\nretry_interval_seconds = 3600\nmax_retry_interval_seconds = 3600"
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ import signal
 import smtplib
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
 from tests.e2e.practice import (
@@ -19,7 +17,6 @@ from tests.e2e.practice import (
     kill_child,
     log_lines,
     pids,
-    practising,
     provider,
     queue_is,
     send,
@@ -32,12 +29,6 @@ WORLD = (
     + provider("slow", "slow.test", "127.30.4.3", "behaviour = { delay = { body = 1.0 } }")
 )
 Serve = Callable[[str], OutriderProcess]
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 def close_output(server: OutriderProcess) -> None:

@@ -1,6 +1,6 @@
 """What does not go out at once: retries, expiry, notices, reports, routes that fail, shared sites."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -9,7 +9,6 @@ from tests.e2e.practice import (
     Practice,
     await_events,
     events_of,
-    practising,
     provider,
     queue_is,
     reports_of,
@@ -72,13 +71,6 @@ type = "A"
 value = "127.30.1.99"
 """
 )
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    """One practice internet for all scenarios; each uses providers of its own."""
-    with practising(WORLD) as practice:
-        yield practice
 
 
 Serve = Callable[[str], OutriderProcess]

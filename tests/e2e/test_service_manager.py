@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, short_sockets, start_server
 from tests.e2e.practice import kill_child, queue_is, send
 from tests.peers.processes import free_port, wait_until
-from tests.server.service_manager import hearing, passing
+from tests.server.service_manager import Hearing, hearing, passing
 
 CONFIGURATION = """\
 [server]
@@ -43,15 +43,22 @@ def placed(folder: Path, stack: ExitStack) -> Path:
     return folder
 
 
+def heard(folder: Path, stack: ExitStack, *, watchdog_microseconds: int) -> tuple[OutriderProcess, Hearing]:
+    """A server that tells a service manager how it is."""
+    home = placed(folder / "one", stack)
+    text = (home / "outrider.toml").read_text(encoding="utf-8")
+    (home / "outrider.toml").write_text(text.replace("port = 1\n", "port = 0\n"), encoding="utf-8")
+    manager = stack.enter_context(hearing(folder / "notify"))
+    asked = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(watchdog_microseconds)}
+    server = start_server(home, asked)
+    stack.callback(server.process.stdout.close)  # type: ignore[union-attr]
+    stack.callback(server.kill)
+    return server, manager
+
+
 def test_a_service_manager_hears_the_whole_life(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        folder = placed(tmp_path / "one", stack)
-        text = (folder / "outrider.toml").read_text(encoding="utf-8")
-        (folder / "outrider.toml").write_text(text.replace("port = 1\n", "port = 0\n"), encoding="utf-8")
-        manager = stack.enter_context(hearing(tmp_path / "notify"))
-        server = start_server(folder, {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "3000000"})
-        stack.callback(server.process.stdout.close)  # type: ignore[union-attr]
-        stack.callback(server.kill)
+        server, manager = heard(tmp_path, stack, watchdog_microseconds=3_000_000)
         ready = manager.until("READY=1")
         assert ready[1].startswith("STATUS=Ready: 2 workers; smtp on 127.0.0.1:")
         manager.until("WATCHDOG=1")
@@ -65,13 +72,7 @@ def test_a_service_manager_hears_the_whole_life(tmp_path: Path) -> None:
 
 def test_the_watchdog_hears_nothing_of_a_supervisor_that_is_stuck(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        folder = placed(tmp_path / "one", stack)
-        text = (folder / "outrider.toml").read_text(encoding="utf-8")
-        (folder / "outrider.toml").write_text(text.replace("port = 1\n", "port = 0\n"), encoding="utf-8")
-        manager = stack.enter_context(hearing(tmp_path / "notify"))
-        server = start_server(folder, {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "300000"})
-        stack.callback(server.process.stdout.close)  # type: ignore[union-attr]
-        stack.callback(server.kill)
+        server, manager = heard(tmp_path, stack, watchdog_microseconds=300_000)
         manager.until("WATCHDOG=1")
         server.process.send_signal(signal.SIGSTOP)
         wait_until(lambda: "T" in status_of(server), "the supervisor is stopped")

@@ -11,7 +11,7 @@ import pytest
 from outrider.base.clock import format_utc
 from outrider.server.requests import ask
 from tests.e2e.outrider_process import OutriderProcess, serving
-from tests.e2e.practice import Practice, await_events, events_of, log_lines, practising, provider
+from tests.e2e.practice import Practice, await_events, copies, events_of, id_in, log_lines, provider, reply_to
 from tests.peers.processes import wait_until
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import DOMAIN, pem, records
@@ -36,17 +36,6 @@ def final_validation(mail):
 CONTENT = b"From: Ann <ann@sender.test>\r\nTo: joe@one.test\r\nSubject: order\r\n\r\nOn its way.\r\n.dot\r\n"
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
-
-
 def configuration(folder: Path, practice: Practice, more: str = "") -> str:
     """A server whose table signs for one domain with a key of a file."""
     for name in ("rsa2048", "ed25519"):
@@ -58,36 +47,30 @@ def configuration(folder: Path, practice: Practice, more: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def server(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def server(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     """Signs by configuration alone."""
     folder = tmp_path_factory.mktemp("server")
-    with serving(folder, configuration(folder, practice)) as running:
+    with serving(folder, configuration(folder, storing)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def scripted(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def scripted(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     """The same, with a script."""
     folder = tmp_path_factory.mktemp("scripted")
     (folder / "sign.py").write_text(SCRIPT, encoding="utf-8")
     more = '[[policy.script]]\nname = "sign"\nsource = "sign.py"\n'
-    with serving(folder, configuration(folder, practice, more)) as running:
+    with serving(folder, configuration(folder, storing, more)) as running:
         yield running
 
 
 def received(server: OutriderProcess, store: Path, sender: str, content: bytes = CONTENT) -> bytes:
     """What the receiver got of a message."""
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
-        client.ehlo("client.test")
-        client.mail(sender)
-        client.rcpt("joe@one.test")
-        code, text = client.data(content)
+    code, text = reply_to(server, content, mail_from=sender)
     assert code == 250
-    message_id = text.decode().partition("queued as ")[2].partition(",")[0]
+    message_id = id_in(text)
     await_events(server, 1, "delivery", message_id=message_id)
-    [found] = [
-        octets for path in store.rglob("*.eml") if message_id.encode() in (octets := path.read_bytes())
-    ]
+    [found] = copies(store, message_id)
     return found
 
 
@@ -170,7 +153,7 @@ ehlo_name = "vip.example.test"
 
 
 @pytest.fixture(scope="module")
-def customers(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
+def customers(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
     """Bindings and keys are in a database."""
     folder = tmp_path_factory.mktemp("customers")
     (folder / "customers.py").write_text(DATABASE_SCRIPT, encoding="utf-8")
@@ -179,7 +162,7 @@ def customers(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> I
         row = ("acme", "vip", "ed25519", pem("ed25519").decode())
         database.execute("INSERT INTO customer VALUES (?, ?, ?, ?)", row)
     database.close()
-    with serving(folder, practice.configuration(more=DATABASE)) as running:
+    with serving(folder, storing.configuration(more=DATABASE)) as running:
         yield running
 
 

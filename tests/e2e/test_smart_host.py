@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import trustme
 
 from tests.e2e.outrider_process import serving
-from tests.e2e.practice import Practice, await_events, events_of, practising, provider, send
+from tests.e2e.practice import Practice, await_events, events_of, provider, send
 
 WORLD = (
     provider("sender", "sender.test", "127.30.7.1")
@@ -109,12 +108,6 @@ def relaying(authority: trustme.CA, name: str) -> Iterator[Relay]:
         finally:
             relay.shutdown()
             thread.join()
-
-
-@pytest.fixture(scope="module")
-def practice() -> Iterator[Practice]:
-    with practising(WORLD) as practice:
-        yield practice
 
 
 def configuration(practice: Practice, folder: Path, relay: Relay, authority: trustme.CA) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import smtplib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -16,12 +15,14 @@ from tests.e2e.practice import (
     Practice,
     await_events,
     await_restart,
+    copies,
     events_of,
+    id_in,
     kill_child,
     log_lines,
-    practising,
     provider,
     queue_is,
+    reply_to,
     reports_of,
 )
 from tests.peers.processes import wait_until
@@ -101,20 +102,9 @@ msys.registerModule("waiting", mod)
 }
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def practice(store: Path) -> Iterator[Practice]:
-    with practising(WORLD, store) as practice:
-        yield practice
-
-
 @pytest.fixture(scope="module", params=["python", "lua"])
 def server(
-    practice: Practice, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    storing: Practice, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OutriderProcess]:
     """With the example, and with signatures."""
     folder = tmp_path_factory.mktemp("server")
@@ -127,23 +117,17 @@ def server(
         f'[[policy.script]]\nname = "late_codes"\nsource = "{source.name}"\n'
         f'[[dkim]]\ndomain = "{DOMAIN}"\nselector = "ed25519"\nkey_file = "key.pem"\n'
     )
-    with serving(folder, practice.configuration(more=more)) as running:
+    with serving(folder, storing.configuration(more=more)) as running:
         yield running
 
 
 def hand_in(server: OutriderProcess, *recipients: str, **notes: float) -> str:
     """Hand in a message with notes; its id."""
     fields = "".join(f"X-Outrider-Context: {name}={value}\r\n" for name, value in notes.items())
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
-        client.ehlo("client.test")
-        client.mail("ann@sender.test")
-        for recipient in recipients:
-            client.rcpt(recipient)
-        code, text = client.data(
-            f"From: Ann <ann@sender.test>\r\nSubject: code\r\n{fields}\r\n12345\r\n".encode()
-        )
+    content = f"From: Ann <ann@sender.test>\r\nSubject: code\r\n{fields}\r\n12345\r\n"
+    code, text = reply_to(server, content.encode(), *recipients)
     assert code == 250, text
-    return text.decode().partition("queued as ")[2].partition(",")[0]
+    return id_in(text)
 
 
 def received(store: Path, message_id: str) -> dict[tuple[str, ...], bytes]:
@@ -217,12 +201,12 @@ def test_a_host_s_deferral_can_be_the_end(server: OutriderProcess) -> None:
 
 @pytest.mark.parametrize("language", ["python", "lua"])
 def test_a_script_that_fails_loses_and_doubles_nothing_also_when_its_worker_dies(
-    practice: Practice, store: Path, tmp_path: Path, language: str
+    storing: Practice, store: Path, tmp_path: Path, language: str
 ) -> None:
     suffix = {"python": "py", "lua": "lua"}[language]
     (tmp_path / f"failing.{suffix}").write_text(FAILING[language], encoding="utf-8")
     more = f'[[policy.script]]\nname = "failing"\nsource = "failing.{suffix}"\n[policy]\nalert_failures = 3\n'
-    with serving(tmp_path, practice.configuration(more=more)) as server:
+    with serving(tmp_path, storing.configuration(more=more)) as server:
         ids = [hand_in(server, f"u{number}@one.test") for number in range(6)]
         await_events(server, 6, "transient")
         for event in events_of(server, "transient"):
@@ -237,7 +221,7 @@ def test_a_script_that_fails_loses_and_doubles_nothing_also_when_its_worker_dies
         (tmp_path / "mended").touch()
         wait_until(lambda: all(received(store, each) for each in ids), "all of them")
         wait_until(queue_is(server, 0), "an empty queue")
-    counts = {each: len([p for p in store.rglob("*.eml") if each.encode() in p.read_bytes()]) for each in ids}
+    counts = {each: len(copies(store, each)) for each in ids}
     assert counts == dict.fromkeys(ids, 1)
 
 
@@ -250,12 +234,12 @@ def is_asked(server: OutriderProcess, what: str) -> bool:
 
 @pytest.mark.parametrize("language", ["python", "lua"])
 def test_a_worker_that_dies_while_scripts_think_loses_and_doubles_nothing(
-    practice: Practice, store: Path, tmp_path: Path, language: str
+    storing: Practice, store: Path, tmp_path: Path, language: str
 ) -> None:
     suffix = {"python": "py", "lua": "lua"}[language]
     (tmp_path / f"waiting.{suffix}").write_text(WAITING[language], encoding="utf-8")
     more = f'[[policy.script]]\nname = "waiting"\nsource = "waiting.{suffix}"\n'
-    with serving(tmp_path, practice.configuration(workers=1, more=more)) as server:
+    with serving(tmp_path, storing.configuration(workers=1, more=more)) as server:
         message_id = hand_in(server, "joe@one.test", "joe@fast.test")
         for what in ("before", "after"):
             wait_until(lambda what=what: is_asked(server, what), f"a script that waits {what} the wire")  # type: ignore[misc]
