@@ -135,6 +135,50 @@ async def test_timers_begin_with_the_set_that_is_taken(site: Site) -> None:
     assert site.said("policy.print") == [{"text": "a timer ran"}]
 
 
+TICKING = """
+require("msys.core")
+require("msys.timer")
+local mod = {}
+local function tick(who) return function() print(who .. " of NUMBER") end end
+function mod:init()
+  msys.timer.every(0.01, tick("a timer"))
+  return true
+end
+function mod:validate_mailfrom()
+  msys.timer.every(0.01, tick("a session"))
+  return msys.core.VALIDATE_CONT
+end
+msys.registerModule("shop", mod)
+"""
+
+
+async def test_timers_of_a_set_before_do_not_run_beside_those_of_the_next(site: Site) -> None:
+    """However long a client stays; what its session began goes on with it."""
+
+    async def heard(*names: str) -> set[str]:
+        """Who ticks from now on, once all of these did twice."""
+        del site.log.lines[:]
+        said: list[str] = []
+        while not all(said.count(name) >= 2 for name in names):
+            await asyncio.sleep(0)
+            said = [each["text"] for each in site.said("policy.print")]
+        return set(said)
+
+    shop = site.folder / "shop.lua"
+    shop.write_text(TICKING.replace("NUMBER", "1"), encoding="utf-8")
+    site.take("shop.lua")
+    door = site.scripts.scripts
+    assert isinstance(door, Scripts)
+    session = door.open(SMTP)
+    session.mail_from(SMTP, None)
+    assert await heard("a timer of 1", "a session of 1") == {"a timer of 1", "a session of 1"}
+    shop.write_text(TICKING.replace("NUMBER", "2"), encoding="utf-8")
+    site.take("shop.lua")
+    assert await heard("a timer of 2", "a session of 1") == {"a timer of 2", "a session of 1"}
+    session.close()
+    assert await heard("a timer of 2") == {"a timer of 2"}
+
+
 @pytest.mark.parametrize("text", [BAD, GOOD], ids=["it cannot be loaded", "it is not taken"])
 async def test_nothing_of_a_set_that_was_not_taken_begins_with_the_next_one(site: Site, text: str) -> None:
     (site.folder / "shop.lua").write_text(text, encoding="utf-8")

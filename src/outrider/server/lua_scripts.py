@@ -60,6 +60,9 @@ class Beside:
     def release(self, connection: object) -> None:
         """Nothing is kept for a session."""
 
+    def retire(self) -> None:
+        """What runs goes on until the set ends."""
+
     def end(self) -> None:
         """Nothing of it runs any more."""
         for task in list(self.tasks):

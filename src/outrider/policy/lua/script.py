@@ -65,6 +65,10 @@ class Follower(Protocol):
         """A session has ended."""
         ...
 
+    def retire(self) -> None:
+        """Sessions that begin ask others from now on."""
+        ...
+
     def end(self) -> None:
         """The set has ended."""
         ...
@@ -158,6 +162,11 @@ class LuaSet:
         """Tell `hears` each line of a script that calls a function of the API; None ends that."""
         self._scripts.watch(hears)
 
+    def retire(self) -> None:
+        """Sessions that begin ask others from now on; told once, or once for each script."""
+        for follower in self._place.followers:
+            follower.retire()
+
     def enter(self) -> None:
         """A session, or a script that may be asked."""
         self._users += 1
@@ -193,6 +202,7 @@ class LuaScript:
         return LuaScriptSession(self, self._lua, connection)
 
     def close(self) -> None:
+        self._lua.retire()
         self._lua.leave()
 
     def line_of(self, phase: HookPhase) -> int:

@@ -4,6 +4,7 @@ services = install_services(registry, host)
 … load the scripts …
 services.begin(loop)        # they are asked from now on
 services.release(connection)  # a session has ended
+services.retire()             # sessions that begin ask others
 services.end()
 """
 
@@ -43,6 +44,10 @@ class Services:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The scripts are asked from now on: timers run."""
         self.timers.begin(loop)
+
+    def retire(self) -> None:
+        """Only sessions that began before ask the scripts now."""
+        self.timers.retire()
 
     def end(self) -> None:
         """The scripts are not asked any more."""

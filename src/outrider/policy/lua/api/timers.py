@@ -1,8 +1,10 @@
 """`msys.timer`, `thread`, `msys.threadpool`, `msys.os`, `msys.ts.chunk_logger`: beside the hooks.
 
 Theory: scripts run in one thread for each worker, so pools are names, and a mutex is between sessions, one of
-which may hold it while it waits. Timers run in every worker, from when its scripts are asked until they are
-not. What a session holds when it ends is let go of (`Mutexes.release`).
+which may hold it while it waits. Timers run in every worker, from when its scripts are asked until others are
+by sessions that begin: those have timers of their own, and nothing is to be done twice. A timer that a hook
+began is its session's affair, and runs on while the set has any session. What a session holds when it ends is
+let go of (`Mutexes.release`).
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from outrider.base.errors import OutriderError
-from outrider.policy.lua.api.coverage import Row
+from outrider.policy.lua.api.coverage import LOAD, Row
 from outrider.policy.lua.api.host import Host, guarded, install, number_of, octets_of, text_of, whole_of
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
@@ -30,11 +32,12 @@ _SECONDS_MIN: Final = 0.01
 class Timer:
     """One timer; it begins when the set of scripts does, and ends with it."""
 
-    __slots__ = ("_handle", "_host", "_timers", "every", "function", "name", "runs_at")
+    __slots__ = ("_handle", "_host", "_is_of_hook", "_timers", "every", "function", "name", "runs_at")
 
     def __init__(
         self, timers: "Timers", host: Host, function: LuaFunction, name: str, runs_at: float, every: float
     ) -> None:
+        self._is_of_hook = host.phase != LOAD
         self._timers = timers
         self._host = host
         self._handle: asyncio.TimerHandle | None = None
@@ -47,9 +50,14 @@ class Timer:
         """Run when it is due, if the set of scripts runs."""
         self.disarm()
         loop = self._timers.loop
-        if loop is not None:
+        if loop is not None and (self._is_of_hook or not self._timers.is_retired):
             delay = max(0.0, self.runs_at - self._host.clock.now())
             self._handle = loop.call_later(delay, self._run)
+
+    def retire(self) -> None:
+        """Other scripts are asked from now on."""
+        if not self._is_of_hook:
+            self.disarm()
 
     def disarm(self) -> None:
         if self._handle is not None:
@@ -87,12 +95,19 @@ class Timers:
         self._host = host
         self._timers: list[Timer] = []
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.is_retired = False
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The set of scripts is asked from now on."""
         self.loop = loop
         for timer in self._timers:
             timer.arm()
+
+    def retire(self) -> None:
+        """Sessions that begin ask others from now on."""
+        self.is_retired = True
+        for timer in self._timers:
+            timer.retire()
 
     def end(self) -> None:
         """It is not asked any more."""
