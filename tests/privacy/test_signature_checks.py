@@ -1,6 +1,5 @@
 """Keys of signatures through the resolver, against the DNS of the practice internet."""
 
-
 import pytest
 
 from outrider.privacy.signature_checks import key_records
