@@ -15,6 +15,7 @@ from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.net.http import HttpLimits, HttpServer, Peer
 
+LONG_OCTETS = 32 << 20  # more than the system keeps for both ends
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -41,6 +42,11 @@ class Echo:
         if scope["path"] == "/wait":
             self.waiting.set()
             await self.gate.wait()
+        if scope["path"] == "/long":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            self.waiting.set()
+            await send({"type": "http.response.body", "body": bytes(LONG_OCTETS)})
+            return
         if scope["path"] == "/fail":
             raise RuntimeError("about alice@example.com")
         answer = f"{scope['path']} {len(body)}".encode()
@@ -50,8 +56,9 @@ class Echo:
 
 
 class Site:
-    def __init__(self, server: HttpServer, port: int, app: Echo, log: ListLog) -> None:
+    def __init__(self, server: HttpServer, port: int, app: Echo, log: ListLog, clock: FakeClock) -> None:
         self.server = server
+        self.clock = clock
         self.port = port
         self.app = app
         self.log = log
@@ -81,12 +88,12 @@ async def start() -> AsyncIterator[Start]:
     servers: list[HttpServer] = []
 
     async def started(**limits: Any) -> Site:
-        app, log = Echo(), ListLog()
-        server = HttpServer(app, HttpLimits(**limits), FakeClock(), log)
+        app, log, clock = Echo(), ListLog(), FakeClock()
+        server = HttpServer(app, HttpLimits(**limits), clock, log)
         servers.append(server)
         listener = socket.create_server(("127.0.0.1", 0))
         await server.start([listener])
-        return Site(server, listener.getsockname()[1], app, log)
+        return Site(server, listener.getsockname()[1], app, log, clock)
 
     yield started
     for server in servers:
@@ -204,6 +211,51 @@ async def test_a_slow_answer_is_not_the_client_s_fault(start: Start) -> None:
     connection._expire()
     assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
     writer.close()
+
+
+async def test_who_takes_nothing_of_an_answer_is_given_up(start: Start) -> None:
+    site = await start(body_seconds=100)
+    hanging = socket.create_connection(("127.0.0.1", site.port))
+    hanging.send(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(10):
+        await site.app.waiting.wait()
+        (connection,) = site.server._state.connections
+        for seconds in (0, 99):
+            await settled(connection.transport)
+            site.clock.advance(seconds)
+            site.server.sweep()
+        assert site.server.connections == 1
+        site.clock.advance(1)
+        site.server.sweep()
+        while site.server.connections:  # noqa: ASYNC110 - it takes a turn or two
+            await asyncio.sleep(0)
+    hanging.close()
+
+
+async def test_who_takes_an_answer_slowly_gets_all_of_it(start: Start) -> None:
+    site = await start(body_seconds=100)
+    reader, writer = await site.connect()
+    writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    await site.app.waiting.wait()
+    (connection,) = site.server._state.connections
+    taken = 0
+    while piece := await reader.read(1 << 22):
+        taken += len(piece)
+        if (await settled(connection.transport)) != connection._unsent_octets:
+            site.clock.advance(99)
+        site.server.sweep()
+    assert taken > LONG_OCTETS
+    writer.close()
+
+
+async def settled(transport: asyncio.WriteTransport) -> int:
+    """What is left of an answer once the system takes no more of it."""
+    left = -1
+    while (now := transport.get_write_buffer_size()) != left:
+        left = now
+        for _ in range(100):
+            await asyncio.sleep(0)
+    return left
 
 
 async def test_too_many_connections_hear_503(start: Start) -> None:

@@ -7,9 +7,10 @@ head and one for the body of each request, no upgrade, no access log, our own lo
 Theory: uvicorn's own server installs signal handlers, ticks ten times a second and may exit the process. All
 of that is the lifecycle's business here, so only its protocol is used.
 
-Invariant: a connection that does not complete a request in time is closed; memory per connection is bounded
-by `header_octets` and uvicorn's flow control; after `close` no connection is left; what comes over TCP is
-heard only where its address is known, because who is allowed to ask may depend on it.
+Invariant: a connection that does not complete a request in time, or takes nothing of its answer, is closed;
+memory per connection is bounded by `header_octets` and uvicorn's flow control; after `close` no connection is
+left; what comes over TCP is heard only where its address is known, because who is allowed to ask may depend
+on it.
 
 Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems),
 RFC 9110 §10.2.3 (Retry-After).
@@ -45,7 +46,8 @@ class HttpLimits(msgspec.Struct, frozen=True):
         header_octets: Request line and header fields together.
         header_count: Header fields.
         header_seconds: From connecting, or from the first octet of a further request, to the end of the head.
-        body_seconds: From the end of the head to the end of the body.
+        body_seconds: From the end of the head to the end of the body; and how long a client may take nothing
+            of its answers.
         idle_seconds: Between requests of one connection.
         connections: At once; more are answered 503.
         retry_after_seconds: What Retry-After of that 503 says.
@@ -139,6 +141,8 @@ class _Protocol(HttpToolsProtocol):
         self._has_begun = False
         self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._unsent_octets = 0
+        self._took_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -166,6 +170,17 @@ class _Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_octets > self._limits.header_octets:  # a field that never ends
             self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+
+    def look(self, now: float) -> None:
+        """Once a second: give up a client that takes nothing of what was written for it.
+
+        Nothing else would: it is not asked for anything, and a closing transport waits for it too.
+        """
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent_octets:
+            self._unsent_octets, self._took_at = unsent, now
+        elif now - self._took_at >= self._limits.body_seconds:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         self._field_octets = 0
@@ -360,8 +375,16 @@ class HttpServer:
     def _protocol(self) -> asyncio.Protocol:
         return _Protocol(self._config, self._state, self._limits, self._report, self._users)
 
+    def sweep(self) -> None:
+        """End the connections of clients that do not take their answers."""
+        now = self._clock.now()
+        for connection in list(self._state.connections):
+            assert isinstance(connection, _Protocol)  # noqa: S101 - `_protocol` makes no others
+            connection.look(now)
+
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Once a second: the Date field of responses (RFC 9110 §6.6.1)."""
+        """Once a second: the Date field of responses (RFC 9110 §6.6.1), and who takes nothing."""
+        self.sweep()
         date = formatdate(self._clock.wall(), usegmt=True).encode("ascii")
         self._state.default_headers = [(b"date", date)]
         self._date_timer = loop.call_later(1.0, self._tick, loop)

@@ -192,7 +192,8 @@ class HttpOptions(BaseModel):
     body_seconds: float = Field(
         300.0,
         gt=0,
-        description="A request's body must arrive in this time.",
+        description="A request's body must arrive in this time, and nobody may take nothing of an answer for "
+        "so long.",
         json_schema_extra=about("seconds", "chosen, because 25 MiB over 1 Mbit/s take 210 seconds"),
     )
     idle_seconds: int = Field(
