@@ -1,8 +1,8 @@
 """What of a spool depends on which key, read from the headers of its frames alone.
 
 In: a spool directory. Out: for each version of the `spool` key how many frames and octets it encrypted, and
-which versions a running server encrypts with now. Nothing is decrypted, and nothing is changed; a living server
-may write meanwhile.
+which versions a running server encrypts with now. Nothing is decrypted, and nothing is changed; a living
+server may write meanwhile.
 
 Not here: which of the messages in them are still queued; only the dispatcher knows.
 """
