@@ -79,10 +79,11 @@ class World:
         self.index = Index.open(OsFiles(), str(folder / "spool"), SMALL, self.clock, NullLog())
         self.asked: list[str] = []
         self.woken = 0
+        shaping = ShapingTable(ScheduleOptions.model_validate(options))
         self.dispatcher = Dispatcher(
             self.index,
-            ShapingTable(ScheduleOptions.model_validate(options)),
-            SiteTable(),
+            shaping,
+            SiteTable(is_separate=shaping.is_separate),
             self.clock,
             NullLog(),
             Random(1),
@@ -183,6 +184,25 @@ async def test_a_route_that_failed_is_settled_by_the_worker_that_has_the_message
     world.settle(1, Settled(0, entry, finished=True))
     assert world.index.get(entry) is None
     assert other.take() == []
+
+
+async def test_a_domain_with_options_of_its_own_has_them_without_a_route_too(tmp_path: Path) -> None:
+    """When it is tried again, and given up, does not depend on DNS."""
+    world = World(tmp_path, override=[{"domain": ONE, "message_expiration_seconds": 100}])
+    end = world.join(0)
+    (entry,) = world.arrive(0, 1, ONE)
+    world.dispatcher.routed(AGAIN)
+    (job,) = end.take()
+    assert isinstance(job, Settle)
+    assert job.path.site == f"@{ONE}"
+    world.settle(0, world.deferred(job.entries[0], 0, 30.0))
+    world.clock.advance(30.0)
+    assert world.plan(end) == []
+    assert world.asked == [ONE, ONE]
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (order,) = opened(world.plan(end))
+    assert (order.path.site, entries_of([order])) == (f"@{ONE}", [entry])
+    await world.index.close()
 
 
 async def test_a_route_that_goes_on_failing_is_asked_for_once_a_try(world: World) -> None:

@@ -308,7 +308,11 @@ class Dispatcher:
     def _settle_unroutable(self, entries: Sequence[Entry], failure: RouteFailure) -> None:
         outcome = Outcome(failure.reply, Phase.RESOLVE, ours=True)
         for entry in entries:
-            path = Path(entry.channel, entry.binding, "")
+            domain = entry.routing_domain
+            site = (
+                f"@{domain}" if self._shaping.is_separate(domain) else ""
+            )  # its options are known all the same
+            path = Path(entry.channel, entry.binding, site)
             self._send_settle(path, (entry,), outcome, "attempt")
 
     def _send_settle(self, path: Path, entries: Sequence[Entry], outcome: Outcome, kind: str) -> None:
