@@ -95,6 +95,18 @@ async def test_what_cannot_be_signed_is_told(stage: Make, options: dict[str, Any
     assert made.mail.signing == ()
 
 
+@pytest.mark.parametrize("words", ["=3Cann=40bank.test=3E", "ann=40bank.test=2C"])
+async def test_an_encoded_word_is_no_author(stage: Make, words: str) -> None:
+    """A display name says what its writer likes."""
+    plain = f"From: =?utf-8?q?{words}?= <shop@sender.test>\r\n\r\nHello\r\n".encode()
+    made = stage("msys.validate.opendkim.sign(msg, nil, ...)", plain=plain)
+    await made.call(FINAL, {"selector": "s1", "keybuf": PEM})
+    [request] = made.mail.signing
+    assert request.domain == "sender.test"
+    asked = stage("return msys.validate.dk.get_responsible_domain(msg)", plain=plain)
+    assert await asked.call() == b"sender.test"
+
+
 async def test_a_key_may_be_a_file_beside_the_scripts(stage: Make) -> None:
     made = stage("msys.validate.opendkim.sign(msg, nil, {selector = 's1', keyfile = 'key.pem'})")
     (made.folder / "key.pem").write_text(PEM)

@@ -35,7 +35,6 @@ from outrider.wire.dkim.request import (
 )
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.verifier import Verification
-from outrider.wire.message.addresses import parse_addresses
 
 STATUS: Final = {
     "OK": 0,
@@ -340,12 +339,8 @@ class Dkim:
     def get_sending_domain(self, msg: Any = None, _vctx: Any = None) -> str | None:
         """Of Sender, else of From: who would have signed with DomainKeys (RFC 4870 §3.3, historic)."""
         mail = self._mail(msg)
-        for name in ("Sender", "From"):
-            for value in mail.header(name):
-                addresses = parse_addresses(value).addresses
-                if addresses:
-                    return addresses[0].domain.lower()
-        return None
+        domains = (_first_domain(mail, name) for name in ("Sender", "From"))
+        return next((each for each in domains if each is not None), None)
 
     @staticmethod
     def reflect(*_values: Any) -> None:
@@ -367,11 +362,16 @@ def _result(sig: Any) -> SignatureResult:
 
 
 def _author_domain(mail: Mail) -> str:
-    for value in mail.header("From"):
-        addresses = parse_addresses(value).addresses
-        if addresses:
-            return addresses[0].domain.lower()
-    return ""
+    return _first_domain(mail, "From") or ""
+
+
+def _first_domain(mail: Mail, name: str) -> str | None:
+    """The domain of a field's first address; None where it has none.
+
+    The field is read as it stands: an encoded word is of a display name, whatever it says (RFC 2047 §5).
+    """
+    addresses = mail.message.header.addresses(name).addresses
+    return addresses[0].domain.lower() if addresses else None
 
 
 def _flags(result: SignatureResult) -> int:
