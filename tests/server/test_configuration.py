@@ -60,6 +60,26 @@ def test_all_faults_are_told_at_once_with_their_place_and_advice(tmp_path: Path)
         )
 
 
+@pytest.mark.parametrize(
+    ("section", "url"),
+    [
+        ("store", "postgresql://outrider:canary@db.test/outrider"),
+        ("store", "postgresql://outrider:canary%2F@x@db.test:5432/outrider"),
+        ("store", "postgresql://outrider:can/ary@db.test/outrider"),
+        ("store", "postgresql://outrider:can:ary@db.test/outrider"),
+        ("store", "postgresql://outrider@db.test/outrider?password=canary&x=y"),
+        ("store", "mysql://outrider:canary@db.test"),
+        ("delivery.default", "socks5://outrider:canary@127.0.0.1:1080"),
+    ],
+)
+def test_no_fault_tells_a_password(tmp_path: Path, section: str, url: str) -> None:
+    name = "proxy" if section == "delivery.default" else "url"
+    [told] = faults(write(tmp_path, f'[{section}]\n{name} = "{url}"\n'))
+    assert url.partition("@")[0].partition("://")[0] in told
+    for part in ("can", "ary", "canary"):
+        assert part not in told.replace("boundary", "")
+
+
 def test_what_is_nothing_like_an_option_gets_no_guess(tmp_path: Path) -> None:
     [told] = faults(write(tmp_path, "[server]\nxyzzy = 1\n"))
     assert told.endswith("server.xyzzy is not an option")

@@ -6,10 +6,11 @@ dotted name, what is wrong and, for unknown names, what was probably meant.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,6 +19,10 @@ from outrider.server.catalogue import values
 from outrider.server.settings import Settings
 from outrider.server.sources import DEFAULT, Sources, read_sources
 from outrider.server.toml_places import Location
+
+_PASSWORD: Final = re.compile(r"(://[^\s/?:@]*:)\S*(?=@)|([?&]password=)[^\s&']*")
+"""What may be a password in a URL; a fault goes to logs and to whoever asked."""
+_HIDDEN: Final = r"\1\2***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,8 @@ def _fault(error: Any, sources: Sources, main: str) -> str:
     message = error["msg"].removeprefix("Value error, ")
     shown = error.get("input")
     got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) and sources.data else ""
-    return f"{place}: {dotted}: {message}{got}" if dotted else f"{place}: {message}"
+    told = f"{dotted}: {message}{got}" if dotted else message
+    return f"{place}: {_PASSWORD.sub(_HIDDEN, told)}"
 
 
 def _names_at(location: tuple[Any, ...]) -> list[str]:

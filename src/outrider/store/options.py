@@ -1,11 +1,14 @@
 """Options of the control database; `server` nests them as `[store]`."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+_PASSWORD: Final = re.compile(r"[^:/@]*:[^@]*@")
+"""As the driver reads a URL behind its scheme: a password may hold any character but @."""
 SCHEMES: Final = ("sqlite", "postgresql")
 
 
@@ -71,8 +74,7 @@ class StoreOptions(BaseModel):
         scheme, separator, rest = url.partition("://")
         if scheme not in SCHEMES or not separator:
             raise ValueError("write sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE")
-        authority = rest.partition("/")[0]
-        if ":" in authority.rpartition("@")[0] or "password" in parse_qs(rest.partition("?")[2]):
+        if _PASSWORD.match(rest) or "password" in parse_qs(rest.partition("?")[2]):
             raise ValueError(
                 "no password belongs here; put it into a file and name it in store.password_file"
             )
