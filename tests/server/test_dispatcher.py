@@ -164,6 +164,21 @@ async def test_mail_waits_for_its_route_and_goes_to_its_hosts(world: World) -> N
     assert [host.name for host in orders[0].hosts] == ["mx.one.example"]
 
 
+async def test_an_answer_that_may_not_be_kept_serves_those_who_asked(world: World) -> None:
+    """A TTL of 0, where `net.ttl_min_seconds` or `net.failure_ttl_seconds` is 0 too."""
+    end = world.join(0)
+    (entry,) = world.arrive(0, 1, ONE)
+    world.dispatcher.routed(replace(route(ONE, "mx.one.example"), valid_seconds=0.0))
+    assert world.asked == [ONE]
+    assert entries_of(world.plan(end)) == [entry]
+    (other,) = world.arrive(0, 2, TWO)
+    world.dispatcher.routed(RouteFailure(TWO, AGAIN.reply, 0.0))
+    assert world.asked == [ONE, TWO]
+    (job,) = end.take()
+    assert isinstance(job, Settle)
+    assert [granted.entry for granted in job.entries] == [other]
+
+
 async def test_domains_of_one_site_are_one_path(world: World) -> None:
     end = world.join(0)
     for domain in (ONE, TWO):

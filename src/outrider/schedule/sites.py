@@ -25,6 +25,8 @@ from outrider.schedule.options import ProviderPattern
 # Chosen: fits a column of a report and a metrics label.
 _NAME_LENGTH = 100
 _DIGEST_DIGITS = 12
+# Chosen: who asked for an answer uses it well within this; one of no life would be asked for without end.
+LEAST_SECONDS = 1.0
 # A shared top-level domain says nothing; from two labels on it is (nearly always) an organisation.
 _SHARED_LABELS = 2
 
@@ -106,7 +108,7 @@ class SiteTable:
     def put(self, known: Route | RouteFailure, now: float) -> str:
         """Remember an answer of the resolver; returns the site, empty for a failure."""
         site = self.site_of(known) if isinstance(known, Route) else ""
-        self._known[known.domain] = (now + known.valid_seconds, site, known)
+        self._known[known.domain] = (now + max(known.valid_seconds, LEAST_SECONDS), site, known)
         self._known.move_to_end(known.domain)
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
