@@ -625,6 +625,27 @@ async def test_a_failed_handshake_closes(running_world: Any, authority: trustme.
         assert ("info", "receive.tls_failed") in [line[:2] for line in made.log.lines]
 
 
+async def silent_handshake(running_world: Any, authority: trustme.CA) -> None:
+    options = {"certificate": "c.pem", "private_key": "k.pem", "deadlines": {"handshake_seconds": 0.05}}
+    async with running_world(tls=server_tls(authority), tls_mode="implicit", **options) as made:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = await made.listener.serve(listening, backlog=5)
+        reader, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        server.close()
+
+
+async def test_who_says_nothing_where_tls_is_implicit_has_the_time_of_a_handshake(
+    running_world: Any, authority: trustme.CA
+) -> None:
+    await silent_handshake(running_world, authority)
+
+
+def test_the_same_on_uvloop(running_world: Any, authority: trustme.CA) -> None:
+    uvloop.run(silent_handshake(running_world, authority))
+
+
 def test_tls_needs_a_context(world: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="certificate"):
         world(tls_mode="starttls", certificate="c.pem", private_key="k.pem")

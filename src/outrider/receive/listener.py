@@ -182,8 +182,13 @@ class SmtpListener:
                 tls=self.implicit_tls,
                 log=self._context.log,
             )
+        tls = self.implicit_tls
         return await asyncio.get_running_loop().create_server(
-            self.protocol, sock=listening, backlog=backlog, ssl=self.implicit_tls
+            self.protocol,
+            sock=listening,
+            backlog=backlog,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self.options.deadlines.handshake_seconds,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> bool:
