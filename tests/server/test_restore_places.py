@@ -1,5 +1,6 @@
 """Where a restore puts things, and whose they are afterwards."""
 
+import errno
 import os
 import pwd
 import stat
@@ -65,3 +66,26 @@ def test_a_counter_that_is_none_restores_nothing(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="no number"):
         restore(copied(tmp_path / "copy", b"seven\n"), tmp_path / "root")
     assert not (tmp_path / "root").exists()
+
+
+def test_a_restore_that_fails_leaves_nothing_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = copied(tmp_path / "copy")
+    root = tmp_path / "root"
+    sync = os.fdatasync
+    synced: list[int] = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == len(opened.manifest.files):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(BackupError, match="No space left"):
+        restore(opened, root)
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["server.lock"]
+    assert not (root / "etc").exists()
+    monkeypatch.setattr(os, "fdatasync", sync)
+    assert restore(opened, root).files == len(opened.manifest.files) + 1

@@ -135,15 +135,21 @@ def restore(opened: Opened, root: Path, *, owner: str = "", with_config: bool = 
     plan = _planned(opened, root, with_config=with_config)
     try:
         lock = _guard(state, [target for target, _, _ in plan])
+        made: list[Path] = []
+        written: list[Path] = []
         try:
-            made = [folder for target, _, _ in plan for folder in _make_folder(target.parent)]
             for target, source, mode in plan:
+                made += _make_folder(target.parent)
                 _write(target, source, mode)
-            chosen = _give(owner or manifest.owner, [state, *made, *(target for target, _, _ in plan)])
+                written.append(target)
+            chosen = _give(owner or manifest.owner, [state, *made, *written])
+        except BaseException:  # a server must not start on a part of it
+            _take_back(written, made)
+            raise
         finally:
             os.close(lock)
     except OSError as error:
-        raise BackupError(f"cannot restore: {error}") from error
+        raise BackupError(f"cannot restore: {error}; what was written is removed again") from error
     return Restored(_below(root, manifest.config), state, len(plan), chosen)
 
 
@@ -219,15 +225,28 @@ def _make_folder(folder: Path) -> list[Path]:
 
 def _write(target: Path, source: Path | bytes, mode: int) -> None:
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        if isinstance(source, bytes):
-            file.write(source)
-        else:
-            with source.open("rb") as original:
-                shutil.copyfileobj(original, file, 1 << 20)
-        file.flush()
-        os.fdatasync(file.fileno())
-    OsFiles().sync_directory(directory_of(str(target)))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if isinstance(source, bytes):
+                file.write(source)
+            else:
+                with source.open("rb") as original:
+                    shutil.copyfileobj(original, file, 1 << 20)
+            file.flush()
+            os.fdatasync(file.fileno())
+        OsFiles().sync_directory(directory_of(str(target)))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _take_back(written: list[Path], made: list[Path]) -> None:
+    """Remove files, and the directories that were made for them."""
+    with contextlib.suppress(OSError):  # what cannot be removed either stays, and the next restore names it
+        for path in written:
+            path.unlink(missing_ok=True)
+        for folder in sorted(made, key=lambda each: len(each.parts), reverse=True):
+            folder.rmdir()
 
 
 def _far_beyond(counter: Path) -> bytes:
