@@ -2,16 +2,20 @@
 
 In: a content. Out: a domain in A-labels, lower case; empty where From names none that can be read.
 
-Theory: a message's author is mostly that of the one before, so what a field says is read once.
+Theory: a message's author is mostly that of the one before, so what a field says is read once. What is longer
+than anybody's From is not remembered, and what is longer than that of any crowd names nobody, as for checks.
 """
 
 from typing import Final
 
 from outrider.model.flow import Content
+from outrider.privacy.mail_checks import AUTHOR_OCTETS
 from outrider.wire.message.addresses import parse_addresses
 
 REMEMBERED: Final = 4_096
 # chosen: authors that send lately; it is emptied when it is full
+REMEMBERED_OCTETS: Final = 512
+# chosen: several times what a name and an address take
 
 
 class AuthorDomains:
@@ -27,10 +31,14 @@ class AuthorDomains:
         value = author_value(content)
         domain = self._domains.get(value)
         if domain is None:
-            if len(self._domains) >= REMEMBERED:
-                self._domains.clear()
+            if len(value) > AUTHOR_OCTETS:
+                return ""
             addresses = parse_addresses(value.decode("utf-8", "replace").replace("\r\n", "")).addresses
-            domain = self._domains[value] = addresses[0].domain if addresses else ""
+            domain = addresses[0].domain if addresses else ""
+            if len(value) <= REMEMBERED_OCTETS:
+                if len(self._domains) >= REMEMBERED:
+                    self._domains.clear()
+                self._domains[value] = domain
         return domain
 
 
