@@ -512,3 +512,18 @@ async def test_what_is_refused_before_it_is_asked_says_nothing_of_the_source() -
     site.backend.answer = ROWS
     assert await site.source.fetch("q") is ROWS  # the next one is the probe
     assert not site.source.is_open
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["by position", "by name"])
+async def test_parameters_take_memory_too(named: bool) -> None:
+    """Who sends long values, as in a header field, fills the cache and not the process."""
+    site = Site(cache={"octets": 100_000})
+    site.backend.answer = ()
+    for number in range(100):
+        value = f"{number}".ljust(10_000)
+        await site.source.fetch("q", {"value": value} if named else (value,))
+    cache = site.source._cache
+    assert len(cache) == 9
+    assert cache.octets <= 100_000
+    await site.source.fetch("q".ljust(200_000))
+    assert len(cache) == 9

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from outrider.store.sources.rows import Rows, octets_of
 
 _ENTRY_OCTETS = 400
-# measured with sys.getsizeof: an entry, its key with a parameter or two, and its place
+# measured with sys.getsizeof: an entry, its key with a parameter or two, and its place; long texts come on top
 
 
 class _Entry(NamedTuple):
@@ -84,7 +84,7 @@ class Cache:
         """Remember a result, if results like it are remembered at all."""
         self.drop(key)
         seconds = self._seconds if rows else self._negative_seconds
-        octets = octets_of(rows) + _ENTRY_OCTETS
+        octets = octets_of(rows) + _ENTRY_OCTETS + _length(key)
         if not seconds or not self._entries_max or octets > self._octets_max:
             return
         self._entries[key] = _Entry(rows, self._now() + seconds, octets)
@@ -103,3 +103,14 @@ class Cache:
         """Forget everything."""
         self._entries.clear()
         self._octets = 0
+
+
+def _length(key: Hashable) -> int:
+    """Of all texts in a key: a query, and parameters that strangers may have written."""
+    match key:
+        case str() | bytes():
+            return len(key)
+        case tuple() | frozenset():
+            return sum(map(_length, key))
+        case _:
+            return 0
