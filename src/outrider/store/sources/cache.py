@@ -13,7 +13,7 @@ from typing import NamedTuple
 from outrider.store.sources.rows import Rows, octets_of
 
 _ENTRY_OCTETS = 400
-# measured with sys.getsizeof: an entry, its key with a parameter or two, and its place; long texts come on top
+# measured with sys.getsizeof: an entry, its key with a parameter or two, and its place; texts come on top
 
 
 class _Entry(NamedTuple):
