@@ -258,6 +258,16 @@ async def settled(transport: asyncio.WriteTransport) -> int:
     return left
 
 
+async def test_who_asks_nothing_is_bounded_in_number_too(start: Start) -> None:
+    site = await start(connections=2)
+    idle = [await site.connect() for _ in range(4)]
+    for _ in range(5):
+        assert (await site.send()).startswith(b"HTTP/1.1 503")
+    assert site.server.connections == 4
+    for _, writer in idle:
+        writer.close()
+
+
 async def test_too_many_connections_hear_503(start: Start) -> None:
     site = await start(connections=1, retry_after_seconds=7)
     asked = b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n"

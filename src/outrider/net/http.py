@@ -36,6 +36,8 @@ from outrider.base.log import Log
 AsgiApp = Callable[[Any, Any, Any], Any]
 
 _HEADER_TOO_BIG: Final = "The request's header section is too big."
+_ANSWERED_FACTOR: Final = 2
+# chosen: so many times the limit may wait for their 503; beyond it nobody is waited for
 _QUIET: Final = 100  # above every level of logging: nothing is formatted that nobody hears
 
 
@@ -49,7 +51,7 @@ class HttpLimits(msgspec.Struct, frozen=True):
         body_seconds: From the end of the head to the end of the body; and how long a client may take nothing
             of its answers.
         idle_seconds: Between requests of one connection.
-        connections: At once; more are answered 503.
+        connections: At once; more are answered 503, and from twice as many on before they have asked.
         retry_after_seconds: What Retry-After of that 503 says.
     """
 
@@ -150,6 +152,9 @@ class _Protocol(HttpToolsProtocol):
             self._is_refused = True
             transport.abort()
             return
+        if len(self.connections) > _ANSWERED_FACTOR * self._limits.connections:
+            self._refuse_busy()  # without waiting for what it asks
+            return
         self._set_deadline(self._limits.header_seconds)
         if self._users is not None:
             peer = peer_of(transport.get_extra_info("socket"))
@@ -205,7 +210,7 @@ class _Protocol(HttpToolsProtocol):
             self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
             return
         if len(self.connections) > self._limits.connections:
-            self._refuse(503, "too_busy", "Too many connections are open.", self._limits.retry_after_seconds)
+            self._refuse_busy()
             return
         self._in_head = False
         self._head_octets = 0
@@ -237,6 +242,9 @@ class _Protocol(HttpToolsProtocol):
         if not self._is_answering():
             self.transport.write(_problem(status, code, detail, retry_after_seconds))
         self.transport.close()
+
+    def _refuse_busy(self) -> None:
+        self._refuse(503, "too_busy", "Too many connections are open.", self._limits.retry_after_seconds)
 
     def _is_answering(self) -> bool:
         # None before the first request, whatever uvicorn's type says.
