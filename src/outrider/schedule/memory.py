@@ -15,16 +15,17 @@ import msgspec
 from outrider.schedule.throttle import BucketState, Gap
 
 LONGEST_SECONDS = 86_400.0
-# chosen: the longest period that a rate has a name for; what is older limits nothing
+# chosen: the longest period that a rate has a name for; what is older limits only what has a longer one
 _GAPS_MAX = 16
 # chosen: a dispatcher that dies more often in a day has other troubles; its oldest gaps become one
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """One throttle: its state, and the gaps since then in which it was not needed."""
+    """One throttle: its state, the gaps since then in which it was not needed; its period, a day at least."""
 
     state: BucketState
     gaps: tuple[Gap, ...] = ()
+    seconds: float = LONGEST_SECONDS
 
     @property
     def last_time(self) -> float:
@@ -36,7 +37,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
         """The same on a calendar that is so much ahead."""
         paced_time, heard, out = self.state
         state = paced_time + seconds, tuple((at + seconds, count) for at, count in heard), out
-        return Kept(state, moved(self.gaps, seconds))
+        return Kept(state, moved(self.gaps, seconds), self.seconds)
 
 
 class Memory(msgspec.Struct, frozen=True, array_like=True):
@@ -64,7 +65,10 @@ class Memory(msgspec.Struct, frozen=True, array_like=True):
         gap = (self.taken_time, self.until_time, math.inf)
         return msgspec.structs.replace(
             self,
-            throttles={key: Kept(kept.state, (*kept.gaps, gap)) for key, kept in self.throttles.items()},
+            throttles={
+                key: msgspec.structs.replace(kept, gaps=(*kept.gaps, gap))
+                for key, kept in self.throttles.items()
+            },
             gaps=_bounded((*self.gaps, gap)),
         )
 
@@ -73,17 +77,26 @@ class Memory(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.structs.replace(
             self,
             throttles={
-                key: Kept(kept.state, _closed(kept.gaps, seen_time)) for key, kept in self.throttles.items()
+                key: msgspec.structs.replace(kept, gaps=_closed(kept.gaps, seen_time))
+                for key, kept in self.throttles.items()
             },
             gaps=_closed(self.gaps, seen_time),
         )
 
     def without_old(self) -> "Memory":
         """The same without what limits nothing any more."""
-        since = self.taken_time - LONGEST_SECONDS
-        recent = {key: kept for key, kept in self.throttles.items() if kept.last_time > since}
-        gaps = tuple(gap for gap in self.gaps if gap[2] > since)
+        now_time = self.taken_time
+        recent = {
+            key: kept for key, kept in self.throttles.items() if kept.last_time > now_time - kept.seconds
+        }
+        gaps = tuple(gap for gap in self.gaps if gap[2] > now_time - LONGEST_SECONDS)
         return msgspec.structs.replace(self, throttles=recent, gaps=gaps)
+
+    def after_a_day(self, now_time: float) -> "Memory":
+        """What still limits something when nobody has granted anything for a day: the longer periods."""
+        ended = self if self.is_clean else self.after_death().seen_until(self.until_time)
+        long = {key: kept for key, kept in ended.throttles.items() if kept.seconds > LONGEST_SECONDS}
+        return Memory(now_time, now_time, long).without_old()
 
 
 def moved(gaps: tuple[Gap, ...], seconds: float) -> tuple[Gap, ...]:

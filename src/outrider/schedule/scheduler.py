@@ -24,7 +24,7 @@ from itertools import islice
 from outrider.model.changes import Entry
 from outrider.model.dispatch import Settled
 from outrider.model.flow import Outcome, Path
-from outrider.schedule.memory import Kept, Memory, moved
+from outrider.schedule.memory import LONGEST_SECONDS, Kept, Memory, moved
 from outrider.schedule.node import Aside, Barred, Node
 from outrider.schedule.paths import Linger, PathQueue, Slot, Worker
 from outrider.schedule.planner import HostsFor, Order, Planner
@@ -624,7 +624,9 @@ class Scheduler:
             gaps = ((0.0, began_time, began_time),)
         for key, meter in node.meters.items():
             if meter.idle_at() > now:
-                throttles[key] = Kept(meter.snapshot(now, wall))
+                throttles[key] = Kept(
+                    meter.snapshot(now, wall), seconds=max(meter.rate.seconds, LONGEST_SECONDS)
+                )
         memory = Memory(wall, wall + (until - now), throttles, gaps).without_old()
         # a stop in order ends what a predecessor granted too, even if granting had not begun here
         return memory.seen_until(wall) if memory.is_clean else memory

@@ -71,7 +71,7 @@ class Throttles:
         elif not memory.is_clean:
             return None
         if wall - memory.taken_time > LONGEST_SECONDS:
-            memory = Memory(wall, wall, {})
+            memory = memory.after_a_day(wall)
         return Remembered(memory, wall)
 
     def keep(self, memory: Memory) -> None:
