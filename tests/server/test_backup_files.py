@@ -67,3 +67,19 @@ def test_what_an_older_copy_has_in_clear_and_sealed_is_written_once(tmp_path: Pa
     place = str(config)
     restore(replace(opened, secrets={**opened.secrets, place: b"sealed\n"}), tmp_path / "root")
     assert (tmp_path / "root" / place.lstrip("/")).read_bytes() == b"sealed\n"
+
+
+def test_copies_of_other_servers_in_the_same_folder_stay(tmp_path: Path) -> None:
+    clock = FakeClock()
+    made: dict[str, list[Path]] = {"one": [], "two": []}
+    for name in ("one", "two", "one", "two"):
+        folder = tmp_path / name
+        config = folder / "outrider.toml" if folder.exists() else site(folder, "both.pem", "both.pem")
+        found = read(config, {})
+        clock.advance(1)
+        copy = make_backup(
+            found.settings, found.sources.files, tmp_path / "copies", clock, passphrase=None, keep=1
+        )
+        assert list(copy.removed) == made[name][-1:]
+        made[name].append(copy.path)
+    assert set((tmp_path / "copies").iterdir()) == {made["one"][-1], made["two"][-1]}

@@ -61,7 +61,9 @@ def backup(
     link: Annotated[
         bool, typer.Option("--link/--no-link", help="Share closed segments with the spool where possible.")
     ] = True,
-    keep: Annotated[int, typer.Option(help="Remove older copies beyond so many; 0 keeps all.", min=0)] = 0,
+    keep: Annotated[
+        int, typer.Option(help="Remove older copies of this server beyond so many; 0 keeps all.", min=0)
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Copy configuration, keys, control database and spool; the server may run meanwhile.

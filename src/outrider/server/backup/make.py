@@ -38,6 +38,7 @@ from outrider.server.backup.manifest import (
     Secrets,
     digest_of,
     format_manifest,
+    read_manifest,
 )
 from outrider.server.settings import Settings
 from outrider.spool import frames
@@ -170,7 +171,7 @@ def make_backup(
         clock: For the copy's name.
         passphrase: For the secrets; None leaves them out, which the caller must have been told to do.
         link: Let segments that never change again share their octets with the spool where that is possible.
-        keep: Remove older copies beyond so many; 0 keeps all.
+        keep: Remove older copies of this server beyond so many; 0 keeps all.
         before_spool: For tests: called between the other parts and the spool.
 
     Raises:
@@ -198,7 +199,7 @@ def make_backup(
     except OSError as error:
         raise BackupError(f"the copy cannot be made: {error}") from error
     manifest, linked, secrets = made
-    removed = _remove_older(into, keep) if keep else ()
+    removed = _remove_older(into, manifest, keep) if keep else ()
     return Made(target, manifest, sum(entry.octets for entry in manifest.files), secrets, linked, removed)
 
 
@@ -349,10 +350,22 @@ def _sync_tree(folder: Path) -> None:
         files.sync_directory(root)
 
 
-def _remove_older(into: Path, keep: int) -> tuple[Path, ...]:
-    """Remove the oldest copies beyond `keep`; what an interrupted one left is no copy, and stays."""
-    copies = sorted(path for path in into.glob(NAME_FORMAT % "*Z") if (path / MANIFEST).is_file())
+def _remove_older(into: Path, newest: Manifest, keep: int) -> tuple[Path, ...]:
+    """Remove the oldest copies of this server beyond `keep`; several servers may have theirs in one folder.
+
+    What an interrupted one left is no copy, and stays; so does what cannot be read.
+    """
+    copies = sorted(path for path in into.glob(NAME_FORMAT % "*Z") if _is_of(path, newest))
     removed = tuple(copies[: max(0, len(copies) - keep)])
     for path in removed:
         shutil.rmtree(path)
     return removed
+
+
+def _is_of(path: Path, newest: Manifest) -> bool:
+    """True for a copy of the same server."""
+    try:
+        found, _ = read_manifest(path)
+    except BackupError:
+        return False
+    return (found.hostname, found.state_directory) == (newest.hostname, newest.state_directory)

@@ -36,7 +36,7 @@ class BackupAsked(ChangeAsked):
     passphrase: SecretStr | None = Field(None, description="Keys and private keys are sealed under it.")
     without_keys: bool = Field(False, description="Leave out keys, private keys and passwords.")
     link: bool = Field(True, description="Share closed segments with the spool where possible.")
-    keep: int = Field(0, ge=0, description="Remove older copies beyond so many; 0 keeps all.")
+    keep: int = Field(0, ge=0, description="Remove older copies of this server beyond so many; 0 keeps all.")
 
     @model_validator(mode="after")
     def _says_what_of_keys(self) -> "BackupAsked":
