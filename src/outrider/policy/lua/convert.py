@@ -82,7 +82,7 @@ def kind_of(value: object) -> str:
 
 
 class Objects(Protocol):
-    """Who knows the objects behind numbers; see `state.LuaState`."""
+    """Who knows the objects behind numbers; see `objects.ObjectTable`."""
 
     def number_of(self, target: Any) -> tuple[int, int]:
         """Of its class and of it. Raises TypeError if its class is not registered."""

@@ -87,6 +87,7 @@ class LuaScripts:
 
     def __init__(self, state: LuaState, modules: Modules, log: Log) -> None:
         self._state = state
+        self._objects = state.objects
         self._modules = modules
         self._log = log
         self._open = 0
@@ -168,11 +169,11 @@ class LuaScripts:
 
         To be asked before the function waits: another may be the current one afterwards.
         """
-        return self._state.session
+        return self._objects.session
 
     def run(self, function: Any, *values: Any) -> Any:
         """Call a function that a script gave, outside of any session; a result, or something to await."""
-        self._state.sweep()
+        self._objects.sweep()
         return self._state.root.run(function, *values)
 
     def _closed(self) -> None:
