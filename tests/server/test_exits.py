@@ -64,9 +64,10 @@ def test_each_command_ends_with_its_code(tmp_path: Path, arguments: tuple[str, .
             'tls = "starttls"\ncertificate = "none.pem"\nprivate_key = "none.key"\n',
             "none.pem is not a file; give a PEM file",
         ),
+        ('[net.tls]\nca_file = "none.pem"\n', "net.tls.ca_file: none.pem cannot be used: No such file"),
         ("[record]\nmetrics_port = {taken}\n", "record.metrics_port: 127.0.0.1:{taken} is in use"),
     ],
-    ids=["certificate", "metrics"],
+    ids=["certificate", "authorities", "metrics"],
 )
 def test_a_server_that_could_not_work_does_not_start(tmp_path: Path, text: str, told: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:

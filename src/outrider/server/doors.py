@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from outrider.base.errors import ConfigError
 from outrider.net.listen import local_endpoint, open_listener, open_listeners
-from outrider.net.tls import server_context
+from outrider.net.tls import TlsContexts, server_context
 from outrider.receive.client_history import history_name, shared_history
 from outrider.receive.clients import shared_counts
 from outrider.receive.http_limits import rates_name, shared_rates
@@ -157,18 +157,23 @@ def metrics_sockets(options: RecordOptions) -> dict[str, socket.socket]:
 
 
 def check_certificates(settings: Settings) -> None:
-    """Read what listeners show to their clients, so that a server which could not use it does not start.
+    """Read the files of TLS, so that a server which could not use them does not start.
 
     Raises:
-        ConfigError: With every listener whose certificate cannot be used.
+        ConfigError: With every listener whose certificate cannot be used, and what is wrong with authorities.
     """
     if faults := unusable_certificates(settings):
-        raise ConfigError("clients could not be answered by TLS", faults)
+        raise ConfigError("mail could not be received or sent by TLS", faults)
 
 
 def unusable_certificates(settings: Settings) -> tuple[str, ...]:
-    """What is wrong with certificates and keys of listeners, each with the listener's name."""
+    """What is wrong with certificates and keys of listeners, and with the authorities that we believe."""
     faults = []
+    try:
+        if settings.net.tls.ca_file is not None:
+            TlsContexts(settings.net.tls).client("required")
+    except ConfigError as error:
+        faults.append(error.message)
     for listener in settings.listener:
         try:
             server_tls(listener)
