@@ -35,7 +35,7 @@ function mod:validate_data_spool(msg, ac, vctx)
     end
     if not part.parts and not kind.is_attachment then
       if mimetype == "text/plain" or mimetype == "text/html" then
-        texts[#texts + 1] = { part = part, mimetype = mimetype, charset = kind.charset }
+        texts[#texts + 1] = { part = part, mimetype = mimetype }
       end
     end
     part = part.thread
@@ -47,7 +47,8 @@ function mod:validate_data_spool(msg, ac, vctx)
     else
       text = text .. PLAIN
     end
-    each.part:text(text, each.mimetype, each.charset)
+    -- No charset is asked for: it keeps its own, unless that lacks a character, as where a text is mislabelled.
+    each.part:text(text, each.mimetype)
   end
   return msys.core.VALIDATE_CONT
 end
