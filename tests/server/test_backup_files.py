@@ -83,3 +83,16 @@ def test_copies_of_other_servers_in_the_same_folder_stay(tmp_path: Path) -> None
         assert list(copy.removed) == made[name][-1:]
         made[name].append(copy.path)
     assert set((tmp_path / "copies").iterdir()) == {made["one"][-1], made["two"][-1]}
+
+
+def test_what_was_suspended_stays_suspended_in_the_copy(tmp_path: Path) -> None:
+    config = site(tmp_path / "site", "both.pem", "both.pem")
+    found = read(config, {})
+    kept = found.settings.server.state_directory / "suspensions.json"
+    kept.parent.mkdir()
+    kept.write_text('{"next_number": 2, "suspensions": []}', encoding="utf-8")
+    into = tmp_path / "copies"
+    made = make_backup(found.settings, found.sources.files, into, FakeClock(), passphrase=None)
+    root = tmp_path / "root"
+    restore(open_backup(made.path, None), root, with_config=False)
+    assert (root / str(kept).lstrip("/")).read_bytes() == kept.read_bytes()

@@ -41,6 +41,7 @@ from outrider.server.backup.manifest import (
     read_manifest,
 )
 from outrider.server.settings import Settings
+from outrider.server.suspensions import FILE as SUSPENSIONS
 from outrider.spool import frames
 from outrider.spool.directory import SpoolDirectory, segment_name
 from outrider.spool.snapshot import Pinned, pin, sealed_ends
@@ -218,6 +219,11 @@ def _write(
     database = _copy_control(settings, copy)
     before_spool()
     state = settings.server.state_directory
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # mail that people suspended does not go from the copy either
+        shutil.copyfile(state / SUSPENSIONS, copy.folder / SUSPENSIONS)
+        copy.take(SUSPENSIONS)
     spool_format = _copy_spool(settings, copy)
     secrets = {str(path): _small(path) for path in secret_files(settings)} if passphrase is not None else {}
     manifest = Manifest(

@@ -7,6 +7,7 @@ passphrase, together with the digest of the manifest; so who opens it also knows
     secrets.sealed   keys and private keys; absent when the copy was made without them
     files/0, 1, …    configuration, users, certificates
     control.db       the control database, where it is SQLite
+    suspensions.json paths that operators suspended, where there are any
     spool/logs/…     segments, cut where they ended
 
 Invariant: `read_manifest` accepts only names that stay inside the copy.
@@ -29,7 +30,7 @@ MANIFEST_OCTETS_MAX: Final = 256 << 20
 # chosen: a million segments take some 100 MiB
 _CHUNK: Final = 1 << 20
 _INSIDE: Final = re.compile(
-    r"control\.db|files/[0-9]{1,6}|spool/(?:next_log|format|logs/[0-9]{1,8}/[0-9]{8}\.log)"
+    r"control\.db|suspensions\.json|files/[0-9]{1,6}|spool/(?:next_log|format|logs/[0-9]{1,8}/[0-9]{8}\.log)"
 )
 
 

@@ -34,6 +34,7 @@ from outrider.server.backup.manifest import (
     read_manifest,
     verify_files,
 )
+from outrider.server.suspensions import FILE as SUSPENSIONS
 from outrider.spool import frames
 from outrider.spool.directory import LOST_COUNTER_GAP
 from outrider.spool.frames import FormatError
@@ -166,7 +167,7 @@ def _planned(opened: Opened, root: Path, *, with_config: bool) -> list[tuple[Pat
         source = opened.path / entry.name
         if entry.name == _NEXT_LOG:
             plan.append((state / entry.name, _far_beyond(source), SECRET_MODE))
-        elif entry.name.startswith("spool/"):
+        elif entry.name.startswith("spool/") or entry.name == SUSPENSIONS:
             plan.append((state / entry.name, source, SECRET_MODE))
         elif entry.name == CONTROL:
             plan.append((_below(root, entry.place), source, SECRET_MODE))
