@@ -517,10 +517,9 @@ async def starttls_dialogue(running_world: Any, authority: trustme.CA, *, implic
     mode = "implicit" if implicit else "starttls"
     async with running_world(tls=server_tls(authority), tls_mode=mode, **options) as made:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            made.listener.protocol, "127.0.0.1", 0, ssl=made.listener.implicit_tls
-        )
-        port = server.sockets[0].getsockname()[1]
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = await made.listener.serve(listening, backlog=5)
+        port = listening.getsockname()[1]
 
         def talk() -> tuple[list[int], dict[str, Any]]:
             codes = []
@@ -633,6 +632,38 @@ async def silent_handshake(running_world: Any, authority: trustme.CA) -> None:
         reader, writer = await asyncio.open_connection(*listening.getsockname()[:2])
         assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
+        server.close()
+
+
+@pytest.mark.parametrize(("trusted", "held"), [((), 3), (("127.0.0.0/8",), 5)])
+async def test_handshakes_are_bounded_as_sessions_are(
+    running_world: Any, authority: trustme.CA, trusted: tuple[str, ...], held: int
+) -> None:
+    options: dict[str, Any] = {"certificate": "c.pem", "private_key": "k.pem", "trusted_networks": trusted}
+    options["limits"] = {"connections": 5, "connections_per_client": 3}
+    async with running_world(tls=server_tls(authority), tls_mode="implicit", **options) as made:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = await made.listener.serve(listening, backlog=20)
+        address = listening.getsockname()[:2]
+
+        def told(name: str) -> int:
+            return [line[1] for line in made.log.lines].count(name)
+
+        silent = [await asyncio.open_connection(*address) for _ in range(held)]
+        reader, refused = await asyncio.open_connection(*address)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+            assert told("receive.handshake_refused") == 1
+            silent.pop()[1].close()
+            while not told("receive.tls_failed"):  # noqa: ASYNC110 - it takes a turn or two
+                await asyncio.sleep(0)
+            silent.append(await asyncio.open_connection(*address))  # there is room again
+            for _, writer in silent:
+                writer.close()
+            while told("receive.tls_failed") <= held:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+        assert told("receive.handshake_refused") == 1
+        refused.close()
         server.close()
 
 

@@ -1,7 +1,7 @@
 """An SMTP listener: the factory of its sessions, their deadlines, and the end of them all.
 
 The owner makes the socket, gives it to `serve` and runs `run()` as a task for as long as the listener lives:
-it owns the tasks of AUTH, STARTTLS and PROXY headers and looks at the deadlines once a second.
+it owns the tasks of AUTH, handshakes and PROXY headers and looks at the deadlines once a second.
 
 Invariant: no session and no task outlives `run`.
 
@@ -20,8 +20,10 @@ from outrider.base.errors import ConfigError
 from outrider.base.ids import IdSource
 from outrider.base.log import Log
 from outrider.model.ports import Authenticator, Intake, PolicyDoor
+from outrider.receive.accepting import AcceptingServer
 from outrider.receive.client_history import ClientHistory
 from outrider.receive.clients import ClientCounts
+from outrider.receive.handshakes import TlsServer
 from outrider.receive.options import ListenerOptions, Role, StrayLineEndings, TlsMode
 from outrider.receive.proxied import ProxiedServer
 from outrider.receive.session import SmtpSession
@@ -171,7 +173,7 @@ class SmtpListener:
         session.set_client(client)
         return session
 
-    async def serve(self, listening: socket.socket, *, backlog: int) -> "asyncio.Server | ProxiedServer":
+    async def serve(self, listening: socket.socket, *, backlog: int) -> "asyncio.Server | AcceptingServer":
         """Take connections from a listening socket until the answer is closed; `run` must be running."""
         if self.options.proxy_protocol:
             return ProxiedServer(
@@ -182,14 +184,16 @@ class SmtpListener:
                 tls=self.implicit_tls,
                 log=self._context.log,
             )
-        tls = self.implicit_tls
-        return await asyncio.get_running_loop().create_server(
-            self.protocol,
-            sock=listening,
-            backlog=backlog,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else self.options.deadlines.handshake_seconds,
-        )
+        if self.implicit_tls is not None:
+            return TlsServer(
+                self.options,
+                listening,
+                protocol=self.protocol,
+                spawn=self._spawn,
+                tls=self.implicit_tls,
+                log=self._context.log,
+            )
+        return await asyncio.get_running_loop().create_server(self.protocol, sock=listening, backlog=backlog)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> bool:
         if self._group is None:

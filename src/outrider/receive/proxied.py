@@ -23,17 +23,16 @@ from typing import Any
 
 from outrider.base.errors import RemoteProtocolError
 from outrider.base.log import Log
+from outrider.receive.accepting import AcceptingServer
 from outrider.receive.options import ListenerOptions
 from outrider.wire.proxy import BODY_MAX, ProxyHeader, ProxyReader
 
-ACCEPT_PAUSE_SECONDS = 1.0
-# chosen, as asyncio does when the system has no more descriptors
 PENDING_MAX = 256
 # chosen: connections whose header is outstanding; a load balancer sends it with the first packet. Handshakes
 # do not count: how slow those are is up to the clients, who must not keep each other out
 
 
-class ProxiedServer:
+class ProxiedServer(AcceptingServer):
     """See the module.
 
     Args:
@@ -56,44 +55,20 @@ class ProxiedServer:
         log: Log,
     ) -> None:
         self._options = options
-        self._socket = listening
         self._protocol = protocol
         self._spawn = spawn
         self._tls = tls
-        self._log = log
         self._networks = [ipaddress.ip_network(network) for network in options.proxy_networks]
         self._pending = 0
-        self._loop = asyncio.get_running_loop()
-        listening.setblocking(False)
-        self._loop.add_reader(listening, self._accept)
+        super().__init__(listening, log)
 
-    def close(self) -> None:
-        """Take no more connections; those that were handed over go on."""
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
-
-    def _accept(self) -> None:
-        try:
-            connection, address = self._socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            self._log.error("receive.accept_failed", error=str(error))
-            self._loop.remove_reader(self._socket)
-            self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
-            return
-        connection.setblocking(False)
-        peer = str(address[0]).partition("%")[0]
+    def _taken(self, connection: socket.socket, peer: str) -> None:
         if not self._is_permitted(peer):
             self._refuse(connection, peer, "is not in proxy_networks")
         elif self._pending >= PENDING_MAX:
             self._refuse(connection, peer, f"over {PENDING_MAX} connections have sent no header yet")
         elif not self._spawn(self._begin(connection, peer)):
             connection.close()
-
-    def _resume(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._loop.add_reader(self._socket, self._accept)
 
     def _is_permitted(self, peer: str) -> bool:
         address = ipaddress.ip_address(peer)
