@@ -69,3 +69,11 @@ def test_defaults_are_within_their_own_bounds() -> None:
 def test_mistakes_are_found_before_the_start(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         NetOptions.model_validate(wrong)
+
+
+def test_a_route_is_found_by_its_domain_and_named_as_sites_are() -> None:
+    """Overrides of a site are for its name in lower case; a name with capitals had none."""
+    options = NetOptions.model_validate(
+        {"routes": [{"domain": "Bücher.example", "hosts": ["relay.example"], "name": "SmartHost"}]}
+    )
+    assert (options.routes[0].domain, options.routes[0].name) == ("xn--bcher-kva.example", "smarthost")

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from outrider.model.flow import Path
 from outrider.model.scopes import matches
-from outrider.schedule.options import ScheduleOptions, ShapingOptions, ShapingOverride
+from outrider.schedule.options import ProviderPattern, ScheduleOptions, ShapingOptions, ShapingOverride
 from outrider.schedule.rate import Rate
 from outrider.schedule.shaping import Shaping, ShapingTable
 
@@ -151,3 +151,22 @@ def test_a_shared_throttle_of_each_level_is_one_for_all_that_inherit_it(
             assert (found.options.window == 7) is (found.sources.get("window") is not None)
     first = table.for_path(Path("smtp", "a", "x.test"))
     assert first.message_key == f"messages {key}"
+
+
+def test_names_are_compared_without_case_and_domains_as_a_labels() -> None:
+    """What an operator writes with capitals, or in letters of his own, is not silently without effect."""
+    overrides = [
+        ShapingOverride(site="SmartHost", max_connections=1),
+        ShapingOverride(domain="Bücher.example", max_connections=2),
+    ]
+    table = ShapingTable(ScheduleOptions(override=tuple(overrides)))
+    assert table.is_separate("xn--bcher-kva.example")
+    assert table.for_path(Path("smtp", "b", "smarthost")).options.max_connections == 1
+    assert table.for_path(Path("smtp", "b", "@xn--bcher-kva.example")).options.max_connections == 2
+    assert ProviderPattern(name="big", mx=("*.MX.Example",)).mx == ("*.mx.example",)
+
+
+@pytest.mark.parametrize("wrong", [{"site": "a*"}, {"site": "*a.example"}, {"domain": "a.example."}])
+def test_patterns_that_would_never_match_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        ShapingOverride.model_validate(wrong)

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from outrider.model.domain_patterns import parse_domain_pattern
+
 PORT_MAX = 65_535
 # 16 bits, RFC 9293 §3.1.
 
@@ -72,17 +74,10 @@ def _checked_bare_address(text: str) -> str:
     return str(ip_address(text))
 
 
-def _checked_pattern(text: str) -> str:
-    bare = text.removeprefix("*.") if text != "*" else ""
-    if text != "*" and (not bare or "*" in bare or bare != bare.strip(". \t") or "@" in bare):
-        raise ValueError(f"{text!r}: write a domain, *.domain for all below it, or * for every domain")
-    return text.lower()
-
-
 HostPort = Annotated[str, AfterValidator(_checked_host)]
 AddressPort = Annotated[str, AfterValidator(_checked_address)]
 BareAddress = Annotated[str, AfterValidator(_checked_bare_address)]
-DomainPattern = Annotated[str, AfterValidator(_checked_pattern)]
+DomainPattern = Annotated[str, AfterValidator(parse_domain_pattern)]
 
 
 class RouteOptions(BaseModel):
@@ -99,7 +94,7 @@ class RouteOptions(BaseModel):
         "`unix:/path` (LMTP of a mail store on this machine). Names are looked up as hosts (no MX). Private "
         "addresses are allowed here, because you wrote them.",
     )
-    name: str = Field(
+    name: Annotated[str, AfterValidator(str.lower)] = Field(
         default="", description="Name of the site in queues, limits and events; empty: the hosts' own names."
     )
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from outrider.model.domain_patterns import parse_domain_pattern
 from outrider.schedule.rate import parse_rate
 
 
@@ -13,7 +14,18 @@ def _checked_rate(text: str) -> str:
     return text
 
 
+def _checked_domain(text: str) -> str:
+    return text and parse_domain_pattern(text)
+
+
+def _checked_site(text: str) -> str:
+    if "*" in text.removeprefix("*.") and text != "*":
+        raise ValueError("a star stands alone or begins the pattern, as in *.example.test")
+    return text.lower()
+
+
 RateText = Annotated[str, AfterValidator(_checked_rate)]
+SitePattern = Annotated[str, AfterValidator(_checked_site)]
 
 
 class ShapingOptions(BaseModel):
@@ -101,12 +113,12 @@ class ShapingOverride(ShapingOptions):
     A pattern is a name, `*.suffix`, or `*`. The more specific override wins, field by field (`model.scopes`).
     """
 
-    site: str = Field(
+    site: SitePattern = Field(
         default="*",
         description="Site of the path.",
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
     )
-    domain: str = Field(
+    domain: Annotated[str, AfterValidator(_checked_domain)] = Field(
         default="",
         description="Recipient domain; domains that match leave their site and are queued for themselves.",
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
@@ -143,7 +155,7 @@ class ProviderPattern(BaseModel):
         description="Name of the site.",
         json_schema_extra={"unit": "", "source": "operator's choice"},
     )
-    mx: tuple[str, ...] = Field(
+    mx: tuple[SitePattern, ...] = Field(
         min_length=1,
         description="Patterns of exchangers; all exchangers of a domain must match.",
         json_schema_extra={"unit": "pattern", "source": "operator's choice"},
