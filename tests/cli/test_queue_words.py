@@ -1,4 +1,4 @@
-"""A word that an option of `outrider queue` or `outrider path` does not know is refused with those it does."""
+"""What an option of `outrider queue` or `outrider path` does not know is refused, with what it knows."""
 
 import pytest
 from typer.testing import CliRunner
