@@ -42,7 +42,8 @@ class ShapingOptions(BaseModel):
     )
     max_connection_rate: RateText = Field(
         default="",
-        description="New connections in a period, `N/period`; empty is no limit.",
+        description="New connections in a period, `N/period`; empty is no limit. One that fails counts once, "
+        "with the other hosts that are tried for it, and without TLS, before it is given up.",
         json_schema_extra={"unit": "connections per period", "source": "chosen: no limit until asked for"},
     )
     max_message_rate: RateText = Field(
