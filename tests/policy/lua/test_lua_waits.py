@@ -212,6 +212,27 @@ async def test_a_session_that_ends_while_it_waits(load: Load) -> None:
         await waiting
 
 
+@pytest.mark.parametrize(
+    "answer", [None, 1, b"x", (1, 2), [b"x"] * 200, {b"a": 1}, UnavailableError("no answer")]
+)
+async def test_what_waits_outside_of_any_session_ends_with_its_set(load: Load, answer: Any) -> None:
+    later: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    kept: list[Any] = []
+    made = registry()
+    made.register("msys.test", {"keep": kept.append, "later": lambda: later})
+    bench = load(hook("return 1") + " msys.test.keep(function() return msys.test.later() end)", registry=made)
+    waiting = bench.scripts.run(kept[0])
+    bench.session.close()
+    bench.scripts.close()
+    if isinstance(answer, Exception):
+        later.set_exception(answer)
+    else:
+        later.set_result(answer)
+    with pytest.raises(ScriptError, match="session ended while it waited"):
+        await waiting
+    assert bench.log.lines == []
+
+
 async def test_a_script_is_not_called_from_within_a_script(load: Load) -> None:
     faults: list[BaseException] = []
 

@@ -66,6 +66,10 @@ class Calls:
         self._failures = failures
         self._is_running = False
 
+    def close(self) -> None:
+        """Nothing of lupa's is held any more; a call that still waits fails when it would go on."""
+        del self._go_on, self._release, self._waiting_line
+
     def run(
         self,
         session: LuaSession,

@@ -194,6 +194,10 @@ class Converter:
         self._keep = keep
         self._objects = objects
 
+    def close(self) -> None:
+        """Nothing of lupa's is held any more; what is for between calls cannot be called."""
+        del self._new_table, self._kind_of, self._identify, self._function_of, self._keep
+
     # While Lua runs.
 
     def read_row(self, row: Sequence[Any]) -> tuple[Any, ...]:

@@ -53,10 +53,8 @@ class ObjectTable:
         self._sweep_at = _SWEEP_MIN
 
     def close(self) -> None:
-        """Nothing is held any more. Only `released` may be called then: functions end whenever they do."""
-        ended = self.ended
-        vars(self).clear()
-        self.ended = ended
+        """Nothing of lupa's is held any more; there is no userdata to be had, and no `sweep`."""
+        del self._new_proxy, self._collect, self._is_held
 
     def object_at(self, ident: int) -> Any:
         """The object with this number. Raises ValueError: it is gone."""

@@ -103,7 +103,7 @@ class LuaState:
         )
         staged, failures, self._heads = Staged(), Failures(log), Heads()
         self._failures = failures
-        self._answers = Answers(self._converter, failures, runtime.get_memory_used, limits.memory_octets)
+        self._answers = Answers(self._converter, failures, self._memory_used, limits.memory_octets)
         self._calls = Calls(
             r, self._deadline, self._collect, self.objects, staged, self._converter, self._answers, failures
         )
@@ -166,9 +166,12 @@ class LuaState:
     def close(self) -> None:
         """Nothing is called any more; the memory is given back at once."""
         self.root.let_go()
-        self.objects.close()
-        for part in (self._answers, self._calls, self._converter, self):
-            vars(part).clear()  # whatever holds a thing of lupa's keeps the runtime
+        for part in (self.objects, self._converter, self._calls):
+            part.close()  # whatever holds a thing of lupa's keeps the runtime
+        vars(self).clear()
+
+    def _memory_used(self) -> int:
+        return int(self._runtime.get_memory_used())
 
     def _collect(self) -> None:
         """Lets go of what nobody holds, even when the allocator refuses everything."""
