@@ -281,8 +281,13 @@ class Worker:
         return self._life.settings
 
     def add_counts(self, counts: Mapping[str, mmap]) -> None:
-        """What all workers share for listeners that are new."""
+        """What all workers share for listeners that are new.
+
+        A reload that was given up may have brought other memory for them, which not all workers have.
+        """
         self._counts |= counts
+        self._clients = {name: clients for name, clients in self._clients.items() if name not in counts}
+        self._rates = {name: rates for name, rates in self._rates.items() if rates_name(name) not in counts}
 
     def _clients_of(self, name: str) -> ClientCounts:
         """The counts of a listener, for as long as it has its name."""
