@@ -95,6 +95,24 @@ async def test_what_stops_or_removes_mail_needs_a_reason(site: Site, verb: str) 
     assert (await site.call("post", f"/v1/queue/{verb}", {**asked, "dry_run": True}))["matched"] == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"), [("Relay.Example", "relay.example"), ("bücher.example", "xn--bcher-kva.example")]
+)
+async def test_mail_is_moved_to_a_domain_as_routes_know_it(site: Site, given: str, taken: str) -> None:
+    await site.call("post", "/v1/queue/move", {"to_domain": given, "reason": "why"})
+    moves = [asked for name, asked in site.dispatcher.asked if name == "queue.move"]
+    assert [asked["to_domain"] for asked in moves] == [taken]
+
+
+@pytest.mark.parametrize("given", ["relay example", "relay.example:25", "a@relay.example", "10.1.2.3", "."])
+async def test_mail_is_not_moved_to_what_is_no_domain(site: Site, given: str) -> None:
+    for is_rehearsal in (True, False):
+        asked = {"to_domain": given, "reason": "why", "dry_run": is_rehearsal}
+        with pytest.raises(RefusedError, match="cannot be moved to the domain"):
+            await site.call("post", "/v1/queue/move", asked)
+    assert site.dispatcher.changes() == []
+
+
 async def test_a_dry_run_changes_and_records_nothing(site: Site) -> None:
     for path, asked in (
         ("/v1/queue/purge", {"reason": "why", "dry_run": True}),

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
+from outrider.base.errors import AddressError
+from outrider.model.mailbox import parse_domain
 from outrider.server.control_api.hub import Actor, Caller, Hub, WithHub, act, with_reason
 from outrider.server.control_api.models import (
     Changed,
@@ -116,5 +118,14 @@ async def move(hub: WithHub, actor: Actor, asked: QueueMove) -> Changed:
     """Recipients stay the same; another server is asked to take them, or another identity sends."""
     if asked.to_binding is not None and asked.to_binding not in hub.settings.binding_names:
         raise RefusedError(f"there is no binding {asked.to_binding!r}; of a group, name the member")
-    to = {"to_domain": asked.to_domain, "to_binding": asked.to_binding}
+    to_domain = None if asked.to_domain is None else _routing_domain(asked.to_domain)
+    to = {"to_domain": to_domain, "to_binding": asked.to_binding}
     return await _apply(hub, actor, "move", asked, "moving mail", **to)
+
+
+def _routing_domain(text: str) -> str:
+    """The form in which routes and DNS know it: what neither can know would bounce."""
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        raise RefusedError(f"mail cannot be moved to the domain {text!r}: {error.message}") from error
