@@ -113,6 +113,15 @@ async def test_mail_is_not_moved_to_what_is_no_domain(site: Site, given: str) ->
     assert site.dispatcher.changes() == []
 
 
+async def test_a_suspension_is_for_sites_in_any_case(site: Site) -> None:
+    """Sites are in lower case: a suspension of `MX.Example` would hold nothing."""
+    await site.call("post", "/v1/suspensions", {"site": "MX.Example", "reason": "why"})
+    told = [asked["site"] for name, asked in site.dispatcher.asked if name in {"paths.list", "paths.suspend"}]
+    assert told == ["mx.example", "mx.example"]
+    with pytest.raises(RefusedError, match="begins the pattern"):
+        await site.call("post", "/v1/suspensions", {"site": "*example", "reason": "why"})
+
+
 async def test_a_dry_run_changes_and_records_nothing(site: Site) -> None:
     for path, asked in (
         ("/v1/queue/purge", {"reason": "why", "dry_run": True}),

@@ -1,7 +1,7 @@
-"""Patterns of domains as a configuration writes them.
+"""Patterns of domains and sites as people write them.
 
-In: `example.com`, `*.example.com` or `*`. Out: the same in the form in which domains are compared: lower-case
-A-labels, because that is what an address's domain is (`model.mailbox`).
+In: `example.com`, `*.example.com` or `*`. Out: the same in the form in which they are compared: domains as
+lower-case A-labels, because that is what an address's domain is (`model.mailbox`); sites in lower case.
 """
 
 from outrider.base.errors import AddressError
@@ -20,6 +20,17 @@ def parse_domain_pattern(text: str) -> str:
     if not bare or "*" in bare or bare != bare.strip(". \t") or "@" in bare:
         raise ValueError(f"{text!r}: write a domain, *.domain for all below it, or * for every domain")
     return star + (bare.lower() if bare.isascii() else _a_labels(bare))
+
+
+def parse_site_pattern(text: str) -> str:
+    """The pattern of sites that `text` writes.
+
+    Raises:
+        ValueError: It would never match.
+    """
+    if "*" in text.removeprefix("*.") and text != "*":
+        raise ValueError("a star stands alone or begins the pattern, as in *.example.test")
+    return text.lower()
 
 
 def _a_labels(text: str) -> str:

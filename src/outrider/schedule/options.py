@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from outrider.model.domain_patterns import parse_domain_pattern
+from outrider.model.domain_patterns import parse_domain_pattern, parse_site_pattern
 from outrider.schedule.rate import parse_rate
 
 
@@ -18,14 +18,8 @@ def _checked_domain(text: str) -> str:
     return text and parse_domain_pattern(text)
 
 
-def _checked_site(text: str) -> str:
-    if "*" in text.removeprefix("*.") and text != "*":
-        raise ValueError("a star stands alone or begins the pattern, as in *.example.test")
-    return text.lower()
-
-
 RateText = Annotated[str, AfterValidator(_checked_rate)]
-SitePattern = Annotated[str, AfterValidator(_checked_site)]
+SitePattern = Annotated[str, AfterValidator(parse_site_pattern)]
 
 
 class ShapingOptions(BaseModel):

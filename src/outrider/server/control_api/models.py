@@ -6,7 +6,9 @@ ones may come.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from outrider.model.domain_patterns import parse_site_pattern
 
 ITEMS_MAX = 1_000
 # chosen: one answer is at most some 500 KiB; further ones come by cursor
@@ -246,7 +248,9 @@ class SuspensionAsked(ChangeAsked):
 
     channel: Name = "*"
     binding: Name = "*"
-    site: Name = Field(description="Site, `*.suffix`, or `*` for all.")
+    site: Annotated[Name, AfterValidator(parse_site_pattern)] = Field(
+        description="Site, `*.suffix`, or `*` for all."
+    )
     seconds: Seconds | None = Field(None, gt=0, description="How long; null is until it is resumed.")
     dry_run: bool = False
 
