@@ -25,9 +25,10 @@ class Context(MutableMapping[str, str]):
     `secret_` are secret, whoever makes them.
     """
 
-    __slots__ = ("_characters", "_notes", "_secret")
+    __slots__ = ("_characters", "_claimed", "_notes", "_secret")
 
     def __init__(self) -> None:
+        self._claimed: set[str] = set()
         self._notes: dict[str, str] = {}
         self._secret: set[str] = set()
         self._characters = 0
@@ -55,6 +56,8 @@ class Context(MutableMapping[str, str]):
             self.keep_secret(name)
         notes[name] = text
         self._characters += grows
+        if self._claimed:
+            self._claimed.discard(name)
 
     def __delitem__(self, name: str) -> None:
         self._characters -= len(self._notes.pop(name)) + len(name)
@@ -68,14 +71,22 @@ class Context(MutableMapping[str, str]):
     def __repr__(self) -> str:
         return f"Context({self.public()!r})"
 
-    def seed(self, notes: Iterable[tuple[str, str]]) -> None:
-        """Notes that configuration or client give.
+    def seed(self, notes: Iterable[tuple[str, str]], *, are_claims: bool = False) -> None:
+        """Notes that configuration or client give; a client's are claims, which replace nothing but claims.
 
         What there is no room for is left out: whoever gives notes holds its own bounds, so that is little.
         """
         for name, text in notes:
+            if are_claims and name in self._notes and name not in self._claimed:
+                continue  # a script has said so already
             with suppress(ValueError):
                 self[name] = text
+                if are_claims:
+                    self._claimed.add(name)
+
+    def is_claimed(self, name: str) -> bool:
+        """True for a note that the client gave and no script has set since."""
+        return name in self._claimed
 
     def keep_secret(self, name: str) -> None:
         """Whatever `name` holds, now or later, is never written anywhere."""
@@ -109,6 +120,7 @@ class Context(MutableMapping[str, str]):
         """Forget all."""
         if self._notes or self._secret:
             self._notes.clear()
+            self._claimed.clear()
             self._secret.clear()
             self._characters = 0
 
@@ -116,6 +128,7 @@ class Context(MutableMapping[str, str]):
         """The same notes, to go on by themselves."""
         other = Context()
         other._notes = self._notes.copy()
+        other._claimed = self._claimed.copy()
         other._secret = self._secret.copy()
         other._characters = self._characters
         return other

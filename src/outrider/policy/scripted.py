@@ -249,9 +249,10 @@ class ScriptedSession:
 
 def _note(mail: Mail, submission: Submission) -> None:
     """Note what came with a message."""
-    mail.context.seed(submission.notes)
+    mail.context.seed(submission.notes, are_claims=True)
     if submission.origin.protocol == HTTP:
-        mail.context.seed(submission.envelope.recipients[0].metadata)  # of the request: all have the same
+        metadata = submission.envelope.recipients[0].metadata  # of the request: all have the same
+        mail.context.seed(metadata, are_claims=True)
 
 
 async def _without(

@@ -61,6 +61,7 @@ _ASKERS = frozenset(
         "allow_eight_bits",
         "is_changed",
         "update",
+        "is_claimed",
         "seed",
         "clear",
         "copy",

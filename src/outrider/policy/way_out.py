@@ -116,7 +116,7 @@ class ScriptedWayOut:
     @contextmanager
     def _session(self, stored: Stored) -> Iterator[tuple[Asking, Connection]]:
         connection = Connection(stored.origin)
-        connection.message.seed(stored.notes)
+        connection.message.seed(stored.notes, are_claims=True)  # a client's are among them
         sessions = [(script, script.open(connection)) for script in self._scripts]
         hooks: dict[HookPhase, list[tuple[str, ScriptSession]]] = {}
         for script, session in sessions:

@@ -68,6 +68,18 @@ class Validation:
         self.helo = ""
         self.recipients: tuple[str, ...] = ()
 
+    def note(self, notes: Context, name: str) -> str | None:
+        """A note, or what is predefined for its name; None where there is neither.
+
+        What a script set goes before what is predefined, and what a client claims goes behind it: who it is
+        and whom the message is for is said by the session.
+        """
+        found = notes.get(name)
+        if found is not None and not notes.is_claimed(name):
+            return found
+        predefined = self.predefined(name)
+        return found if predefined is None else predefined
+
     def predefined(self, key: str) -> str | None:
         """What a key of Momentum's says of session and transaction; None for one that it does not have."""
         connection = self.conversation.connection

@@ -101,9 +101,7 @@ class Validations:
         conversation = vctx.conversation
         mail, connection = conversation.mail, conversation.connection
         message = connection.message if mail is None else mail.context
-        name = note_name(key)
-        found = notes_of(kind, message, connection.context).get(name)
-        return vctx.predefined(name) if found is None else found
+        return vctx.note(notes_of(kind, message, connection.context), note_name(key))
 
     def set(self, vctx: Validation, kind: Any, key: Any, value: Any) -> None:
         conversation = vctx.conversation

@@ -31,7 +31,6 @@ def _expand(host: Host, text: str) -> str:
     def filled(found: re.Match[str]) -> str:
         message = current.connection.message if current.mail is None else current.mail.context
         notes = current.connection.context if found[1] == "vctx_conn" else message
-        known = notes.get(found[2])
-        return (current.vctx.predefined(found[2]) or "") if known is None else known
+        return current.vctx.note(notes, found[2]) or ""
 
     return _MACRO.sub(filled, text)
