@@ -222,11 +222,8 @@ def import_(
     Examples:
       outrider user import users.toml
     """
-    taken = with_store(
-        config,
-        lambda db, author: importing.import_credentials(db, author, credentials.read_credentials(file)),
-        reason,
-    )
+    found = credentials.read_credentials(file)
+    taken = with_store(config, lambda db, author: importing.import_credentials(db, author, found), reason)
     print_done(
         f"Took {taken.users} logins, {taken.keys} keys and {taken.tenants} new tenants; "
         "server.users_file can go.",
