@@ -10,7 +10,7 @@ import pwd
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,6 +19,9 @@ from outrider.cli.output import settings_of
 from outrider.store.editor import Author
 from outrider.store.engine import Database, open_engine
 from outrider.store.upgrade import upgrade
+
+if TYPE_CHECKING:
+    from outrider.server.settings import Settings
 
 Result = TypeVar("Result")
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
@@ -37,6 +40,31 @@ def actor() -> str:
     return f"cli:{name}" if not behind else f"cli:{name} (sudo by {behind})"
 
 
+def act_as_owner(settings: "Settings") -> None:
+    """Where root runs the command, go on as the user who owns the state directory, until the command ends.
+
+    What root made there (a key, a database) could not be read by the server, which would not start any more;
+    and nobody who may write there can lead root elsewhere. `actor` still says who it really was.
+    """
+    if os.geteuid():
+        return
+    try:
+        found = settings.server.state_directory.stat()
+    except FileNotFoundError:
+        return
+    if not found.st_uid:
+        return
+    try:
+        user = pwd.getpwuid(found.st_uid)
+    except KeyError:
+        os.setgroups([found.st_gid])
+        os.setegid(found.st_gid)
+    else:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setegid(user.pw_gid)
+    os.seteuid(found.st_uid)
+
+
 def with_store(
     config: Path, work: Callable[[Database, Author], Awaitable[Result]], reason: str = ""
 ) -> Result:
@@ -48,6 +76,7 @@ def with_store(
         UnavailableError: The database does not answer.
     """
     settings = settings_of(config)
+    act_as_owner(settings)
     settings.server.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = SystemClock()
 

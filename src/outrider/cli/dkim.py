@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from outrider.base.exits import Exit
-from outrider.cli.control_store import Reason, with_store
+from outrider.cli.control_store import Reason, act_as_owner, with_store
 from outrider.cli.output import (
     CONFIG_DEFAULT,
     AsJson,
@@ -52,6 +52,7 @@ def _ring(config: ConfigPath) -> tuple["Settings", "SigningRing"]:
     from outrider.server.signing import open_signing_ring
 
     settings = settings_of(config)
+    act_as_owner(settings)
     return settings, open_signing_ring(settings, SystemClock())
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from outrider.cli.control_store import Reason, with_store
+from outrider.cli.control_store import Reason, act_as_owner, with_store
 from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, print_table, say, settings_of
 from outrider.privacy.keyfile import Key, Purpose, Tombstone
 from outrider.store.audit import noting
@@ -32,6 +32,7 @@ def _store(config: ConfigPath) -> tuple["Settings", "KeyStore"]:
     from outrider.server.ring_changes import open_ring
 
     settings = settings_of(config)
+    act_as_owner(settings)
     return settings, open_ring(settings, os.environ, SystemClock(), NullLog())
 
 
