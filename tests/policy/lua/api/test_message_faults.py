@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.policy.acting import messages, submission
+from outrider.model.flow import Refusal
+from tests.policy.acting import messages, recipients_of, submission
 from tests.policy.lua.lua_stage import LuaStage, hook
 
 TWO = (
@@ -54,4 +55,50 @@ def test_a_part_that_is_read_only_is_not_moved_out(tmp_path: Path, move: str) ->
     assert message.submission.content.wire == TWO
     [printed] = stage.printed
     assert printed.endswith("this part is read-only: take it from msg:mime(false)")
+    stage.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        ("msg:text(false)", "a text is a string, not a boolean"),
+        ("msg:header('X-A', true)", "a header's value is a string, not a boolean"),
+        ("vctx:set_code(550, {})", "a reply's text is a string, not a table"),
+        ("vctx:set(msys.core.VCTX_MESS, 'a', {})", "a note's value is a string, not a table"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, call: str, what: str) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", f"{call} return 0"))
+    stage.decide()
+    assert stage.failure.reason.endswith(what)
+    stage.close()
+
+
+@pytest.mark.parametrize("address", ["Ann@One.TEST", "<Ann@one.test>", "Ann@one.test"])
+def test_a_recipient_is_removed_however_his_domain_is_written(tmp_path: Path, address: str) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", f"vctx:remove_recipient('{address}') return 0"))
+    assert recipients_of(stage.decide(submission("Ann@one.test", "ann@one.test"))) == ["ann@one.test"]
+    stage.close()
+
+
+def test_what_is_no_address_removes_nobody(tmp_path: Path) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", "vctx:remove_recipient({'nobody', ''}) return 0"))
+    assert recipients_of(stage.decide()) == ["joe@one.test"]
+    assert stage.told.failures == []
+    stage.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "reply"),
+    [
+        ("vctx:disconnect()", "421 4.7.0 closing connection"),
+        ("vctx:disconnect(nil, '4.7.1 later')", "421 4.7.1 later"),
+        ("vctx:disconnect(554, '5.7.1 never')", "421 4.7.1 never"),
+    ],
+)
+def test_who_is_sent_away_hears_the_text(tmp_path: Path, call: str, reply: str) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", f"{call} return 0"))
+    refusal = stage.decide()
+    assert isinstance(refusal, Refusal)
+    assert str(refusal.reply) == reply
     stage.close()

@@ -65,7 +65,7 @@ def change_header(header: Header, name: Any, value: Any = None, mode: Any = None
         header.delete(field)
         return True
     given = value if isinstance(value, list) else [value]
-    values = [_FOLDED.sub(" ", note_text(each)) for each in given]
+    values = [_FOLDED.sub(" ", note_text(each, "a header's value")) for each in given]
     if how == "replace":
         header.replace(field, values)
     elif how == "append":
@@ -154,7 +154,7 @@ def put_text(part: Part, value: Any, kind: Any, charset: Any) -> None:
     """Make a part a text."""
     set_text(
         part,
-        note_text(value),
+        note_text(value, "a text"),
         media_type="" if kind is None else text_of(kind, "a type"),
         charset="" if charset is None else text_of(charset, "a charset"),
     )

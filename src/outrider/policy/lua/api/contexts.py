@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from outrider.base.errors import AddressError
 from outrider.model.flow import HTTP
 from outrider.model.hooks import HookPhase
+from outrider.model.mailbox import parse_mailbox
 from outrider.policy.answers import LINES_MAX, TEXT_OCTETS
 from outrider.policy.connection import Context
 from outrider.policy.errors import ForbiddenError
@@ -27,13 +29,13 @@ from outrider.policy.mail import LIST_PHASES, Mail
 
 _ENHANCED: Final = re.compile(r"\A[245](\.[0-9]{1,3}\.[0-9]{1,3})(?=\s|$)")
 _CODED: Final = re.compile(r"([2-5][0-9]{2})[ -](?=.)", re.DOTALL)
-_DISCONNECT: Final = (421, "4.7.0 closing connection")
+_CLOSING: Final = "4.7.0 closing connection"
 _TARPIT_MAX: Final = 300.0
 # seconds, chosen: the longest that a hook may be let wait
 
 
-def note_text(value: Any) -> str:
-    """What a note holds: text; octets that are no UTF-8 are Latin-1. Raises ValueError."""
+def note_text(value: Any, what: str = "a note's value") -> str:
+    """What a note holds, or another text: octets that are no UTF-8 are Latin-1. Raises ValueError."""
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -41,7 +43,7 @@ def note_text(value: Any) -> str:
             return value.decode("latin-1")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return text_of(value, "a note's value")
+    return text_of(value, what)
 
 
 def note_name(key: Any) -> str:
@@ -74,7 +76,7 @@ def reply_of_script(code: Any, text: Any) -> tuple[int, str]:
     number = whole_of(code, "a code")
     if not 200 <= number <= 599:
         raise ValueError(f"{number} is no code of a reply: use 200 to 599")
-    words = "" if text is None else note_text(text)
+    words = "" if text is None else note_text(text, "a reply's text")
     found = _CODED.match(words)
     if found is not None and int(found[1]) == number:
         words = words[found.end() :]
@@ -115,11 +117,8 @@ class Validations:
 
     def disconnect(self, vctx: Validation, code: Any = None, text: Any = None) -> None:
         """Refuse, and end the session: with 421, the only code that does both."""
-        if code is None:
-            vctx.code = _DISCONNECT
-            return
-        _, words = reply_of_script(code, text)
-        vctx.code = reply_of_script(421, words or _DISCONNECT[1])
+        _, words = reply_of_script(421 if code is None else code, text)
+        vctx.code = reply_of_script(421, words or _CLOSING)
 
     def pbp_action(self, vctx: Validation, code: Any, text: Any = None) -> int:
         self.set_code(vctx, code, text)
@@ -142,7 +141,7 @@ class Validations:
 
     def remove_recipient(self, vctx: Validation, address: Any) -> None:
         mail = _list_of(vctx)
-        gone = set(_addresses(address))
+        gone = {_as_recipient(each) for each in _addresses(address)}
         mail.recipients = [each for each in mail.recipients if each not in gone]
 
     def recipient_list(self, vctx: Validation, addresses: Any = None) -> dict[int, str]:
@@ -166,6 +165,14 @@ def _list_of(vctx: Validation) -> Mail:
 def _addresses(value: Any) -> list[str]:
     values: Iterable[Any] = value if isinstance(value, list) else value.values() if value == {} else [value]
     return [text_of(each, "an address").strip().removeprefix("<").removesuffix(">") for each in values]
+
+
+def _as_recipient(address: str) -> str:
+    """An address as recipients are written, the domain in lower case; what is none, as it is."""
+    try:
+        return str(parse_mailbox(address, smtputf8=True))
+    except AddressError:
+        return address
 
 
 def _protocol(ac: Accepted) -> int:

@@ -36,8 +36,11 @@ def build(msg: Msg, headers: Any, parts: Any, attachments: Any = None) -> None:
         raise ValueError(f"headers are a table of names and values, not {kind_of(headers)}")  # noqa: TRY004
     if not isinstance(parts, dict) or not parts:
         raise ValueError("parts are a table of content types and texts, with one at least")
-    fields = [(text_of(name, "a header's name"), note_text(value)) for name, value in headers.items()]
-    texts = [(text_of(kind, "a content type"), note_text(text)) for kind, text in parts.items()]
+    fields = [
+        (text_of(name, "a header's name"), note_text(value, "a header's value"))
+        for name, value in headers.items()
+    ]
+    texts = [(text_of(kind, "a content type"), note_text(text, "a text")) for kind, text in parts.items()]
     texts.sort(key=lambda each: (_ORDER.get(each[0].partition(";")[0].strip().lower(), 1), each[0]))
     attached = [_attached(each) for each in _list(attachments)]
     msg.message.set_raw(build_message(fields, texts, attached))
@@ -92,9 +95,13 @@ class NewMessages:
         """Send a message with this one in it."""
         if charset is None and not octets_of(text, "a text").isascii():
             raise ValueError("a text beyond ASCII needs its charset")
-        note = make_text(note_text(text), charset="" if charset is None else text_of(charset, "a charset"))
+        note = make_text(
+            note_text(text, "a text"), charset="" if charset is None else text_of(charset, "a charset")
+        )
         mixed = make_multipart("mixed", [note, make_message(msg.message.raw())])
-        mixed.header.prepend("Subject", "Forwarded message" if subject is None else note_text(subject))
+        mixed.header.prepend(
+            "Subject", "Forwarded message" if subject is None else note_text(subject, "a subject")
+        )
         mixed.header.prepend("To", ", ".join(recipients_of(rcptto)))
         if path_of(sender):
             mixed.header.prepend("From", path_of(sender))
