@@ -136,3 +136,23 @@ def test_a_damaged_key_is_no_key(tmp_path: Path, damage: object) -> None:
 @given(text=st.text(max_size=40))
 def test_any_text_is_a_key_or_not(text: str) -> None:
     assert credentials.key_id_of(text) is None
+
+
+def test_a_change_keeps_who_can_read_the_file_and_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, link = tmp_path / "users.toml", tmp_path / "link.toml"
+    credentials.add_user(file, User("joe", HASH))
+    file.chmod(0o640)
+    link.symlink_to(file)
+    (tmp_path / "users.toml.new").symlink_to(tmp_path / "elsewhere")
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _fd, user, group: owners.append((user, group)))
+    credentials.add_user(link, User("ann", HASH))
+    found = file.stat()
+    assert set(credentials.read_credentials(file).users) == {"ann", "joe"}
+    assert link.is_symlink()
+    assert stat.S_IMODE(found.st_mode) == 0o640
+    assert owners == [(found.st_uid, found.st_gid)]
+    assert not (tmp_path / "elsewhere").exists(), "nothing that others laid there is followed"

@@ -17,10 +17,11 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import tomllib
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ SCOPES = frozenset({"inject", "status"})
 _KEY_ID_RULE = "a key's id is letters, digits and hyphens"
 _NAME_OCTETS = 255
 _FILE_MODE = 0o600
+_OTHERS = 0o007
 _FIELDS = {
     "user": {"name", "password_hash", "tenant", "sender_domains"},
     "key": {"id", "hash", "tenant", "sender_domains"},
@@ -228,6 +230,34 @@ def read_credentials(path: Path) -> Credentials:
     return parse_credentials(text, str(path))
 
 
+class _As(OsFiles):
+    """Files made as the one at a path is: its mode (nothing for others), and by root its owner and group."""
+
+    __slots__ = ("_like",)
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._like: os.stat_result | None = path.stat()
+        except FileNotFoundError:
+            self._like = None
+
+    def open(self, path: str, flags: int, mode: int = _FILE_MODE) -> int:
+        like = self._like
+        if like is None or not flags & os.O_CREAT:
+            return super().open(path, flags, mode)
+        with suppress(FileNotFoundError):  # what is given away must be ours and new, whoever can write there
+            self.unlink(path)
+        fd = super().open(path, flags | os.O_EXCL | os.O_NOFOLLOW, mode)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(fd, like.st_uid, like.st_gid)
+            os.fchmod(fd, stat.S_IMODE(like.st_mode) & ~_OTHERS)
+        except OSError:
+            self.close(fd)
+            raise
+        return fd
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -241,7 +271,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[Credentials]:
-    """Copies of the tables, to be changed in place; written back when nothing was raised."""
+    """Copies of the tables, to be changed in place; written back when nothing was raised.
+
+    The file that is there keeps its owner, group and mode, so that whoever could read it still can; where a
+    link leads to it, the link stays.
+    """
+    path = path.resolve()
     with _locked(path):
         current = read_credentials(path)
         draft = Credentials(dict(current.users), dict(current.keys))
@@ -249,7 +284,7 @@ def _changing(path: Path) -> Iterator[Credentials]:
         text = format_credentials(draft)
         parse_credentials(text, str(path))
         try:
-            write_atomic(OsFiles(), str(path), text.encode(), _FILE_MODE)
+            write_atomic(_As(path), str(path), text.encode(), _FILE_MODE)
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror}; nothing was changed") from error
 
