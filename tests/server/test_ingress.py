@@ -96,3 +96,12 @@ def test_nothing_is_taken_while_the_stores_are_behind(intake: World) -> None:
     intake.pressure.check()
     assert intake.ingress.refusal() is None
     assert intake.submit() is None
+
+
+def test_a_stop_takes_the_message_that_was_on_its_way(intake: World) -> None:
+    """Its session was let go on to its end for that; who begins another one is refused."""
+    intake.pressure.drain()
+    assert intake.ingress.refusal() is replies.SHUTTING_DOWN
+    assert intake.submit() is None
+    intake.log.waiting[0](ContentRef(1, 1, 64, 200))
+    assert [reply.code for reply in intake.heard] == [250]

@@ -96,7 +96,8 @@ class Ingress:
         session: PolicySession | None = None,
     ) -> None:
         refusal = self._pressure.refusal
-        if refusal is not None:
+        # a stop waits for the transactions that are open, and takes them
+        if refusal is not None and refusal is not replies.SHUTTING_DOWN:
             self._refuse(submission.origin, submission.envelope.mail_from, refusal, done)
             return
         if session is None and self.scripts is None:
