@@ -12,6 +12,7 @@ Invariant: between two turns of the loop, whatever is announced is in the index,
 as resident is waiting, in the scheduler or granted.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from random import Random
@@ -107,6 +108,7 @@ class Dispatcher:
         self.sites = sites
         self.workers: dict[int, _Worker] = {}
         self.is_granting = False
+        self.begun = asyncio.Event()
         self.paths_of: dict[str, set[Path]] = {}
         self._shaping = shaping
         self._clock = clock
@@ -358,6 +360,7 @@ class Dispatcher:
         """All that a predecessor left is known: grant from now on."""
         self.scheduler.begin(self._clock.now())
         self.is_granting = True
+        self.begun.set()
         self._wake()
 
     def plan(self) -> None:

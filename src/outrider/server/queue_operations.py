@@ -4,15 +4,18 @@ In: the options of a filter by name, as the control API passes them on. Out: pla
 
 Theory: entries know their routing domain, not their site, so a filter by site becomes one by the queued
 domains that are known to go there. Domains whose route is not known now cannot match; `unresolved` counts
-them, so that nobody takes the answer for more than it is.
+them, so that nobody takes the answer for more than it is. While logs of living workers are still to be read,
+as after the death of a dispatcher, it is not known what they are sending: changes wait for it.
 
 Not here: paths and suspensions (path_operations.py), who asked and why it is allowed (control_api).
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
 from outrider.base.clock import Clock, format_utc
+from outrider.base.errors import UnavailableError
 from outrider.model.changes import Entry
 from outrider.model.scopes import matches
 from outrider.record.derive import Act
@@ -39,6 +42,8 @@ BY: Final[dict[str, tuple[str, ...]]] = {
     "hold": ("held",),
 }
 UNRESOLVED: Final = "(not resolved)"
+BEGIN_SECONDS: Final = 10.0
+# chosen: a start takes about a second, and whoever asks waits 60 s for an answer
 
 
 class QueueOperations:
@@ -121,18 +126,22 @@ class QueueOperations:
 
     async def hold(self, actor: str, reason: str = "", **criteria: Any) -> dict[str, int]:
         """Put on hold."""
+        await self._know_what_is_sent()
         return (await self._admin.hold(self._filter(criteria), actor, reason))._asdict()
 
     async def release(self, actor: str, reason: str = "", **criteria: Any) -> dict[str, int]:
         """Release from hold."""
+        await self._know_what_is_sent()
         return (await self._admin.release(self._filter(criteria), actor, reason))._asdict()
 
     async def retry(self, actor: str, reason: str = "", **criteria: Any) -> dict[str, int]:
         """Make due now."""
+        await self._know_what_is_sent()
         return (await self._admin.retry(self._filter(criteria), actor, reason))._asdict()
 
     async def purge(self, actor: str, reason: str = "", **criteria: Any) -> dict[str, int]:
         """Remove for good."""
+        await self._know_what_is_sent()
         return (await self._admin.purge(self._filter(criteria), actor, reason))._asdict()
 
     async def move(
@@ -144,6 +153,7 @@ class QueueOperations:
         **criteria: Any,
     ) -> dict[str, int]:
         """Give another routing domain or binding."""
+        await self._know_what_is_sent()
         chosen = self._filter(criteria)
         moved = await self._admin.move(chosen, actor, reason, binding=to_binding, routing_domain=to_domain)
         return moved._asdict()
@@ -151,6 +161,22 @@ class QueueOperations:
     async def record(self, **act: Any) -> None:
         """Write the event of what an administrator did, whatever it concerned."""
         self._events.administered(Act(**act))
+
+    async def _know_what_is_sent(self) -> None:
+        """Return once all workers that live have said what they hold.
+
+        Raises:
+            UnavailableError: They have not, for long.
+        """
+        try:
+            if not self._dispatcher.is_granting:
+                async with asyncio.timeout(BEGIN_SECONDS):
+                    await self._dispatcher.begun.wait()
+        except TimeoutError as error:
+            raise UnavailableError(
+                "the queue is still being read after a start, so nothing was changed; try again, and see the "
+                "server's log if it lasts"
+            ) from error
 
     # filters
 

@@ -1,0 +1,63 @@
+"""What an administrator asks of the queue, answered over a real index and a real log."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from outrider.base.errors import UnavailableError
+from outrider.base.log import NullLog
+from outrider.model.dispatch import Closed, Held, Settled
+from outrider.server import queue_operations
+from outrider.server.queue_operations import QueueOperations
+from outrider.spool.admin import QueueAdmin
+from outrider.spool.writer import LogWriter
+from tests.server.test_dispatcher import ONE, World, opened, route
+from tests.spool.samples import SMALL
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path)
+    yield world
+    await world.index.close()
+
+
+def operations(world: World) -> QueueOperations:
+    writer = LogWriter(world.index.directory, SMALL, world.clock, NullLog(), lambda *_: None, keys=None)
+    admin = QueueAdmin(world.index, writer, world.clock, world.dispatcher.take)
+    return QueueOperations(world.dispatcher, world.index, admin, world.clock, cast("Any", None))
+
+
+@pytest.mark.parametrize("verb", ["hold", "purge", "move"])
+async def test_what_a_worker_holds_is_not_changed_before_it_has_said_so(world: World, verb: str) -> None:
+    """A dispatcher that has just started does not know yet what is being sent."""
+    end = world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (entry,) = world.arrive(0, 1, ONE)
+    (order,) = opened(world.plan(end))
+    world.settle(0, Settled(order.slot, entry, False, 1, 1, world.clock.wall() + 300.0))
+    world.dispatcher.closed(Closed(order.slot, None, 1))
+    await world.index.checkpoint()
+
+    world.dispatcher.is_granting = False  # as a successor begins: the entry is on disk, and worker 1 has it
+    asked = {"to_binding": "other"} if verb == "move" else {}
+    async with asyncio.TaskGroup() as tasks:
+        order_of = getattr(operations(world), verb)
+        change = tasks.create_task(order_of(actor="tester", reason="why", **asked))
+        await asyncio.sleep(0)
+        (held,) = await world.index.load([entry])
+        world.join(1, [(Held(order.slot + 1, order.path, (entry,)), [held])])
+        world.dispatcher.begin()
+    assert change.result() == {"matched": 1, "changed": 0, "busy": 1}
+
+
+async def test_a_change_that_would_wait_too_long_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_operations, "BEGIN_SECONDS", 0.0)
+    world.dispatcher.is_granting = False
+    with pytest.raises(UnavailableError, match="nothing was changed"):
+        await operations(world).purge("tester", "why")
