@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from outrider.model.dispatch import Position
 from outrider.model.flow import Origin
 from outrider.model.reply import Reply
 from outrider.record.derive import Place, events_of
-from outrider.record.files import event_paths, expired_paths
+from outrider.record.files import event_paths, expired_paths, open_path
 from outrider.record.options import RecordOptions
-from outrider.record.recover import expire
+from outrider.record.recover import catch_up, expire
 from outrider.record.redact import Profile, Redactor
 from outrider.record.writer import PENDING_LIMIT, EventWriter
 from tests.record.tokens import FixedTokens
@@ -266,6 +267,34 @@ async def test_a_failed_rotation_loses_nothing(
     assert again.last == Place(1, 64, 0)
     again.close()
     assert [kind for path in event_paths(tmp_path) for kind in types_of(path)].count("reception") == 1
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "directory"])
+async def test_a_file_that_is_taken_away_is_noticed_and_written_anew(
+    open_writer: Open, make: Any, frames: Any, tmp_path: Path, log: ListLog, how: str
+) -> None:
+    writer = open_writer()
+    position = write_frame(writer, frames, make.stored(ALICE))
+    await writer.sync()
+    assert synced(writer) == position
+    path = open_path(tmp_path, 3)
+    if how == "removed":
+        path.unlink()
+    elif how == "moved":
+        path.rename(tmp_path / "archive")
+        path.write_bytes(b"")
+    else:
+        shutil.rmtree(tmp_path)
+    write_frame(writer, frames, make.finished(ALICE))
+    await writer.sync()
+    assert writer.frozen
+    assert synced(writer) == position, "the log is kept from here on"
+    assert "record.file_gone" in [event for _, event, _ in log.lines]
+    writer.close()
+    again = open_writer()
+    catch_up(again, frames.scan)
+    again.close()
+    assert types_of(path) == ["opened", "reception", "delivery"], "what the log still holds is told again"
 
 
 def test_files_live_as_long_as_they_are_kept(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ Theory: writing without waiting for a sync is safe because the log can tell ever
 fails is repeated with the next one, at the same offset. A sync that fails is never repeated, because the
 kernel may have thrown the pages away: the file is cut back to what was synced and the writer stays *frozen*
 (`frozen` is true, `synced_position` stands still) until its process starts anew and recovers. The same
-happens when more than `PENDING_LIMIT` octets cannot be written.
+happens when more than `PENDING_LIMIT` octets cannot be written, and when somebody took the file away.
 
 Invariant: the events derived from frames before `synced_position` are on disk, each exactly once.
 """
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,7 +188,10 @@ class EventWriter:
             return
         position, offset = self._written_position, self._offset
         try:
-            await asyncio.to_thread(self._files.fdatasync, self._fd)
+            await asyncio.to_thread(self._sync_file)
+        except FileNotFoundError as error:
+            self._freeze("record.file_gone", error)
+            return
         except OSError as error:
             self._freeze("record.sync_failed", error)
             return
@@ -195,6 +199,17 @@ class EventWriter:
         self._synced_offset = offset
         if self._is_due():
             await self._rotate()
+
+    def _sync_file(self) -> None:
+        """In a thread: what is written is on disk, in the file that readers find.
+
+        Raises:
+            FileNotFoundError: Somebody took the file or its directory away; what goes on into it is lost.
+        """
+        self._files.fdatasync(self._fd)
+        path = open_path(self._directory, self._log)
+        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(self._fd)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
     async def _rotate(self) -> None:
         first_line = self._first_line()
