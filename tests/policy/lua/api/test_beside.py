@@ -1,10 +1,13 @@
 """Timers, mutexes, the log: what goes on beside the hooks, and what ends with them."""
 
 import asyncio
+import gc
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
+from outrider.base.errors import UnavailableError
 from outrider.model.hooks import HookPhase
 from outrider.policy.connection import Connection
 from outrider.policy.errors import ScriptError
@@ -104,6 +107,19 @@ async def test_a_timer_may_wait(stage: Make) -> None:
     [work] = made.work
     await work
     assert await made.call() == 7
+
+
+async def test_what_a_timer_waits_for_is_let_go_of_where_too_much_runs(stage: Make) -> None:
+    def refuse(work: Coroutine[Any, Any, Any]) -> None:
+        work.close()
+        raise UnavailableError("too much runs")
+
+    init = "msys.timer.after(0, function() msys.db.fetch_row('crm', 'SELECT 7 AS n') end, 'tick')"
+    made = stage("return 1", init=init, spawn=refuse)
+    begin(made).run()  # a coroutine that nobody awaits is a warning, which is an error here
+    gc.collect()
+    [told] = made.logged("policy.timer_failed")
+    assert told["reason"] == "too much runs"
 
 
 @pytest.mark.parametrize(

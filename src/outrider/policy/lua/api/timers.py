@@ -18,6 +18,7 @@ from outrider.policy.lua.api.coverage import LOAD, Row
 from outrider.policy.lua.api.host import Host, guarded, install, number_of, octets_of, text_of, whole_of
 from outrider.policy.lua.convert import LuaFunction, kind_of
 from outrider.policy.lua.registry import LuaRegistry, ObjectClass
+from outrider.policy.lua.waiting import let_go
 
 NORMAL: Final = 0
 RECURSIVE: Final = 1
@@ -74,9 +75,16 @@ class Timer:
         try:
             result = self._host.run(self.function)
             if hasattr(type(result), "__await__"):
-                self._host.spawn(self._rest(result))
+                self._go_on(result)
         except OutriderError as error:
             self._failed(error)
+
+    def _go_on(self, result: Any) -> None:
+        try:
+            self._host.spawn(self._rest(result))
+        except OutriderError:  # too much runs already
+            let_go(result)
+            raise
 
     async def _rest(self, result: Any) -> None:
         try:
