@@ -51,6 +51,16 @@ def test_root_becomes_the_user_whose_state_it_is(settings: Settings, monkeypatch
     )
 
 
+def test_a_server_that_root_runs_stays_roots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = settings.server.state_directory / "server.lock"
+    lock.touch()
+    stat = Path.lstat
+    monkeypatch.setattr(Path, "lstat", lambda path: os.stat_result([0] * 10) if path == lock else stat(path))
+    became = Became(monkeypatch, 0)
+    act_as_owner(settings)
+    assert became.steps == []
+
+
 def test_a_user_without_a_name_is_become_by_number(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,17 +41,17 @@ def actor() -> str:
 
 
 def act_as_owner(settings: "Settings") -> None:
-    """Where root runs the command, go on as the user who owns the state directory, until the command ends.
+    """Where root runs the command, go on as the server's user until the command ends.
 
-    What root made there (a key, a database) could not be read by the server, which would not start any more;
-    and nobody who may write there can lead root elsewhere. `actor` still says who it really was.
+    What root made in the state directory (a key, a database) could not be read by the server, which would not
+    start any more; and nobody who may write there can lead root elsewhere. `actor` still says who it really
+    was. The server's user is who owns its lock, and before its first start who owns the directory.
     """
-    if os.geteuid():
+    state = settings.server.state_directory
+    if os.geteuid() or not state.is_dir():
         return
-    try:
-        found = settings.server.state_directory.stat()
-    except FileNotFoundError:
-        return
+    lock = state / "server.lock"
+    found = (lock if lock.exists() else state).lstat()
     if not found.st_uid:
         return
     try:
