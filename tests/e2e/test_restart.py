@@ -26,7 +26,7 @@ from tests.peers.processes import wait_until
 WORLD = (
     provider("plain", "plain.test", "127.30.4.1")
     + provider("later", "later.test", "127.30.4.2", DEFERS)
-    + provider("slow", "slow.test", "127.30.4.3", "behaviour = { delay = { body = 1.0 } }")
+    + provider("slow", "slow.test", "127.30.4.3", "behaviour = { delay = { body = 2.5 } }")
 )
 Serve = Callable[[str], OutriderProcess]
 
