@@ -399,6 +399,7 @@ def million_ratios() -> dict[str, float]:
         "million deferred: delivered rate / empty queue": figures["rate_ratio"],
         "million deferred: peak PSS MiB": figures["full"]["peak_pss_mib"],
         "million deferred: seconds from start to first delivery": figures["full"]["first_delivery_seconds"],
+        "million deferred: seconds of work for the start after it": figures["full"]["settled_seconds"],
     }
 
 
