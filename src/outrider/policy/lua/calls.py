@@ -115,7 +115,7 @@ class Calls:
         objects = self._objects
         objects.session = session
         if objects.ended:
-            self._release(*objects.take_ended()[:ROW_MAX])
+            self._release(*objects.take_ended(ROW_MAX))
         if values:
             given += tuple([self._converter.to_lua(value) for value in values])
         self._is_running = True

@@ -89,10 +89,11 @@ class ObjectTable:
         """A function that Python does not hold any more. Called at any time, by Python's collector too."""
         self.ended.append(ident)
 
-    def take_ended(self) -> list[int]:
-        """What `ended` holds; it is empty then."""
-        ended, self.ended = self.ended, []
-        return ended
+    def take_ended(self, most: int) -> list[int]:
+        """The first of what `ended` holds; the rest stays for the next time."""
+        taken = self.ended[:most]
+        del self.ended[:most]  # in place: the collector may have added some meanwhile
+        return taken
 
     def sweep(self) -> None:
         """Let go of objects that no script holds any more, of those that are given outside of any session.
