@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess
 from tests.e2e.practice import await_restart, kill_child
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 RECIPIENTS = 6
@@ -38,7 +39,7 @@ class Sender:
             recipients = [f"r{self.number}-{at}@one.test" for at in range(RECIPIENTS)]
             text = b"Subject: %d\r\n\r\ntext\r\n" % self.number
             try:
-                with smtplib.SMTP("127.0.0.1", self._port, timeout=20) as client:
+                with smtplib.SMTP("127.0.0.1", self._port, timeout=PATIENCE_SECONDS) as client:
                     client.sendmail("shop@shop.test", recipients, text)
                 self.acknowledged.add(self.number)
             except (OSError, smtplib.SMTPException):

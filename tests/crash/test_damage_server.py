@@ -26,11 +26,11 @@ from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import FrameReader
 from tests.crash.kill_world import befriend
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, start_server
+from tests.patience import PATIENCE_SECONDS
 
 COUNT = 6
 HIT = 3
 """Number of the message that is damaged where only one is."""
-WAIT_SECONDS = 40.0
 SENDER = "shop@example.test"
 SHAPING = "retry_interval_seconds = 0.5\nmax_retry_interval_seconds = 0.5"
 
@@ -84,10 +84,10 @@ class Site:
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         clock = SystemClock()
-        deadline = clock.now() + WAIT_SECONDS
+        deadline = clock.now() + PATIENCE_SECONDS
         while not condition():
             if clock.now() > deadline:
-                raise AssertionError(f"not within {WAIT_SECONDS} s: {what}\n{self.server.log()[-5000:]}")
+                raise AssertionError(f"not in time: {what}\n{self.server.log()[-5000:]}")
             await asyncio.sleep(0.02)
 
     def said(self, event: str) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def names(*but: int) -> dict[str, int]:
 
 
 def send(port: int, numbers: Sequence[int]) -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         for number in numbers:
             content = f"From: <{SENDER}>\r\nX-Sim-Number: damage-{number}\r\n\r\n{'Hello. ' * 60}\r\n"

@@ -17,6 +17,7 @@ from outrider.model.address import Address
 from outrider.model.flow import Content, Host, Phase, Recipient, Traits
 from outrider.wire.smtp.client import SmtpClient
 from outrider.wire.smtp.client_events import Answer, Ready, SetupFailed, Transaction, TransactionDone
+from tests.patience import PATIENCE_SECONDS
 
 CONTENT = Content(b"Subject: x\r\n\r\nHello\r\n", Traits.NONE, 12)
 
@@ -218,7 +219,7 @@ def test_a_connection_that_failed_is_reset_so_that_the_system_forgets_what_it_ho
         with peer:
             connection.fail(failures.INTERNAL)
             await connection.closed()
-            peer.settimeout(10)
+            peer.settimeout(PATIENCE_SECONDS)
             with pytest.raises(ConnectionResetError):
                 await asyncio.to_thread(peer.recv, 1)
 

@@ -15,6 +15,7 @@ from outrider.model.dispatch import Batch, Close
 from outrider.model.flow import Content
 from outrider.model.reply import Reply
 from outrider.model.way_out import Departure, Leaving, Stay
+from tests.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import World
@@ -119,7 +120,7 @@ async def test_an_answer_is_waited_for_in_order(world: "World") -> None:
     async with world.running(departures=asking) as deliverer:
         world.open_slot(deliverer, [peer], first, last)
         for count in (1, 2):
-            await asyncio.wait_for(asking.heard.wait(), 10)
+            await asyncio.wait_for(asking.heard.wait(), PATIENCE_SECONDS)
             asking.heard.clear()
             assert len(peer.contents) == count - 1
             asking.futures[-1].set_result(asking.answer(asking.last))
@@ -135,7 +136,7 @@ async def test_an_answer_that_never_comes_is_a_failure_of_ours(world: "World", h
     asking = Asking(as_it_is, waits=True)
     async with world.running(departures=asking) as deliverer:
         world.open_slot(deliverer, [peer], entry)
-        await asyncio.wait_for(asking.heard.wait(), 10)
+        await asyncio.wait_for(asking.heard.wait(), PATIENCE_SECONDS)
         if how == "error":
             asking.futures[0].set_exception(RuntimeError("odd"))
         else:
@@ -153,7 +154,7 @@ async def test_what_is_asked_about_when_the_slot_ends_goes_back(world: "World") 
     asking = Asking(as_it_is, waits=True)
     async with world.running(departures=asking) as deliverer:
         world.open_slot(deliverer, [peer], entry, other)
-        await asyncio.wait_for(asking.heard.wait(), 10)
+        await asyncio.wait_for(asking.heard.wait(), PATIENCE_SECONDS)
         await deliverer.shutdown(1.0)
     assert asking.futures[0].cancelled()
     assert world.report.back == [entry.entry, other.entry]
@@ -253,7 +254,7 @@ async def test_what_was_asked_goes_out_though_nobody_is_asked_any_more(world: "W
     asking = Asking(lambda _name, content: edited(content, b"yes"), waits=True)
     async with world.running(departures=asking) as deliverer:
         world.open_slot(deliverer, [peer], entry, other)
-        await asyncio.wait_for(asking.heard.wait(), 10)
+        await asyncio.wait_for(asking.heard.wait(), PATIENCE_SECONDS)
         asking.is_asked = False
         asking.futures[0].set_result(asking.answer(asking.last))
         await world.report.until(lambda: other.entry in world.report.outcomes)

@@ -13,6 +13,7 @@ from outrider.deliver.smtp.connection import BLOCK_OCTETS, TURN_BLOCKS, Connecti
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Batch, Close, Granted
 from outrider.model.flow import Content
+from tests.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import World
@@ -97,7 +98,7 @@ class Signing:
     ) -> tuple[Sequence[int], Content]:
         self.calls.append((threading.current_thread() is threading.main_thread(), tuple(entries)))
         self.has_begun.set()
-        self.may_go_on.wait(10)
+        self.may_go_on.wait(PATIENCE_SECONDS)
         if self.error is not None:
             raise self.error
         signed = Content(b"Signed: 1\r\n" + content.wire, content.traits, content.header_octets + 11)

@@ -15,6 +15,7 @@ from outrider.model.dispatch import Batch, Close, Open
 from outrider.model.flow import Path as QueuePath
 from outrider.model.flow import Phase
 from tests.deliver.conftest import World
+from tests.patience import PATIENCE_SECONDS
 
 BOUNCES = QueuePath("inbound", "default", "inbound:bounce")
 
@@ -122,7 +123,7 @@ class SlowDisk(OsFiles):
     def fdatasync(self, fd: int) -> None:
         self.syncs += 1
         if self.syncs > 1:
-            self.released.wait(30)
+            self.released.wait(PATIENCE_SECONDS)
         super().fdatasync(fd)
 
 

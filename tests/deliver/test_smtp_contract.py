@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from outrider.model.dispatch import Batch, Close, Granted
 from outrider.model.flow import Host, Phase
+from tests.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import Peer, World
@@ -127,7 +128,7 @@ def test_each_entry_is_reported_once_whatever_the_hosts_do(make_world: "type[Wor
         async def main() -> None:
             world = make_world()
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await _play(world, Random(seed))
             finally:
                 await world.aclose()

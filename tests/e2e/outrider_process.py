@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_SECONDS
+
 FOLDER_CHARACTERS = 80
 """Chosen: `/state/run/dispatcher.sock` must fit behind it into the 107 octets of a Unix socket's path."""
-START_SECONDS = 30.0
-STOP_SECONDS = 60.0
-"""Chosen: a start takes a second or two; both are far above what a busy machine needs."""
 
 PROGRAM = (sys.executable, "-m", "outrider.cli.main")
 READY = re.compile(r"(\S+) on (\S+):(\d+)")
@@ -76,7 +75,7 @@ class OutriderProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=STOP_SECONDS)
+            return self.process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise ServerError(f"did not stop: {self.log()[-4000:]}") from error
 
@@ -84,7 +83,7 @@ class OutriderProcess:
         """SIGKILL to the supervisor and all its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=PATIENCE_SECONDS)
 
 
 def start_server(folder: Path, environment: dict[str, str] | None = None) -> OutriderProcess:
@@ -104,7 +103,7 @@ def start_server(folder: Path, environment: dict[str, str] | None = None) -> Out
             env={**os.environ, **(environment or {})},
         )
     server = OutriderProcess(folder, process)
-    guard = threading.Timer(START_SECONDS, server.kill)
+    guard = threading.Timer(PATIENCE_SECONDS, server.kill)
     guard.start()
     try:
         assert process.stdout is not None

@@ -25,6 +25,7 @@ from outrider.sim.server import PracticeInternet
 from outrider.sim.tally import Tally
 from outrider.sim.world import parse_world
 from tests.e2e.outrider_process import OutriderProcess
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 Result = TypeVar("Result")
@@ -228,7 +229,7 @@ def send(
     options: tuple[str, ...] = (),
 ) -> str:
     """Hands in one message and returns its id; `options` are those of RCPT."""
-    with smtplib.SMTP(host, port, timeout=30) as client:
+    with smtplib.SMTP(host, port, timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         client.mail(mail_from)
         for recipient in recipients:
@@ -247,7 +248,7 @@ def reply_to(
     listener: str = "smtp",
 ) -> tuple[int, str]:
     """The reply to a message that is handed in."""
-    with smtplib.SMTP("127.0.0.1", server.ports[listener], timeout=60) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports[listener], timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         client.mail(mail_from)
         for recipient in recipients or ("joe@one.test",):
@@ -258,7 +259,7 @@ def reply_to(
 
 def post(server: OutriderProcess, key: str, message: Any) -> tuple[int, dict[str, Any]]:
     """Hand in a message by HTTP; status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], timeout=PATIENCE_SECONDS)
     fields = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
         connection.request("POST", "/v1/messages", json.dumps(message), fields)

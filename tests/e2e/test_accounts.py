@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.outrider_process import configuration_for, serving
 from tests.e2e.practice import await_events, events_of, post
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 MESSAGE = {"from": "a@shop.example", "to": ["b@receiver.test"], "subject": "x", "text": "y"}
@@ -68,7 +69,7 @@ def test_a_session_ends_with_its_credential(tmp_path: Path) -> None:
         passwords.close()
         credentials.add_user(taken, user)
         assert server.command("user", "import", str(taken))["users"] == 1
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             client.login("joe", "long enough")
             assert client.mail("a@lab.example")[0] == 250
             client.rset()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
 from tests.e2e.practice import Practice, await_events, events_of, provider, send
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.7.1") + provider("two", "two.test", "127.30.7.2")
@@ -148,7 +149,7 @@ def test_suspensions_are_heeded_from_the_first_mail_after_a_start(storing: Pract
 def test_mail_that_gets_no_binding_is_refused_for_now(storing: Practice, tmp_path: Path) -> None:
     text = storing.configuration(more='[policy]\ndefault_binding = "none"\n')
     with serving(tmp_path, text) as server:
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             client.ehlo("client.test")
             client.mail("shop@sender.test")
             client.rcpt("joe@one.test")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port, wait_until
 
 LIMIT = 10
@@ -14,7 +15,7 @@ LIMIT = 10
 
 def greeting(stack: ExitStack, port: int) -> str:
     """The code that a new connection hears; it stays open."""
-    connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS))
     return connection.recv(512)[:3].decode()
 
 

@@ -13,6 +13,7 @@ from outrider.server.configuration import load
 from outrider.server.control_api.client import ControlClient
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
 from tests.e2e.practice import await_events, post, practising, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("open", "open.test", "127.30.22.1")
@@ -83,7 +84,7 @@ def test_a_user_of_the_api_logs_in_with_its_newest_password(
     api.post("/v1/users/joe/password", {"password": PASSWORD + "!"})
 
     def enters(password: str) -> bool:
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             try:
                 client.login("joe", password)
             except smtplib.SMTPAuthenticationError:

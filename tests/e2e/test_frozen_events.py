@@ -10,6 +10,7 @@ import pytest
 from outrider.base.exits import Exit
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, configuration_for
 from tests.e2e.practice import log_lines
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port, running, wait_until
 
 FAULTS = "fdatasync:*/events/1.jsonl:3:EIO,fdatasync:*/events/2.jsonl:3:EIO"
@@ -18,7 +19,7 @@ FAULTS = "fdatasync:*/events/1.jsonl:3:EIO,fdatasync:*/events/2.jsonl:3:EIO"
 def send(port: int, number: int) -> bool:
     """Hand in a message; False where the server takes none now."""
     try:
-        with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
             client.sendmail(
                 "shop@example.test", [f"customer{number}@example.test"], f"Subject: {number}\r\n\r\nHello\r\n"
             )

@@ -17,6 +17,7 @@ import pytest
 from outrider.base.clock import SystemClock
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, configuration_for, serving, start_server
 from tests.hostility.raw_receiver import RawReceiver, raw_receiver
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 MESSAGE: dict[str, Any] = {
@@ -41,7 +42,9 @@ class Door(NamedTuple):
     def ask(
         self, method: str, path: str, body: Any = None, kind: str = "application/json", **fields: str
     ) -> tuple[int, Any, dict[str, str]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.ports["http"], timeout=30)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.server.ports["http"], timeout=PATIENCE_SECONDS
+        )
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": kind}
         headers |= {name.replace("_", "-"): value for name, value in fields.items()}
         octets = body if isinstance(body, bytes | None) else json.dumps(body).encode()

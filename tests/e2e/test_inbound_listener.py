@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
 from tests.e2e.practice import await_events
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 INBOUND = """
@@ -38,7 +39,7 @@ def kept(server: OutriderProcess, purpose: str) -> list[mailbox.MaildirMessage]:
 
 def test_what_is_accepted_is_kept_by_purpose_and_recorded(tmp_path: Path) -> None:
     with serving(tmp_path / "outrider", configuration_for({}, more=INBOUND)) as server:
-        with smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=PATIENCE_SECONDS) as client:
             recipients = ["Bounce-17=x@B.example.test", "fbl@example.test", "stranger@example.test"]
             refused = client.sendmail("", recipients, TEXT)
             assert list(refused) == ["stranger@example.test"]
@@ -64,7 +65,7 @@ def test_a_folder_that_cannot_be_written_defers_and_loses_nothing(tmp_path: Path
     (folder / "state" / "inbound").write_text("in the way")
     retry = "[shaping.default]\nretry_interval_seconds = 1\n"
     with serving(folder, configuration_for({}, more=INBOUND + retry)) as server:
-        with smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=PATIENCE_SECONDS) as client:
             client.sendmail("", ["fbl@example.test"], TEXT)
         await_events(server, 1, "transient")
         (folder / "state" / "inbound").unlink()
@@ -74,7 +75,7 @@ def test_a_folder_that_cannot_be_written_defers_and_loses_nothing(tmp_path: Path
 def test_it_relays_for_nobody(tmp_path: Path) -> None:
     with (
         serving(tmp_path / "outrider", configuration_for({"elsewhere.test": 9}, more=INBOUND)) as server,
-        smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", server.ports["inbound"], timeout=PATIENCE_SECONDS) as client,
     ):
         client.ehlo("client.test")
         assert not client.has_extn("auth")
@@ -91,7 +92,7 @@ def test_mail_goes_from_an_ipv6_client_to_an_ipv6_host(tmp_path: Path) -> None:
         text = configuration_for({}, more=route, workers=1)
         text = text.replace('address = "127.0.0.1"', 'address = "::1"', 1).replace("127.0.0.0/8", "::1/128")
         with serving(tmp_path / "from", text) as server:
-            with smtplib.SMTP("::1", server.ports["smtp"], timeout=30) as client:
+            with smtplib.SMTP("::1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
                 client.sendmail("a@sender.test", ["bounce-6@b.example.test"], TEXT)
             wait_until(lambda: len(kept(store, "bounce")) == 1, "it arrives")
         (found,) = kept(store, "bounce")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import PROGRAM
 from tests.e2e.practice import practising, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port
 
 WORLD = (
@@ -81,7 +82,7 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
             [*PROGRAM, "init"], cwd=tmp_path, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         os.write(ours, b"mx.example.test\n127.0.0.0/8, 192.0.2.0/24\n")
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         os.close(ours)
         os.close(theirs)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, short_sockets
 from tests.e2e.practice import practising, provider, send
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 from tools.project_files import ROOT
 
@@ -147,7 +148,7 @@ def test_the_installed_server_delivers_a_message(installed: Path, tmp_path: Path
             Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()[0]
         )
         os.kill(supervisor if tracer else process.pid, signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
     if tracer is None:
         pytest.skip("it works; what it calls needs strace, which `make peers` installs")
     check_calls((tmp_path / "calls").read_text("utf-8", "replace"))

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.outrider_process import PROGRAM, configuration_for, serving
 from tests.e2e.practice import send
 from tests.hostility.raw_receiver import raw_receiver
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 OCTETS = 12 << 20
@@ -30,7 +31,7 @@ def test_it_arrives_as_it_was_sent(tmp_path: Path, *, cache: int, is_packed: boo
             subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
         with serving(tmp_path, text) as server:
             port = server.ports["smtp"]
-            with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
+            with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
                 client.sendmail("a@sender.test", ["joe@receiver.test", "bob@receiver.test"], HEADER + LINES)
             send(port, "joe@receiver.test", body="short")
             wait_until(lambda: {len(each.wire) > OCTETS for each in receiver.taken} == {True, False}, "both")

@@ -12,6 +12,7 @@ from outrider.privacy import credentials
 from outrider.privacy.passwords import Passwords
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
 from tests.e2e.practice import Practice, await_events, copies, events_of, id_in, log_lines, provider, reply_to
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import pem, records
@@ -127,7 +128,7 @@ def test_a_user_who_used_up_his_allowance_hears_so(server: OutriderProcess) -> N
         return found
 
     def login() -> smtplib.SMTP:
-        client = smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30)
+        client = smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS)
         client.login("joe", "long enough")
         return client
 
@@ -142,7 +143,7 @@ def test_a_user_who_used_up_his_allowance_hears_so(server: OutriderProcess) -> N
 
 
 def test_what_a_hook_sets_is_heard_in_the_session(server: OutriderProcess) -> None:
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         assert client.docmd("EHLO", "bad.test") == (550, b"5.7.1 not you")
         assert client.ehlo("client.test")[0] == 250
         assert client.mail("ann@sender.test")[0] == 250
@@ -219,7 +220,7 @@ def reloaded(server: OutriderProcess, library: Path, store: Path) -> None:
     wait_until(lambda: printed(server, "three ticks") == 2, "a timer in each worker")
     text = library.read_text(encoding="utf-8")
     library.write_text(text.replace("v1", "v2"), encoding="utf-8")
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as old:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as old:
         old.ehlo("client.test")
         assert old.mail("ann@sender.test")[0] == 250
         server.command("reload")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import Practice, log_lines, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.25.1")
@@ -104,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(server: OutriderProcess, url: str) -> dict[str, Any]:
     """What the script found out, which it answers with."""
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         client.mail("ann@sender.test")
         client.rcpt("joe@one.test")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import await_restart, kill_child, practising, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.13.1")
@@ -57,7 +58,7 @@ def say(server: OutriderProcess, sender: str, times: int = 1) -> str:
     """What a script answers to MAIL, the last of so many times, each in a session of its own."""
     text = b""
     for _ in range(times):
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=60) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             client.ehlo("client.test")
             _, text = client.mail(sender)
     return text.decode()

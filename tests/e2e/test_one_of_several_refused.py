@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
 from tests.e2e.practice import await_events, events_of, id_in, post, practising, provider, queue_is
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = (
@@ -59,7 +60,7 @@ class Shop(NamedTuple):
 
     def send(self, *recipients: str, **options: Any) -> str:
         """Hand a message in; the reply to its data."""
-        with smtplib.SMTP("127.0.0.1", self.server.ports["smtp"], timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", self.server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             client.ehlo("client.test")
             assert client.mail(options.pop("mail_from", "news@shop.test"))[0] == 250
             for recipient in recipients:

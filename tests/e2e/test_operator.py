@@ -17,6 +17,7 @@ import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, ServerError, serving
 from tests.e2e.practice import Practice, await_events, kill_child, pids, provider, send
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 LATER = '[[provider.rule]]\non = "rcpt"\nreply = "450 4.2.0 Come back later"'
@@ -29,7 +30,6 @@ WORLD = (
     + provider("sender", "sender.test", "127.30.21.4")
 )
 SHAPING = "[[shaping.override]]\nsite = '*'\nretry_interval_seconds = 3600\nmax_retry_interval_seconds = 3600"
-PATIENCE_SECONDS = 30.0
 ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])")
 
 

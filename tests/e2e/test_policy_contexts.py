@@ -8,6 +8,7 @@ from pathlib import Path
 from outrider.privacy.credentials import make_key
 from tests.e2e.outrider_process import serving
 from tests.e2e.practice import await_events, practising, provider
+from tests.patience import PATIENCE_SECONDS
 
 WORLD = provider("one", "one.test", "127.30.9.1")
 SCRIPT = """
@@ -45,7 +46,7 @@ def test_notes_come_from_listener_and_header_and_secrets_are_kept_nowhere(tmp_pa
             + configuration[end:]
         )
         with serving(folder, configuration) as server:
-            with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+            with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
                 client.helo("client.test")
                 client.mail("shop@sender.test")
                 client.rcpt("joe@one.test")
@@ -87,7 +88,7 @@ def test_metadata_of_a_request_is_noted_and_what_is_secret_of_it_is_kept_nowhere
         )
         request.add_header("Authorization", f"Bearer {key}")
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             assert answer.status == 202
         [event] = await_events(server, 1, "delivery")
         assert event["metadata"] == {"order": "5"}

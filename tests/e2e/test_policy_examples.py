@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import events_of, practising, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 from tests.wire.dkim.signing import pem
 
@@ -55,7 +56,7 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ou
 
 
 def hand_in(server: OutriderProcess, sender: str, recipients: list[str], plain: bytes) -> None:
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         client.sendmail(sender, recipients, plain)
 
 

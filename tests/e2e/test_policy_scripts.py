@@ -17,6 +17,7 @@ from tests.e2e.practice import (
     queue_is,
     send,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.7.1") + provider("two", "two.test", "127.30.7.2")
@@ -122,7 +123,7 @@ def server(storing: Practice, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def refusal(server: OutriderProcess, sender: str, helo: str = "client.test") -> str:
     """The reply that refuses a message of `sender`; empty when none does."""
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         code, text = client.docmd("EHLO", helo)
         for command in (f"MAIL FROM:<{sender}>", "RCPT TO:<joe@one.test>"):
             if code < 400:
@@ -159,7 +160,7 @@ def test_a_client_is_refused_by_what_it_calls_itself(server: OutriderProcess) ->
 
 
 def test_a_recipient_is_refused_and_the_others_are_not(server: OutriderProcess) -> None:
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         refused = client.sendmail(
             "shop@shop.test", ["nobody@one.test", "joe@one.test"], b"Subject: test\r\n\r\ntext\r\n"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
 from tests.e2e.practice import Practice, await_events, provider, send
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port, wait_until
 
 # local parts in the forms that remote texts like to give them back in
@@ -38,7 +39,7 @@ def use_every_way(server: OutriderProcess, practice: Practice) -> list[str]:
     """Mail that is delivered, deferred, bounced and refused; returns the ids."""
     port = server.ports["smtp"]
     ids = [send(port, f"{canary}@echo.test", mail_from="canarysender@sender.test") for canary in CANARIES[:4]]
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         assert client.mail("canaryforeign@sender.test")[0] == 250
         assert client.rcpt("canaryrefused@bad_domain..test")[0] >= 500
@@ -58,7 +59,7 @@ def output_of(server: OutriderProcess, *arguments: str) -> str:
 
 def metrics_of(port: int) -> str:
     """The exposition, once the workers' numbers are in it."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         text: str = answer.read().decode()
     return text
 

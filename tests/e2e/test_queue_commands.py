@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
 from tests.e2e.practice import Practice, await_events, events_of, provider, queue_is, send
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = (
@@ -185,7 +186,9 @@ def test_http_tells_the_state_of_each_recipient(practice: Practice, tmp_path: Pa
     with serving(folder, practice.configuration(more=SHAPING, users_file=users)) as server:
 
         def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
-            connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], timeout=30)
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", server.ports["http"], timeout=PATIENCE_SECONDS
+            )
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
             connection.request(method, path, json.dumps(body) if body else None, headers)
             with connection.getresponse() as answer:

@@ -33,6 +33,7 @@ from tests.e2e.practice import (
     queue_is,
     send,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port, wait_until
 
 WORLD = (
@@ -78,7 +79,7 @@ def test_limits_change_under_load_and_nothing_is_dropped_or_lost(practice: Pract
         domains = [("paced.test", 1.0), ("narrow.test", 1.0)]
         load = practice.load(server.ports["smtp"], count=400, run="a", domains=domains, connections=8)
         wait_until(lambda: practice.seen("narrow").recipients > 30, "mail goes")
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             client.ehlo("client.test")
             client.mail("shop@sender.test")
             rewrite(server, before, after)
@@ -121,7 +122,7 @@ def epochs(server: OutriderProcess) -> list[int]:
 
 
 def greeting(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as client:
         return client.recv(100)
 
 
@@ -144,7 +145,7 @@ def test_listeners_come_go_and_change(practice: Practice, tmp_path: Path) -> Non
         assert f"{extra}:3" in {change["origin"] for change in answer["changes"]}
         send(second, "a@narrow.test")
 
-        with smtplib.SMTP("127.0.0.1", second, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", second, timeout=PATIENCE_SECONDS) as client:
             client.ehlo("client.test")
             extra.write_text(door.format(port=third), encoding="utf-8")
             server.command("reload")
@@ -158,7 +159,7 @@ def test_listeners_come_go_and_change(practice: Practice, tmp_path: Path) -> Non
 
         rewrite(server, 'trusted_networks = ["127.0.0.0/8"]', "trusted_networks = []")
         server.command("reload")
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             client.ehlo("client.test")
             client.mail("shop@sender.test")
             assert client.rcpt("d@narrow.test")[0] == 550
@@ -244,7 +245,7 @@ def serial_of(port: int) -> int:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
         client.starttls(context=context)
         assert isinstance(client.sock, ssl.SSLSocket)
         certificate = client.sock.getpeercert(binary_form=True)
@@ -270,7 +271,7 @@ def test_certificates_are_read_again(practice: Practice, tmp_path: Path) -> None
     with serving(tmp_path / "outrider", configuration) as server:
         assert serial_of(server.ports["smtp"]) == first
         second = renew()
-        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
             assert server.command("reload")["changes"] == []
             assert {serial_of(server.ports["smtp"]) for _ in range(8)} == {second}
             context = ssl._create_unverified_context()

@@ -21,6 +21,7 @@ from tests.e2e.practice import (
     queue_is,
     send,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = (
@@ -78,7 +79,7 @@ def test_sigterm_lets_a_session_and_a_delivery_finish(practice: Practice, serve:
     before = practice.seen("slow").recipients
     send(port, "customer@slow.test")
     wait_until(lambda: practice.seen("slow").connections == 1, "a delivery is under way")
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         client.mail("shop@sender.test")
         client.rcpt("customer@plain.test")
@@ -90,7 +91,7 @@ def test_sigterm_lets_a_session_and_a_delivery_finish(practice: Practice, serve:
         code, text = client.getreply()
         assert code == 250, text
         client.close()  # no QUIT: the server has ended the session
-    assert server.process.wait(timeout=60) == 0
+    assert server.process.wait(timeout=PATIENCE_SECONDS) == 0
     assert practice.seen("slow").recipients == before + 1
     with serving(server.folder, practice.configuration(workers=1)) as again:
         wait_until(queue_is(again, 0), "the queue is empty")
@@ -103,7 +104,7 @@ def test_ctrl_c_ends_the_processes_in_their_order(practice: Practice, tmp_path: 
     with serving(tmp_path / "server", practice.configuration()) as server:
         send(server.ports["smtp"], "customer@later.test")
         os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does: to all of them
-        assert server.process.wait(timeout=60) == 0
+        assert server.process.wait(timeout=PATIENCE_SECONDS) == 0
         ended = [line["name"] for line in log_lines(server, "process.ended")]
     assert sorted(ended[:2]) == ["worker-0", "worker-1"]
     assert ended[2:] == ["dispatcher", "control"]
@@ -113,7 +114,10 @@ def test_ctrl_c_ends_the_processes_in_their_order(practice: Practice, tmp_path: 
 def test_a_connection_in_the_backlog_survives_the_worker(practice: Practice, serve: Serve) -> None:
     server = serve(practice.configuration(workers=1))
     pid = kill_child(server, "worker-0", signal.SIGSTOP)
-    waiting = [socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=30) for _ in range(5)]
+    waiting = [
+        socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=PATIENCE_SECONDS)
+        for _ in range(5)
+    ]
     try:
         os.kill(pid, signal.SIGKILL)
         await_restart(server, "worker-0", pid)
@@ -146,10 +150,10 @@ def test_a_second_server_waits_for_the_spool(practice: Practice, tmp_path: Path)
             assert second.stdout is not None
             assert second.stdout.readline().startswith("Ready")
             second.send_signal(signal.SIGTERM)
-            assert second.wait(timeout=60) == 0
+            assert second.wait(timeout=PATIENCE_SECONDS) == 0
         finally:
             second.kill()
-            second.wait(timeout=10)
+            second.wait(timeout=PATIENCE_SECONDS)
             assert second.stdout is not None
             second.stdout.close()
 
@@ -161,7 +165,7 @@ def test_children_go_with_their_supervisor(practice: Practice, tmp_path: Path) -
         children = pids(server)
         assert set(children) == {"control", "dispatcher", "worker-0", "worker-1"}
         server.process.kill()
-        server.process.wait(timeout=10)
+        server.process.wait(timeout=PATIENCE_SECONDS)
         wait_until(lambda: all(map(is_gone, children.values())), "the children have ended")
         again = start_server(server.folder)
         try:

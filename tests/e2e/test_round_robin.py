@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import events_of, practising, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("one", "one.test", "127.30.14.1")
@@ -23,7 +24,7 @@ def send_all(server: OutriderProcess, each: int) -> None:
 
     def run() -> None:
         for _ in range(each):
-            with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=60) as client:
+            with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
                 client.sendmail("shop@shop.test", ["joe@one.test"], b"Subject: x\r\n\r\ntext\r\n")
 
     threads = [threading.Thread(target=run) for _ in range(SENDERS)]

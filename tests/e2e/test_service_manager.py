@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, short_sockets, start_server
 from tests.e2e.practice import kill_child, queue_is, send
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port, wait_until
 from tests.server.service_manager import Hearing, hearing, passing
 
@@ -98,7 +99,7 @@ def test_the_server_serves_on_sockets_that_it_was_given(tmp_path: Path) -> None:
         given.listen(64)
         port = given.getsockname()[1]
         # A client that comes before the server waits in the socket that the manager holds.
-        early = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+        early = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS))
         command = passing([("smtp", given)], [*PROGRAM, "serve", "-c", str(folder / "outrider.toml")])
         log = stack.enter_context((folder / "server.log").open("ab"))
         process = subprocess.Popen(
@@ -122,7 +123,7 @@ def test_the_server_serves_on_sockets_that_it_was_given(tmp_path: Path) -> None:
         wait_until(queue_is(server, 8), "all are queued")
         assert server.stop() == 0
         # The manager's socket is still there: the next client waits for the next server.
-        with socket.create_connection(("127.0.0.1", port), timeout=30):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS):
             pass
 
 

@@ -12,6 +12,7 @@ from outrider.base.clock import format_utc
 from outrider.server.requests import ask
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import Practice, await_events, copies, events_of, id_in, log_lines, provider, reply_to
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import DOMAIN, pem, records
@@ -100,7 +101,7 @@ def test_scripts_add_and_leave_out_signatures(scripted: OutriderProcess, store: 
 
 
 def test_what_cannot_be_signed_waits_and_the_log_says_why(scripted: OutriderProcess) -> None:
-    with smtplib.SMTP("127.0.0.1", scripted.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", scripted.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         client.sendmail("lost@sender.test", ["joe@one.test"], CONTENT)
     wait_until(lambda: log_lines(scripted, "guard.not_signed") != [], "a line of the log")
     assert "/nowhere/key.pem" in log_lines(scripted, "guard.not_signed")[0]["error"]
@@ -179,7 +180,7 @@ def test_bindings_and_keys_come_from_a_database(customers: OutriderProcess, stor
 
 
 def test_a_source_that_is_down_costs_no_message(customers: OutriderProcess) -> None:
-    with smtplib.SMTP("127.0.0.1", customers.ports["smtp"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", customers.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         client.mail("ann@sender.test")
         client.rcpt("joe@one.test")

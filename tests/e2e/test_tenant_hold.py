@@ -20,6 +20,7 @@ from tests.e2e.practice import (
     queue_is,
     send,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 WORLD = provider("closed", "closed.test", "127.30.9.1", DEFERS) + provider(
@@ -81,7 +82,7 @@ def test_nothing_leaves_while_disabled_and_all_of_it_afterwards(
     await_restart(server, "dispatcher", kill_child(server, "dispatcher"))
     wait_until(queue_is(server, 4), "the other tenant's mail has gone")
     assert sorted(row["held"] for row in of_acme(server)) == ["a complaint"] + ["tenant disabled"] * 3
-    with smtplib.SMTP("127.0.0.1", server.ports["acme"], timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", server.ports["acme"], timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         assert client.mail("shop@sender.test")[0] == 450
 

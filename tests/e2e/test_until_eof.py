@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from tests.e2e.outrider_process import PROGRAM, STOP_SECONDS, configuration_for
+from tests.e2e.outrider_process import PROGRAM, configuration_for
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import free_port
 
 
@@ -24,5 +25,5 @@ def test_the_server_ends_with_its_starter(tmp_path: Path) -> None:
         assert server.stdout.readline().startswith(b"Ready.")
         server.stdin.write(b"what comes in means nothing")
         server.stdin.close()
-        assert server.wait(STOP_SECONDS) == 0
+        assert server.wait(PATIENCE_SECONDS) == 0
     assert "process.killed" not in (tmp_path / "server.log").read_text(encoding="utf-8")

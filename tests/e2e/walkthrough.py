@@ -19,12 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import PeerError, wait_until
 
-STEP_SECONDS = 60.0
-"""Chosen: far above what any step takes on a busy machine."""
-LOOK_SECONDS = 30.0
-"""Chosen: as long may something take that happens by itself, such as a delivery."""
 LOOKS = (
     "outrider trace ",
     "outrider queue list",
@@ -129,7 +126,7 @@ class Shell:
 
         if step.only_looks:
             with contextlib.suppress(PeerError):  # what is missing is told below
-                wait_until(is_shown, "what the page shows", LOOK_SECONDS)
+                wait_until(is_shown, "what the page shows")
         else:
             is_shown()
         assert "<failed" not in printed, _told(step, printed)
@@ -137,7 +134,7 @@ class Shell:
         return printed
 
     def _once(self, code: str, shown: str, *, is_patient: bool) -> str:
-        deadline = time.perf_counter() + STEP_SECONDS
+        deadline = time.perf_counter() + PATIENCE_SECONDS
         self._count += 1
         mark = f"<done {self._count}>"
         self._feed(f"{code}\necho '{mark}'\n")
@@ -151,7 +148,7 @@ class Shell:
             assert chunk, f"the shell ended: {printed}"
             octets += chunk
             printed = octets.decode("utf-8", "replace")
-        assert mark in printed, f"not within {STEP_SECONDS:g} s: {code}\n{printed}"
+        assert mark in printed, f"not within {PATIENCE_SECONDS:g} s: {code}\n{printed}"
         return printed.replace(mark, "")
 
     def _feed(self, text: str) -> None:
@@ -166,7 +163,7 @@ class Shell:
         self._process.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(timeout=STEP_SECONDS)
+        self._process.wait(timeout=PATIENCE_SECONDS)
         self._selector.close()
         self._process.stdout.close()
 

@@ -20,10 +20,9 @@ from outrider.sim.certificates import self_signed
 from tests.e2e.outrider_process import OutriderProcess
 from tests.e2e.practice import log_lines, pids, send
 from tests.hostility.raw_receiver import RawReceiver
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
-WAIT_SECONDS = 30.0
-"""Chosen: far above what a reply takes on a busy machine, below the time-out of a test."""
 DAY_SECONDS = 86_400
 
 
@@ -31,7 +30,7 @@ class Attacker:
     """A raw connection."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self.socket: socket.socket = socket.create_connection((host, port), timeout=WAIT_SECONDS)
+        self.socket: socket.socket = socket.create_connection((host, port), timeout=PATIENCE_SECONDS)
         self._rest = b""
 
     def __enter__(self) -> "Attacker":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
 from tests.hostility.attack import Attacker, largest_resident
+from tests.patience import PATIENCE_SECONDS
 
 MIB = 1 << 20
 LINE = b"x" * 1022 + b"\r\n"
@@ -45,7 +46,7 @@ def by_chunks(port: int, mib: int) -> str:
 
 def by_http(port: int, mib: int, key: str) -> str:
     """The status line of a POST of so much, which may come before all was sent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as client:
         head = (
             f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
             "Content-Type: message/rfc822\r\nOutrider-Mail-From: shop@sender.test\r\n"

@@ -22,6 +22,7 @@ from tests.hostility.attack import (
     unharmed,
 )
 from tests.hostility.raw_receiver import RawReceiver, raw_receiver
+from tests.patience import PATIENCE_SECONDS
 
 IDLE, DRIBBLING = 2000, 200
 CONNECTION_OCTETS = 65_536
@@ -156,7 +157,7 @@ def test_a_flood_is_bounded_while_a_good_client_is_served(
         grown = sum(resident(door.server).values()) - before
         assert grown < FLOODERS * 8 * 1024 * 1024, grown
         for attacker in attackers:
-            attacker.socket.settimeout(30)
+            attacker.socket.settimeout(PATIENCE_SECONDS)
         if flood in ENDED:
             said = [attacker.replies()[-1:] for attacker in attackers]
             assert all(last and last[0][:3] == "421" for last in said), said

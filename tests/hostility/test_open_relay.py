@@ -22,6 +22,7 @@ from outrider.cli.main import app
 from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import events_of
 from tests.hostility.attack import Attacker, certificate, unharmed
+from tests.patience import PATIENCE_SECONDS
 from tools.project_files import ROOT
 
 OURS = "mx.outrider.test"
@@ -236,7 +237,7 @@ def test_http_takes_nothing_without_a_key(
     careful: OutriderProcess, authorization: str | None, media_type: str
 ) -> None:
     name = next(name for name in careful.ports if name not in {"submission", "secure", "six"})
-    client = http.client.HTTPConnection("127.0.0.1", careful.ports[name], timeout=30)
+    client = http.client.HTTPConnection("127.0.0.1", careful.ports[name], timeout=PATIENCE_SECONDS)
     headers = {
         "Content-Type": media_type,
         "Outrider-Mail-From": f"probe@{OURS}",

@@ -11,6 +11,7 @@ from outrider.privacy.credentials import make_key
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
 from tests.hostility.attack import Attacker, unharmed
 from tests.hostility.raw_receiver import RawReceiver, raw_receiver, ways_to_end
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
 
 LINE_ENDS = (b"\r\n", b"\r", b"\n", b"\0", b"\r\0", b"\n\r", b"\r\r\n", b"\r\n\0")
@@ -45,7 +46,7 @@ class Door(NamedTuple):
         return next(taken.wire for taken in self.receiver.taken if sign in taken.wire)
 
     def post(self, body: bytes, media_type: str, **fields: str) -> tuple[int, bytes]:
-        client = http.client.HTTPConnection("127.0.0.1", self.server.ports["http"], timeout=30)
+        client = http.client.HTTPConnection("127.0.0.1", self.server.ports["http"], timeout=PATIENCE_SECONDS)
         try:
             headers = {"Authorization": f"Bearer {self.key}", "Content-Type": media_type, **fields}
             client.request("POST", "/v1/messages", body, headers)

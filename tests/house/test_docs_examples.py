@@ -75,7 +75,7 @@ def test_the_pages_show_both() -> None:
 
 @pytest.mark.parametrize(("place", "text"), list(blocks("sh")), ids=lambda value: value.partition("\n")[0])
 def test_what_is_to_be_pasted_into_a_shell_is_understood_by_one(place: str, text: str) -> None:
-    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), place
 
 

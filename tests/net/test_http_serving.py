@@ -14,6 +14,7 @@ import pytest
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.net.http import HttpLimits, HttpServer, Peer
+from tests.patience import PATIENCE_SECONDS
 
 LONG_OCTETS = 32 << 20  # more than the system keeps for both ends
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\n"
@@ -217,7 +218,7 @@ async def test_who_takes_nothing_of_an_answer_is_given_up(start: Start) -> None:
     site = await start(body_seconds=100)
     hanging = socket.create_connection(("127.0.0.1", site.port))
     hanging.send(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await site.app.waiting.wait()
         (connection,) = site.server._state.connections
         for seconds in (0, 99):
@@ -370,7 +371,7 @@ async def test_a_unix_socket_can_be_for_some_users_only(tmp_path: Path, is_allow
     reader, writer = await asyncio.open_unix_connection(path)
     if is_allowed:  # who is not hears it before he has asked
         writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 200" if is_allowed else b"HTTP/1.1 403")
     assert seen == ([Peer(os.getpid(), os.geteuid(), os.getegid())] if is_allowed else [])

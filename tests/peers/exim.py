@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import find_program, free_port, peer_folder, running, wait_until
 
 USER = "Debian-exim"
@@ -87,7 +88,7 @@ class Exim:
         path = self.folder / "mail" / "inbox"
         return list(mailbox.Maildir(path, create=False)) if (path / "new").exists() else []
 
-    def wait_for(self, count: int, seconds: float = 30.0) -> list[mailbox.MaildirMessage]:
+    def wait_for(self, count: int, seconds: float = PATIENCE_SECONDS) -> list[mailbox.MaildirMessage]:
         """The messages once there are `count` of them."""
         wait_until(lambda: len(self.messages()) >= count, f"{count} messages; {self.log()[-2000:]}", seconds)
         return self.messages()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import find_program, free_port, peer_folder, running, wait_until
 
 LIBEXEC = ("/usr/lib/postfix/sbin/master", "postfix/usr/lib/postfix/sbin/master")
@@ -104,7 +105,7 @@ class Postfix:
         """What was delivered, in no particular order."""
         return [path.read_bytes() for path in sorted((self.folder / "mail" / "inbox" / "new").glob("*"))]
 
-    def wait_for(self, count: int, seconds: float = 30.0) -> list[bytes]:
+    def wait_for(self, count: int, seconds: float = PATIENCE_SECONDS) -> list[bytes]:
         """The messages once there are `count` of them."""
         wait_until(lambda: len(self.messages()) >= count, f"{count} messages; {self.log()[-2000:]}", seconds)
         return self.messages()

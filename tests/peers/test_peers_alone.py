@@ -6,6 +6,7 @@ from email.message import EmailMessage
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.exim import Exim
 from tests.peers.postfix import Postfix
 from tests.peers.processes import find_program, free_port, peer_folder, running
@@ -23,7 +24,7 @@ def make_message(number: int) -> EmailMessage:
 
 
 def send_three(port: int) -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
         for number in range(3):
             client.send_message(make_message(number))
 
@@ -47,7 +48,7 @@ def test_exim_delivers_into_its_maildir(exim: Exim) -> None:
 
 
 def test_exim_refuses_to_relay(exim: Exim) -> None:
-    with smtplib.SMTP("127.0.0.1", exim.port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", exim.port, timeout=PATIENCE_SECONDS) as client:
         client.ehlo("client.test")
         client.mail("sender@example.test")
         assert client.rcpt("someone@elsewhere.test")[0] == 550

@@ -12,6 +12,7 @@ from outrider.privacy.credentials import User, add_user
 from outrider.privacy.passwords import Passwords
 from tests.e2e.outrider_process import configuration_for, serving
 from tests.e2e.practice import await_events
+from tests.patience import PATIENCE_SECONDS
 from tests.peers import haproxy as haproxy_peer
 from tests.peers.exim import Exim
 
@@ -39,11 +40,11 @@ def test_the_client_behind_a_real_haproxy_counts(exim: Exim, tmp_path: Path) -> 
     ):
         for version, port in balancer.ports.items():
             source = (f"127.5.5.{version}", 0)
-            with smtplib.SMTP("127.0.0.1", port, timeout=30, source_address=source) as client:
+            with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS, source_address=source) as client:
                 client.sendmail("a@sender.test", ["b@example.test"], text)
             source = (f"127.6.6.{version}", 0)
             with (
-                smtplib.SMTP("127.0.0.1", port, timeout=30, source_address=source) as client,
+                smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS, source_address=source) as client,
                 pytest.raises(smtplib.SMTPRecipientsRefused, match="Relaying denied"),
             ):
                 client.sendmail("a@sender.test", ["b@example.test"], text)
@@ -99,7 +100,7 @@ private_key = "{tmp_path}/key.pem"
 def test_exim_receives_chunks_large_and_small(exim: Exim, tmp_path: Path) -> None:
     with (
         serving(tmp_path / "outrider", configuration_for({"example.test": exim.port})) as server,
-        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client,
     ):
         line = "x" * 70 + "\r\n"
         for number in range(4):

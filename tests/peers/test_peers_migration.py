@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.outrider_process import OutriderProcess, serving, start_server
 from tests.e2e.practice import DEFERS, await_events, events_of, practising, provider, queue_is, send
 from tests.house.test_docs_examples import UNITS, shown_defaults
+from tests.patience import PATIENCE_SECONDS
 from tests.peers import postfix as postfix_peer
 from tests.peers.postfix import MASTER_CF, Postfix, flush, queue_is_empty
 from tests.peers.processes import find_program, free_port, wait_until
@@ -41,7 +42,7 @@ def block(page: Path, language: str, mark: str) -> str:
 
 def hand_over(relay: Postfix, first: int, domain: str = "example.com") -> None:
     """Gives Postfix some messages."""
-    with smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=PATIENCE_SECONDS) as client:
         for number in range(first, first + COUNT):
             text = f"From: shop@{domain}\r\nSubject: number {number}\r\n\r\nIt is on its way.\r\n"
             client.sendmail(f"shop@{domain}", ["customer@example.net"], text)
@@ -153,7 +154,7 @@ def test_one_domain_may_be_handed_over_first(tmp_path: Path) -> None:
         practising(WORLD) as practice,
         serving(tmp_path / "outrider", practice.configuration(more=listener)) as server,
         postfix_peer.postfix(domains="local.test", more=transport) as relay,
-        smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", relay.port, timeout=PATIENCE_SECONDS) as client,
     ):
         text = "From: shop@example.com\r\nSubject: one\r\n\r\nIt is on its way.\r\n"
         client.sendmail("shop@example.com", ["customer@example.net", "someone@local.test"], text)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.outrider_process import configuration_for, serving
+from tests.patience import PATIENCE_SECONDS
 from tests.peers import postfix as postfix_peer
 from tests.peers.exim import Exim
 from tests.peers.postfix import Postfix
@@ -18,7 +19,7 @@ BODY = "first line\r\n.a dotted line\r\n..two dots\r\n.\r\nafter a lone dot\r\n"
 
 def send(port: int, number: int, recipients: list[str]) -> None:
     text = f"From: a@sender.test\r\nTo: many@example.test\r\nSubject: number {number}\r\n\r\n{BODY}"
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
         client.sendmail("a@sender.test", recipients, text)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from outrider.privacy.credentials import make_key
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
+from tests.patience import PATIENCE_SECONDS
 from tests.peers import postfix as postfix_peer
 from tests.peers.exim import Exim
 from tests.peers.postfix import Postfix
@@ -46,7 +47,7 @@ def test_smtplib_with_umlauts_and_attachment(exim: Exim, tmp_path: Path) -> None
     )
     with (
         serving(tmp_path / "outrider", to_exim(tmp_path, exim)) as server,
-        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client,
     ):
         client.send_message(message)
         (found,) = exim.wait_for(1)
@@ -105,7 +106,7 @@ def test_postfix_relays_through_it(exim: Exim, tmp_path: Path) -> None:
     with (
         serving(tmp_path / "outrider", to_exim(tmp_path, exim)) as server,
         postfix_peer.postfix(domains="local.test", relay_port=server.ports["smtp"]) as relay,
-        smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", relay.port, timeout=PATIENCE_SECONDS) as client,
     ):
         for number in range(30):
             text = f"From: a@sender.test\r\nSubject: relayed {number}\r\n\r\nhello\r\n"
@@ -121,7 +122,7 @@ def test_postfix_hears_a_refusal_to_relay(postfix: Postfix, tmp_path: Path) -> N
     configuration = configuration_for({"example.test": postfix.port}).replace('["127.0.0.0/8"]', "[]")
     with (
         serving(tmp_path / "outrider", configuration) as server,
-        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client,
     ):
         client.ehlo("client.test")
         codes = [client.mail("a@sender.test")[0], client.rcpt("b@example.test")[0]]

@@ -13,6 +13,7 @@ from outrider.base.log import ListLog
 from outrider.privacy import key_keeper
 from outrider.privacy.key_keeper import KeyKeeper
 from outrider.privacy.signing_keys import TOUCH_SECONDS, SigningKeys
+from tests.patience import PATIENCE_SECONDS
 from tests.wire.dkim.signing import pem
 
 TEXT = pem("ed25519").decode()
@@ -29,7 +30,7 @@ class Disk(SigningKeys):
         self.is_broken = False
 
     def write(self, name: str, text: str) -> None:
-        assert self.go.wait(30)
+        assert self.go.wait(PATIENCE_SECONDS)
         self.writes.append((name, threading.current_thread() is threading.main_thread()))
         if self.is_broken:
             raise ConfigError("signing key cannot be written: No space left on device")
@@ -89,7 +90,7 @@ async def test_a_key_that_cannot_be_written_fails_for_all_who_wait_and_is_tried_
         assert each is not None
         with pytest.raises(ConfigError, match="No space left"):
             await each
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(log.lines) < 2:  # noqa: ASYNC110 - a line is written when its write has ended
             await asyncio.sleep(0)
     assert [event for _, event, _ in log.lines] == ["policy.key_not_kept"] * 2
@@ -123,7 +124,7 @@ async def test_failures_that_are_remembered_are_bounded(disk: Disk, monkeypatch:
     assert waiting is not None
     with pytest.raises(ConfigError):
         await waiting
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(log.lines) < 2:  # noqa: ASYNC110 - a line is written when its write has ended
             await asyncio.sleep(0)
     assert keeper.unwritten([first]) is None

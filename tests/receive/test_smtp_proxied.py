@@ -15,6 +15,7 @@ from outrider.receive.listener import SmtpListener
 from outrider.receive.options import ReceiveDeadlines
 from outrider.receive.proxied import ProxiedServer
 from outrider.wire.proxy import SIGNATURE, ProxyHeader
+from tests.patience import PATIENCE_SECONDS
 from tests.receive.conftest import World, build
 
 TRUSTED = "PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n"
@@ -51,7 +52,7 @@ async def talk(port: int, *octets: bytes, tls: ssl.SSLContext | None = None) -> 
     if tls is not None:
         await writer.start_tls(tls, server_hostname="mx.outrider.test")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             greeting = await reader.readline()
             if greeting.startswith(b"220 "):
                 for line in (MESSAGE + b"QUIT\r\n").splitlines(keepends=True):
@@ -180,7 +181,7 @@ async def test_handshakes_that_stall_keep_nobody_out(monkeypatch: pytest.MonkeyP
     async with proxied(tls=context, **IMPLICIT) as (_, port):
         _, stalls = await asyncio.open_connection("127.0.0.1", port)
         stalls.write(STRANGER.encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await has_header.wait()
         said = await talk(port, TRUSTED.encode(), tls=client)
         stalls.close()

@@ -17,6 +17,7 @@ from outrider.model.reply import Reply
 from outrider.receive.clients import client_key
 from outrider.receive.options import ListenerOptions
 from outrider.wire.smtp import replies
+from tests.patience import PATIENCE_SECONDS
 from tests.receive.conftest import MemoryTransport
 
 ENVELOPE = ("EHLO c.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>")
@@ -417,7 +418,7 @@ async def test_draining_lets_transactions_end(running_world: Any) -> None:
         assert made.connect().take().startswith(b"421 4.3.2")
         said = busy.lines("DATA", MESSAGE)
         assert [line[:3] for line in said] == ["354", "250", "421"]
-        await asyncio.wait_for(draining, 10)
+        await asyncio.wait_for(draining, PATIENCE_SECONDS)
         assert made.listener.sessions == 0
         assert len(made.intake.submissions) == 1
 
@@ -525,9 +526,9 @@ async def starttls_dialogue(running_world: Any, authority: trustme.CA, *, implic
             codes = []
             context = client_tls(authority)
             client = (
-                smtplib.SMTP_SSL("127.0.0.1", port, context=context, timeout=10)
+                smtplib.SMTP_SSL("127.0.0.1", port, context=context, timeout=PATIENCE_SECONDS)
                 if implicit
-                else smtplib.SMTP("127.0.0.1", port, timeout=10)
+                else smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS)
             )
             with client:
                 client.ehlo("c.example")
@@ -574,7 +575,7 @@ async def injected_starttls(running_world: Any, authority: trustme.CA) -> None:
         port = server.sockets[0].getsockname()[1]
 
         def talk() -> tuple[bytes, bytes]:
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as plain:
                 plain.sendall(
                     b"EHLO evil.example\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\nSTARTTLS\r\n"
                     b"EHLO evil.example\r\nMAIL FROM:<evil@x.example>\r\n"
@@ -614,10 +615,10 @@ async def test_a_failed_handshake_closes(running_world: Any, authority: trustme.
         server = await asyncio.get_running_loop().create_server(made.listener.protocol, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         writer.write(b"EHLO c\r\nSTARTTLS\r\n")
-        while not (await asyncio.wait_for(reader.readline(), 10)).startswith(b"220 2.0.0"):
+        while not (await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)).startswith(b"220 2.0.0"):
             pass
         writer.write(b"this is no handshake\r\n" * 10)
-        await asyncio.wait_for(reader.read(), 10)
+        await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
         writer.close()
         server.close()
         assert made.listener.sessions == 0
@@ -630,7 +631,7 @@ async def silent_handshake(running_world: Any, authority: trustme.CA) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         server = await made.listener.serve(listening, backlog=5)
         reader, writer = await asyncio.open_connection(*listening.getsockname()[:2])
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b""
         writer.close()
         server.close()
 
@@ -651,7 +652,7 @@ async def test_handshakes_are_bounded_as_sessions_are(
 
         silent = [await asyncio.open_connection(*address) for _ in range(held)]
         reader, refused = await asyncio.open_connection(*address)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await reader.read() == b""
             assert told("receive.handshake_refused") == 1
             silent.pop()[1].close()

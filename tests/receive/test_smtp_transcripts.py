@@ -17,6 +17,7 @@ import pytest
 import uvloop
 
 from outrider.model.flow import Submission
+from tests.patience import PATIENCE_SECONDS
 
 FOLDER = Path(__file__).parent.parent / "transcripts"
 SCRIPTS = sorted(FOLDER.glob("*.smtp"))
@@ -130,10 +131,10 @@ async def over_a_socket(path: Path, running_world: Any) -> None:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         for sent, expected, closes in groups(script):
             writer.write(sent)
-            said = b"".join([await asyncio.wait_for(reader.readline(), 10) for _ in expected])
+            said = b"".join([await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS) for _ in expected])
             check_lines(said, expected)
             if closes:
-                assert await asyncio.wait_for(reader.read(), 10) == b""
+                assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b""
         writer.close()
         server.close()
         check_messages(world.intake.submissions, script)

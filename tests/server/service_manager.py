@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
+
 PASS = (
     "import os, sys\n"
     "count = int(sys.argv[1])\n"
@@ -26,7 +28,7 @@ class Hearing:
         self.address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.settimeout(30)
+        self._socket.settimeout(PATIENCE_SECONDS)
         self.heard: list[list[str]] = []
 
     def next(self) -> list[str]:
@@ -46,7 +48,7 @@ class Hearing:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.next()
-        self._socket.settimeout(30)
+        self._socket.settimeout(PATIENCE_SECONDS)
         return self.heard
 
     def close(self) -> None:

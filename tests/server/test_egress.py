@@ -15,6 +15,7 @@ from outrider.model.dispatch import Granted, Settle
 from outrider.model.flow import Notify, Outcome, Phase, Recipient, Refusal
 from outrider.model.reply import Reply
 from outrider.server.dispatcher import EXPIRED
+from tests.patience import PATIENCE_SECONDS
 from tests.server.conftest import PATH, WIRE, EgressWorld, granted_entry, stored_message
 
 OK = Reply(250, "2.0.0", ("Ok",))
@@ -157,7 +158,7 @@ class LongReader:
 
     def read(self, ref: ContentRef, entry: int) -> tuple[Stored, bytes]:
         assert threading.current_thread() is not threading.main_thread()
-        assert self.may_go_on.wait(10)
+        assert self.may_go_on.wait(PATIENCE_SECONDS)
         self.reads += 1
         if self.is_damaged:
             raise SpoolError("the frame is damaged")

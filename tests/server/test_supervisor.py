@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_SECONDS
+
 PROGRAM = Path(__file__).with_name("supervised.py")
 ROOT = PROGRAM.parents[2]
 
@@ -42,7 +44,7 @@ class Family:
             self.process.send_signal(number)
         assert self.process.stdout is not None
         self.lines += map(json.loads, self.process.stdout)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def names(self, event: str) -> list[str]:
         return [line["name"] for line in self.lines if line["event"] == event]
@@ -62,7 +64,7 @@ def family(*kinds: str, speed: float = 1.0) -> Iterator[Family]:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_SECONDS)
         assert process.stdout is not None
         process.stdout.close()
 

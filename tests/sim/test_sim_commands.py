@@ -15,6 +15,7 @@ from outrider.base.errors import ConfigError, UnavailableError
 from outrider.cli import demo, inject, sim, sink
 from outrider.server.configuration import load
 from outrider.sim.demo import server_toml
+from tests.patience import PATIENCE_SECONDS
 
 RUNNER = CliRunner()
 WORLD = """
@@ -36,7 +37,7 @@ def start(command: str, *arguments: str) -> tuple[subprocess.Popen[bytes], dict[
 
 
 def ended(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     report: dict[str, Any] = json.loads(out)
     return report

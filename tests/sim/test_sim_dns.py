@@ -8,6 +8,7 @@ import pytest
 
 from outrider.sim.world import parse_world
 from outrider.sim.zones import Zones
+from tests.patience import PATIENCE_SECONDS
 from tests.sim.conftest import Running, WorldMaker
 
 WORLD = (
@@ -63,7 +64,7 @@ record = [
 def ask(running: Running, name: str, kind: str, *, tcp: bool = False) -> dns.message.Message:
     query = dns.message.make_query(name, kind, use_edns=False)
     how = dns.query.tcp if tcp else dns.query.udp
-    return how(query, "127.0.0.1", port=running.world.dns_port, timeout=10)
+    return how(query, "127.0.0.1", port=running.world.dns_port, timeout=PATIENCE_SECONDS)
 
 
 def answers(message: dns.message.Message) -> list[str]:
@@ -114,7 +115,7 @@ def test_truncation_leads_to_tcp(start_world: WorldMaker, name: str, count: int)
 def test_a_larger_payload_is_used(start_world: WorldMaker) -> None:
     running = start_world(WORLD)
     query = dns.message.make_query("huge.test", "A", use_edns=0, payload=4096)
-    answer = dns.query.udp(query, "127.0.0.1", port=running.world.dns_port, timeout=10)
+    answer = dns.query.udp(query, "127.0.0.1", port=running.world.dns_port, timeout=PATIENCE_SECONDS)
     assert len(answers(answer)) == 120
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from outrider.base.clock import SystemClock
+from tests.patience import PATIENCE_SECONDS
 from tests.sim.conftest import Running, WorldMaker
 
 PLAIN = """
@@ -33,7 +34,7 @@ def send(client: smtplib.SMTP, number: int, *recipients: str, sender: str = "s@a
 
 
 def raw(place: tuple[str, int]) -> socket.socket:
-    return socket.create_connection(place, timeout=20)
+    return socket.create_connection(place, timeout=PATIENCE_SECONDS)
 
 
 def read_until(sock: socket.socket, mark: bytes) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from outrider.sim.options import Zone
 from outrider.sim.spite import octets_of
 from outrider.sim.world import parse_world
+from tests.patience import PATIENCE_SECONDS
 from tests.sim.conftest import WorldMaker
 
 WORLD = """
@@ -42,7 +43,7 @@ def rule(kind: str, on: str = "connect") -> str:
 def test_spite_is_sent_as_it_is(start_world: WorldMaker, kind: str) -> None:
     running = start_world(rule(kind))
     expected = b"".join(octets_of(kind))  # type: ignore[arg-type]
-    with socket.create_connection(running.place("mean"), timeout=20) as client:
+    with socket.create_connection(running.place("mean"), timeout=PATIENCE_SECONDS) as client:
         heard = b""
         while len(heard) < len(expected):
             heard += client.recv(65_536)
@@ -51,7 +52,7 @@ def test_spite_is_sent_as_it_is(start_world: WorldMaker, kind: str) -> None:
 
 def test_a_reply_without_end_waits_for_its_reader(start_world: WorldMaker) -> None:
     running = start_world(rule("endless-reply"))
-    with socket.create_connection(running.place("mean"), timeout=20) as client:
+    with socket.create_connection(running.place("mean"), timeout=PATIENCE_SECONDS) as client:
         heard = 0
         while heard < 4_000_000:
             heard += len(client.recv(1 << 20))
@@ -60,7 +61,7 @@ def test_a_reply_without_end_waits_for_its_reader(start_world: WorldMaker) -> No
 
 def test_the_deaf_never_read_again(start_world: WorldMaker) -> None:
     running = start_world(WORLD + '[[provider.rule]]\non = "mail"\nreply = "250 Ok"\naction = "deaf"\n')
-    with socket.create_connection(running.place("mean"), timeout=20) as client:
+    with socket.create_connection(running.place("mean"), timeout=PATIENCE_SECONDS) as client:
         client.recv(1000)
         client.sendall(b"EHLO c\r\n")
         client.recv(1000)
@@ -81,7 +82,7 @@ def test_tls_stalls_at_each_step(start_world: WorldMaker, fault: str, some: bool
     context.verify_mode = ssl.CERT_NONE
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     pipe = context.wrap_bio(incoming, outgoing)
-    with socket.create_connection(running.place("mean"), timeout=20) as client:
+    with socket.create_connection(running.place("mean"), timeout=PATIENCE_SECONDS) as client:
         client.recv(1000)
         client.sendall(b"EHLO c\r\n")
         client.recv(1000)
@@ -103,13 +104,17 @@ def test_dns_lies(start_world: WorldMaker, lie: str) -> None:
     running = start_world(WORLD + f'[[zone]]\nname = "mean.test"\nlie = "{lie}"\n')
     query = dns.message.make_query("mean.test", "MX")
     with pytest.raises((dns.exception.DNSException, dns.query.BadResponse)):
-        dns.query.udp(query, "127.0.0.1", port=running.world.dns_port, timeout=20, ignore_unexpected=False)
+        dns.query.udp(
+            query, "127.0.0.1", port=running.world.dns_port, timeout=PATIENCE_SECONDS, ignore_unexpected=False
+        )
 
 
 def test_the_true_answer_is_behind_the_flood(start_world: WorldMaker) -> None:
     running = start_world(WORLD + '[[zone]]\nname = "mean.test"\nlie = "flood"\n')
     query = dns.message.make_query("mean.test", "MX")
-    answer = dns.query.udp(query, "127.0.0.1", port=running.world.dns_port, timeout=20, ignore_errors=True)
+    answer = dns.query.udp(
+        query, "127.0.0.1", port=running.world.dns_port, timeout=PATIENCE_SECONDS, ignore_errors=True
+    )
     assert answer.id == query.id
     assert running.world.dns.queries == 1
 

@@ -17,6 +17,7 @@ from outrider.store.editor import Author
 from outrider.store.engine import Database, open_engine
 from outrider.store.options import StoreOptions
 from outrider.store.upgrade import upgrade
+from tests.patience import PATIENCE_SECONDS
 
 USER = "postgres"
 """PostgreSQL refuses root; its package brings this user."""
@@ -70,10 +71,10 @@ def postgresql() -> Iterator[str]:
     finally:
         server.terminate()  # the children end with it
         try:
-            server.wait(timeout=30)
+            server.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
-            server.wait(timeout=10)
+            server.wait(timeout=PATIENCE_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -24,6 +24,7 @@ from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.pool import Pool
 from outrider.store.sources.rows import Parameters, Rows, octets_of, row_of
 from outrider.store.sources.source import Source
+from tests.patience import PATIENCE_SECONDS
 
 ROWS: Rows = (row_of({"binding": "gold"}),)
 
@@ -350,7 +351,7 @@ async def test_connections_of_a_burst_are_closed_though_nobody_asks_any_more() -
     await asyncio.gather(*(pool.run(nothing, may_repeat=True) for _ in range(3)))
     assert pool.open == 3
     clock.advance(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while pool.open > 1:  # noqa: ASYNC110 - a timer of the pool closes them
             await asyncio.sleep(0.001)
     assert len(connections.alive) == 1

@@ -17,6 +17,7 @@ from outrider.base.log import ListLog
 from outrider.store.sources.failures import SourceDownError, SourceQueryError, SourceTimeoutError
 from outrider.store.sources.source import Source
 from outrider.store.sources.sqlite import FileConnection
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.databases import DatabaseServer
 from tests.store.sources.conftest import (
     BY_DOMAIN,
@@ -126,7 +127,7 @@ async def test_a_query_that_is_killed_in_the_midst(
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     with pytest.raises(SourceDownError) as down:
-        await asyncio.wait_for(asking, 30)
+        await asyncio.wait_for(asking, PATIENCE_SECONDS)
     assert not isinstance(down.value, SourceTimeoutError)
     await until_answered(source.probe)
 
