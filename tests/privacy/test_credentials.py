@@ -154,5 +154,30 @@ def test_a_change_keeps_who_can_read_the_file_and_where_it_is(
     assert set(credentials.read_credentials(file).users) == {"ann", "joe"}
     assert link.is_symlink()
     assert stat.S_IMODE(found.st_mode) == 0o640
-    assert owners == [(found.st_uid, found.st_gid)]
+    assert owners[-1] == (found.st_uid, found.st_gid)
     assert not (tmp_path / "elsewhere").exists(), "nothing that others laid there is followed"
+
+
+@pytest.mark.parametrize("is_laid", [False, True])
+def test_the_lock_that_root_makes_belongs_to_the_file_s_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_laid: bool
+) -> None:
+    file, lock = tmp_path / "users.toml", tmp_path / "users.toml.lock"
+    file.write_text("", encoding="utf-8")
+    if is_laid:  # by somebody who wants another file for his own
+        (tmp_path / "elsewhere").touch()
+        lock.hardlink_to(tmp_path / "elsewhere")
+    given: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda fd, *owner: given.append((os.fstat(fd).st_ino, *owner)))
+    credentials.add_user(file, User("joe", HASH))
+    found = file.stat()
+    assert ((lock.stat().st_ino, found.st_uid, found.st_gid) in given) is not is_laid
+
+
+def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "users.toml.lock").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"users\.toml\.lock cannot be opened: .*nothing was changed.*remove it"
+    ):
+        credentials.add_user(tmp_path / "users.toml", User("joe", HASH))

@@ -258,11 +258,28 @@ class _As(OsFiles):
         return fd
 
 
+def _give_away(lock: int, path: Path) -> None:
+    """Let who owns the file at `path` open the lock that root made; what else has its name stays as it is."""
+    found = os.fstat(lock)
+    if stat.S_ISREG(found.st_mode) and (found.st_nlink, found.st_size) == (1, 0):
+        like = (path if path.exists() else path.parent).stat()
+        os.fchown(lock, like.st_uid, like.st_gid)
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _FILE_MODE)
+    name = path.with_name(path.name + ".lock")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE_MODE)
+    except OSError as error:
+        raise ConfigError(
+            f"{name} cannot be opened: {error.strerror}; nothing was changed. It keeps two changes apart: "
+            f"remove it where nobody changes {path.name} just now, or change the file as root"
+        ) from error
+    try:
+        if os.geteuid() == 0:
+            _give_away(lock, path)
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
