@@ -55,6 +55,32 @@ def test_a_text_shows_only_domains(text: str, shown: str) -> None:
     assert Redactor().text(text, ALICE) == shown
 
 
+@pytest.mark.parametrize(
+    ("local_part", "echo"),
+    [
+        ("b\u00e9n\u00e9dicte", "be\u0301ne\u0301dicte"),  # decomposed, as some file systems and libraries do
+        ("be\u0301ne\u0301dicte", "b\u00e9n\u00e9dicte"),  # composed
+        ("be\u0301n\u00e9", "BE\u0301NE\u0301"),
+        ("\uff41lice", "alice"),  # full width, brought to ASCII
+        ("stra\u00dfe", "STRASSE"),
+        ("\u03b1\u03bb\u03ad\u03be\u03b7\u03c2", "\u0391\u039b\u0388\u039e\u0397\u03a3"),
+    ],
+)
+@pytest.mark.parametrize("profile", HIDING)
+def test_a_local_part_is_found_in_another_form_of_unicode(
+    local_part: str, echo: str, profile: Profile
+) -> None:
+    address = Address(local_part, "example.com")
+    redactor = Redactor(profile, tokens=TOKENS)
+    stand_in = TOKENS.token(address) if profile is Profile.TOKEN else REDACTED
+    assert redactor.text(f"User {echo} is unknown", address) == f"User {stand_in} is unknown"
+    if profile is Profile.TOKEN:
+        assert (
+            redactor.text(f"<{echo}@example.com> is unknown", address)
+            == f"<{stand_in}@example.com> is unknown"
+        )
+
+
 def test_none_shows_no_domain_either() -> None:
     redactor = Redactor(Profile.NONE)
     assert redactor.text("<alice@example.com>: no", ALICE) == "<<redacted>>: no"

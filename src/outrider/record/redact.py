@@ -25,7 +25,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, Protocol, assert_never
-from unicodedata import category
+from unicodedata import category, normalize
 
 from outrider.base.errors import ConfigError
 from outrider.model.address import Address
@@ -229,7 +229,8 @@ class Redactor:
             text = self._without_addresses(text, known, are_tokens_wanted)
         for address in known:
             if address is not None:
-                text = _without_local_part(text, address.local_part, self._stand_in, address)
+                for form in _forms(address.local_part):
+                    text = _without_local_part(text, form, self._stand_in, address)
         return text
 
     def _stand_in(self, address: Address) -> str:
@@ -264,9 +265,10 @@ class Redactor:
         for address in known:
             if address is None:
                 continue
-            end = f"{address.local_part}@{address.domain}".lower()
-            if lowered.endswith(end) and not _is_atom_end(lowered[: -len(end)]):
-                return self._token_of(address)
+            for form in _forms(address.local_part):
+                end = f"{form}@{address.domain}"
+                if lowered.endswith(end) and not _is_atom_end(lowered[: -len(end)]):
+                    return self._token_of(address)
         return None
 
     def _foreign(self, token: str) -> str | None:
@@ -284,6 +286,19 @@ class Redactor:
         found = domain.group() if domain else ""
         local = _masked(token[:at]) if self._text is Profile.MASKED else "*"
         return f"{local}@{found}"
+
+
+def _forms(local_part: str) -> Sequence[str]:
+    """How a text may spell `local_part`, in lower case: what is not ASCII may be composed, taken apart, folded.
+
+    The text itself is not brought to a form: that costs its square where a hostile one piles up marks.
+    """
+    if local_part.isascii():
+        return (local_part.lower(),)
+    forms = [local_part.lower()]
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):  # all that Unicode has (UAX #15)
+        forms += (normalize(form, each) for each in (local_part.lower(), local_part.casefold()))
+    return tuple(dict.fromkeys(forms))
 
 
 def _masked(local_part: str) -> str:
@@ -309,8 +324,8 @@ def _is_atom_end(before: str) -> bool:
 def _without_local_part(
     text: str, local_part: str, stand_in: Callable[[Address], str], address: Address
 ) -> str:
-    """`text` without `local_part`, in any case, quoted or not."""
-    wanted = local_part.strip('"').lower()
+    """`text` without `local_part`, which is in lower case, in any case, quoted or not."""
+    wanted = local_part.strip('"')
     lowered = text.lower()
     if not wanted or wanted not in lowered:
         return text
