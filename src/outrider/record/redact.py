@@ -289,7 +289,7 @@ class Redactor:
 
 
 def _forms(local_part: str) -> Sequence[str]:
-    """How a text may spell `local_part`, in lower case: what is not ASCII may be composed, taken apart, folded.
+    """How a text may spell `local_part`, in lower case; what is not ASCII is composed, taken apart, folded.
 
     The text itself is not brought to a form: that costs its square where a hostile one piles up marks.
     """
