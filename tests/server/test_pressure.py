@@ -1,13 +1,17 @@
 """When new mail is refused: little room, much memory, stores that are behind, the end of the process."""
 
+import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 
 from outrider.base.log import ListLog
 from outrider.model.reply import Reply
+from outrider.server.memory import give_back, resident_bytes
 from outrider.server.options import ServerOptions
-from outrider.server.pressure import Pressure, resident_bytes
+from outrider.server.pressure import Pressure
 from outrider.wire.smtp import replies
 
 MIB = 1 << 20
@@ -98,3 +102,74 @@ def test_what_is_nearly_short_is_told_before_anything_is_refused(
     full = Surroundings(tmp_path, min_free_bytes=ENORMOUS)
     full.refusal()
     assert full.pressure.shortage == "disk"
+
+
+class Looks:
+    """Memory as two looks find it, and whether there was a second one."""
+
+    def __init__(self, first: int) -> None:
+        self._found = [LIMIT // 2, first]
+        self.again = asyncio.Event()
+
+    def __call__(self) -> int:
+        used = self._found.pop()
+        if not self._found:
+            self.again.set()
+        return used
+
+
+@pytest.mark.parametrize("used", [LIMIT * 91 // 100, LIMIT * 2])
+async def test_free_memory_is_given_back_while_it_is_nearly_short_and_looked_at_again(
+    tmp_path: Path, used: int
+) -> None:
+    looks, given = Looks(used), []
+    options = ServerOptions(min_free_bytes=0, memory_limit_bytes=LIMIT)
+    pressure = Pressure(options, tmp_path, ListLog(), looks, give_back=lambda: given.append(used))
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(pressure.watch())
+        await looks.again.wait()
+        watching.cancel()
+    assert given == [used]
+    assert pressure.refusal is None
+
+
+async def test_while_memory_is_not_short_none_is_given_back(tmp_path: Path) -> None:
+    looks, given = Looks(LIMIT * 90 // 100), []
+    options = ServerOptions(min_free_bytes=0, memory_limit_bytes=LIMIT)
+    pressure = Pressure(options, tmp_path, ListLog(), looks, give_back=lambda: given.append(1))
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(pressure.watch())
+        await looks.again.wait()  # a second later
+        watching.cancel()
+    assert given == []
+
+
+class Circle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_circles_of_objects_are_given_back() -> None:
+    gc.disable()
+    try:
+        circle = weakref.ref(Circle())
+        assert circle() is not None
+        give_back()
+        assert circle() is None
+    finally:
+        gc.enable()
+
+
+def test_free_memory_between_what_is_used_is_given_back() -> None:
+    before = resident_bytes()
+    kept = []
+    for _ in range(2000):  # of 64 KiB and 1 KiB, from the heap and not from the system each
+        freed = bytearray(b"x") * (64 * 1024)
+        kept.append((bytearray(b"y") * 1024, freed))
+    kept = [(small, small) for small, _ in kept]
+    del freed
+    unused = resident_bytes() - before
+    assert unused > 100 * MIB
+    give_back()
+    assert resident_bytes() - before < unused // 2
+    assert len(kept) == 2000

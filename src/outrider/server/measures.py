@@ -19,7 +19,7 @@ from outrider.record.events import Event
 from outrider.record.exposition import Collection
 from outrider.record.metrics import DEFINITIONS, Metrics, Snapshot
 from outrider.record.options import RecordOptions
-from outrider.server.pressure import resident_bytes
+from outrider.server.memory import resident_bytes
 
 SEND_SECONDS = 1.0
 # chosen: live views show seconds

@@ -6,12 +6,12 @@ mail already accepted goes on; that is how space comes back.
 
 import asyncio
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
 from outrider.base.log import Log
 from outrider.model.reply import Reply
+from outrider.server.memory import give_back, resident_bytes
 from outrider.server.options import ServerOptions
 from outrider.wire.smtp import replies
 
@@ -20,14 +20,10 @@ CHECK_SECONDS = 1.0
 RECOVERY = 0.9
 # chosen, so that a worker at its limit does not flap
 
+GIVE_BACK_SECONDS = 10.0
+# chosen: at 100 ms it is a hundredth of the time while memory is short
 NEARLY_FREE = 1.5
 # chosen: half as much again as the reserve is a minute's warning at 2,000 large messages
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process (Linux: statm)."""
-    fields = Path("/proc/self/statm").read_bytes().split()
-    return int(fields[1]) * resource.getpagesize()
 
 
 class Pressure:
@@ -39,6 +35,7 @@ class Pressure:
         log: Told when it begins and ends.
         memory: Gives the resident memory of this process.
         stores: Asked too: a refusal while the log or the events cannot be written as fast as mail comes.
+        give_back: Gives free memory back to the system; called in a thread while memory is nearly short.
 
     Attributes:
         refusal: What new mail hears, or None while it is welcome.
@@ -46,7 +43,8 @@ class Pressure:
     """
 
     __slots__ = (
-        *("_directory", "_is_draining", "_log", "_memory", "_options", "_over", "_stores"),
+        *("_directory", "_give_back", "_is_draining", "_is_tight", "_log", "_memory", "_options", "_over"),
+        "_stores",
         *("refusal", "shortage"),
     )
 
@@ -57,12 +55,15 @@ class Pressure:
         log: Log,
         memory: Callable[[], int] = resident_bytes,
         stores: Callable[[], Reply | None] = lambda: None,
+        give_back: Callable[[], None] = give_back,
     ) -> None:
         self._options = options
         self._directory = directory
         self._log = log
         self._memory = memory
         self._stores = stores
+        self._give_back = give_back
+        self._is_tight = False
         self._is_draining = False
         self._over = False
         self.refusal: Reply | None = None
@@ -91,18 +92,25 @@ class Pressure:
         free = status.f_bavail * status.f_frsize
         limit = self._options.memory_limit_bytes
         used = self._memory()
+        self._is_tight = used > limit * RECOVERY
         self.shortage = ""
         if free < self._options.min_free_bytes * NEARLY_FREE:
             self.shortage = "disk"
-        elif used > limit * RECOVERY:
+        elif self._is_tight:
             self.shortage = "memory"
         if free < self._options.min_free_bytes:
             return replies.DISK_LOW
-        self._over = used > (limit * RECOVERY if self._over else limit)
+        self._over = self._is_tight if self._over else used > limit
         return replies.MEMORY_HIGH if self._over else self._stores()
 
     async def watch(self) -> None:
-        """Check each second until cancelled."""
+        """Check each second until cancelled; while memory is nearly short, free memory is given back."""
+        loop = asyncio.get_running_loop()
+        next_at = loop.time()
         while True:
             self.check()
+            if self._is_tight and loop.time() >= next_at:
+                await asyncio.to_thread(self._give_back)
+                next_at = loop.time() + GIVE_BACK_SECONDS
+                self.check()
             await asyncio.sleep(CHECK_SECONDS)
