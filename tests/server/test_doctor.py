@@ -3,8 +3,9 @@
 import os
 import random
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from outrider.base.log import NullLog
 from outrider.net.options import NetOptions
 from outrider.net.resolver import DnsResolver
 from outrider.server.doctor import disk, exposure, names
+from outrider.server.doctor.database import check_database
 from outrider.server.doctor.finding import Finding, Level, as_data, worst
 from outrider.server.doctor.machine import EARLIEST_TIME, Machine, check_machine, read_machine
 from outrider.server.doctor.ownership import check_config, check_directory, check_secrets
@@ -32,6 +34,10 @@ from outrider.sim.server import PracticeInternet
 from outrider.sim.world import parse_world
 from outrider.spool import frames
 from outrider.spool.directory import SpoolDirectory
+from outrider.store.editor import Author
+from outrider.store.engine import open_engine
+from outrider.store.online_copy import copy_database
+from outrider.store.upgrade import upgrade
 
 WORLD = """
 [[provider]]
@@ -366,6 +372,44 @@ def test_the_spool_s_format_and_damage_are_seen(tmp_path: Path) -> None:
     (tmp_path / "spool" / "logs" / "1").mkdir()
     (tmp_path / "spool" / "logs" / "1" / "00000000.log").touch()
     assert level(check_spool(OsFiles(), chosen)) is Level.FAULT
+
+
+async def test_a_control_database_that_is_damaged_or_of_another_program_is_a_fault(tmp_path: Path) -> None:
+    chosen = settings(server={"state_directory": str(tmp_path)})
+    path, aside = tmp_path / "control.db", tmp_path / "aside.db"
+    assert (await check_database(chosen)).level is Level.NOTE
+    assert not path.exists(), "the doctor makes nothing"
+    engine = open_engine(chosen.store, tmp_path)
+    await upgrade(engine, Author("cli:test", FakeClock(), "", 0))
+    assert (await check_database(chosen)).level is Level.GOOD, "while somebody has it open"
+    copy_database(path, aside)
+    await engine.dispose()
+    sound = aside.read_bytes()
+    assert (await check_database(chosen)).level is Level.GOOD
+    page = len(sound) // 2 // 4096 * 4096
+    for octets in (
+        b"no database at all" * 1000,
+        sound[:-5000],
+        sound[:page] + b"\xa5" * 4096 + sound[page + 4096 :],
+    ):
+        path.write_bytes(octets)
+        found = await check_database(chosen)
+        assert (level([found]), "cannot be read" in found.what) == (Level.FAULT, True), found
+        assert str(path) in found.what
+    path.write_bytes(sound)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    found = await check_database(chosen)
+    assert (level([found]), "9999" in found.what) == (Level.FAULT, True)
+    path.unlink()
+    path.mkdir()
+    assert level([await check_database(chosen)]) is Level.FAULT
+
+
+async def test_a_control_database_that_does_not_answer_is_a_fault(tmp_path: Path) -> None:
+    url = {"url": "postgresql://nobody@127.0.0.1:1/none", "wait_seconds": 1}
+    found = await check_database(settings(server={"state_directory": str(tmp_path)}, store=url))
+    assert level([found]) is Level.FAULT
 
 
 def test_keys_that_are_needed_are_there(tmp_path: Path) -> None:

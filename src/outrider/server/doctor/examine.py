@@ -8,6 +8,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.files import OsFiles
 from outrider.server.doctor.bindings import check_bindings, check_identities
+from outrider.server.doctor.database import check_database
 from outrider.server.doctor.disk import check_disk
 from outrider.server.doctor.exposure import check_certificates, check_exposure
 from outrider.server.doctor.finding import Finding, fault, note
@@ -64,6 +65,7 @@ async def examine(
         *check_keys(settings, environment),
         *check_signing(settings, environment, clock),
         *check_spool(files, settings),
+        await check_database(settings),
         *check_disk(files, where, settings.server.min_free_bytes, clock),
         *check_machine(read_machine(make_clock), settings),
         *check_bindings(settings),
