@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from outrider.base.clock import FakeClock
-from outrider.server.backup.make import make_backup
+from outrider.base.files import OsFiles
+from outrider.base.log import ListLog
+from outrider.server.backup.make import Made, make_backup
 from outrider.server.backup.restore import open_backup, restore
 from outrider.server.configuration import read
+from outrider.spool.engine import EmbeddedEngine
+from tests.spool.samples import small_as, spool_keys, stored
 
 PASSPHRASE = "correct horse battery staple"
 KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"
@@ -96,3 +100,36 @@ def test_what_was_suspended_stays_suspended_in_the_copy(tmp_path: Path) -> None:
     root = tmp_path / "root"
     restore(open_backup(made.path, None), root, with_config=False)
     assert (root / str(kept).lstrip("/")).read_bytes() == kept.read_bytes()
+
+
+async def test_a_key_that_the_queue_needs_and_the_copy_lacks_is_named(tmp_path: Path) -> None:
+    config = site(tmp_path / "site", "both.pem", "both.pem")
+    found = read(config, {})
+    state = found.settings.server.state_directory
+    state.mkdir()
+    for version in (1, 2):  # the first of them as a credential of systemd is: nowhere on disk
+        engine = await EmbeddedEngine.open(
+            OsFiles(),
+            str(found.settings.server.spool_directory),
+            small_as("aes"),
+            FakeClock(),
+            ListLog(),
+            keys=spool_keys(1, version),
+        )
+        await engine.commit([stored(engine.reserve(1), b"hello", number=version)], [[b"hello"]])
+        await engine.close()
+    keys = found.settings.key_directory
+    keys.mkdir(mode=0o700)
+    (keys / "spool-2.key").touch()
+    clock = FakeClock()
+
+    def made(passphrase: str | None) -> Made:
+        clock.advance(1)
+        return make_backup(
+            found.settings, found.sources.files, tmp_path / "copies", clock, passphrase=passphrase
+        )
+
+    assert made(PASSPHRASE).missing_keys == ("spool-1",)
+    assert made(None).missing_keys == ("spool-1", "spool-2")
+    (keys / "spool-1.destroyed").touch()
+    assert made(PASSPHRASE).missing_keys == (), "nobody looks for what was destroyed on purpose"

@@ -99,6 +99,12 @@ def backup(
         say("The control database is on its own server: copy it there too (pg_dump).")
     if without_keys:
         say("Keys are not in it: what they sealed cannot be read without them.")
+    if made.missing_keys:
+        names = ", ".join(made.missing_keys)
+        say(
+            f"Parts of its queue are encrypted by {names}, which is not in it: keep a copy of it elsewhere "
+            "(a credential stays where it came from), or their mail cannot be restored."
+        )
     for path in made.removed:
         say(f"Removed the older {path}.")
 

@@ -26,6 +26,7 @@ import msgspec
 
 from outrider.base.clock import Clock, format_utc
 from outrider.base.files import OsFiles
+from outrider.privacy.keyfile import Purpose
 from outrider.privacy.passphrase import seal
 from outrider.server.backup.manifest import (
     CONTROL,
@@ -43,6 +44,7 @@ from outrider.server.backup.manifest import (
 from outrider.server.settings import Settings
 from outrider.server.suspensions import FILE as SUSPENSIONS
 from outrider.spool import frames
+from outrider.spool.census import sealed_by_version
 from outrider.spool.directory import SpoolDirectory, segment_name
 from outrider.spool.snapshot import Pinned, pin, sealed_ends
 from outrider.store.engine import database_path
@@ -85,6 +87,8 @@ class Made:
         secrets: How many secret files are sealed in it.
         linked: How many segments share their octets with the spool.
         removed: Older copies that were removed.
+        missing_keys: Names of keys that frames of its spool need, and that are not in it; those that were
+            destroyed on purpose are not missed.
     """
 
     path: Path
@@ -93,6 +97,7 @@ class Made:
     secrets: int
     linked: int
     removed: tuple[Path, ...]
+    missing_keys: tuple[str, ...] = ()
 
 
 def made_facts(made: Made) -> dict[str, Any]:
@@ -105,6 +110,7 @@ def made_facts(made: Made) -> dict[str, Any]:
         "linked": made.linked,
         "database": made.manifest.database,
         "removed": [str(path) for path in made.removed],
+        "missing_keys": list(made.missing_keys),
     }
 
 
@@ -199,9 +205,10 @@ def make_backup(
             raise
     except OSError as error:
         raise BackupError(f"the copy cannot be made: {error}") from error
-    manifest, linked, secrets = made
+    manifest, linked, secrets, missing = made
     removed = _remove_older(into, manifest, keep) if keep else ()
-    return Made(target, manifest, sum(entry.octets for entry in manifest.files), secrets, linked, removed)
+    octets = sum(entry.octets for entry in manifest.files)
+    return Made(target, manifest, octets, secrets, linked, removed, missing)
 
 
 def _write(
@@ -211,7 +218,7 @@ def _write(
     passphrase: str | None,
     now: str,
     before_spool: Callable[[], None],
-) -> tuple[Manifest, int, int]:
+) -> tuple[Manifest, int, int, tuple[str, ...]]:
     (copy.folder / "files").mkdir(mode=DIRECTORY_MODE)
     for number, path in enumerate(plain_files(settings, config_files)):
         shutil.copyfile(path, copy.folder / "files" / str(number))
@@ -246,7 +253,7 @@ def _write(
             msgspec.msgpack.encode(Secrets(hashlib.sha256(octets).hexdigest(), secrets)), passphrase
         )
         _write_new(copy.folder / SECRETS, sealed)
-    return manifest, copy.linked, len(secrets)
+    return manifest, copy.linked, len(secrets), _missing_keys(settings, copy, secrets)
 
 
 def _copy_control(settings: Settings, copy: _Copy) -> str:
@@ -286,6 +293,15 @@ def _copy_spool(settings: Settings, copy: _Copy) -> int:
     for path in sorted((target / "logs").rglob("*.log")):
         copy.take(str(path.relative_to(copy.folder)))
     return spool_format
+
+
+def _missing_keys(settings: Settings, copy: _Copy, secrets: Iterable[str]) -> tuple[str, ...]:
+    """Names of the keys without which a part of the copied spool cannot be read, as `Made` says."""
+    spool = SpoolDirectory(OsFiles(), str(copy.folder / "spool"))
+    there = {Path(path).name for path in secrets if Path(path).parent == settings.key_directory.absolute()}
+    gone = {path.stem for path in settings.key_directory.glob("*.destroyed")}
+    needed = [f"{Purpose.SPOOL}-{number}" for number in sorted(sealed_by_version(spool)) if number]
+    return tuple(name for name in needed if f"{name}.key" not in there and name not in gone)
 
 
 def _copy_segment(directory: SpoolDirectory, copy: _Copy, one: Pinned) -> None:

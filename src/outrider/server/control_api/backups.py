@@ -55,6 +55,9 @@ class BackupMade(BaseModel):
     linked: int = Field(description="Segments that share their octets with the spool.")
     database: str = Field(description="`sqlite`, `none`, or `elsewhere`: copy it there.")
     removed: list[str] = Field(description="Older copies that were removed.")
+    missing_keys: list[str] = Field(
+        description="Keys that encrypted parts of its queue, and that are not in it: keep them elsewhere."
+    )
     audit: int
 
 
@@ -85,7 +88,7 @@ async def backup(hub: WithHub, actor: Actor, asked: BackupAsked) -> BackupMade:
 
         async def work() -> dict[str, Any]:
             made = made_facts(await asyncio.to_thread(copy))
-            noted = {name: made[name] for name in ("path", "octets", "secrets", "removed")}
+            noted = {name: made[name] for name in ("path", "octets", "secrets", "removed", "missing_keys")}
             return {"changed": 1, "made": made, "facts": noted}
 
         what = act(actor, "backup.make", str(asked.into), asked.reason, with_keys=not asked.without_keys)
