@@ -105,7 +105,7 @@ class World:
         assert [type(message) for message in end.take()] == [Welcome]
         return end
 
-    def arrive(self, worker: int, first: int, *domains: str) -> list[int]:
+    def arrive(self, worker: int, first: int, *domains: str, not_before_time: float = 0.0) -> list[int]:
         """A message for these domains in the worker's log."""
         log = 10 + worker
         arrived = Arrived(
@@ -115,7 +115,7 @@ class World:
             "stream",
             50,
             self.clock.wall(),
-            tuple(("smtp", "default", domain, 0, 0.0) for domain in domains),
+            tuple(("smtp", "default", domain, 0, not_before_time) for domain in domains),
             f"{first:018d}",
         )
         self.dispatcher.committed(worker, Committed(Position(0, first * 100 + 100), (arrived,), (), NOTHING))
@@ -237,6 +237,76 @@ async def test_a_route_that_goes_on_failing_is_asked_for_once_a_try(world: World
         assert at is not None
         world.clock.advance(at - world.clock.now())
         assert world.plan(end) == []
+
+
+async def test_mail_for_later_is_not_ended_by_a_route_that_fails_now(world: World) -> None:
+    """Its domain may have one by then; what is tried now would be tried again long before its time."""
+    end = world.join(0)
+    later = world.clock.wall() + 7200
+    first = world.arrive(0, 1, ONE, not_before_time=later)
+    world.dispatcher.routed(NOWHERE)
+    known = world.arrive(0, 2, ONE, not_before_time=later)
+    assert world.plan(end) == []
+    await world.index.checkpoint()
+    world.clock.advance(7199)
+    assert await world.dispatcher.fill(60.0) == 2
+    assert world.asked == [ONE, ONE]
+    world.dispatcher.routed(replace(NOWHERE, valid_seconds=0.5))
+    assert world.plan(end) == []
+    assert await world.dispatcher.fill(60.0) == 0
+    world.clock.advance(1)
+    assert world.plan(end) == []
+    assert world.asked == [ONE, ONE, ONE]
+    world.dispatcher.routed(NOWHERE)
+    jobs = end.take()
+    assert all(isinstance(job, Settle) for job in jobs)
+    assert sorted(each.entry for job in jobs for each in job.entries) == sorted(first + known)  # type: ignore[union-attr]
+
+
+async def test_mail_for_later_whose_domain_has_a_route_by_then_goes_out(world: World) -> None:
+    end = world.join(0)
+    (entry,) = world.arrive(0, 1, ONE, not_before_time=world.clock.wall() + 30)
+    world.dispatcher.routed(replace(NOWHERE, valid_seconds=10.0))
+    assert world.plan(end) == []
+    world.clock.advance(30)
+    assert world.plan(end) == []
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    (order,) = opened(world.plan(end))
+    assert (order.path.site, entries_of([order])) == ("mx.one.example", [entry])
+
+
+async def test_mail_for_later_looks_for_all_its_routes_at_once(world: World) -> None:
+    end = world.join(0)
+    domains = [f"d{number}.example" for number in range(5)]
+    for number, domain in enumerate(domains):
+        world.arrive(0, number + 1, domain, not_before_time=world.clock.wall() + 30)
+        world.dispatcher.routed(RouteFailure(domain, AGAIN.reply, 10.0))
+    world.clock.advance(30)
+    for _ in domains:
+        assert world.plan(end) == []
+    assert sorted(world.asked) == sorted(2 * domains)
+
+
+async def test_mail_for_later_that_has_no_route_takes_no_more_room_than_there_is(tmp_path: Path) -> None:
+    world = World(tmp_path, default={"window": 10})
+    end = world.join(0)
+    world.dispatcher.routed(NOWHERE)
+    entries = [
+        entry
+        for number in range(1, 31)
+        for entry in world.arrive(0, number, ONE, not_before_time=world.clock.wall() + 30)
+    ]
+    assert await world.dispatcher.fill(60.0) == 0, "what is on disk stays there while there is no room"
+    assert world.plan(end) == []
+    world.clock.advance(30)
+    ended = set()
+    for _ in range(50):
+        world.plan(end)
+        await world.dispatcher.fill(60.0)
+        world.dispatcher.routed(NOWHERE)
+        ended |= {each.entry for job in end.take() if isinstance(job, Settle) for each in job.entries}
+    assert ended == set(entries)
+    await world.index.close()
 
 
 async def test_without_a_worker_nothing_is_settled_and_nothing_is_lost(world: World) -> None:

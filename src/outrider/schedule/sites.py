@@ -142,6 +142,12 @@ class SiteTable:
         """Ask the resolver again next time."""
         self._known.pop(domain, None)
 
+    def forget_failure(self, domain: str) -> None:
+        """Ask the resolver again next time if the last answer was that there is no route."""
+        known = self._known.get(domain)
+        if known is not None and isinstance(known[2], RouteFailure):
+            del self._known[domain]
+
     def hosts(self, domain: str, now: float, port: int, rng: random.Random) -> tuple[Host, ...] | None:
         """The addresses to try, in order; None when the domain has to be resolved or has no route.
 

@@ -252,12 +252,27 @@ class Dispatcher:
             for entry in entries:
                 self._wait_for_site(domain, entry)
         elif isinstance(known[1], RouteFailure):
-            is_shut = self.scheduler.is_shut
-            self._keep([entry for entry in entries if is_shut(entry.tenant)])
-            self._settle_unroutable([entry for entry in entries if not is_shut(entry.tenant)], known[1])
+            self._place_unroutable(entries, known[1], now, wall)
         else:
             for entry in self.scheduler.add_all(entries, known[0], now, wall):
                 self.index.evict(entry.entry)
+
+    def _place_unroutable(
+        self, entries: Sequence[Entry], failure: RouteFailure, now: float, wall: float
+    ) -> None:
+        """End, or try again later, what is due; for the rest its domain is looked up again in its time."""
+        is_shut = self.scheduler.is_shut
+        self._keep([entry for entry in entries if is_shut(entry.tenant)])
+        free = [entry for entry in entries if not is_shut(entry.tenant)]
+        self._settle_unroutable([entry for entry in free if entry.due_time <= wall], failure)
+        later = [entry for entry in free if entry.due_time > wall]
+        site = self._site_without_route(entries[0].routing_domain)
+        for entry in later and self.scheduler.add_all(later, site, now, wall):
+            self.index.evict(entry.entry)
+
+    def _site_without_route(self, domain: str) -> str:
+        """Where mail of a domain waits that has no route: its options are known where it has its own."""
+        return f"@{domain}" if self._shaping.is_separate(domain) else ""
 
     def _keep(self, entries: Iterable[Entry]) -> None:
         """Keep entries of tenants that are shut, as far as there is room for them."""
@@ -296,6 +311,10 @@ class Dispatcher:
 
     def _hosts_for(self, path: Path, domain: str) -> tuple[Host, ...] | None:
         now = self._clock.now()
+        if not path.site:  # it had no route: all that wait here are looked up at once, not one by one
+            self.sites.forget_failure(domain)
+            self._strays.add((path, domain))
+            return None
         if self.sites.site(domain, now) not in {None, path.site}:
             # its hosts are another path's: neither that path's limits nor the mail behind it may go there
             self._strays.add((path, domain))
@@ -310,11 +329,7 @@ class Dispatcher:
     def _settle_unroutable(self, entries: Sequence[Entry], failure: RouteFailure) -> None:
         outcome = Outcome(failure.reply, Phase.RESOLVE, ours=True)
         for entry in entries:
-            domain = entry.routing_domain
-            site = (
-                f"@{domain}" if self._shaping.is_separate(domain) else ""
-            )  # its options are known all the same
-            path = Path(entry.channel, entry.binding, site)
+            path = Path(entry.channel, entry.binding, self._site_without_route(entry.routing_domain))
             self._send_settle(path, (entry,), outcome, "attempt")
 
     def _send_settle(self, path: Path, entries: Sequence[Entry], outcome: Outcome, kind: str) -> None:
@@ -412,7 +427,8 @@ class Dispatcher:
             room = min(WAITING_PER_DOMAIN, WAITING_MAX - self._waiting_count)
             return max(room - len(self._waiting.get(domain, ())), 0)
         if isinstance(known[1], RouteFailure):
-            return WAITING_PER_DOMAIN
+            path = Path(channel, binding, self._site_without_route(domain))
+            return min(WAITING_PER_DOMAIN, self.scheduler.room(path))
         return self.scheduler.room(Path(channel, binding, known[0]))
 
 
