@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, UNHURRIED
 
 FOLDER_CHARACTERS = 80
 """Chosen: `/state/run/dispatcher.sock` must fit behind it into the 107 octets of a Unix socket's path."""
@@ -167,6 +167,7 @@ state_directory = "state"
 name = "smtp"
 address = "127.0.0.1"
 port = 0
+{UNHURRIED}
 trusted_networks = ["127.0.0.0/8"]
 
 [[http]]

@@ -25,7 +25,7 @@ from outrider.sim.server import PracticeInternet
 from outrider.sim.tally import Tally
 from outrider.sim.world import parse_world
 from tests.e2e.outrider_process import OutriderProcess
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, UNHURRIED
 from tests.peers.processes import wait_until
 
 Result = TypeVar("Result")
@@ -171,6 +171,7 @@ state_directory = "state"
 name = "smtp"
 address = "{address}"
 port = {port}
+{UNHURRIED}
 trusted_networks = ["127.0.0.0/8"]
 
 {http}

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tests.e2e.outrider_process import OutriderProcess, configuration_for, serving
 from tests.e2e.practice import await_events
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, UNHURRIED
 from tests.peers.processes import wait_until
 
-INBOUND = """
+INBOUND = f"""
 [[listener]]
+{UNHURRIED}
 name = "inbound"
 role = "inbound"
 address = "127.0.0.1"

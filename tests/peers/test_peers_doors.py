@@ -12,14 +12,15 @@ from outrider.privacy.credentials import User, add_user
 from outrider.privacy.passwords import Passwords
 from tests.e2e.outrider_process import configuration_for, serving
 from tests.e2e.practice import await_events
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, UNHURRIED
 from tests.peers import haproxy as haproxy_peer
 from tests.peers.exim import Exim
 
 pytestmark = pytest.mark.peer
 
-BEHIND_HAPROXY = """
+BEHIND_HAPROXY = f"""
 [[listener]]
+{UNHURRIED}
 name = "behind"
 address = "127.0.0.1"
 port = 0
@@ -73,6 +74,7 @@ def test_swaks_authenticates_over_tls(exim: Exim, tmp_path: Path, tls: str, mech
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     listener = f"""
 [[listener]]
+{UNHURRIED}
 name = "secure"
 address = "127.0.0.1"
 port = 0
