@@ -163,14 +163,15 @@ async def test_a_connection_does_not_change_its_protocol(start: Start) -> None:
 
 async def test_header_sections_are_bounded(start: Start) -> None:
     site = await start(header_octets=8_192, header_count=20)
-    for octets in (
-        HEAD + b"X: " + b"y" * 9_000 + b"\r\n\r\n",
-        HEAD + b"X: " + b"y" * 9_000,
-        b"GET /" + b"y" * 9_000,
-        HEAD + b"X: y\r\n" * 21 + b"\r\n",
+    for octets, status in (
+        (HEAD + b"X: " + b"y" * 9_000 + b"\r\n\r\n", b"431"),
+        (HEAD + b"X: " + b"y" * 9_000, b"431"),
+        (b"GET /" + b"y" * 9_000, b"414"),
+        (b"GET /" + b"y" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+        (HEAD + b"X: y\r\n" * 21 + b"\r\n", b"431"),
     ):
         answer = await site.send(octets)
-        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert answer.startswith(b"HTTP/1.1 %b " % status)
         assert b'"code":"' in answer
     assert site.app.paths == []
     assert (await site.send(HEAD + CLOSE + b"X: " + b"y" * 7_000 + b"\r\n\r\n")).endswith(b"/x 0")
@@ -189,7 +190,8 @@ async def test_a_slow_header_is_answered_408(start: Start) -> None:
 async def test_a_slow_body_ends_the_connection(start: Start) -> None:
     site = await start(body_seconds=0.02)
     answer = await site.send(HEAD + b"Content-Length: 5\r\n\r\nhe")
-    assert b"200" not in answer
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.count(b"HTTP/1.1") == 1
     assert site.app.bodies == []
 
 

@@ -8,12 +8,13 @@ Theory: uvicorn's own server installs signal handlers, ticks ten times a second 
 of that is the lifecycle's business here, so only its protocol is used.
 
 Invariant: a connection that does not complete a request in time, or takes nothing of its answer, is closed;
-memory per connection is bounded by `header_octets` and uvicorn's flow control; after `close` no connection is
-left; what comes over TCP is heard only where its address is known, because who is allowed to ask may depend
-on it.
+memory per connection is bounded by `header_octets` and uvicorn's flow control, trailers included; after
+`close` no connection is left; what comes over TCP is heard only where its address is known, because who is
+allowed to ask may depend on it; a field that follows the body is counted and thrown away.
 
 Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems),
-RFC 9110 §10.2.3 (Retry-After).
+RFC 9110 §10.2.3 (Retry-After), RFC 9110 §6.5.1 (trailers), RFC 9110 §10.1.1 (Expect), RFC 9112 §6.1 (HTTP/1.0
+knows no chunks). Not here: what is wrong with a head (net.http_framing).
 """
 
 import asyncio
@@ -32,10 +33,12 @@ from uvicorn.server import ServerState
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
+from outrider.net.http_framing import maybe_head_fault
 
 AsgiApp = Callable[[Any, Any, Any], Any]
 
 _HEADER_TOO_BIG: Final = "The request's header section is too big."
+_TARGET_TOO_LONG: Final = "The target of the request is too long."
 _ANSWERED_FACTOR: Final = 2
 # chosen: so many times the limit may wait for their 503; beyond it nobody is waited for
 _QUIET: Final = 100  # above every level of logging: nothing is formatted that nobody hears
@@ -119,6 +122,23 @@ class _Report:
         self._log.error("http.failed", error=type(exc_info).__name__, where=where)
 
 
+class _OldCycle(RequestResponseCycle):
+    """A request of HTTP/1.0: an answer that says no length ends with the connection (RFC 9112 §6.1)."""
+
+    is_unframed = False
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.is_unframed = all(
+                name.lower() != b"content-length" for name, _ in message.get("headers", ())
+            )
+            if self.is_unframed:
+                self.chunked_encoding = False  # there is none, and none is to be added
+        elif self.is_unframed:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
+
+
 class _Protocol(HttpToolsProtocol):
     """One connection."""
 
@@ -137,8 +157,11 @@ class _Protocol(HttpToolsProtocol):
         self.access_log = False
         self._limits = limits
         self._report = report
+        self.url = b""
         self._head_octets = 0
         self._field_octets = 0
+        self._trailers = 0
+        self._between_octets = 0  # that came since the last octet of a body: sizes of chunks, trailers
         self._in_head = True
         self._has_begun = False
         self._is_refused = False
@@ -172,8 +195,13 @@ class _Protocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_octets += len(data)
+        else:
+            self._between_octets += len(data)
         super().data_received(data)
-        if self._in_head and self._head_octets > self._limits.header_octets:  # a field that never ends
+        most = self._limits.header_octets
+        if self._in_head and self._head_octets > most:  # a field that never ends
+            self._refuse_head()
+        elif not self._in_head and self._between_octets > most:  # the same behind the chunks, or an extension
             self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
 
     def look(self, now: float) -> None:
@@ -189,15 +217,24 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._field_octets = 0
+        self._trailers = 0
+        self._between_octets = 0
         self._has_begun = True
         if self._deadline is None:  # the first request's runs since the connection was made
             self._set_deadline(self._limits.header_seconds)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
         self._field_octets += len(name) + len(value)
-        if len(self.headers) > self._limits.header_count:
+        if self._in_head:
+            name = name.lower()
+            # RFC 9110 §5.5: white space behind a value is none of it; of a coding it says how it was framed
+            super().on_header(name, value if name == b"transfer-encoding" else value.rstrip(b" \t"))
+        else:
+            self._trailers += 1  # RFC 9110 §6.5.1: nobody here knows of a trailer what it means
+            if self._field_octets > self._limits.header_octets:
+                self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+        if len(self.headers) + self._trailers > self._limits.header_count:
             self._refuse(431, "too_many_headers", "The request has too many header fields.")
 
     def on_headers_complete(self) -> None:
@@ -207,7 +244,12 @@ class _Protocol(HttpToolsProtocol):
             self._refuse(400, "no_upgrade", "This server does not change to another protocol.")
             return
         if self._field_octets + len(self.url) > self._limits.header_octets:
-            self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+            self._refuse_head()
+            return
+        version = self.parser.get_http_version()
+        fault = maybe_head_fault(version, self.url, self.headers)
+        if fault is not None:
+            self._refuse(*fault)
             return
         if len(self.connections) > self._limits.connections:
             self._refuse_busy()
@@ -215,9 +257,14 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = False
         self._head_octets = 0
         self._set_deadline(self._limits.body_seconds)
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110 §10.1.1: it knows no answer that is not the last
         super().on_headers_complete()
+        if version == "1.0":
+            self.cycle.__class__ = _OldCycle
 
     def on_body(self, body: bytes) -> None:
+        self._between_octets = 0
         if not self._is_refused:
             super().on_body(body)
 
@@ -233,18 +280,33 @@ class _Protocol(HttpToolsProtocol):
         self._refuse(400, "bad_request", "This is not a valid HTTP request.")
 
     def _refuse(self, status: int, code: str, detail: str, retry_after_seconds: int | None = None) -> None:
-        """Answer and close. While a response is under way on the connection, only close."""
+        """Answer and close. Where a response is under way, or the request has its own already, only close."""
         if self._is_refused:
             return
         self._is_refused = True
         if self.transport.is_closing():
             return
-        if not self._is_answering():
+        if self._may_answer():
             self.transport.write(_problem(status, code, detail, retry_after_seconds))
         self.transport.close()
 
+    def _refuse_head(self) -> None:
+        if len(self.url) > self._limits.header_octets:
+            self._refuse(414, "target_too_long", _TARGET_TOO_LONG)
+        else:
+            self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+
     def _refuse_busy(self) -> None:
         self._refuse(503, "too_busy", "Too many connections are open.", self._limits.retry_after_seconds)
+
+    def _may_answer(self) -> bool:
+        """Nobody has begun to answer what is being read, and all before it is answered."""
+        if self._in_head:
+            return not self._is_answering()
+        if self.pipeline or self.cycle.response_started:
+            return False
+        self.cycle.disconnected = True  # from now on the application says nothing any more
+        return True
 
     def _is_answering(self) -> bool:
         # None before the first request, whatever uvicorn's type says.
@@ -279,8 +341,11 @@ _PHRASES: Final = {
     400: "Bad Request",
     403: "Forbidden",
     408: "Request Timeout",
+    414: "URI Too Long",
     431: "Request Header Fields Too Large",
+    501: "Not Implemented",
     503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
 }
 
 
