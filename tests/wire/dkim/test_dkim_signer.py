@@ -84,6 +84,14 @@ def test_lines_are_short_and_only_folded_where_that_means_nothing() -> None:
         assert check(stuff_plain(field + many))[0].is_pass
 
 
+def test_a_line_is_within_the_limit_however_long_the_names_are() -> None:
+    """RFC 5322 §2.1.1: 998 octets."""
+    asked = SignRequest(
+        "d" * 33 + ".test", ".".join(["s" * 50] * 4), "ed25519", identity=f"{'é' * 46}@{'d' * 33}.test"
+    )
+    assert max(map(len, sign(CONTENT, [asked], KEYS, NOW).split(b"\r\n"))) <= 998
+
+
 def names_of(message: bytes, **options: Any) -> list[str]:
     field = sign(stuff_plain(message), [request("ed25519", **options)], KEYS, NOW)
     return re.sub(r"\s", "", tags_of(field)["h"]).split(":")
@@ -166,6 +174,7 @@ def test_a_key_that_is_not_there_is_an_error() -> None:
         ({"selector": "s;1"}, "selector"),
         ({"selector": ""}, "selector"),
         ({"key": ""}, "key"),
+        ({"selector": ".".join(["s" * 50] * 4), "domain": "d" * 34 + ".test"}, "selector"),
         ({"identity": "ann@other.test"}, "identity"),
         ({"identity": "ann@notsender.test"}, "identity"),
         ({"identity": "ann"}, "identity"),
@@ -173,6 +182,7 @@ def test_a_key_that_is_not_there_is_an_error() -> None:
         ({"fields": ("from", "received")}, "fields"),
         ({"fields": ("from", "dkim-signature")}, "fields"),
         ({"identity": "a" * 320 + "@sender.test"}, "identity"),
+        ({"identity": "é" * 54 + "@sender.test"}, "identity"),
         ({"fields": ("from", "authentication-results")}, "fields"),
         ({"oversigned": ("arc-seal",)}, "oversigned"),
         ({"fields": ("From",)}, "fields"),

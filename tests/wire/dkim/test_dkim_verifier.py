@@ -31,21 +31,24 @@ def one(message: bytes, answers: dict[str, Records] | None = None, now: float = 
     return results[0]
 
 
-def resigned(old: bytes, new: bytes) -> bytes:
-    """The signed message with a tag of its signature changed before the key signs it."""
+def resigned(old: bytes, new: bytes, below: bytes = b"") -> bytes:
+    """The signed message with a tag of its signature changed before the key signs it.
+
+    `below` are fields that stood there when it was signed.
+    """
     message = RELAXED
     assert old in message, old
     changed = message.replace(old, new, 1)
-    parts = Parts(stuff_plain(changed))
-    (field,) = parts.fields(b"dkim-signature")
-    found = re.search(rb"h=([^;]*);", field.value)
+    (field,) = Parts(stuff_plain(changed)).fields(b"dkim-signature")
+    parts = Parts(stuff_plain(below + MESSAGE))  # to which the field is put when it is whole
+    found = re.search(rb"[ \t]h=([^;]*);", field.value)
     assert found
     names = tuple(name.strip().lower() for name in found[1].split(b":"))
     own = own_octets(b"dkim-signature", field, Canonicalization.RELAXED)
     data = parts.canonical_all(pick(names, parts.counts), Canonicalization.RELAXED) + own
     signature = base64.b64encode(key_of("ed25519").sign(data))
     whole = re.sub(rb"\r\n\tb=[^;]*$", b"\r\n\tb=" + signature, field.raw)
-    return changed.replace(field.raw, whole, 1)
+    return whole + b"\r\n" + below + MESSAGE
 
 
 def test_an_unsigned_message_has_no_results() -> None:
@@ -160,6 +163,114 @@ def test_a_signature_that_is_right_and_means_nothing_all_the_same(
     assert (found.fault, found.result) == (fault, result), found.reason
 
 
+TAG = b"s=ed25519;"
+"""Where further tags are put in."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        # tag lists, RFC 6376 §3.2
+        (TAG, TAG + b" unknown \r\n\t = of no meaning;", Fault.NONE),
+        (TAG, TAG + b" under_scored9=a=b=c;", Fault.NONE),
+        (TAG, TAG + b" empty=;", Fault.NONE),
+        (TAG, TAG + b" D=other.test; S=other;", Fault.NONE),
+        (TAG, TAG + b";", Fault.SYNTAX),
+        (TAG, TAG + b" alone;", Fault.SYNTAX),
+        (TAG, TAG + b" 9a=;", Fault.SYNTAX),
+        (TAG, TAG + b" hyphen-ed=;", Fault.SYNTAX),
+        (TAG, TAG + b" s=ed25519;", Fault.SYNTAX),
+        (TAG, TAG + b" control=a\x01b;", Fault.SYNTAX),
+        (TAG, TAG + b" control=a\x7fb;", Fault.SYNTAX),
+        (TAG, TAG + b" latin=\xe9;", Fault.SYNTAX),
+        (b"v=1", b"V=1", Fault.SYNTAX),
+        (b"v=1", b"v=01", Fault.SYNTAX),
+        (b"v=1", b"v = 1 ", Fault.NONE),
+        # each tag, RFC 6376 §3.5
+        (b"a=ed25519-sha256", b"a=ED25519-SHA256", Fault.NONE),
+        (b"a=ed25519-sha256", b"a=ed25519 - sha256", Fault.ALGORITHM),
+        (b"bh=", b"bh= \r\n\t", Fault.NONE),
+        (b"c=relaxed/relaxed", b"c=Relaxed/RELAXED", Fault.NONE),
+        (b"c=relaxed/relaxed", b"c=relaxed", Fault.BODY),
+        (b"c=relaxed/relaxed", b"c=relaxed/", Fault.SYNTAX),
+        (b"c=relaxed/relaxed", b"c=/relaxed", Fault.SYNTAX),
+        (b"c=relaxed/relaxed", b"c=", Fault.SYNTAX),
+        (b"c=relaxed/relaxed", b"c=relaxed / relaxed", Fault.SYNTAX),
+        (b"c=relaxed/relaxed", b"c=relaxed/relaxed/relaxed", Fault.SYNTAX),
+        (b"d=sender.test", b"d= sender.test\r\n\t", Fault.NONE),
+        (b"d=sender.test", b"d=sender.test.", Fault.SYNTAX),
+        (b"d=sender.test", b"d=.sender.test", Fault.SYNTAX),
+        (b"d=sender.test", b"d=sender..test", Fault.SYNTAX),
+        (b"d=sender.test", b"d=sender .test", Fault.SYNTAX),
+        (b"d=sender.test", b"d=sender\r\n\t.test", Fault.SYNTAX),
+        (b"d=sender.test", b"d=test", Fault.SYNTAX),
+        (b"d=sender.test", b"d=" + b"a" * 64 + b".test", Fault.SYNTAX),
+        (b"d=sender.test", b"d=" + b"a." * 125 + b"test", Fault.SYNTAX),
+        (TAG, b"s=ed 25519;", Fault.SYNTAX),
+        (TAG, b"s=ED25519;", Fault.NONE),
+        (b"h=from:", b"h= from \r\n\t : ", Fault.NONE),
+        (b"h=from:", b"h=from::", Fault.SYNTAX),
+        (b"h=from:", b"h=:from:", Fault.SYNTAX),
+        (b"h=from:", b"h=x-absent:X-Absent:FROM:", Fault.NONE),
+        (b"h=from:", b"h=fr om:from:", Fault.SYNTAX),
+        (b"h=from:", "h=é:from:".encode(), Fault.SYNTAX),
+        (b"h=from:", b"h=from:dkim-signature:", Fault.NONE),
+        (TAG, TAG + b" i=;", Fault.IDENTITY),
+        (TAG, TAG + b" i=sender.test;", Fault.IDENTITY),
+        (TAG, TAG + b" i=@;", Fault.IDENTITY),
+        (TAG, TAG + b" i=@.sender.test;", Fault.IDENTITY),
+        (TAG, TAG + b" i=@a..sender.test;", Fault.IDENTITY),
+        (TAG, TAG + b" i=@a=20b.sender.test;", Fault.IDENTITY),
+        (TAG, TAG + b" i=@test;", Fault.IDENTITY),
+        (TAG, TAG + b" i=Ann@Sub.SENDER.test;", Fault.NONE),
+        (TAG, TAG + b" i=ann=3Bb\r\n\t =2b@sender.test;", Fault.NONE),
+        (TAG, TAG + b" l=;", Fault.SYNTAX),
+        (TAG, TAG + b" l=-1;", Fault.SYNTAX),
+        (TAG, TAG + b" l=" + b"0" * 77 + b";", Fault.SYNTAX),
+        (TAG, TAG + b" l=" + b"0" * 76 + b";", Fault.BODY),
+        (b"q=dns/txt;", b"", Fault.NONE),
+        (b"q=dns/txt", b"q=http : DNS/TXT", Fault.NONE),
+        (b"q=dns/txt", b"q=", Fault.SYNTAX),
+        (b"t=1764500000", b"t=", Fault.SYNTAX),
+        (b"t=1764500000", b"t=17645 00000", Fault.SYNTAX),
+        (b"t=1764500000", b"t=0", Fault.NONE),
+        (b"t=1764500000", b"t=1764500100", Fault.EXPIRED),
+        (b"t=1764500000; x=1764500100", b"t=1764500000; x=1764500000", Fault.EXPIRED),
+        (b"t=1764500000; x=1764500100", b"t=1764500000; x=1764500001", Fault.NONE),
+        (b"t=1764500000; x=1764500100", b"x=1764500000", Fault.NONE),
+        (b"x=1764500100", b"x=999999999999", Fault.NONE),
+        (b"x=1764500100", b"x=1000000000000", Fault.SYNTAX),
+        (TAG, TAG + b" z=From:ann@sender.test|\r\n\tSubject:demo=20run=7C;", Fault.NONE),
+    ],
+)
+def test_each_tag_is_read_as_its_grammar_says(old: bytes, new: bytes, fault: Fault) -> None:
+    found = one(resigned(old, new))
+    assert found.fault is fault, found.reason
+
+
+def test_names_beyond_ascii_are_looked_up_as_a_labels() -> None:
+    """RFC 8616 §5: fields of internationalised mail hold U-labels, and characters that need no quoting."""
+    tags = "d=Bücher.test; i=jörg=C3=A9@Post.BÜCHER.test".encode()
+    message = resigned(b"d=sender.test", tags).replace(b"s=ed25519", "s=schlüssel".encode())
+    name = "xn--schlssel-95a._domainkey.xn--bcher-kva.test"
+    assert Verification(stuff_plain(message), NOW).names == (name,)
+    found = one(resigned(b"d=sender.test", tags), {f"ed25519.{name.partition('.')[2]}": Records((RECORD,))})
+    assert found.fault is Fault.NONE, found.reason
+    assert (found.domain, found.identity) == ("xn--bcher-kva.test", "jörgé@post.xn--bcher-kva.test")
+    assert one(resigned(b"d=sender.test", "d=b\u2028.test".encode())).fault is Fault.SYNTAX
+
+
+def test_a_signature_may_cover_others_but_never_itself() -> None:
+    first = sign(stuff_plain(MESSAGE), [request()], KEYS, NOW)
+    for below in (b"", first, first + first):
+        for names in (b"dkim-signature:", b"dkim-signature:" * (below.count(b"DKIM-Signature:") + 1)):
+            message = resigned(b"h=from:", b"h=" + names + b"from:", below)
+            assert check(stuff_plain(message))[0].is_pass, (below, names)
+    for message in (first + resigned(b"h=from:", b"h=dkim-signature:from:"), resigned(TAG, TAG)):
+        faults = [each.fault for each in check(stuff_plain(message))]
+        assert faults[-1] is (Fault.SIGNATURE if len(faults) > 1 else Fault.NONE)
+
+
 def test_a_signature_expires() -> None:
     assert one(RELAXED, now=NOW + 100).is_pass
     assert one(RELAXED, now=NOW + 101).fault is Fault.EXPIRED
@@ -207,6 +318,21 @@ def test_a_signature_of_a_part_of_a_body_does_not_pass() -> None:
         ((format_record(key_of("rsa2048")),), Fault.KEY_UNFIT, Result.PERMERROR),
         ((RECORD.replace("; ", " ;\r\n\t"),), Fault.NONE, Result.PASS),
         ((RECORD + "; n=a note; z=unknown",), Fault.NONE, Result.PASS),
+        ((RECORD + ";",), Fault.NONE, Result.PASS),
+        ((RECORD + ";;",), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD + "; n=\0",), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD + "; k=ed25519",), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD.replace("DKIM1", "dkim1"),), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD.replace("v=", "V="),), Fault.NONE, Result.PASS),
+        ((RECORD.replace("; k=", " ; g=* ; k = "),), Fault.NONE, Result.PASS),
+        (("k=ed25519; " + RECORD.replace("k=ed25519; ", ""),), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD.replace("p=", "p= ") + "\t;",), Fault.NONE, Result.PASS),
+        ((RECORD.replace("p=", 'p="'),), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD.replace("; ", "\\; "),), Fault.KEY_SYNTAX, Result.PERMERROR),
+        ((RECORD + "; h=sha512 : sha256",), Fault.NONE, Result.PASS),
+        ((RECORD + "; t=future:s : y",), Fault.NONE, Result.PASS),
+        (("v=DKIM1; p= ;",), Fault.KEY_REVOKED, Result.PERMERROR),
+        (("v=DKIM1; p=", RECORD), Fault.NONE, Result.PASS),
         ((RECORD + "\udcff",), Fault.KEY_SYNTAX, Result.PERMERROR),
         (("v=DKIM1; k=ed25519; p=ÿÿÿÿ",), Fault.KEY_SYNTAX, Result.PERMERROR),
     ],

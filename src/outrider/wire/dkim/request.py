@@ -14,6 +14,7 @@ import msgspec
 
 from outrider.base.errors import LocalProtocolError
 from outrider.wire.dkim.canonical import Canonicalization
+from outrider.wire.dkim.tags import quoted
 
 SIGNED_FIELDS: Final = (
     "from",
@@ -80,7 +81,10 @@ UNSIGNED_FIELDS: Final = frozenset(
 signature."""
 
 IDENTITY_OCTETS_MAX: Final = 320
-"""RFC 5321 §4.5.3.1: 64 of a local part, `@`, 255 of a domain; it stands on one line of the field."""
+"""RFC 5321 §4.5.3.1: 64 of a local part, `@`, 255 of a domain; it stands on one line of the field, quoted."""
+
+NAME_OCTETS_MAX: Final = 253
+"""RFC 1035 §2.3.4: 255 on the wire, with the lengths of the first label and of the root."""
 
 FIELDS_MAX: Final = 64
 """Chosen: twice what anybody signs."""
@@ -136,6 +140,8 @@ class SignRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
             raise RequestError("domain: is not a domain name in A-labels", domain=self.domain)
         if not _HOST.fullmatch(self.selector):
             raise RequestError("selector: is not made of DNS labels", selector=self.selector)
+        if len(f"{self.selector}._domainkey.{self.domain}") > NAME_OCTETS_MAX:
+            raise RequestError(f"selector: its name with the domain is longer than {NAME_OCTETS_MAX} octets")
         if not self.key:
             raise RequestError("key: is empty")
         if self.identity:
@@ -154,8 +160,8 @@ def is_domain(text: str) -> bool:
 
 
 def _check_identity(identity: str, domain: str) -> None:
-    if len(identity.encode()) > IDENTITY_OCTETS_MAX:
-        raise RequestError(f"identity: is longer than {IDENTITY_OCTETS_MAX} octets")
+    if len(quoted(identity)) > IDENTITY_OCTETS_MAX:
+        raise RequestError(f"identity: is longer than {IDENTITY_OCTETS_MAX} octets as `i=` quotes it")
     _, at, host = identity.rpartition("@")
     host = host.lower()
     if not at or not _HOST.fullmatch(host):

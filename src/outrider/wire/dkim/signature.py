@@ -6,7 +6,8 @@ it all the same. And the field without what `b=` holds, which is what it signs o
 Invariant: all of the field is read in one pass; what a reader takes from it, others read the same way.
 
 Standards: RFC 6376 §3.5 (tags), RFC 6376 §3.7 (the field's own hash), RFC 6376 §6.1.1 (what is refused),
-RFC 8301 §3.1 (rsa-sha1), RFC 8617 §4.1.2 (ARC-Message-Signature), RFC 8617 §4.1.3 (ARC-Seal).
+RFC 8301 §3.1 (rsa-sha1), RFC 8616 §5 (U-labels), RFC 8617 §4.1.2 (ARC-Message-Signature), RFC 8617 §4.1.3
+(ARC-Seal).
 """
 
 import base64
@@ -16,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from outrider.base.errors import RemoteProtocolError
+from outrider.base.errors import AddressError, RemoteProtocolError
+from outrider.model.mailbox import parse_domain
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_field
 from outrider.wire.dkim.message import Field
 from outrider.wire.dkim.results import Fault, SignatureResult
@@ -128,13 +130,13 @@ def _known(value: bytes, *, is_arc: bool) -> tuple[SignatureResult, dict[str, st
         raise _failed(empty, Fault.SYNTAX, "the field is no UTF-8") from None
     except TagError as error:
         raise _failed(empty, Fault.SYNTAX, error.message) from error
-    domain = without_white_space(tags.get("d", "")).lower()
+    domain = _a_labels(tags.get("d", ""))
     instance = tags.get("i", "") if is_arc else ""
     known = SignatureResult(
         fault=Fault.NONE,
         domain=domain,
-        selector=without_white_space(tags.get("s", "")).lower(),
-        identity="" if is_arc else unquoted(tags["i"]) if "i" in tags else f"@{domain}",
+        selector=_a_labels(tags.get("s", "")),
+        identity="" if is_arc else _identity(tags["i"]) if "i" in tags else f"@{domain}",
         algorithm=tags.get("a", "").lower(),
         signature=without_white_space(tags.get("b", "")),
         instance=int(instance) if _TIME.fullmatch(instance) else 0,
@@ -148,6 +150,23 @@ def _known(value: bytes, *, is_arc: bool) -> tuple[SignatureResult, dict[str, st
     return known, tags
 
 
+def _a_labels(name: str) -> str:
+    """A domain or selector in lower case, U-labels as A-labels; as it is where it is no such name."""
+    if name.isascii():
+        return name.lower()
+    try:
+        return parse_domain(name)
+    except AddressError:
+        return name
+
+
+def _identity(value: str) -> str:
+    """What `i=` says, its domain in A-labels."""
+    identity = unquoted(value)
+    local, at, host = identity.rpartition("@")
+    return identity if host.isascii() else f"{local}{at}{_a_labels(host)}"
+
+
 def _check_needed(known: SignatureResult, tags: dict[str, str], *, is_seal: bool, is_arc: bool) -> None:
     needed = ["a", "b", "d", "s"] + ([] if is_seal else ["bh", "h"]) + (["i"] if is_arc else ["v"])
     missing = [f"{name}=" for name in needed if not tags.get(name)]
@@ -156,7 +175,8 @@ def _check_needed(known: SignatureResult, tags: dict[str, str], *, is_seal: bool
     if not is_arc and tags["v"] != "1":
         raise _failed(known, Fault.SYNTAX, f"v={tags['v'][:20]} is not known")
     for name, value in (("d", known.domain), ("s", known.selector)):
-        if not _NAME.fullmatch(value) or len(known.domain) + len(known.selector) > _NAME_MAX - 12:
+        is_name = _NAME.fullmatch(value) and (name == "s" or "." in value)
+        if not is_name or len(known.domain) + len(known.selector) > _NAME_MAX - 12:
             raise _failed(known, Fault.SYNTAX, f"{name}= is no name")
     if known.algorithm in {"rsa-sha1", "rsa"}:
         raise _failed(known, Fault.OLD_ALGORITHM, f"{known.algorithm} must not be relied on (RFC 8301 §3.1)")
@@ -167,16 +187,17 @@ def _check_needed(known: SignatureResult, tags: dict[str, str], *, is_seal: bool
     if "q" in tags and "dns/txt" not in {word.strip().lower() for word in tags["q"].split(":")}:
         raise _failed(known, Fault.SYNTAX, "q= offers no way to the key that is known")
     host = known.identity.rpartition("@")[2].lower()
-    if "@" not in known.identity or (host != known.domain and not host.endswith(f".{known.domain}")):
+    is_below = host.endswith(f".{known.domain}") and _NAME.fullmatch(host)
+    if "@" not in known.identity or (host != known.domain and not is_below):
         raise _failed(known, Fault.IDENTITY, "i= is not of d= or of a subdomain of it")
 
 
 def _canonicalizations(
     known: SignatureResult, tags: dict[str, str]
 ) -> tuple[Canonicalization, Canonicalization]:
-    header, _, body = without_white_space(tags.get("c", "simple/simple")).lower().partition("/")
+    header, slash, body = tags.get("c", "simple").lower().partition("/")
     try:
-        return Canonicalization(header), Canonicalization(body or "simple")
+        return Canonicalization(header), Canonicalization(body if slash else "simple")
     except ValueError:
         raise _failed(known, Fault.SYNTAX, f"c={tags['c'][:40]} is not known") from None
 

@@ -14,7 +14,10 @@ from outrider.base.errors import RemoteProtocolError
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _WHITE: Final = " \t\r\n"
 _DROP_WHITE: Final = str.maketrans("", "", _WHITE)
-_QUOTED: Final = re.compile(r"=([0-9A-F]{2})")
+_CONTROL: Final = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# RFC 6376 §3.2: of these no VALCHAR is one, nor white space
+_QUOTED: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
+# RFC 6376 §2.11: HEXDIG, which RFC 5234 §2.3 takes in either case
 _UNSAFE: Final = re.compile(rb"[^!-:<>-~]")
 # RFC 6376 §2.11: everything but printable ASCII without `;` and `=`
 
@@ -29,6 +32,9 @@ def parse_tags(text: str) -> dict[str, str]:
     Raises:
         TagError: It is none, or a tag occurs twice.
     """
+    control = _CONTROL.search(text)
+    if control is not None:
+        raise TagError(f"a tag list holds no U+{ord(control[0]):04X}")
     tags: dict[str, str] = {}
     parts = text.split(";")
     if not parts[-1].strip(_WHITE):
@@ -56,8 +62,5 @@ def quoted(text: str) -> str:
 
 def unquoted(value: str) -> str:
     """What a quoted value says; octets that are no UTF-8 become U+FFFD."""
-    octets = _QUOTED.sub(lambda found: chr(int(found[1], 16)), without_white_space(value))
-    try:
-        return octets.encode("latin-1").decode("utf-8", "replace")
-    except UnicodeEncodeError:  # it held characters beyond Latin-1, which need no quoting
-        return without_white_space(value)
+    octets = without_white_space(value).encode("utf-8", "replace")
+    return _QUOTED.sub(lambda found: bytes((int(found[1], 16),)), octets).decode("utf-8", "replace")

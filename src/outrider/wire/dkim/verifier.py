@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from outrider.model.flow import Content
 from outrider.wire.dkim.keys import RSA_BITS_MAX, RSA_BITS_MIN
-from outrider.wire.dkim.message import Parts, pick
+from outrider.wire.dkim.message import Parts, Picks, pick
 from outrider.wire.dkim.record import KeyRecord, RecordError, parse_records, record_name
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.signature import FIELD_NAME, SKEW_SECONDS, Signature, SignatureError, parse_signature
@@ -72,8 +72,10 @@ class Verification:
             answers: By name; one that is missing is a look-up that failed.
         """
         checked = [
-            check_signature(self._parts, each, answers, self._now) if isinstance(each, Signature) else each
-            for each in self._read
+            check_signature(self._parts, each, answers, self._now, place)
+            if isinstance(each, Signature)
+            else each
+            for place, each in enumerate(self._read)
         ]
         unseen = SignatureResult(
             fault=Fault.TOO_MANY, reason=f"only {SIGNATURES_MAX} signatures are looked at"
@@ -82,7 +84,7 @@ class Verification:
 
 
 def check_signature(
-    parts: Parts, signature: Signature, answers: Mapping[str, Records], now: float
+    parts: Parts, signature: Signature, answers: Mapping[str, Records], now: float, place: int = -1
 ) -> SignatureResult:
     """Check one signature over header fields and body.
 
@@ -91,6 +93,7 @@ def check_signature(
         signature: The signature.
         answers: Key records by name.
         now: Unix seconds.
+        place: Of a DKIM-Signature its place among the fields of that name.
     """
     known = _with_body(parts, signature)
     if b"from" not in signature.names:
@@ -102,7 +105,7 @@ def check_signature(
         return replace(found, fault=Fault.BODY_LENGTH, reason="l= is longer than the body")
     if not found.body_matches:
         return replace(found, fault=Fault.BODY, reason="the body is not what was signed")
-    data = parts.canonical_all(pick(signature.names, parts.counts), signature.header) + signature.own
+    data = parts.canonical_all(_signed(parts, signature, place), signature.header) + signature.own
     if not record.key.is_good(signature.signature, data):
         return replace(found, fault=Fault.SIGNATURE, reason="the signature does not fit header and key")
     timely = timely_fault(found, now)
@@ -113,6 +116,16 @@ def check_signature(
             found, fault=Fault.BODY_LENGTH, reason=f"only {found.body_octets} octets of the body are signed"
         )
     return found
+
+
+def _signed(parts: Parts, signature: Signature, place: int) -> Picks:
+    """The fields that a signature covers; never itself, which was not there yet (RFC 6376 §3.5, `h=`)."""
+    if place < 0 or FIELD_NAME not in signature.names:
+        return pick(signature.names, parts.counts)
+    counts = tuple((name, count - (name == FIELD_NAME)) for name, count in parts.counts)
+    return tuple(
+        (name, at + (name == FIELD_NAME and at >= place)) for name, at in pick(signature.names, counts)
+    )
 
 
 def usable_key(
@@ -163,7 +176,7 @@ def _unfit(known: SignatureResult, record: KeyRecord) -> SignatureResult | None:
 def timely_fault(known: SignatureResult, now: float) -> SignatureResult | None:
     """The result of a signature that is expired, or of the future; None when it is of now."""
     signed, expiry = known.signed_time, known.expiry_time
-    if expiry is not None and (expiry < now or (signed is not None and expiry < signed)):
+    if expiry is not None and (expiry < now or (signed is not None and expiry <= signed)):
         return replace(known, fault=Fault.EXPIRED, reason="the signature is expired")
     if signed is not None and signed > now + SKEW_SECONDS:
         return replace(known, fault=Fault.FUTURE, reason="the signature is of a later time than now")
