@@ -94,4 +94,4 @@ def test_whatever_others_wrote_it_is_one_field_of_ascii(texts: list[tuple[str, s
     assert all(line[:1] == b"\t" and line.strip() for line in lines[1:])
     assert not any(octet in b"\r\n" for line in lines for octet in line)
     assert max(map(len, lines)) <= 998
-    assert field.replace(b'\\"', b"").replace(b"\\\\", b"").count(b'"') % 2 == 0
+    assert field.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"') % 2 == 0
