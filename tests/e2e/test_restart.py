@@ -1,5 +1,6 @@
 """Starts, stops and deaths: nothing that was accepted is lost, and nobody is in the way of a new server."""
 
+import asyncio
 import os
 import signal
 import smtplib
@@ -9,6 +10,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from outrider.base.clock import SystemClock
+from outrider.base.files import OsFiles
+from outrider.base.ids import MessageId
+from outrider.base.log import ListLog
+from outrider.model.address import Address
+from outrider.model.changes import Stored
+from outrider.model.flow import Delivery, Origin, Recipient
+from outrider.spool.directory import SpoolDirectory
+from outrider.spool.options import SpoolOptions
+from outrider.spool.writer import LogWriter
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving, start_server
 from tests.e2e.practice import (
     DEFERS,
@@ -205,6 +216,47 @@ def test_the_dispatcher_dies_under_load(practice: Practice, serve: Serve) -> Non
     wait_until(queue_is(server, 0), "the queue is empty")
     assert tally.messages["acknowledged"] == tally.messages.total() > 500
     assert max(practice.taken().values()) == 1
+
+
+async def leave_a_message(server: OutriderProcess, recipient: str) -> None:
+    """What a worker leaves behind that dies between its first 250 and its hello to the dispatcher."""
+    directory = SpoolDirectory(OsFiles(), str(server.folder / "state" / "spool"))
+    log = LogWriter(directory, SpoolOptions(), SystemClock(), ListLog())
+    address = Address(*recipient.split("@"))
+    delivery = Delivery(Recipient(address), address.domain)
+    content = b"Subject: left behind\r\n\r\nText.\r\n"
+    origin = Origin("smtp", "ESMTP", "127.0.0.1", "client.test", None, None)
+    stored = Stored(
+        MessageId("left-behind-000001"),
+        log.reserve(1),
+        SystemClock().wall(),
+        origin,
+        Address("shop", "sender.test"),
+        (delivery,),
+        None,
+        None,
+        False,
+        0,
+        24,
+        len(content),
+    )
+    log.commit([stored], [[content]], lambda ref: None)
+    await log.close()
+
+
+def test_what_a_worker_took_that_never_said_hello_goes_out(practice: Practice, serve: Serve) -> None:
+    server = serve(practice.configuration(workers=1))
+    before = practice.seen("plain").recipients
+    asyncio.run(leave_a_message(server, "customer@plain.test"))
+    wait_until(lambda: practice.seen("plain").recipients == before + 1, "it goes out without a restart")
+    wait_until(queue_is(server, 0), "the queue is empty")
+    wait_until(
+        lambda: (
+            [each["type"] for each in server.events() if each.get("message_id") == "left-behind-000001"]
+            == ["reception", "delivery"]
+        ),
+        "its events are there",
+    )
 
 
 def test_a_fault_in_the_configuration_is_exit_78(tmp_path: Path) -> None:

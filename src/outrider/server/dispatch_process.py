@@ -63,6 +63,8 @@ LOCK_POLL_SECONDS = 0.05
 # chosen: a process's end frees its lock within milliseconds of closing its link
 FILL_SECONDS = 0.5
 # chosen: entries come back `horizon_seconds` before they are due, so this is never late
+ORPHANS_SECONDS = 2.0
+# chosen: what a worker took that died before its hello waits no longer than that; a look costs 20 µs a log
 NO_POSITION = Position(0, 0)
 BLOCKED_SECONDS = 0.05
 # chosen: while due entries wait on disk for room; a window of 2,000 lasts longer at 10,000 messages a second
@@ -145,6 +147,7 @@ class DispatchProcess:
         self._links: dict[Link[ToDispatcher], _Worker] = {}
         self._burying: dict[int, int] = {}  # log → worker number
         self._expected: set[int] = set()
+        self._read: set[int] = set()  # logs whose writers are dead, read to the end
         throttles = Throttles(settings.server.state_directory / "throttles", birth.clock)
         remembered = throttles.take()
         directory = self._index.directory
@@ -363,6 +366,8 @@ class DispatchProcess:
 
     async def _replay_dead(self, log: int) -> Replayed:
         replayed = await self._index.replay(log, None)
+        if not self._index.directory.is_alive(log):
+            self._read.add(log)
         self._tasks.create_task(self._owed.write(log, self._index.positions()[log]))
         return replayed
 
@@ -380,7 +385,7 @@ class DispatchProcess:
         """Replay the logs of the dead; expect the living."""
         own = self._writer.number
         for log in self._index.directory.logs():
-            if log == own:
+            if log == own or not self._index.directory.is_begun(log):
                 continue
             if self._index.directory.is_alive(log):
                 self._expected.add(log)
@@ -397,6 +402,28 @@ class DispatchProcess:
                     self._expected.discard(log)
             await asyncio.sleep(LOCK_POLL_SECONDS)
         self._begin_if_complete()
+
+    async def _orphans(self) -> None:
+        """Read what workers left that died before they said hello, while we were not listening, say."""
+        while True:
+            await asyncio.sleep(ORPHANS_SECONDS)
+            logs = self._index.directory.logs()
+            self._read.intersection_update(logs)
+            for log in logs:
+                try:
+                    if self._is_orphan(log):
+                        self.dispatcher.replayed(await self._replay_dead(log))
+                        self._log.warning("log.orphan_read", spool_log=log)
+                except (OSError, SpoolError) as error:
+                    self._log.error("log.orphan_unreadable", spool_log=log, error=str(error))
+
+    def _is_orphan(self, log: int) -> bool:
+        """True for a log that has no writer any more, and that nobody else here reads."""
+        if log == self._writer.number or log in self._read or log in self._expected or log in self._burying:
+            return False
+        if any(each.hello is not None and each.hello.log == log for each in self._links.values()):
+            return False
+        return self._index.directory.is_begun(log) and not self._index.directory.is_alive(log)
 
     async def _fill(self) -> None:
         while True:
@@ -444,6 +471,7 @@ class DispatchProcess:
             background = [
                 tasks.create_task(self._routes.run()),
                 tasks.create_task(self._await_expected()),
+                tasks.create_task(self._orphans()),
                 tasks.create_task(self._holds.run()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),

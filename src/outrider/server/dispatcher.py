@@ -179,6 +179,11 @@ class Dispatcher:
         self.scheduler.worker_left(worker, now)
         self._wake()
 
+    def replayed(self, replayed: Replayed) -> None:
+        """A log was read that no worker here has; what it holds is in the index."""
+        self._settle_replayed(replayed, self._clock.now())
+        self._wake()
+
     def _settle_replayed(self, replayed: Replayed, now: float) -> None:
         """The scheduler forgets what a log says is finished, and learns what it says has changed."""
         slot_of = self.scheduler.slot_of

@@ -201,6 +201,13 @@ class SpoolDirectory:
         finally:
             self.files.close(fd)
 
+    def is_begun(self, log: int) -> bool:
+        """False while a log has no lock: it is being made, or its removal was cut short; nothing is in it."""
+        try:
+            return "lock" in self.files.listdir(self.log_path(log))
+        except FileNotFoundError:
+            return False
+
     def remove_segment(self, log: int, segment: int) -> None:
         """Unlink a segment, durably. One that is gone already is no error."""
         with contextlib.suppress(FileNotFoundError):
