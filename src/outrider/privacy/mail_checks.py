@@ -191,7 +191,8 @@ class MailChecker:
         if not client:
             return SpfResult(SpfWord.NONE, "it did not come by SMTP")
         lookup = _Bounded(self._lookup, SPF_QUESTIONS, deadline)
-        return await check_sender(lookup, Sender(client, mail_from, helo_name))
+        sender = Sender(client, mail_from, helo_name, self.authserv_id, self._clock.wall())
+        return await check_sender(lookup, sender)
 
     async def _dmarc(
         self, author: str, signers: Sequence[str], spf_domain: str, deadline: float, *, may_change: bool

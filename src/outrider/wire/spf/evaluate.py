@@ -10,7 +10,7 @@ Theory: the first mechanism that matches decides. What a record may cost is boun
 nobody is made to ask for others: ten terms with look-ups, two answers without records, ten names of one term.
 
 Standards: RFC 7208 §4 (the check), RFC 7208 §4.6.4 (limits), RFC 7208 §5 (mechanisms), RFC 7208 §7 (macros),
-RFC 7208 §2.6 (results).
+RFC 7208 §2.6 (results), RFC 8616 §4 (senders beyond ASCII).
 """
 
 import re
@@ -22,7 +22,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from outrider.wire.spf.record import SpfError, SpfRecord, Term, parse_spf, select
+from outrider.base.errors import AddressError
+from outrider.model.mailbox import parse_domain
+from outrider.wire.spf.record import SpfError, SpfRecord, Term, is_explanation, parse_spf, select
 
 LOOKUPS_MAX: Final = 10
 """RFC 7208 §4.6.4: terms that cause look-ups."""
@@ -88,13 +90,18 @@ class Sender(msgspec.Struct, frozen=True):
 
     Attributes:
         address: That the receiver sees.
-        mail_from: Address of MAIL FROM; for the null reverse-path `postmaster@` and the name in EHLO.
+        mail_from: Address of MAIL FROM; empty for the null reverse-path, which stands for `postmaster@` and
+            the name in EHLO (RFC 7208 §2.4).
         helo: Name in EHLO.
+        receiver: Who checks, for explanations.
+        now: Unix seconds, for explanations.
     """
 
     address: str
     mail_from: str
     helo: str
+    receiver: str = "unknown"
+    now: float = 0.0
 
 
 class SpfResult(msgspec.Struct, frozen=True):
@@ -106,6 +113,7 @@ class SpfResult(msgspec.Struct, frozen=True):
         term: That decided, as written; empty where none did.
         domain: Whose record that was.
         lookups: Terms with look-ups so far.
+        explanation: Of a `fail`, in the words of the domain (`exp=`), printable ASCII; may be empty.
     """
 
     word: SpfWord
@@ -113,6 +121,7 @@ class SpfResult(msgspec.Struct, frozen=True):
     term: str = ""
     domain: str = ""
     lookups: int = 0
+    explanation: str = ""
 
 
 _PTR: Final = Term("ptr", "ptr")
@@ -128,6 +137,10 @@ class _EndError(Exception):
         self.word = word
 
 
+class _NoMatchError(Exception):
+    """A term holds a local part that no name can hold, so it matches nothing."""
+
+
 def check(sender: Sender, domain: str = "") -> Checking:
     """Check a sender; see the module.
 
@@ -136,7 +149,7 @@ def check(sender: Sender, domain: str = "") -> Checking:
         domain: Whose record; empty is the domain of MAIL FROM.
     """
     state = _Check(sender)
-    domain = (domain or sender.mail_from.rpartition("@")[2]).rstrip(".").lower()
+    domain = (domain or state.sender_domain).rstrip(".").lower()
     try:
         return (yield from state.domain(domain, 0))
     except _EndError as end:
@@ -212,13 +225,31 @@ def _included(target: str, found: Found, faults: list[str]) -> str | None:
 
 
 class _Check:
-    __slots__ = ("_address", "_names", "_sender", "_validated", "lookups", "voids")
+    __slots__ = (
+        *("_address", "_inside", "_letters", "_local_part", "_names", "_validated"),
+        *("lookups", "sender_domain", "voids"),
+    )
 
     def __init__(self, sender: Sender) -> None:
-        self._sender = sender
+        local_part, _, domain = (sender.mail_from or f"postmaster@{sender.helo}").rpartition("@")
+        self._local_part = local_part or "postmaster"  # RFC 7208 §4.3
+        self.sender_domain = _a_labels(domain.removesuffix("."))
         address = ip_address(sender.address)
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         self._address: IPv4Address | IPv6Address = mapped or address
+        is_4 = isinstance(self._address, IPv4Address)
+        self._letters = {  # RFC 7208 §7.2, but `d` and `p`
+            "s": f"{self._local_part}@{self.sender_domain}",
+            "l": self._local_part,
+            "o": self.sender_domain,
+            "i": str(self._address) if is_4 else ".".join(self._address.exploded.replace(":", "")),
+            "v": "in-addr" if is_4 else "ip6",
+            "h": sender.helo.removesuffix("."),
+            "c": str(self._address),
+            "r": sender.receiver,
+            "t": str(int(sender.now)),
+        }
+        self._inside = 0  # of how many includes
         self._names: tuple[str, ...] | None = None
         self._validated: tuple[str, ...] | None = None
         self.lookups = 0
@@ -242,15 +273,25 @@ class _Check:
 
     def _record(self, domain: str, record: SpfRecord, depth: int) -> Checking:
         for term in record.mechanisms:
-            if (yield from self._matches(domain, term, depth)):
+            try:
+                is_match = yield from self._matches(domain, term, depth)
+            except _NoMatchError:
+                continue
+            if is_match:
                 word = _OF_QUALIFIER[term.qualifier]
-                return SpfResult(word, f"{term.text} of {domain} says so", term.text, domain, self.lookups)
+                said = (yield from self._explanation(domain, record)) if word is SpfWord.FAIL else ""
+                reason = f"{term.text} of {domain} says so"
+                return SpfResult(word, reason, term.text, domain, self.lookups, said)
         if record.redirect is not None:
             self._count(record.redirect)
-            target = yield from self._expanded(record.redirect.domain, domain)
+            trouble = _EndError(SpfWord.PERMERROR, f"{record.redirect.text} of {domain} leads to no record")
+            try:
+                target = yield from self._expanded(record.redirect.domain, domain)
+            except _NoMatchError:
+                raise trouble from None
             result = yield from self.domain(target, depth + 1)
             if result.word is SpfWord.NONE:
-                raise _EndError(SpfWord.PERMERROR, f"{record.redirect.text} of {domain} leads to no record")
+                raise trouble
             return result
         return SpfResult(SpfWord.NEUTRAL, f"no term of {domain} matches", domain=domain, lookups=self.lookups)
 
@@ -280,10 +321,26 @@ class _Check:
         target = yield from self._expanded(term.domain, domain)
         if depth >= DEPTH_MAX:
             raise _EndError(SpfWord.PERMERROR, f"includes of {domain} are nested too deep")
+        self._inside += 1
         result = yield from self.domain(target, depth + 1)
+        self._inside -= 1
         if result.word is SpfWord.NONE:
             raise _EndError(SpfWord.PERMERROR, f"{term.text} of {domain} leads to no record")
         return result.word is SpfWord.PASS
+
+    def _explanation(self, domain: str, record: SpfRecord) -> Generator[Question, Found, str]:
+        """Why, in the words of the domain; whatever is wrong with them, there are none (RFC 7208 §6.2)."""
+        if record.explanation is None or self._inside:
+            return ""
+        try:
+            name = yield from self._expanded(record.explanation.domain, domain)
+            found = (yield Question(name, "TXT")) if _is_name(name) else Found()
+            if found.has_failed or len(found.values) != 1 or not is_explanation(found.values[0]):
+                return ""
+            text = yield from self._replaced(found.values[0], domain)
+        except (_EndError, _NoMatchError):
+            return ""
+        return text if text.isascii() and text.isprintable() else ""
 
     def _mx(self, domain: str, term: Term) -> Generator[Question, Found, bool]:
         target = yield from self._target(term, domain)
@@ -350,9 +407,16 @@ class _Check:
         return (yield from self._expanded(term.domain, domain))
 
     def _expanded(self, text: str, domain: str) -> Generator[Question, Found, str]:
-        """`text` with its macros replaced (RFC 7208 §7.3), as a domain name."""
+        """`text` with its macros replaced, as a domain name (RFC 7208 §7.3)."""
+        name = (yield from self._replaced(text, domain)).rstrip(".")
+        while "%" in text and len(name) > DOMAIN_OCTETS_MAX and "." in name:
+            name = name.partition(".")[2]
+        return name
+
+    def _replaced(self, text: str, domain: str) -> Generator[Question, Found, str]:
+        """`text` with its macros replaced (RFC 7208 §7.1)."""
         if "%" not in text:
-            return text.rstrip(".")
+            return text
         parts: list[str] = []
         at = 0
         for found in _MACRO.finditer(text):
@@ -360,38 +424,20 @@ class _Check:
             at = found.end()
             if found[1]:
                 value = yield from self._letter(found[1].lower(), domain)
-                if found[1].isupper():
-                    value = quote(value, safe="")
-                parts.append(_transformed(value, found[2], reverse=bool(found[3]), delimiters=found[4]))
+                value = _transformed(value, found[2], reverse=bool(found[3]), delimiters=found[4])
+                parts.append(quote(value, safe="") if found[1].isupper() else value)
             else:
                 parts.append("%" if found[5] else " " if found[6] else "%20")
-        name = ("".join(parts) + text[at:]).rstrip(".")
-        while len(name) > DOMAIN_OCTETS_MAX and "." in name:
-            name = name.partition(".")[2]
-        return name
+        return "".join(parts) + text[at:]
 
     def _letter(self, letter: str, domain: str) -> Generator[Question, Found, str]:
-        local_part, _, sender_domain = self._sender.mail_from.rpartition("@")
-        local_part = local_part or "postmaster"
-        match letter:
-            case "s":
-                return f"{local_part}@{sender_domain}"
-            case "l":
-                return local_part
-            case "o":
-                return sender_domain
-            case "d":
-                return domain
-            case "i":
-                if isinstance(self._address, IPv4Address):
-                    return str(self._address)
-                return ".".join(self._address.exploded.replace(":", ""))
-            case "p":
-                return (yield from self._validated_name(domain))
-            case "v":
-                return "in-addr" if self._address.version == 4 else "ip6"
-            case _:  # h; a record with another letter is void
-                return self._sender.helo
+        if letter == "d":
+            return domain
+        if letter == "p":
+            return (yield from self._validated_name(domain))
+        if letter in {"l", "s"} and not self._local_part.isascii():
+            raise _NoMatchError  # RFC 8616 §4
+        return self._letters[letter]
 
     def _validated_name(self, domain: str) -> Generator[Question, Found, str]:
         """The macro `p`: the domain itself if it can be, else a name below it, else any."""
@@ -420,9 +466,19 @@ def _is_below(name: str, domain: str) -> bool:
     return name == domain or name.endswith(f".{domain}")
 
 
+def _a_labels(domain: str) -> str:
+    """A sender's domain as DNS knows it (RFC 8616 §4); what has no such form stays as it is."""
+    if domain.isascii():
+        return domain
+    try:
+        return parse_domain(domain)
+    except AddressError:
+        return domain
+
+
 def _is_name(domain: str) -> bool:
-    if domain[:1] == "[":  # an address literal, of which nobody publishes anything (RFC 7208 §4.3)
-        return False
+    if domain[:1] == "[" or not domain.isascii():
+        return False  # an address literal, of which nobody publishes anything (RFC 7208 §4.3), or no name
     labels = domain.split(".")
     return (
         len(labels) > 1 and len(domain) <= DOMAIN_OCTETS_MAX and all(0 < len(label) < 64 for label in labels)

@@ -31,6 +31,7 @@ _NETWORK: Final = {
 
 _OPTIONS: Final = r"(?:0*[1-9][0-9]*)?[Rr]?[.+,/_=-]*"
 _MACRO_STRING: Final = re.compile(rf"(?:%\{{[SsLlOoDdIiPpHhCcRrTtVv]{_OPTIONS}\}}|%[%_-]|[!-$&-~])*")
+_EXPLANATION: Final = re.compile(rf"(?:%\{{[SsLlOoDdIiPpHhCcRrTtVv]{_OPTIONS}\}}|%[%_-]|[ -$&-~])*")
 _DOMAIN_PIECE: Final = re.compile(rf"%\{{[SsLlOoDdIiPpHhVv]{_OPTIONS}\}}|%[%_-]|[!-$&-~]+")
 # RFC 7208 §7.1, without the letters that RFC 7208 §7.2 leaves to explanations
 _TOP_LABEL: Final = re.compile(r"(?![0-9]*\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
@@ -41,6 +42,10 @@ _NEED_DOMAIN: Final = frozenset({"include", "exists"})
 _WITH_DOMAIN: Final = _WITH_PREFIX | _NEED_DOMAIN | {"ptr"}
 LOOKUP_TERMS: Final = frozenset({"include", "a", "mx", "ptr", "exists", "redirect"})
 """RFC 7208 §4.6.4: terms that cause look-ups; at most ten of them count."""
+
+
+EXPLANATION_OCTETS_MAX: Final = 1_000
+"""Chosen: what is longer fits into no reply (RFC 5321 §4.5.3.1.5)."""
 
 
 class SpfError(RemoteProtocolError):
@@ -134,6 +139,11 @@ def parse_spf(text: str) -> SpfRecord:
             continue
         mechanisms.append(_mechanism(word))
     return SpfRecord(text, tuple(mechanisms), modifiers.get("redirect"), modifiers.get("exp"))
+
+
+def is_explanation(text: str) -> bool:
+    """True for a text that `exp=` may lead to (RFC 7208 §6.2): macros, and plain ASCII."""
+    return len(text) <= EXPLANATION_OCTETS_MAX and _EXPLANATION.fullmatch(text) is not None
 
 
 def _mechanism(word: str) -> Term:
