@@ -23,6 +23,7 @@ from outrider.net.exchange import ANSWER_RECORDS_MAX, FORGERIES_MAX, HEADER_OCTE
 from outrider.net.options import NetOptions
 from outrider.net.resolver import CNAME_HOPS_MAX, DnsResolver, nameservers
 from tests.net.conftest import SOA, ScriptedDns
+from tests.patience import PATIENCE_SECONDS
 
 MakeDns = Callable[[], Awaitable[ScriptedDns]]
 
@@ -121,9 +122,11 @@ async def test_a_referral_is_no_answer(make_dns: MakeDns) -> None:
 async def test_silent_server_is_passed_over(make_dns: MakeDns) -> None:
     silent, second = await make_dns(), await make_dns()
     second.records("h.example", "A", "192.0.2.1")
-    resolver = make_resolver(silent, second, options=QUICK)
+    # a machine that stands still has the second one be late too; then both are asked again
+    options = NetOptions(query_timeout_seconds=0.2, query_rounds=5, lookup_deadline_seconds=PATIENCE_SECONDS)
+    resolver = make_resolver(silent, second, options=options)
     assert (await resolver.lookup("h.example", Kind.A)).addresses == ("192.0.2.1",)
-    assert silent.count("h.example", "A") == 1
+    assert silent.count("h.example", "A") == second.count("h.example", "A") >= 1
 
 
 async def test_no_server_answers(dns_server: ScriptedDns) -> None:

@@ -157,6 +157,11 @@ def test_the_examples_in_the_modules_own_text_load(tmp_path: Path) -> None:
     assert load(tmp_path, example).phases == {HookPhase.MAILFROM, HookPhase.SET_BINDING}
 
 
+HURRIED = """\
+import signal
+assert signal.setitimer(signal.ITIMER_REAL, 0.05)[0] > 1500
+"""
+"""The time that was set runs; what is left of it begins in the script, so that it ends there too."""
 ENDLESS = """\
 def data(mail): pass
 while True:
@@ -178,20 +183,18 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize(
-    ("text", "lines"), [(ENDLESS, {2, 3}), (STUBBORN, {2, 3, 4, 5, 6, 7}), (WAITING, {3})]
-)
+@pytest.mark.parametrize(("text", "last"), [(ENDLESS, 5), (STUBBORN, 9), (WAITING, 5)])
 def test_a_top_level_that_does_not_end_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, lines: set[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, last: int
 ) -> None:
-    monkeypatch.setattr(python, "LOAD_SECONDS", 0.05)
+    monkeypatch.setattr(python, "LOAD_SECONDS", 2000)
     before, timer = signal.signal(signal.SIGALRM, signal.SIG_IGN), signal.setitimer(signal.ITIMER_REAL, 1000)
     try:
-        with pytest.raises(ScriptError, match=r"did not end within 0\.05 s") as failed:
-            load(tmp_path, text)
-        assert failed.value.line in lines
+        with pytest.raises(ScriptError, match="did not end within 2000 s") as failed:
+            load(tmp_path, HURRIED + text)
+        assert 2 <= failed.value.line <= last
         assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
-        assert signal.getitimer(signal.ITIMER_REAL)[0] > 500
+        assert 500 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1000
         assert load(tmp_path, "def data(mail): pass\n").phases == {HookPhase.DATA}
     finally:
         signal.signal(signal.SIGALRM, before)

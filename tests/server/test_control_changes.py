@@ -330,9 +330,7 @@ async def answering_dns(site: Site, name: str, text: str) -> AsyncIterator[None]
     world = {"provider": [provider], "zone": [{"name": "shop.test", "record": [record]}]}
     server = DnsServer(Zones(WorldOptions.model_validate(world)), "127.0.0.1")
     await server.start()
-    net = NetOptions(
-        nameservers=(f"127.0.0.1:{server.port}",), query_timeout_seconds=0.5, lookup_deadline_seconds=1
-    )
+    net = NetOptions(nameservers=(f"127.0.0.1:{server.port}",), query_timeout_seconds=30)
     site.hub.settings = site.hub.settings.model_copy(update={"net": net})
     try:
         yield
