@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from outrider.model.address import Address
 from outrider.wire.headers import (
+    ENCODED_LINE_OCTETS,
     ENCODED_WORD_OCTETS,
     FOLD_OCTETS,
     LINE_OCTETS,
@@ -56,6 +57,9 @@ def is_well_formed(field: bytes) -> bool:
         ("=?utf-8?q?x=0Abcc:?=", b"Subject: =?utf-8?b?PT91dGYtOD9xP3g9MEFiY2M6Pz0=?=\r\n"),
         (" led", b"Subject: =?utf-8?q?_led?=\r\n"),
         ("two  spaces", b"Subject: two  spaces\r\n"),
+        ("<https://x.test/?a=?b>", b"Subject: <https://x.test/?a=?b>\r\n"),
+        ("x?=?y", b"Subject: x?=?y\r\n"),
+        ("=?a?b?c?=", b"Subject: =?utf-8?b?PT9hP2I/Yz89?=\r\n"),
     ],
 )
 def test_a_text_has_one_spelling(text: str, field: bytes) -> None:
@@ -74,7 +78,7 @@ def test_a_word_that_fits_no_line_is_encoded() -> None:
     text = "x" * 5_000
     field = text_field("Subject", text, "subject")
     assert is_well_formed(field)
-    assert max(map(len, field.split(b"\r\n"))) <= FOLD_OCTETS + len("Subject: ")
+    assert max(map(len, field.split(b"\r\n"))) <= ENCODED_LINE_OCTETS
     assert read_text(field) == text
 
 
@@ -103,6 +107,19 @@ def test_encoded_words_are_short_and_whole(text: str) -> None:
                 ((part, charset),) = email.header.decode_header(word.decode())
                 assert isinstance(part, bytes)
                 part.decode(charset or "")  # each word alone is whole characters, RFC 2047 §5
+
+
+@pytest.mark.parametrize("name", ["X", "Subject", "X-" + "a" * 48, "X-" + "a" * 49, "X-" + "a" * 74])
+@pytest.mark.parametrize("text", ["é" * 200, "a é " * 50, "漢字" * 40, "\U0001f600" * 30, "e" * 300 + "é"])
+def test_a_line_with_an_encoded_word_has_76_octets_at_most(name: str, text: str) -> None:
+    """RFC 2047 §2, also where the name stands before the word."""
+    fields = [text_field(name, text, "text")]
+    if len(name) < 50:
+        fields.append(address_field(name, [(ALICE, text, "to/0"), (ALICE, text, "to/1")]))
+    for field in fields:
+        assert is_well_formed(field)
+        assert max(len(line) for line in field.split(b"\r\n") if b"=?" in line) <= 76
+    assert read_text(fields[0]) == text
 
 
 FORBIDDEN = [

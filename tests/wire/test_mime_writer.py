@@ -266,6 +266,19 @@ def test_fields_that_may_stand_once_do() -> None:
         written(draft_of(headers=headers))
 
 
+@pytest.mark.parametrize(
+    "text", ["<https://sender.example/grüße>", f"<https://sender.example/{'x' * 950}>", "=?utf-8?q?a?="]
+)
+def test_ids_and_urls_are_never_in_encoded_words(text: str) -> None:
+    for name in ("List-Unsubscribe", "references"):
+        with pytest.raises(FieldError, match="are ASCII"):
+            written(draft_of(headers=((name, text),)))
+    url = "<https://sender.example/?a=?b>"
+    assert b"List-Unsubscribe: %s\r\n" % url.encode() in written(
+        draft_of(headers=(("List-Unsubscribe", url),))
+    )
+
+
 def test_a_field_error_points_into_the_draft() -> None:
     with pytest.raises(FieldError) as caught:
         written(draft_of(headers=(("X/Y~Z", "a\nb"),)))

@@ -36,6 +36,9 @@ VALUE_CHARACTERS: Final = 65_536
 ENCODED_WORD_OCTETS: Final = 75
 """RFC 2047 §2."""
 
+ENCODED_LINE_OCTETS: Final = 76
+"""RFC 2047 §2: a line that holds an encoded word has at most so many."""
+
 FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no text of a field holds: control characters, line and paragraph separators, halves of characters."""
 
@@ -50,8 +53,9 @@ _Q_LITERAL: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 # RFC 2047 §5 (3): what may stand unencoded everywhere, also in a phrase
 
 _WORD_START: Final = b"=?utf-8?"
-_PAYLOAD_OCTETS: Final = ENCODED_WORD_OCTETS - len("=?utf-8?b??=")
-_B_OCTETS: Final = _PAYLOAD_OCTETS // 4 * 3
+_FRAME_OCTETS: Final = len("=?utf-8?b??=")
+_FIRST_OCTETS_MIN: Final = _FRAME_OCTETS + 12
+# a character of four octets in quoted-printable
 
 
 class FieldError(LocalProtocolError):
@@ -107,14 +111,28 @@ def text_field(name: str, text: str, field: str) -> bytes:
     """
     check_name(name, field)
     check_text(text, field)
-    if not text.isascii() or "=?" in text or text != text.strip(" "):
-        return fold_field(name, _encoded_words(text))
+    if not text.isascii() or _may_hold_words(text) or text != text.strip(" "):
+        return _encoded_field(name, text)
     if len(name) + 2 + len(text) <= FOLD_OCTETS:
         return f"{name}: {text}\r\n".encode("ascii")
     words = _WORDS.findall(text)
     if max(map(len, words)) > LINE_OCTETS - NAME_OCTETS - 2:
-        return fold_field(name, _encoded_words(text))
+        return _encoded_field(name, text)
     return fold_field(name, [word.encode("ascii") for word in words])
+
+
+def _may_hold_words(text: str) -> bool:
+    """True where a reader may find an encoded word in it; it begins with `=?` and ends with `?=`."""
+    start = text.find("=?")
+    return start >= 0 and text.rfind("?=") > start
+
+
+def _encoded_field(name: str, text: str) -> bytes:
+    """A field of encoded words; they begin on a line of their own where the name leaves none a place."""
+    room = ENCODED_LINE_OCTETS - len(name) - 2
+    if room < _FIRST_OCTETS_MIN:
+        return b"%s:\r\n %s\r\n" % (name.encode("ascii"), b"\r\n".join(_encoded_words(text)))
+    return fold_field(name, _encoded_words(text, room), ENCODED_LINE_OCTETS)
 
 
 def address_field(name: str, mailboxes: list[tuple[Address, str, str]]) -> bytes:
@@ -131,38 +149,43 @@ def address_field(name: str, mailboxes: list[tuple[Address, str, str]]) -> bytes
         address, _, field = mailboxes[0]
         return fold_field(name, [check_text(f"{address.local_part}@{address.domain}", field).encode()])
     words: list[bytes] = []
+    octets = FOLD_OCTETS
     for address, display_name, field in mailboxes:
         if words:
             words[-1] += b","
         spec = f"{address.local_part}@{address.domain}"
         check_text(spec, field)
         if display_name:
-            words += [b" " + word.lstrip(b" ") for word in _phrase(display_name, field)]
+            room = ENCODED_WORD_OCTETS if words else ENCODED_LINE_OCTETS - len(name) - 2
+            phrase = _phrase(display_name, field, room)
+            if phrase[0].startswith(_WORD_START):
+                octets = ENCODED_LINE_OCTETS
+            words += [b" " + word.lstrip(b" ") for word in phrase]
             spec = f"<{spec}>"
         words.append(b" " + spec.encode())
     words[0] = words[0][1:]
-    return fold_field(name, words)
+    return fold_field(name, words, octets)
 
 
-def _phrase(text: str, field: str) -> list[bytes]:
-    """A display name (RFC 5322 §3.2.5): atoms, a quoted string or encoded words."""
+def _phrase(text: str, field: str, room: int) -> list[bytes]:
+    """A display name (RFC 5322 §3.2.5): atoms, a quoted string or encoded words, the first within `room`."""
     check_text(text, field)
-    if not text.isascii() or "=?" in text or len(text) > FOLD_OCTETS:
-        return _encoded_words(text)
+    if not text.isascii() or "=?" in text or len(text) > FOLD_OCTETS:  # a word may end in another mailbox
+        return _encoded_words(text, room)
     if _ATOMS.fullmatch(text):
         return [text.encode("ascii")]
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return [f'"{escaped}"'.encode("ascii")]
 
 
-def fold_field(name: str, words: list[bytes]) -> bytes:
-    """A field of `words` after `name`, folded before a word's leading space where a line gets too long."""
+def fold_field(name: str, words: list[bytes], octets: int = FOLD_OCTETS) -> bytes:
+    """A field of `words` after `name`, folded before a word's space where a line has over `octets`."""
     lines = [f"{name}:".encode("ascii")]
     line = lines[0] + b" "
     lines.clear()
     is_empty = True
     for word in words:
-        if not is_empty and len(line) + len(word) > FOLD_OCTETS and word[:1] == b" ":
+        if not is_empty and len(line) + len(word) > octets and word[:1] == b" ":
             lines.append(line)
             line = word
         else:
@@ -172,16 +195,17 @@ def fold_field(name: str, words: list[bytes]) -> bytes:
     return b"\r\n".join(lines) + b"\r\n"
 
 
-def _encoded_words(text: str) -> list[bytes]:
+def _encoded_words(text: str, first: int = ENCODED_WORD_OCTETS) -> list[bytes]:
     """`text` as encoded words (RFC 2047 §2), in whole characters, each but the first with a space before it.
 
-    The encoding is the shorter one of the whole text. White space between two encoded words is not part of
-    the text (RFC 2047 §6.2).
+    The first has at most `first` octets. The encoding is the shorter one of the whole text. White space
+    between two encoded words is not part of the text (RFC 2047 §6.2).
     """
     octets = text.encode()
     literal = sum(octet in _Q_LITERAL or octet == 0x20 for octet in octets)
     is_quoted = literal + 3 * (len(octets) - literal) <= (len(octets) + 2) // 3 * 4
-    encode, room, cost = (_q_word, _PAYLOAD_OCTETS, _q_cost) if is_quoted else (_b_word, _B_OCTETS, len)
+    encode, cost, unit = (_q_word, _q_cost, 1) if is_quoted else (_b_word, len, 4)
+    room = _payload_octets(first, unit)
     words: list[bytes] = []
     chunk = b""
     used = 0
@@ -192,10 +216,17 @@ def _encoded_words(text: str) -> list[bytes]:
             words.append(encode(chunk))
             chunk = b""
             used = 0
+            room = _payload_octets(ENCODED_WORD_OCTETS, unit)
         chunk += encoded
         used += size
     words.append(encode(chunk))
     return [words[0], *(b" " + word for word in words[1:])]
+
+
+def _payload_octets(octets: int, unit: int) -> int:
+    """What fits into a word of so many; base64 makes `unit` characters of three octets."""
+    payload = min(octets, ENCODED_WORD_OCTETS) - _FRAME_OCTETS
+    return payload // 4 * 3 if unit == 4 else payload
 
 
 def _q_cost(octets: bytes) -> int:

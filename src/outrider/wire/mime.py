@@ -55,6 +55,9 @@ RESERVED_PREFIXES: Final = ("content-", "resent-", "arc-")
 SINGLE: Final = frozenset(("in-reply-to", "references", "comments-to", "list-id", "auto-submitted"))
 """Fields that may stand once (RFC 5322 §3.6, RFC 2919 §3, RFC 3834 §5)."""
 
+UNENCODED: Final = frozenset(("in-reply-to", "references", "list-unsubscribe", "list-unsubscribe-post"))
+"""Fields of ids and URLs, which readers do not find in encoded words (RFC 2047 §5)."""
+
 _START: Final = "="
 _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
 # `=_` is in no encoded text (RFC 2045 §6.7); 70 characters at most (RFC 2046 §5.1.1)
@@ -283,7 +286,12 @@ def _further(headers: tuple[tuple[str, str], ...]) -> bytes:
         if lowered in SINGLE and lowered in seen:
             raise FieldError(field, "may stand only once")
         seen.add(lowered)
-        fields.append(text_field(name, text, field))
+        made = text_field(name, text, field)
+        if lowered in UNENCODED and b"=?utf-8?" in made:
+            raise FieldError(
+                field, "holds ids or URLs, which are ASCII and have at most 900 characters without a space"
+            )
+        fields.append(made)
     return b"".join(fields)
 
 
