@@ -308,6 +308,9 @@ async def test_header_beyond_ascii_needs_smtputf8(site: Site) -> None:
         ("?from=a@sender.example", ["to"]),
         ("?from=a&to=b&to=c@example.com&to=%40", ["from", "to/0", "to/2"]),
         ("?from=a@sender.example&to=a%0D%0ARCPT%20TO:<eve@example.com>", ["to/0"]),
+        ("?from=a@sender.example&to=%FF@example.com", [""]),
+        ("?from=a@sender.example&to=%ED%A0%80@example.com", [""]),
+        ("?from=a@sender.example&to=a@example.com&stream=x&stream=y", ["stream"]),
     ],
 )
 async def test_envelope_parameters_are_checked_all_at_once(
@@ -318,6 +321,14 @@ async def test_envelope_parameters_are_checked_all_at_once(
     assert answer.document["code"] == "bad_parameter"
     assert [fault["pointer"] for fault in answer.document["errors"]] == pointers
     assert site.intake.submitted.empty()
+
+
+async def test_a_plus_in_a_query_is_a_space_and_the_fault_says_so(site: Site) -> None:
+    query = "?from=shop@sender.example&to=a"
+    [fault] = (await site.post_raw(RAW, f"{query}+b@example.com")).document["errors"]
+    assert "%2B" in fault["detail"]
+    assert (await site.post_raw(RAW, f"{query}%2Bb@example.com")).status == 202
+    assert str(site.intake.only().envelope.recipients[0].address) == "a+b@example.com"
 
 
 async def test_two_places_for_the_sender_are_one_too_many(site: Site) -> None:
@@ -385,12 +396,19 @@ async def test_a_field_that_is_misspelt_is_named_with_what_was_meant(
     assert fault == {"pointer": pointer, "detail": f"is not a field; did you mean {meant}?"}
 
 
-@pytest.mark.parametrize("authorization", ["", "Basic abc", "Bearer", "Bearer ", "Bearer wrong", KEY])
-async def test_nothing_is_done_without_a_key(site: Site, authorization: str) -> None:
+@pytest.mark.parametrize(
+    ("authorization", "error"),
+    [
+        *[(text, "") for text in ("", "Basic abc", "Bearer", "Bearer ", KEY)],
+        ("Bearer wrong", ', error="invalid_token"'),
+    ],
+)
+async def test_nothing_is_done_without_a_key(site: Site, authorization: str, error: str) -> None:
+    """RFC 6750 §3: the challenge has a parameter, and an error only where a key was there."""
     for method, path in (("POST", "/v1/messages"), ("GET", "/v1/messages/01k9q4m2x7f3a8w0z1")):
         answer = await site.ask(method, path, key=None, authorization=authorization)
         assert answer.status == 401
-        assert answer.fields["www-authenticate"] == "bearer"
+        assert answer.fields["www-authenticate"] == f'bearer realm="outrider"{error}'
         assert answer.document["code"] == "no_key"
     assert site.intake.submitted.empty()
 
@@ -408,6 +426,43 @@ async def test_a_key_sends_as_its_own_domains_only(site: Site) -> None:
 async def test_other_media_types_are_not_read(site: Site, kind: str) -> None:
     answer = await site.ask("POST", "/v1/messages", b"{}", content_type=kind)
     assert (answer.status, answer.document["code"]) == (415, "unsupported_type")
+    assert answer.fields["accept"] == "application/json, message/rfc822"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "GZIP"])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/batches"])
+async def test_a_content_that_is_encoded_is_not_read(site: Site, path: str, coding: str) -> None:
+    """RFC 9110 §15.5.16: 415 for a coding too, with Accept-Encoding."""
+    kind = "application/json" if path == "/v1/messages" else "application/x-ndjson"
+    body = json.dumps(MESSAGE).encode()
+    answer = await site.ask("POST", path, body, content_type=kind, content_encoding=coding)
+    assert (answer.status, answer.document["code"]) == (415, "unsupported_type")
+    assert answer.fields["accept-encoding"] == "identity"
+    assert site.intake.submitted.empty()
+
+
+async def test_identity_is_no_encoding(site: Site) -> None:
+    assert (await site.post(MESSAGE, content_encoding="identity")).status == 202
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"authorization": [f"Bearer {KEY}", "Bearer other"]},
+        {"idempotency_key": ["a", "b"]},
+        {"idempotency_key": ["a", "a"]},
+        {"content_type": ["application/json", "message/rfc822"]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_a_field_that_may_stand_once_does(site: Site, fields: dict[str, list[str]]) -> None:
+    """RFC 9110 §5.3: else who stands before us may read another one than we do."""
+    kind = {"content_type": ["application/json"]} | fields
+    key = None if "authorization" in fields else KEY
+    answer = await site.ask("POST", "/v1/messages", json.dumps(MESSAGE).encode(), key=key, **kind)
+    assert (answer.status, answer.document["code"]) == (400, "bad_parameter")
+    assert answer.document["errors"][0]["pointer"] == next(iter(fields)).replace("_", "-")
+    assert site.intake.submitted.empty()
 
 
 async def test_a_media_type_may_have_parameters(site: Site) -> None:

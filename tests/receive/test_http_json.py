@@ -38,6 +38,45 @@ def shape(message: Any) -> Any:
     return message.get_content_subtype(), *(shape(part) for part in message.iter_parts())
 
 
+_OCTETS = b'{"from":"shop@sender.example","to":["alice@example.com"],"text":"x","subject":%b}'
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (_OCTETS % b'"\\ud83d\\ude00"', 202),
+        (_OCTETS % b'"\\ud800"', 400),
+        (_OCTETS % b'"\\udc00x"', 400),
+        (_OCTETS % b'"\\ude00\\ud83d"', 400),
+        (_OCTETS % b'"\xed\xa0\x80"', 400),
+        (_OCTETS % b'"\xc0\x80"', 400),
+        (_OCTETS % b'"a\tb"', 400),
+        (_OCTETS % b'"a\\u0000b"', 422),
+        (_OCTETS % b'"a\\u0085b"', 422),
+        (_OCTETS % b"null", 202),
+        (_OCTETS % b'null,"variables":{"a":9223372036854775807}', 202),
+        (_OCTETS % b'null,"variables":{"a":9223372036854775808}', 422),
+        (_OCTETS % b'null,"variables":{"a":1.0}', 422),
+        (_OCTETS % b'null,"variables":{"a":1e400}', 422),
+        (_OCTETS % b'null,"variables":{"a":01}', 400),
+        (_OCTETS % b'null,"variables":{"a":NaN}', 400),
+        (_OCTETS % b'null,"cc":null', 422),
+        (_OCTETS % b"null,", 400),
+        (b"\xef\xbb\xbf" + _OCTETS % b"null", 400),
+        ((_OCTETS % b"null").decode().encode("utf-16"), 400),
+        (b" \n\t" + _OCTETS % b"null" + b"\r\n ", 202),
+        (_OCTETS % b"null" + b"{}", 400),
+        (_OCTETS.replace(b'"text"', b'"\\u0074ext"') % b"null", 202),
+        (_OCTETS.replace(b'"text"', b'"Text"') % b"null", 422),
+        (_OCTETS % (b'null,"x":' + b"[" * 100_000 + b"]" * 100_000), 422),
+    ],
+)
+async def test_the_corners_of_json(body: bytes, status: int) -> None:
+    """RFC 8259 §7 (strings), RFC 8259 §6 (numbers), RFC 8259 §8.1 (UTF-8 without mark)."""
+    answer = await HttpSite().post(body)
+    assert answer.status == status, answer.body
+
+
 async def test_files_and_pictures_have_their_places() -> None:
     site = HttpSite()
     message = MESSAGE | {
@@ -259,6 +298,8 @@ async def test_a_key_does_what_its_scopes_say() -> None:
     site = HttpSite()
     answer = await site.post(MESSAGE, key="reader")
     assert (answer.status, answer.document["code"]) == (403, "scope_denied")
+    wanted = 'Bearer realm="outrider", error="insufficient_scope", scope="inject"'  # RFC 6750 §3.1
+    assert answer.fields["www-authenticate"] == wanted
     path = "/v1/messages/01k9q4m2x7f3a8w0z1"
     assert (await site.ask("GET", path, key="reader")).status == 200
     assert (await site.ask("GET", path, key="writer")).status == 403

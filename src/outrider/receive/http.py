@@ -27,12 +27,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from outrider.base.clock import Clock
-from outrider.base.errors import AddressError, UnavailableError
+from outrider.base.errors import UnavailableError
 from outrider.base.ids import IdSource, is_message_id
 from outrider.base.log import Log
-from outrider.model.address import Address
 from outrider.model.flow import HTTP, Content, Origin, Recipient
-from outrider.model.mailbox import parse_mailbox
 from outrider.model.ports import Authenticator, InjectionIntake, Principal, Reservations
 from outrider.model.reply import Reply
 from outrider.receive.access import refuse_tenant
@@ -41,6 +39,7 @@ from outrider.receive.context_field import CONTEXT_FIELD, take_notes
 from outrider.receive.http_answers import JSON, encode, exception_handlers, explain, healthy
 from outrider.receive.http_batch import MEDIA_TYPE as NDJSON
 from outrider.receive.http_batch import Batch
+from outrider.receive.http_envelope import STREAM_PARAMETER, envelope_of, only, query_of, stream_of
 from outrider.receive.http_inject import THREAD_OCTETS, Injector, Sender, Taken, Transaction
 from outrider.receive.http_keys import KEY_FIELD, parse_key, start_digest
 from outrider.receive.http_limits import KeyLimits, KeyRates
@@ -49,7 +48,7 @@ from outrider.receive.http_openapi import openapi
 from outrider.receive.http_options import HttpOptions
 from outrider.receive.http_parse import parse_request
 from outrider.receive.nesting import is_nested_deeper, must_be_walked
-from outrider.receive.problems import Fault, Problem, problem_of
+from outrider.receive.problems import Fault, Problem, challenge, problem_of
 from outrider.receive.submitter import STREAM_FIELD, Submitter
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.content import ContentReader
@@ -60,9 +59,6 @@ _RAW: Final = "message/rfc822"
 _DISCARD_FACTOR: Final = 2
 # Chosen: a body up to twice the limit is read to its end, so that the client hears 413 rather than a reset.
 
-MAIL_FROM_FIELD: Final = "outrider-mail-from"
-RCPT_TO_FIELD: Final = "outrider-rcpt-to"
-STREAM_PARAMETER: Final = "stream"
 REPEATED_FIELD: Final = "outrider-repeated"
 
 _accepted: Final = msgspec.json.Decoder(Accepted)
@@ -144,9 +140,7 @@ class _Injection:
         sender = await self._enter(request)
         try:
             origin = self._origin(request, sender.principal, sender.submitter.stream)
-            key = request.headers.get(KEY_FIELD)
-            if key is not None:
-                key = parse_key(key, KEY_FIELD)
+            key = parse_key(only(request, KEY_FIELD), KEY_FIELD) if KEY_FIELD in request.headers else None
             media_type = _media_type(request)
             if media_type == JSON:
                 body = await self._body(request, origin)
@@ -157,7 +151,8 @@ class _Injection:
             elif media_type == _RAW:
                 taken = await self._from_raw(request, origin, sender, key)
             else:
-                raise Problem("unsupported_type", "A message is application/json or message/rfc822.")
+                what = "A message is application/json or message/rfc822."
+                raise Problem("unsupported_type", what, fields={"accept": f"{JSON}, {_RAW}"})
         finally:
             self._injector.limits.leave(sender.counted)
         headers = {"location": f"/v1/messages/{_accepted.decode(taken.answer).id}"}
@@ -218,7 +213,7 @@ class _Injection:
         return sender
 
     async def _principal(self, request: Request, scope: str) -> Principal:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        scheme, _, key = only(request, "authorization").partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             self._refused(request, replies.AUTH_REQUIRED)
@@ -229,13 +224,14 @@ class _Injection:
             raise Problem("unavailable", "Keys cannot be checked now.") from error
         if principal is None:
             self._refused(request, replies.AUTH_FAILED)
-            raise Problem("no_key", "The key is not valid.")
+            raise Problem("no_key", "The key is not valid.", fields=challenge("invalid_token"))
         refusal = refuse_tenant(principal, self._options.tenant)
         if refusal is not None:
             self._refused(request, refusal)
             raise problem_of(refusal)
         if scope not in principal.scopes:
-            raise Problem("scope_denied", f"The key lacks the scope {scope}.")
+            fields = challenge("insufficient_scope", scope)
+            raise Problem("scope_denied", f"The key lacks the scope {scope}.", fields=fields)
         return principal
 
     def _refused(self, request: Request, reply: Reply) -> None:
@@ -255,10 +251,11 @@ class _Injection:
         )
 
     async def _from_raw(self, request: Request, origin: Origin, sender: Sender, key: str | None) -> Taken:
-        mail_from, addresses = _envelope_of(request)
+        query = query_of(request)
+        mail_from, addresses = envelope_of(request, query)
         transaction = Transaction(origin, mail_from, tuple(map(Recipient, addresses)))
         self._injector.check(origin, sender, mail_from, len(addresses), addresses[0], ("from", "to"))
-        stream = request.query_params.get(STREAM_PARAMETER)
+        stream = stream_of(query)
         origin = self._injector.with_stream(origin, sender, stream, STREAM_PARAMETER)
         reader = ContentReader(self._content_limits)
         digest = start_digest("raw", (str(mail_from), stream or "", *map(str, addresses)))
@@ -385,60 +382,19 @@ class _BatchResponse(Response):
 
 def _check_batch(request: Request) -> None:
     if _media_type(request) not in (NDJSON, "application/ndjson", "application/jsonl"):
-        raise Problem("unsupported_type", "A batch is application/x-ndjson.")
+        raise Problem("unsupported_type", "A batch is application/x-ndjson.", fields={"accept": NDJSON})
     if KEY_FIELD in request.headers:
         what = "a batch has no key of its own: give each line its `idempotency_key`"
         raise Problem("bad_parameter", errors=(Fault(KEY_FIELD, what),))
 
 
 def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if only(request, "content-encoding", "identity").strip().lower() not in ("", "identity"):
+        what = "Content is not decoded here: send it without Content-Encoding."
+        raise Problem("unsupported_type", what, fields={"accept-encoding": "identity"})
+    return only(request, "content-type").partition(";")[0].strip().lower()
 
 
 def _client(request: Request) -> str:
     client = request.client
     return client.host if client is not None and client.host else "127.0.0.1"  # a Unix socket is local
-
-
-def _envelope_of(request: Request) -> tuple[Address | None, tuple[Address, ...]]:
-    """The envelope from fields `Outrider-Mail-From` and `Outrider-Rcpt-To`, or from the query.
-
-    Addresses in a query end up in the logs of proxies, so fields are the better place.
-    """
-    faults: list[Fault] = []
-    senders = _values(request, MAIL_FROM_FIELD, "from", faults)
-    if len(senders) != 1:
-        faults.append(Fault("from", "exactly one sender is needed; `<>` is the null sender"))
-    mail_from = None
-    if senders and senders[0] not in ("", "<>"):
-        mail_from = _parse(senders[0], "from", faults)
-    given = _values(request, RCPT_TO_FIELD, "to", faults)
-    if not given:
-        faults.append(Fault("to", "at least one recipient is needed"))
-    found = [_parse(text, f"to/{number}", faults) for number, text in enumerate(given)]
-    if faults:
-        raise Problem("bad_parameter", errors=tuple(faults))
-    return mail_from, tuple(dict.fromkeys(address for address in found if address is not None))
-
-
-def _values(request: Request, field: str, parameter: str, faults: list[Fault]) -> list[str]:
-    """The values of a field, or else of a query parameter; both together are a fault."""
-    name = field.encode("ascii")
-    raw = [value for key, value in request.headers.raw if key == name]
-    query = request.query_params.getlist(parameter)
-    if raw and query:
-        faults.append(Fault(parameter, f"stands in the query and in the field {field}; use one"))
-    try:
-        return [value.decode() for value in raw] if raw else query
-    except UnicodeDecodeError:
-        faults.append(Fault(parameter, f"the field {field} is not UTF-8"))
-        return []
-
-
-def _parse(text: str, parameter: str, faults: list[Fault]) -> Address | None:
-    bare = text[1:-1] if text[:1] == "<" and text[-1:] == ">" else text
-    try:
-        return parse_mailbox(bare, smtputf8=True)
-    except AddressError as error:
-        faults.append(Fault(parameter, error.message))
-        return None

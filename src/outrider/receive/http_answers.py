@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from outrider.receive.problems import KINDS, MEDIA_TYPE, Problem
+from outrider.receive.problems import KINDS, MEDIA_TYPE, Problem, challenge
 
 JSON: Final = "application/json"
 
@@ -44,13 +44,13 @@ async def explain(request: Request) -> Response:
 
 
 def _respond(problem: Problem, retry_after_seconds: int, headers: dict[str, str] | None = None) -> Response:
-    headers = dict(headers or {})
+    headers = {**(headers or {}), **problem.fields}
     status = problem.kind.status
     after = problem.retry_after(retry_after_seconds)
     if after:
         headers["retry-after"] = str(after)
-    elif status == 401:
-        headers["www-authenticate"] = "Bearer"
+    elif status == 401 and not problem.fields:
+        headers |= challenge()
     if status == 413:
         headers["connection"] = "close"  # the rest of the body, if any, is not worth reading
     return Response(problem.document(after), status, headers=headers, media_type=MEDIA_TYPE)

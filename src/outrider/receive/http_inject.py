@@ -39,7 +39,7 @@ from outrider.receive.http_options import HttpOptions
 from outrider.receive.http_parse import Parsed
 from outrider.receive.http_refused import Answering, KeysOf, Texts, no_keys
 from outrider.receive.nesting import is_nested_deeper
-from outrider.receive.problems import Fault, Problem, problem_of
+from outrider.receive.problems import Fault, Problem, challenge, problem_of
 from outrider.receive.submitter import Submitter
 from outrider.receive.trace import Tracer, format_peer, refuse_header
 from outrider.wire.smtp import replies
@@ -321,7 +321,8 @@ class Injector:
         """The submission, after the checks of its header and size; of a long content it has the head."""
         if not sender.principal.is_valid:  # a batch and a long body take their time
             self.refused(transaction, replies.AUTH_FAILED)
-            raise Problem("no_key", "The key was revoked or changed meanwhile.")
+            what = "The key was revoked or changed meanwhile."
+            raise Problem("no_key", what, fields=challenge("invalid_token"))
         origin, mail_from, recipients, notes = transaction
         message_id = made.message_id
         content = made.head

@@ -4,9 +4,10 @@ Each kind is declared once in `KINDS`; its `code` never changes its meaning. `pr
 which is what the rest of the server answers with, to a problem.
 
 Standards: RFC 9457 §3 (problem details), RFC 6901 §3 (pointers), RFC 9110 §15 (status), RFC 6585 §4 (429),
-RFC 9110 §10.2.3 (Retry-After).
+RFC 9110 §10.2.3 (Retry-After), RFC 6750 §3 (WWW-Authenticate).
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -83,6 +84,16 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str
 
 
+NO_FIELDS: Final[Mapping[str, str]] = {}
+
+
+def challenge(error: str = "", scope: str = "") -> dict[str, str]:
+    """What tells a client how to ask (RFC 6750 §3); the error only where there was a key."""
+    parameters = {"realm": "outrider", "error": error, "scope": scope}
+    said = ", ".join([f'{name}="{value}"' for name, value in parameters.items() if value])
+    return {"www-authenticate": f"Bearer {said}"}
+
+
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """Ends the handling of a request with a problem document.
 
@@ -92,6 +103,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         errors: Single faults.
         reply: The SMTP reply it comes from.
         retry_after_seconds: When to try again, where that is known; else the listener's option says it.
+        fields: Header fields of the answer.
     """
 
     def __init__(
@@ -101,6 +113,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         errors: tuple[Fault, ...] = (),
         reply: Reply | None = None,
         retry_after_seconds: int | None = None,
+        fields: Mapping[str, str] = NO_FIELDS,
     ) -> None:
         super().__init__(code)
         self.code = code
@@ -109,6 +122,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.errors = errors
         self.reply = reply
         self.retry_after_seconds = retry_after_seconds
+        self.fields = fields
 
     def retry_after(self, default_seconds: int) -> int:
         """Seconds for Retry-After; 0 where trying again is no help."""
