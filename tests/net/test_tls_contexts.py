@@ -115,17 +115,22 @@ def test_faults_of_files_name_the_option(authority: trustme.CA, tmp_path: Path) 
     other.private_key_pem.write_to_path(key)
     rubbish.write_text("rubbish")
     where = "listeners[2].tls"
-    for files in (
-        (chain, tmp_path / "none.pem"),
-        (tmp_path, key),
-        (chain, key),
-        (rubbish, key),
-        (chain, None),
+    damaged = tmp_path / "d.pem"
+    damaged.write_bytes(chain.read_bytes().replace(b"M", b"!"))
+    for files, told in (
+        ((chain, tmp_path / "none.pem"), "none.pem is not a file"),
+        ((tmp_path, key), "is not a file"),
+        ((chain, key), "key values mismatch"),
+        ((rubbish, key), "r.pem holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"),
+        ((key, chain), "k.pem holds no certificate in PEM"),
+        ((chain, rubbish), "r.pem holds no private key in PEM"),
+        ((chain, None), "c.pem holds no private key in PEM (-----BEGIN PRIVATE KEY-----)"),
+        ((damaged, key), "between the BEGIN and END lines is damaged"),
     ):
-        with pytest.raises(
-            ConfigError, match=r"listeners\[2\]\.tls: .*pem|listeners\[2\]\.tls: .* is not a file"
-        ):
+        with pytest.raises(ConfigError) as caught:
             server_context(*files, where=where)
+        assert caught.value.message.startswith(f"{where}: ")
+        assert told in caught.value.message
     with pytest.raises(ConfigError, match=r"net\.tls\.ca_file: .*r\.pem"):
         TlsContexts(TlsOptions(ca_file=rubbish)).client("required")
 

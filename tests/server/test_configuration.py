@@ -109,6 +109,35 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, wo
     assert words in told
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[shaping]\nmax_connections = 4",
+            "did you mean shaping.default.max_connections or shaping.override.",
+        ),
+        ("[delivery.default]\nmax_connections = 4", "did you mean shaping.default.max_connections or "),
+        ("[[listener]]\nmessage_octets = 4", "did you mean listener.limits.message_octets?"),
+        ("[server]\nlog_file = 'x'", "did you mean record.log_file?"),
+        ('[listener]\nname = "a"', "listener: this is one of several: write [[listener]]"),
+        ('[[listener]]\ntrusted_networks = "127.0.0.0/8"', 'this is a list: write ["…", "…"]'),
+        ('[[net.routes]]\ndomain = "*"\nhosts = []', "hosts: the list is empty"),
+        ("[shaping.default]\nmax_message_rate = 60", 'write text, in quotes, such as "60/minute" (got 60)'),
+        (
+            '[shaping.default]\nretry_interval_seconds = "20m"',
+            "write a number of seconds, without quotes (got",
+        ),
+        ('[server]\nworkers = "two"', "write a whole number of processes, without quotes (got 'two')"),
+        ("[server]\nhostname = 4", "write text, in quotes (got 4)"),
+    ],
+)
+def test_what_stands_in_the_wrong_table_or_unit_is_told_where_and_how(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    [told] = faults(write(tmp_path, text))
+    assert words in told
+
+
 @pytest.mark.parametrize("text", [f"a = {'[' * 5_000}{']' * 5_000}", f"{'.'.join('a' * 5_000)} = 1"])
 def test_a_file_that_is_nested_without_end_is_a_fault(tmp_path: Path, text: str) -> None:
     [told] = faults(write(tmp_path, text))

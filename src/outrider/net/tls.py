@@ -82,9 +82,25 @@ def server_context(certificate: Path, key: Path | None, *, where: str) -> ssl.SS
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError, _EncryptedKeyError) as error:
         raise ConfigError(
-            f"{where}: {certificate} with key {key or certificate} cannot be used: {_reason(error)}"
+            f"{where}: {certificate} with key {key or certificate} cannot be used: "
+            f"{_absent(certificate, key or certificate) or _reason(error)}"
         ) from error
     return context
+
+
+def _absent(certificate: Path, key: Path) -> str:
+    """What a file should hold and does not, in words; OpenSSL only says that it could not read PEM."""
+    for path, mark, what in (
+        (certificate, b"CERTIFICATE", "certificate"),
+        (key, b"PRIVATE KEY", "private key"),
+    ):
+        try:
+            is_there = mark + b"-----" in path.read_bytes()
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        if not is_there:
+            return f"{path} holds no {what} in PEM (-----BEGIN {what.upper()}-----)"
+    return ""
 
 
 def describe(tls: ssl.SSLObject | ssl.SSLSocket | None) -> str | None:
@@ -108,6 +124,8 @@ def _no_password() -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
+    if isinstance(error, ssl.SSLError):
+        return "what stands between the BEGIN and END lines is damaged"
     return getattr(error, "strerror", None) or str(error)
 
 

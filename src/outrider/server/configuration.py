@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from outrider.base.errors import ConfigError
-from outrider.server.catalogue import values
+from outrider.server.catalogue import options, values
 from outrider.server.settings import Settings
 from outrider.server.sources import DEFAULT, Sources, read_sources
 from outrider.server.toml_places import Location
@@ -23,6 +23,9 @@ from outrider.server.toml_places import Location
 _PASSWORD: Final = re.compile(r"(://[^\s/?:@]*:)\S*(?=@)|([?&]password=)[^\s&']*")
 """What may be a password in a URL; a fault goes to logs and to whoever asked."""
 _HIDDEN: Final = r"\1\2***"
+
+_CLOSE: Final = 0.8
+# chosen: a letter or two; what is less alike comes after an option of the very name in another table
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +83,51 @@ def _fault(error: Any, sources: Sources, main: str) -> str:
     place = main if origin.kind == "default" else str(origin)
     dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
-        known = _names_at(location[:-1])
-        wrong = str(location[-1])
-        close = difflib.get_close_matches(wrong, known, n=1)
-        # such as `proxy` for `proxy_protocol`, which is too much longer to be close
-        close = close or [name for name in known if name.startswith(f"{wrong}_")]
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        meant = _meant(location)
+        hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
         return f"{place}: {dotted} is not an option{hint}"
-    message = error["msg"].removeprefix("Value error, ")
     shown = error.get("input")
+    message = _told(error, dotted, _unit_at(location))
     got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) and sources.data else ""
     told = f"{dotted}: {message}{got}" if dotted else message
     return f"{place}: {_PASSWORD.sub(_HIDDEN, told)}"
+
+
+def _told(error: Any, dotted: str, unit: str) -> str:
+    """What is wrong, in the words of TOML instead of pydantic's where those differ."""
+    match error["type"]:
+        case "tuple_type" if isinstance(error.get("input"), dict):
+            return f"this is one of several: write [[{dotted}]]"
+        case "tuple_type" | "list_type" | "frozen_set_type":
+            return 'this is a list: write ["…", "…"]'
+        case "too_short" if error["ctx"]["min_length"] == 1:
+            return "the list is empty; it needs at least one"
+        case "string_type":
+            example = ', such as "60/minute"' if unit.endswith("per period") else ""
+            return f"write text, in quotes{example}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"write a whole number{f' of {unit}' if unit else ''}, without quotes"
+        case "float_type" | "float_parsing":
+            return f"write a number{f' of {unit}' if unit else ''}, without quotes"
+        case _:
+            return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _meant(location: Location) -> list[str]:
+    """What was probably meant by the unknown name at the end of `location`; at most two."""
+    known = _names_at(location[:-1])
+    *sections, wrong = [str(part) for part in location if not isinstance(part, int)]
+    same = [option.name for option in options() if option.name.rpartition(".")[2] == wrong]
+    near = [name for name in same if sections and name.split(".")[0] == sections[0]]
+    # such as `proxy` for `proxy_protocol`, which is too much longer to be close
+    longer = [name for name in known if name.startswith(f"{wrong}_")]
+    found = near or difflib.get_close_matches(wrong, known, n=1, cutoff=_CLOSE) or longer
+    return (found or same or difflib.get_close_matches(wrong, known, n=1))[:2]
+
+
+def _unit_at(location: Location) -> str:
+    name = ".".join(str(part) for part in location if not isinstance(part, int))
+    return next((option.unit for option in options() if option.name == name), "")
 
 
 def _names_at(location: tuple[Any, ...]) -> list[str]:
