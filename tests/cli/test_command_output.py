@@ -21,6 +21,12 @@ def test_a_row_of_a_table_is_a_line_where_there_is_no_terminal(capsys: pytest.Ca
     assert [line for line in capsys.readouterr().out.splitlines() if all(value in line for value in row)]
 
 
+def test_a_finding_is_a_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    what = "192.0.2.2 is no public address; receivers see another one, and nobody can say from here which"
+    print_findings([fault("dns.reverse", what, "look at the name of the public address")])
+    assert what in capsys.readouterr().out
+
+
 HOSTILE = "a\x1b]0;owned\x07\x9b2J\x7f\u202eb\U000e0001c"
 """A title for the terminal, a C1 control, text that runs backwards, and a tag beyond 16 bits."""
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from outrider.base.exits import Exit
-from outrider.cli.output import CONFIG_DEFAULT, WIDTH, AsJson, ConfigPath, print_json, printable
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, printable, show
 
 if TYPE_CHECKING:
     from outrider.server.doctor.finding import Finding
@@ -29,8 +28,7 @@ def print_findings(findings: Sequence["Finding"]) -> None:
         if one.mend:
             what.append(f"\n→ {printable(one.mend)}", style="italic")
         table.add_row(Text(one.level.value, style=_STYLES[one.level.value]), Text(one.check), what)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else WIDTH)
+    show(table)
 
 
 def doctor(

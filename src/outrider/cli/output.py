@@ -74,6 +74,11 @@ def print_table(
         table.add_column(column, footer=footer, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
+    show(table)
+
+
+def show(table: Table) -> None:
+    """A table as wide as the terminal, or where there is none so wide that a row stays a line."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
