@@ -37,7 +37,7 @@ _FIXED = 16
 _PREFIX_1 = b"PROXY "
 _LOCAL, _PROXY = 0, 1
 _UNSPEC, _INET, _INET6, _UNIX = 0, 1, 2, 3
-_STREAM = 1
+_STREAM, _DATAGRAM = 1, 2
 _ADDRESS_OCTETS = {_UNSPEC: 0, _INET: 12, _INET6: 36, _UNIX: 216}
 _TLV_CHECKSUM = 3
 _POLYNOMIAL = 0x82F63B78
@@ -164,14 +164,16 @@ def _parse_binary(header: bytes) -> ProxyHeader:
     version, command = divmod(header[12], 16)
     if version != 2 or command not in {_LOCAL, _PROXY}:
         raise RemoteProtocolError("the PROXY header is of a version or a command that is not known")
+    if command == _LOCAL:  # section 2.2: "must accept this connection as valid", and ignores all that follows
+        return ProxyHeader(2)
     family, transport = divmod(header[13], 16)
     octets = _ADDRESS_OCTETS.get(family)
     if octets is None or len(header) < _FIXED + octets:
         raise RemoteProtocolError("the PROXY header's addresses are malformed")
-    if command == _PROXY and family != _UNSPEC and transport != _STREAM:
+    if transport not in ({_UNSPEC, _STREAM, _DATAGRAM} if family == _UNSPEC else {_STREAM}):
         raise RemoteProtocolError("the PROXY header is not about a TCP connection")
     _walk(header, _FIXED + octets)
-    if command == _LOCAL or family not in {_INET, _INET6}:
+    if family not in {_INET, _INET6}:
         return ProxyHeader(2)
     size = 4 if family == _INET else 16
     client, server = header[_FIXED : _FIXED + size], header[_FIXED + size : _FIXED + 2 * size]
