@@ -1,8 +1,10 @@
 """Delivery reports, read back by Python's email parser as an independent reader, and compared as a whole."""
 
+import email.header
 import email.message
 import email.parser
 import email.policy
+import email.utils
 import os
 from email.message import Message
 from pathlib import Path
@@ -171,7 +173,7 @@ def test_envelope_and_header_of_a_report() -> None:
     assert submission.origin.protocol == "internal"
     assert (submission.origin.tenant, submission.origin.stream) == ("tenant", "stream")
     message, _ = parts(submission)
-    assert message["From"] == '"Mail Delivery System" <mailer-daemon@out.example>'
+    assert message["From"] == "Mail Delivery System <mailer-daemon@out.example>"
     assert message["To"] == "<sender@d.example>"
     assert message["Auto-Submitted"] == "auto-replied"
     assert message["Date"] == "Mon, 21 Sep 2026 14:15:20 +0000"
@@ -452,6 +454,100 @@ def test_boundary_that_occurs_in_the_message_is_not_used() -> None:
     assert returned(inner[2]) == plain
 
 
+@pytest.mark.parametrize(
+    ("plain", "changes", "encoding"),
+    [
+        (BODY, {"ret": "FULL"}, None),
+        (b"Subject: x\r\n\r\nGr\xc3\xbcn\r\n", {"ret": "HDRS"}, None),
+        (b"Subject: x\r\n\r\nGr\xc3\xbcn\r\n", {"ret": "FULL"}, "8bit"),
+        (b"Subject: Gr\xc3\xbcn\r\n\r\nGr\xc3\xbcn\r\n", {"ret": "FULL"}, None),
+    ],
+)
+def test_a_report_says_8bit_where_a_part_of_it_does(
+    plain: bytes, changes: dict[str, Any], encoding: str | None
+) -> None:
+    """RFC 2045 §6.4: a multipart is of 8bit as soon as one of its parts is."""
+    submission = build(DsnKind.FAILED, report(), plain=plain, **changes)
+    message, inner = parts(submission)
+    assert message["Content-Transfer-Encoding"] == encoding
+    assert ("8bit" in [part["Content-Transfer-Encoding"] for part in inner]) == (encoding == "8bit")
+    assert submission is not None
+    assert unstuff(submission.content).isascii() == (encoding is None)
+
+
+@pytest.mark.parametrize(("local_part", "encoding"), [("user", "7bit"), ("jörg", "8bit")])
+def test_fields_in_utf8_say_8bit_only_where_they_are(local_part: str, encoding: str) -> None:
+    recipient = report(address=Address(local_part, "b.example"))
+    submission = build(DsnKind.FAILED, recipient, mail_from=Address("zoë", "d.example"), smtputf8=True)
+    message, (_, status, _) = parts(submission)
+    assert status["Content-Transfer-Encoding"] == encoding
+    assert message.get("Content-Transfer-Encoding", "7bit") == encoding
+
+
+@pytest.mark.parametrize(
+    ("original", "in_ascii", "in_utf8"),
+    [
+        ("rfc822;user@b.example", "rfc822; user@b.example", "rfc822; user@b.example"),
+        ('rfc822;"a  b"@b.example', 'rfc822; "a  b"@b.example', 'rfc822; "a  b"@b.example'),
+        ("RFC822;user@b.example", "RFC822; user@b.example", "RFC822; user@b.example"),
+        ("x400;/c=us/a= /p=x", "x400; /c=us/a= /p=x", "x400; /c=us/a= /p=x"),
+        ("utf-8;user@b.example", "utf-8; user@b.example", "utf-8; user@b.example"),
+        (
+            "UTF-8;mü+=\\x@b.example",
+            r"utf-8; m\x{FC}\x{2B}\x{3D}\x{5C}x@b.example",
+            "utf-8; mü+=\\x@b.example",
+        ),
+        ("rfc822;mü@b.example", r"utf-8; m\x{FC}@b.example", "utf-8; mü@b.example"),
+        (
+            "utf-8;m\u200d\U0001f600@b.example",
+            r"utf-8; m\x{200D}\x{1F600}@b.example",
+            "utf-8; m \U0001f600@b.example",
+        ),
+        ("utf-8;" + "é" * 490, "utf-8; " + r"\x{E9}" * 159 + r"\x{...", "utf-8; " + "é" * 478 + "..."),
+        ("rfc822;" + "a" * 500, "rfc822; " + "a" * 500, "rfc822; " + "a" * 500),
+    ],
+)
+def test_the_original_recipient_is_told_as_it_was_given(original: str, in_ascii: str, in_utf8: str) -> None:
+    """RFC 3464 §2.3.1 and RFC 6533 §3; each field is a line of at most 998 octets."""
+    for sender, expected in ((SENDER, in_ascii), (Address("zoë", "d.example"), in_utf8)):
+        submission = build(DsnKind.FAILED, report(orcpt=original), mail_from=sender)
+        assert submission is not None
+        lines = unstuff(submission.content).split(b"\r\n")
+        (field,) = (line for line in lines if line.startswith(b"Original-Recipient: "))
+        assert field.removeprefix(b"Original-Recipient: ").decode() == expected
+        assert max(map(len, lines)) <= 998
+
+
+@pytest.mark.parametrize(
+    ("from_name", "subject"),
+    [
+        ("x" * 100, "word " * 39 + "end"),
+        ("A, B", "=?utf-8?q?a?= of {hostname}"),
+        ("", "é" * 200),
+        ("=?utf-8?q?a?=", "x" * 200),
+        ("ä" * 100, " led"),
+    ],
+)
+def test_header_fields_of_a_report_are_short_and_read_as_they_were_given(
+    from_name: str, subject: str
+) -> None:
+    options = DsnOptions(from_name=from_name, failed=DsnTemplate(subject=subject, intro="x"))
+    submission = build(DsnKind.FAILED, report(), options=options)
+    message, _ = parts(submission)
+    assert submission is not None
+    header = unstuff(submission.content).partition(b"\r\n\r\n")[0]
+    assert max(map(len, header.split(b"\r\n"))) <= (998 if "x" * 200 in subject else 78)
+    for value, given in (
+        (message["Subject"], subject.replace("{hostname}", "out.example")),
+        (email.utils.parseaddr(message["From"])[0], from_name),
+    ):
+        chunks = email.header.decode_header(value.replace("\r\n", ""))
+        read = "".join(
+            chunk if isinstance(chunk, str) else chunk.decode(code or "ascii") for chunk, code in chunks
+        )
+        assert read == given
+
+
 def test_templates_of_the_operator() -> None:
     options = DsnOptions(
         from_name="Zustell\u00fcberwachung",
@@ -462,7 +558,7 @@ def test_templates_of_the_operator() -> None:
         ),
     )
     message, (text, _, _) = parts(build(DsnKind.FAILED, report(), options=options))
-    assert max(map(len, message["Subject"].splitlines())) <= 76, "RFC 2047 §2"
+    assert all(len(line) <= 76 for line in str(message).splitlines() if "=?" in line), "RFC 2047 §2"
     header = email.header.decode_header(message["Subject"])
     subject = "".join(chunk.decode(code or "ascii") for chunk, code in header)
     assert subject.startswith("Unzustellbar: Nachricht „m0000000000000001“ vom Mon, 21 Sep 2026")

@@ -10,9 +10,9 @@ every server; only a returned message with 8-bit content, or a sender's address 
 
 Invariants: a message with the null reverse-path never causes a report, so a report never causes another;
 a recipient with NOTIFY=NEVER is in no report; the result has no bare CR or LF and parses.
-Standards: RFC 3464 §2 (format), RFC 6522 §3 (multipart/report), RFC 3461 §4.1, RFC 3461 §4.3 and
-RFC 3461 §6 (when, what is returned, how it is addressed), RFC 6533 §4 (internationalised),
-RFC 5321 §4.5.5 (null reverse-path), RFC 3834 §5 (Auto-Submitted).
+Standards: RFC 3464 §2 (format), RFC 6522 §3 (multipart/report), RFC 2045 §6.4 (8bit in a multipart),
+RFC 3461 §4.1, RFC 3461 §4.3 and RFC 3461 §6 (when, what is returned, how it is addressed), RFC 6533 §4
+(internationalised), RFC 5321 §4.5.5 (null reverse-path), RFC 3834 §5 (Auto-Submitted).
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ from outrider.base.clock import format_date
 from outrider.base.ids import MessageId
 from outrider.classify.options import DsnOptions, DsnTemplate
 from outrider.classify.report import DsnKind, RecipientReport, returned_part, status_part, text_part
-from outrider.classify.text import encoded_words, phrase
 from outrider.model.address import Address, format_path
 from outrider.model.changes import Stored
 from outrider.model.flow import Content, Envelope, Notify, Origin, Recipient, Submission, Traits
+from outrider.wire.headers import address_field, text_field
 from outrider.wire.smtp.content import stuff_plain
 
 _WANTED = {
@@ -91,20 +91,21 @@ def build_dsn(
         returned_part(content, whole=whole, options=options),
     )
     boundary = _boundary(message_id, parts)
-    header = (
-        f"From: {phrase(options.from_name.format_map(values))}"
-        f" <{options.from_address or f'mailer-daemon@{hostname}'}>\r\n"
-        f"To: {format_path(sender)}\r\n"
-        f"Subject: {encoded_words(template.subject.format_map(values))}\r\n"
-        f"Date: {format_date(now_time)}\r\n"
-        f"Message-ID: <{message_id}@{hostname}>\r\n"
-        "Auto-Submitted: auto-replied\r\n"
-        "MIME-Version: 1.0\r\n"
-        "Content-Type: multipart/report; report-type=delivery-status;\r\n"
-        f' boundary="{boundary.decode("ascii")}"\r\n'
+    local_part, _, domain = (options.from_address or f"mailer-daemon@{hostname}").rpartition("@")
+    author = Address(local_part, domain)
+    fields = (
+        address_field("From", [(author, options.from_name.format_map(values), "from_name")]),
+        f"To: {format_path(sender)}\r\n".encode(),
+        text_field("Subject", template.subject.format_map(values), "subject"),
+        f"Date: {format_date(now_time)}\r\n".encode(),
+        f"Message-ID: <{message_id}@{hostname}>\r\n".encode(),
+        b"Auto-Submitted: auto-replied\r\n",
+        b"MIME-Version: 1.0\r\n",
+        b'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="%b"\r\n' % boundary,
+        b"" if all(map(bytes.isascii, parts)) else b"Content-Transfer-Encoding: 8bit\r\n",
     )
     plain = b"%b\r\n--%b\r\n%b\r\n--%b--\r\n" % (
-        header.encode("utf-8"),
+        b"".join(fields),
         boundary,
         (b"\r\n--" + boundary + b"\r\n").join(parts),
         boundary,

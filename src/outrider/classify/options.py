@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from outrider.wire.headers import FORBIDDEN
+
 PLACEHOLDERS = frozenset(("hostname", "message_id", "arrival", "retry_until"))
 # What a template may name: our host name, the message's id, when it came, until when we try (or `-`).
 
@@ -22,7 +24,7 @@ def _checked_template(text: str) -> str:
         if name is not None and (name not in PLACEHOLDERS or specification or conversion):
             known = ", ".join(sorted(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS))
             raise ValueError(f"unknown placeholder {{{name}}}; there are {known}, without formats")
-    if any(char < " " and char not in "\n\t" for char in text) or "\x7f" in text:
+    if FORBIDDEN.search(text.replace("\n", "").replace("\t", "")):
         raise ValueError("control characters are not allowed; lines end with a plain newline")
     return text
 

@@ -21,7 +21,9 @@ from outrider.classify.table import CLASSES, UNDETERMINED
 from outrider.classify.text import (
     clean,
     clean_ascii,
+    cut,
     utf8_address_ascii,
+    visible,
 )
 from outrider.model.changes import LastReply, Stored
 from outrider.model.flow import Content, Outcome, Phase, Recipient, Traits
@@ -42,6 +44,11 @@ HOST_CHARS = 255
 
 ADDRESS_CHARS = 500
 # RFC 5321 §4.5.3.1.3 allows 256 for a path; an ORCPT may have 500 (RFC 3461 §4.2).
+
+
+ADDRESS_OCTETS = 960
+# What a line of 998 octets (RFC 5322 §2.1.1) has for an address beyond ASCII, in UTF-8 or as RFC 6533 §3 writes
+# it; chosen: only an ORCPT that no mailbox could have is longer, and is cut.
 
 
 class DsnKind(StrEnum):
@@ -110,7 +117,7 @@ def text_part(
     """The part for people."""
     lines = [line for paragraph in intro.split("\n") for line in textwrap.wrap(paragraph, TEXT_WIDTH) or [""]]
     for report in reports[: options.max_recipients]:
-        lines += ["", f"<{clean(str(report.recipient.address), ADDRESS_CHARS)}>"]
+        lines += ["", f"<{cut(visible(str(report.recipient.address)), ADDRESS_CHARS)}>"]
         lines += _indented(_sentence(kind, report))
         if kind is not DsnKind.RELAYED:
             lines += _indented(_said(_last_said(report)))
@@ -134,8 +141,12 @@ def status_part(
     groups.extend(_recipient_fields(kind, report, utf8=utf8) for report in reports)
     fields = "\r\n\r\n".join("\r\n".join(group) for group in groups) + "\r\n"
     if utf8:
-        head = b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-        return head + fields.encode("utf-8", "replace")
+        octets = fields.encode("utf-8", "replace")
+        encoding = b"7bit" if octets.isascii() else b"8bit"
+        return b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (
+            encoding,
+            octets,
+        )
     return b"Content-Type: message/delivery-status\r\n\r\n" + fields.encode("ascii", "replace")
 
 
@@ -185,7 +196,7 @@ def _header(content: Content, limit: int) -> bytes:
 def _message_fields(stored: Stored, hostname: str) -> list[str]:
     fields = [f"Reporting-MTA: dns; {clean_ascii(hostname, HOST_CHARS)}"]
     if stored.envid:
-        fields.insert(0, f"Original-Envelope-Id: {clean_ascii(stored.envid, ADDRESS_CHARS)}")
+        fields.insert(0, f"Original-Envelope-Id: {cut(visible(stored.envid), ADDRESS_CHARS)}")
     fields.append(f"Arrival-Date: {format_date(stored.received_time)}")
     fields.append(f"X-Outrider-Message-Id: {clean_ascii(stored.message_id, HOST_CHARS)}")
     return fields
@@ -214,10 +225,9 @@ def _recipient_fields(kind: DsnKind, report: RecipientReport, *, utf8: bool) -> 
 
 
 def _typed(address_type: str, address: str, *, utf8: bool) -> str:
-    address = clean(address, ADDRESS_CHARS)
-    if not address.isascii() or address_type.lower() == "utf-8":
-        return f"utf-8; {address if utf8 else utf8_address_ascii(address)}"
-    return f"{address_type}; {address}"
+    if address.isascii() and address_type.lower() != "utf-8":
+        return f"{address_type}; {cut(visible(address), ADDRESS_CHARS)}"
+    return f"utf-8; {cut(visible(address) if utf8 else utf8_address_ascii(address), ADDRESS_OCTETS)}"
 
 
 def _folded(field: str) -> str:
