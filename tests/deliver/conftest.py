@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from outrider.base.clock import SystemClock
+from outrider.base.clock import Clock, SystemClock
 from outrider.base.errors import SpoolError
 from outrider.base.ids import MessageId
 from outrider.base.log import ListLog
@@ -416,7 +416,12 @@ class World:
 
     @asynccontextmanager
     async def running(
-        self, *, guard: Guard | None = None, departures: Any = NO_DEPARTURES, **options: Any
+        self,
+        *,
+        guard: Guard | None = None,
+        departures: Any = NO_DEPARTURES,
+        clock: Clock | None = None,
+        **options: Any,
     ) -> AsyncIterator[SmtpDeliverer]:
         """A deliverer at work; at the end it is shut down and nothing may be left."""
         deliverer = SmtpDeliverer(
@@ -425,7 +430,7 @@ class World:
             source=self,
             guard=guard or OpenGuard(),
             report=self.report,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             log=self.log,
             tls=Contexts(lambda: self.authority),
             departures=departures,

@@ -7,7 +7,7 @@ reported as delivered was taken by a host, and by none twice unless a reply was 
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
@@ -69,7 +69,7 @@ async def _play(world: "World", random: Random) -> None:
     tiny = dict.fromkeys(
         ("connect", "greeting", "ehlo", "starttls", "mail", "rcpt", "data", "body", "quit", "idle"), 0.03
     )
-    options = {f"{name}_seconds": seconds for name, seconds in tiny.items()}
+    options: dict[str, Any] = {f"{name}_seconds": seconds for name, seconds in tiny.items()}
     async with world.running(
         guard=None,
         max_deliveries_per_connection=random.choice((1, 2, 1000)),

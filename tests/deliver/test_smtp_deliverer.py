@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec.structs import replace
 
+from outrider.base.clock import FakeClock
 from outrider.classify.verdict import classify
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Batch, Close
@@ -157,8 +159,13 @@ async def test_the_next_host_takes_what_the_first_did_not_come_to(
     first = await world.peer(lambda peer, at, line: reply if at == verb else None)
     second = await world.peer()
     entries = world.message()
-    async with world.running(greeting_seconds=0.05, ehlo_seconds=0.05, quit_seconds=0.05) as deliverer:
+    clock = FakeClock()
+    soon: dict[str, Any] = {"greeting_seconds": 100, "ehlo_seconds": 100, "quit_seconds": 100}
+    async with world.running(clock=clock, **soon) as deliverer:
         slot = world.open_slot(deliverer, [first, second], *entries)
+        while not second.connections:  # a second passes in each turn, and none where the machine stands still
+            clock.advance(1)
+            await asyncio.sleep(0.001)
         await world.report.until(lambda: world.report.outcomes)
     assert first.connections == 1
     assert len(second.contents) == 1
@@ -212,9 +219,13 @@ async def test_a_transaction_that_breaks_off_is_a_transient_outcome_of_ours(
 ) -> None:
     peer = await world.peer(lambda peer, at, line: how if at == verb else None, features=features)
     entries = [*world.message(), *world.message()]
-    tiny: dict[str, Any] = {f"{name}_seconds": 0.05 for name in ("mail", "rcpt", "data", "body")}
-    async with world.running(**tiny, overlap=False) as deliverer:
+    clock = FakeClock()
+    soon: dict[str, Any] = {f"{name}_seconds": 100 for name in ("mail", "rcpt", "data", "body")}
+    async with world.running(clock=clock, overlap=False, **soon) as deliverer:
         slot = world.open_slot(deliverer, [peer], *entries)
+        while how == HANG and not world.report.ends:  # as above
+            clock.advance(verb in peer.verbs)
+            await asyncio.sleep(0.001)
         await world.report.until(lambda: world.report.ends)
     assert world.report.codes() == {entries[0].entry: (451, phase, True)}
     assert world.report.back == [entries[1].entry]
@@ -407,6 +418,19 @@ async def test_required_tls_checks_the_name(world: "World") -> None:
         world.open_slot(deliverer, [peer], *world.message())
         await world.report.until(lambda: world.report.outcomes)
     assert len(peer.contents) == 1
+
+
+async def test_of_an_address_literal_the_certificate_is_that_of_the_address(world: "World") -> None:
+    seen: list[object] = []
+    context = world.certificate("127.0.0.1")
+    context.sni_callback = lambda _tls, name, _context: seen.append(name)
+    peer = await world.peer(tls=context)
+    peer.host = replace(peer.host, name="[127.0.0.1]")
+    async with world.running(tls="required") as deliverer:
+        world.open_slot(deliverer, [peer], *world.message())
+        await world.report.until(lambda: world.report.outcomes)
+    assert len(peer.contents) == 1
+    assert seen == [None], "RFC 6066 §3: SNI names no address"
 
 
 async def test_tls_switched_off_is_not_asked_for(world: "World") -> None:
