@@ -10,7 +10,7 @@ from outrider.base.clock import FakeClock
 from outrider.base.ids import MessageId
 from outrider.model.address import Address
 from outrider.model.flow import Envelope, Origin, Recipient, Submission
-from outrider.net.answers import Answer, Kind, Status
+from outrider.net.answers import Answer, Kind, Lookup, Status
 from outrider.privacy.mail_checks import QUESTIONS_MAX, MailChecker, MailChecks
 from outrider.wire.dkim.arc import ChainResult, ChainState, seal
 from outrider.wire.dkim.authentication_results import format_results
@@ -140,6 +140,32 @@ async def test_servers_that_fail_are_results() -> None:
     assert (found.dmarc.word, found.chain.is_transient) == (DmarcWord.TEMPERROR, True)
 
 
+class SilentAbout:
+    """The answers of a resolver, but for some names."""
+
+    def __init__(self, lookup: Lookup, name: str) -> None:
+        self._lookup = lookup
+        self._name = name
+
+    async def lookup(self, name: str, kind: Kind) -> Answer:
+        if name.endswith(self._name):
+            return Answer(Status.FAILED, 0.0, trouble="nobody answers")
+        return await self._lookup.lookup(name, kind)
+
+
+@pytest.mark.parametrize(
+    ("silent", "word"), [("evil.test", DmarcWord.FAIL), ("_domainkey.sender.test", DmarcWord.TEMPERROR)]
+)
+async def test_only_what_could_speak_for_the_author_leaves_it_open(silent: str, word: DmarcWord) -> None:
+    forged = b"DKIM-Signature: v=1; a=rsa-sha256; d=evil.test; s=s; h=from; bh=aGFzaA==; b=c2ln\r\n"
+    async with resolving(
+        record=[{"name": "_dmarc", "type": "TXT", "value": '"v=DMARC1; p=reject"'}]
+    ) as lookup:
+        checker = MailChecker(SilentAbout(lookup, silent), clock_of_now(), "mx.one.test")
+        found = await checker.check(submission(forged + signed(), mail_from="x@evil.test"))
+    assert (found.dmarc.word, found.dmarc.policy) == (word, "reject")
+
+
 class Silent:
     """A resolver that never answers."""
 
@@ -199,6 +225,16 @@ async def test_the_questions_of_all_checks_are_bounded() -> None:
         (b"ann@sender.test, bob@other.test", DmarcWord.NONE),
         (b"nobody at all", DmarcWord.NONE),
         (b"Ann <ann@sender.test>\r\nFrom: ann@sender.test", DmarcWord.NONE),
+        (b"Ann <ann@SENDER.test>, ann@sender.test", DmarcWord.PASS),
+        (b"Team: ann@sender.test, bob@sender.test;", DmarcWord.PASS),
+        (b'"x@other.test" <ann@sender.test>', DmarcWord.PASS),
+        (b"Ann <ann@sender.test>, junk", DmarcWord.PASS),
+        (b"Ann <ann@sender.test>, bob@[192.0.2.1]", DmarcWord.PASS),
+        (b"Ann <a..b@sender.test>", DmarcWord.PASS),
+        (b"Ann <ann@lab_1.sender.test>", DmarcWord.PASS),
+        (b"ann@[192.0.2.1]", DmarcWord.NONE),
+        (b"", DmarcWord.NONE),
+        (b"Team:;", DmarcWord.NONE),
     ],
 )
 async def test_the_author_is_one_domain(value: bytes, word: DmarcWord) -> None:

@@ -197,6 +197,8 @@ async def test_dmarc_that_is_missing_broken_or_old() -> None:
     assert [record.name for record in part.publish] == ["_dmarc.shop.example"]
     table = Table().put("_dmarc.shop.example", "v=DMARC1; p=odd")
     assert any("p=odd" in what for what in faults(await check_dmarc(table, "shop.example", [], "x.test")))
+    table = Table().put("_dmarc.shop.example", "v=DMARC1; p=reject; sp=odd; rua=mailto:a@x.test")
+    assert "sp=odd is no policy" in faults(await check_dmarc(table, "shop.example", [], "x.test"))[0]
     table = Table().put("_dmarc.shop.example", "v=DMARC1; p=reject; pct=10; t=y")
     part = await check_dmarc(table, "shop.example", [], "shop.example")
     notes = [finding.what for finding in part.findings if finding.level is Level.NOTE]

@@ -266,16 +266,22 @@ def test_what_is_asked_of_receivers_is_the_policy_of_the_domain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "may_change", "word"),
+    ("found", "unsettled", "word"),
     [
-        (Discovered("a.test", None, "", "a.test"), False, DmarcWord.NONE),
-        (Discovered("a.test", None, "", "a.test", has_failed=True), False, DmarcWord.TEMPERROR),
-        (Discovered("a.test", None, "", "a.test", faults=("two records",)), False, DmarcWord.PERMERROR),
-        (found("v=DMARC1; p=none"), True, DmarcWord.TEMPERROR),
-        (found("v=DMARC1; p=none"), False, DmarcWord.FAIL),
+        (Discovered("a.test", None, "", "a.test"), (), DmarcWord.NONE),
+        (Discovered("a.test", None, "", "a.test", has_failed=True), (), DmarcWord.TEMPERROR),
+        (Discovered("a.test", None, "", "a.test", faults=("two records",)), (), DmarcWord.PERMERROR),
+        (found("v=DMARC1; p=none"), (("dkim", "shop.test"),), DmarcWord.TEMPERROR),
+        (found("v=DMARC1; p=none"), (("spf", "b.shop.test"),), DmarcWord.TEMPERROR),
+        (found("v=DMARC1; p=none; aspf=s"), (("spf", "b.shop.test"),), DmarcWord.FAIL),
+        (found("v=DMARC1; p=none; aspf=s"), (("dkim", "b.shop.test"),), DmarcWord.TEMPERROR),
+        (found("v=DMARC1; p=none"), (), DmarcWord.FAIL),
+        # whoever forges signs under a name of his own that nobody answers for
+        (found("v=DMARC1; p=none"), (("dkim", "evil.test"), ("spf", "evil.test")), DmarcWord.FAIL),
     ],
 )
 def test_what_is_not_known_is_not_called_a_failure(
-    found: Discovered, may_change: bool, word: DmarcWord
+    found: Discovered, unsettled: tuple[tuple[str, str], ...], word: DmarcWord
 ) -> None:
-    assert evaluate(found, [], may_change=may_change).word is word
+    walked = dict.fromkeys(domains_to_walk(found, [domain for _, domain in unsettled]), "shop.test")
+    assert evaluate(found, [], walked=walked, unsettled=unsettled).word is word

@@ -13,6 +13,7 @@ Standards: RFC 8601 §2.7 (the words), RFC 7208 §2.3 and RFC 7208 §2.4 (both i
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
@@ -20,8 +21,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from outrider.base.clock import Clock
+from outrider.base.errors import AddressError
 from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.flow import Content, Submission
+from outrider.model.mailbox import parse_domain
 from outrider.net.answers import Answer, Kind, Lookup, Status
 from outrider.privacy.sender_checks import check_sender, find_dmarc, find_organizations
 from outrider.privacy.signature_checks import key_records
@@ -31,8 +34,8 @@ from outrider.wire.dkim.message import Parts
 from outrider.wire.dkim.results import Result, SignatureResult
 from outrider.wire.dkim.verifier import SIGNATURES_MAX, Verification
 from outrider.wire.dmarc import DmarcResult, DmarcWord, evaluate
-from outrider.wire.message.addresses import parse_addresses
-from outrider.wire.spf.evaluate import Sender, SpfResult, SpfWord
+from outrider.wire.message.addresses import HeaderAddress, parse_addresses
+from outrider.wire.spf.evaluate import DOMAIN_OCTETS_MAX, Sender, SpfResult, SpfWord
 
 Found = TypeVar("Found")
 
@@ -63,6 +66,8 @@ AUTHOR_OCTETS: Final = 8_192
 """Chosen: of From, some two hundred authors, which takes up to 20 ms to read; what is longer names nobody."""
 
 _SMTP: Final = ("SMTP", "ESMTP")
+_DOMAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+# RFC 5322 §3.4.1 takes more than hosts have, and DNS holds it
 
 
 class MailChecks(msgspec.Struct, frozen=True):
@@ -163,12 +168,12 @@ class MailChecker:
             spf = tasks.create_task(self._spf(client, mail_from, helo_name, deadline)) if mail_from else helo
         found = signatures.result()
         spf_found = spf.result()
-        passed = (mail_from.rpartition("@")[2] or helo_name).lower() if spf_found.word is SpfWord.PASS else ""
-        may_change = spf_found.word is SpfWord.TEMPERROR or any(
-            each.result is Result.TEMPERROR for each in found
-        )
+        spf_domain = (mail_from.rpartition("@")[2] or helo_name).lower().removesuffix(".")
         signers = [each.domain for each in found if each.is_pass]
-        dmarc = await self._dmarc(author_domain(parts), signers, passed, deadline, may_change=may_change)
+        passed = spf_domain if spf_found.word is SpfWord.PASS else ""
+        unsettled = [("dkim", each.domain) for each in found if each.result is Result.TEMPERROR]
+        unsettled += [("spf", spf_domain)] if spf_found.word is SpfWord.TEMPERROR else []
+        dmarc = await self._dmarc(author_domain(parts), signers, passed, unsettled, deadline)
         return MailChecks(
             found, chain.result(), spf_found, helo.result(), dmarc, client, mail_from, helo_name
         )
@@ -195,14 +200,20 @@ class MailChecker:
         return await check_sender(lookup, sender)
 
     async def _dmarc(
-        self, author: str, signers: Sequence[str], spf_domain: str, deadline: float, *, may_change: bool
+        self,
+        author: str,
+        signers: Sequence[str],
+        spf_domain: str,
+        unsettled: Sequence[tuple[str, str]],
+        deadline: float,
     ) -> DmarcResult:
         if not author:
             return DmarcResult(DmarcWord.NONE, "From names no one domain")
         found = await find_dmarc(_Bounded(self._lookup, DMARC_QUESTIONS, deadline), author)
         bounded = _Bounded(self._lookup, ALIGNMENT_QUESTIONS, deadline)
-        walked = await find_organizations(bounded, found, [*signers, *([spf_domain] if spf_domain else [])])
-        return evaluate(found, signers, spf_domain, walked=walked, may_change=may_change)
+        domains = [*signers, *([spf_domain] if spf_domain else []), *(domain for _, domain in unsettled)]
+        walked = await find_organizations(bounded, found, domains)
+        return evaluate(found, signers, spf_domain, walked=walked, unsettled=unsettled)
 
 
 def sender_of(submission: Submission) -> tuple[str, str, str]:
@@ -224,10 +235,17 @@ def author_domain(parts: Parts) -> str:
     if len(fields) != 1 or len(fields[0].value) > AUTHOR_OCTETS:
         return ""
     text = fields[0].value.decode("utf-8", "replace").replace("\r\n", "")
-    domains = {
-        "" if each.address is None else each.address.domain for each in parse_addresses(text).addresses
-    }
+    domains = {_domain_of(each) for each in parse_addresses(text).addresses} - {""}
     return domains.pop() if len(domains) == 1 else ""
+
+
+def _domain_of(author: HeaderAddress) -> str:
+    """His domain, also where his local part is none, because readers are shown it; empty where it is none."""
+    try:
+        domain = parse_domain(author.domain)
+    except AddressError:
+        domain = author.domain.lower()
+    return domain if len(domain) <= DOMAIN_OCTETS_MAX and _DOMAIN.fullmatch(domain) else ""
 
 
 async def _away(content: Content, work: Callable[..., Found], *arguments: Any) -> Found:

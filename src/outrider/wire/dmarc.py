@@ -4,7 +4,7 @@ In: texts from anybody; answers to the questions that `discover` yields. Out: a 
 domain, which is found by walking up the tree of names; no list of public suffixes is needed. `evaluate` says
 what a message's checks are worth by them.
 
-Standards: RFC 9989 §4 (identifiers, records and discovery).
+Standards: RFC 9989 §4 (identifiers, records and discovery), RFC 9989 §5.3 (what receivers do).
 Not here: reports; who may receive them.
 """
 
@@ -26,12 +26,22 @@ LABELS_MAX: Final = 8
 OLD_TAGS: Final = ("pct", "rf", "ri")
 """Of the document before RFC 9989, which took them out."""
 
+_VERSION: Final = re.compile(r"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _TAG: Final = re.compile(r"[ \t\r\n]*[A-Za-z][A-Za-z0-9_]*[ \t\r\n]*=")
+_IN_URI: Final = r"A-Za-z0-9._~:/?#\[\]$&'()*+;=%-"
+_URI: Final = re.compile(
+    rf"(?:(?!mailto:)[a-z][a-z0-9+.-]*:|mailto:[{_IN_URI}]+@)[{_IN_URI}@]+(?:![0-9]+[kmgt]?)?", re.IGNORECASE
+)
+# RFC 9989 §4.8, with the size at its end that means nothing any more
 _NONE_WALKED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class DmarcError(RemoteProtocolError):
     """A record that receivers do not use."""
+
+
+class SeveralError(DmarcError):
+    """There are several records for one name, and all of them are passed over."""
 
 
 class DmarcRecord(msgspec.Struct, frozen=True):
@@ -50,6 +60,7 @@ class DmarcRecord(msgspec.Struct, frozen=True):
         failure: Addresses of `ruf=`.
         old_tags: Tags that mean nothing any more.
         broken: Parts that are no tags, and are passed over.
+        void: Tags whose policy is none, so that all three are taken for `none`.
     """
 
     text: str
@@ -64,6 +75,7 @@ class DmarcRecord(msgspec.Struct, frozen=True):
     failure: tuple[str, ...] = ()
     old_tags: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    void: tuple[str, ...] = ()
 
 
 class Discovered(msgspec.Struct, frozen=True):
@@ -109,7 +121,7 @@ class Discovered(msgspec.Struct, frozen=True):
 
 def is_dmarc(text: str) -> bool:
     """True for a text that is meant to be a DMARC record."""
-    return text.partition(";")[0].replace(" ", "").replace("\t", "") == "v=DMARC1"
+    return _VERSION.match(text) is not None
 
 
 def parse_dmarc(text: str) -> DmarcRecord:
@@ -125,33 +137,31 @@ def parse_dmarc(text: str) -> DmarcRecord:
         tags = parse_tags(";".join([part for part in parts if _TAG.match(part)]))
     except TagError as error:
         raise DmarcError(error.message) from error
-    policy = _policy(tags, "p", "none" if tags.get("rua") else "")
-    subdomain = _policy(tags, "sp", policy)
+    policies = {name: tags[name].lower() for name in ("p", "sp", "np") if name in tags}
+    void = tuple(f"{name}={word[:20]}" for name, word in policies.items() if word not in POLICIES)
+    if void or "p" not in policies:
+        # RFC 9989 §4.10.1: who asks for reports is taken to ask for nothing else
+        if not any(map(_URI.fullmatch, _addresses(tags, "rua"))):
+            raise DmarcError(f"{' and '.join(void)} is no policy" if void else "p= is missing")
+        policies = {"p": "none"}
+    policy = policies["p"]
+    subdomain = policies.get("sp", policy)
+    suffix = tags.get("psd", "u").lower()
     return DmarcRecord(
         text,
         policy,
         subdomain,
-        _policy(tags, "np", subdomain),
+        policies.get("np", subdomain),
         tags.get("adkim", "r").lower() == "s",
         tags.get("aspf", "r").lower() == "s",
         tags.get("t", "n").lower() == "y",
-        tags.get("psd", "u").lower(),
+        suffix if suffix in {"y", "n"} else "u",
         _addresses(tags, "rua"),
         _addresses(tags, "ruf"),
         tuple(name for name in OLD_TAGS if name in tags),
         tuple(part.strip()[:40] for part in parts if part.strip() and not _TAG.match(part)),
+        void,
     )
-
-
-def _policy(tags: dict[str, str], name: str, otherwise: str) -> str:
-    found = tags.get(name, otherwise).lower()
-    if found in POLICIES:
-        return found
-    if name == "p" and not found:
-        raise DmarcError("p= is missing")
-    if name == "p" and not tags.get("rua"):
-        raise DmarcError(f"p={found[:20]} is no policy")
-    return otherwise or "none"
 
 
 def _addresses(tags: dict[str, str], name: str) -> tuple[str, ...]:
@@ -162,11 +172,12 @@ def select(texts: Sequence[str]) -> DmarcRecord | None:
     """The record among the texts of a `_dmarc` name; None where there is none.
 
     Raises:
-        DmarcError: It cannot be used, or there are several.
+        SeveralError: There are several.
+        DmarcError: It cannot be used.
     """
     found = [text for text in texts if is_dmarc(text)]
     if len(found) > 1:
-        raise DmarcError(f"there are {len(found)} DMARC records, and only one may be")
+        raise SeveralError(f"there are {len(found)} DMARC records, and only one may be")
     return parse_dmarc(found[0]) if found else None
 
 
@@ -183,6 +194,7 @@ def discover(domain: str) -> Generator[str, tuple[tuple[str, ...], bool], Discov
     rest = labels[1:] if len(labels) <= LABELS_MAX else labels[-(LABELS_MAX - 1) :]
     names += [".".join(rest[start:]) for start in range(len(rest))]
     records: dict[str, DmarcRecord] = {}
+    unusable: set[str] = set()
     faults: list[str] = []
     for name in names:
         texts, has_failed = yield f"_dmarc.{name}"
@@ -192,14 +204,18 @@ def discover(domain: str) -> Generator[str, tuple[tuple[str, ...], bool], Discov
             record = select(texts)
         except DmarcError as error:
             faults.append(f"_dmarc.{name}: {error.message}")
+            if not isinstance(error, SeveralError):
+                unusable.add(name)
             continue
         if record is not None:
             records[name] = record
-            if record.public_suffix == "n" or (record.public_suffix == "y" and name != domain):
+            if record.public_suffix != "u":
                 break
     organizational = _organizational(domain, records)
     suffixes = [name for name, record in records.items() if record.public_suffix == "y"]
     for name in (domain, organizational, *suffixes):
+        if name in unusable:  # RFC 9989 §4.10.1: no other record stands in for it
+            break
         if name in records:
             return Discovered(domain, records[name], name, organizational, faults=tuple(faults))
     return Discovered(domain, None, "", organizational, faults=tuple(faults))
@@ -218,7 +234,7 @@ def _organizational(domain: str, records: dict[str, DmarcRecord]) -> str:
 def domains_to_walk(found: Discovered, domains: Sequence[str]) -> tuple[str, ...]:
     """The checked domains whose own organizational domain must be found, to know whether they are aligned.
 
-    Those below the author's organizational domain, unless the author's walk has passed them: they may be
+    Those below the author's organizational domain, unless the author's walk has asked for them: they may be
     others' (`psd=`).
 
     Args:
@@ -227,12 +243,19 @@ def domains_to_walk(found: Discovered, domains: Sequence[str]) -> tuple[str, ...
     """
     if found.record is None or (found.record.is_strict_dkim and found.record.is_strict_spf):
         return ()
-    author, organizational = f".{found.domain}", f".{found.organizational_domain}"
+    organizational = f".{found.organizational_domain}"
     return tuple(
         domain
         for domain in dict.fromkeys(domains)
-        if domain != found.domain and domain.endswith(organizational) and not author.endswith(f".{domain}")
+        if domain != found.domain
+        and domain.endswith(organizational)
+        and not _was_asked_for(domain, found.domain)
     )
+
+
+def _was_asked_for(domain: str, author: str) -> bool:
+    """The walk from the author's domain has asked for another one's record."""
+    return f".{author}".endswith(f".{domain}") and domain.count(".") < LABELS_MAX - 1
 
 
 def is_aligned(
@@ -251,7 +274,7 @@ def is_aligned(
         return True
     if strict:
         return False
-    if f".{found.domain}".endswith(f".{identifier}"):
+    if _was_asked_for(identifier, found.domain):
         return f".{identifier}".endswith(f".{found.organizational_domain}")
     return walked.get(identifier) == found.organizational_domain
 
@@ -292,7 +315,7 @@ def evaluate(
     spf_domain: str = "",
     *,
     walked: Mapping[str, str] = _NONE_WALKED,
-    may_change: bool = False,
+    unsettled: Sequence[tuple[str, str]] = (),
 ) -> DmarcResult:
     """Whether a checked domain speaks for the author's.
 
@@ -301,7 +324,7 @@ def evaluate(
         signers: Domains of signatures that hold.
         spf_domain: That SPF passed for; empty where it did not.
         walked: See `is_aligned`.
-        may_change: A check failed for want of an answer, and may pass another time.
+        unsettled: Pairs of method and domain of checks that got no answer, and may pass another time.
     """
     record = found.record
     if record is None:
@@ -310,17 +333,23 @@ def evaluate(
         if found.faults:
             return DmarcResult(DmarcWord.PERMERROR, "; ".join(found.faults), found.domain)
         return DmarcResult(DmarcWord.NONE, "there is no record", found.domain)
-    checked = [("dkim", domain, record.is_strict_dkim) for domain in dict.fromkeys(signers)]
+    is_strict = {"dkim": record.is_strict_dkim, "spf": record.is_strict_spf}
+    checked = [("dkim", domain) for domain in dict.fromkeys(signers)]
     if spf_domain:
-        checked.append(("spf", spf_domain, record.is_strict_spf))
+        checked.append(("spf", spf_domain))
     aligned = tuple(
         (method, domain)
-        for method, domain, strict in checked
-        if is_aligned(domain, found, strict=strict, walked=walked)
+        for method, domain in checked
+        if is_aligned(domain, found, strict=is_strict[method], walked=walked)
+    )
+    may_pass = any(  # whatever comes of others: they could not speak for the author
+        is_aligned(domain, found, strict=is_strict[method], walked=walked)
+        or (walked.get(domain) == "" and not is_strict[method])
+        for method, domain in (*checked, *unsettled)
     )
     if aligned:
         word, reason = DmarcWord.PASS, ""
-    elif may_change or not all(walked.values()):
+    elif may_pass:
         word, reason = DmarcWord.TEMPERROR, "no aligned check passed, and one got no answer"
     else:
         word, reason = DmarcWord.FAIL, "no check passed for the domain of From"

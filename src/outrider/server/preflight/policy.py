@@ -108,6 +108,10 @@ def _record(found: Discovered) -> list[Finding]:
     findings += [
         warning(name, f"{part!r} is no tag; receivers pass over it", "correct it") for part in record.broken
     ]
+    findings += [
+        fault(name, f"{tag} is no policy; receivers take the record for p=none", "correct it")
+        for tag in record.void
+    ]
     if record.old_tags:
         words = ", ".join(f"{tag}=" for tag in record.old_tags)
         findings.append(
