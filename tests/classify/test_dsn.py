@@ -537,7 +537,7 @@ def test_header_fields_of_a_report_are_short_and_read_as_they_were_given(
     assert submission is not None
     header = unstuff(submission.content).partition(b"\r\n\r\n")[0]
     assert max(map(len, header.split(b"\r\n"))) <= (998 if "x" * 200 in subject else 78)
-    for value, given in (
+    for value, expected in (
         (message["Subject"], subject.replace("{hostname}", "out.example")),
         (email.utils.parseaddr(message["From"])[0], from_name),
     ):
@@ -545,7 +545,7 @@ def test_header_fields_of_a_report_are_short_and_read_as_they_were_given(
         read = "".join(
             chunk if isinstance(chunk, str) else chunk.decode(code or "ascii") for chunk, code in chunks
         )
-        assert read == given
+        assert read == expected
 
 
 def test_templates_of_the_operator() -> None:

@@ -47,8 +47,8 @@ ADDRESS_CHARS = 500
 
 
 ADDRESS_OCTETS = 960
-# What a line of 998 octets (RFC 5322 §2.1.1) has for an address beyond ASCII, in UTF-8 or as RFC 6533 §3 writes
-# it; chosen: only an ORCPT that no mailbox could have is longer, and is cut.
+# What a line of 998 octets (RFC 5322 §2.1.1) has for an address beyond ASCII, in UTF-8 or as RFC 6533 §3
+# writes it; chosen: only an ORCPT that no mailbox could have is longer, and is cut.
 
 
 class DsnKind(StrEnum):
