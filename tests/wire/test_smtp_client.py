@@ -1,5 +1,6 @@
 """The client machine beyond its transcripts: refusals of our own arguments, losses, and invariants."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ from outrider.model.flow import Content, Phase, Recipient, Traits
 from outrider.model.reply import Reply
 from outrider.wire.smtp.client import BDAT_EAGER_OCTETS, SmtpClient
 from outrider.wire.smtp.client_commands import xtext
-from outrider.wire.smtp.client_events import Answer, Transaction, TransactionDone
+from outrider.wire.smtp.client_events import Answer, Credentials, Transaction, TransactionDone
 from outrider.wire.smtp.client_setup import parse_features
+from outrider.wire.smtp.commands import parse_rcpt
 
 CONTENT = Content(b"Subject: x\r\n\r\nHello\r\n", Traits.NONE, 12)
 LOST = Reply(451, "4.4.2", ("lost",))
@@ -73,6 +75,52 @@ def test_xtext_and_orcpt_cannot_carry_a_line_end() -> None:
     said = _said(client)
     assert b"ENVID=x+0D+0Ay\r\n" in said
     assert b"ORCPT=rfc822;b+0D+0ARSET@peer.test\r\n" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("rfc822;Bob+x@peer.test", "rfc822;Bob+2Bx@peer.test"),
+        ("rfc822;a=b c@peer.test", "rfc822;a+3Db+20c@peer.test"),
+        ("X-a_b;c", "X-a_b;c"),
+        ("utf-8;b@peer.test", "utf-8;b@peer.test"),
+        ("utf-8;b+c=d\\@peer.test", r"utf-8;b\x{2B}c\x{3D}d\x{5C}@peer.test"),
+        ("UTF-8;é漢\U0001f600@peer.test", r"UTF-8;\x{E9}\x{6F22}\x{1F600}@peer.test"),
+        ("rfc822;é@peer.test", None),
+        ("rfc822", None),
+        ("utf-8;" + "é" * 82, "utf-8;" + r"\x{E9}" * 82),
+        ("utf-8;" + "é" * 83, None),
+    ],
+)
+def test_orcpt_goes_on_as_it_came(given: str, said: str | None) -> None:
+    """RFC 3461 §5.2.1: the identical address; RFC 6533 §3: in an encoding that every server reads."""
+    client = _ready(*ALL)
+    client.send(
+        Transaction(Address("a", "me.test"), [Recipient(Address("b", "peer.test"), orcpt=given)], CONTENT)
+    )
+    _, rcpt, *_ = _said(client).split(b"\r\n")
+    assert rcpt.decode() == "RCPT TO:<b@peer.test>" + (f" ORCPT={said}" if said else "")
+    if said is not None:
+        again = parse_rcpt(rcpt.decode()[8:], esmtp=True, smtputf8=False, hostname="mx.test")
+        assert again.orcpt == given
+
+
+@pytest.mark.parametrize("password", ["s" * 255, "short"])
+def test_an_initial_response_keeps_to_the_length_of_a_command(password: str) -> None:
+    """RFC 4954 §4: one that does not fit waits for the server's 334."""
+    user = "u" * 200
+    client = SmtpClient(ehlo_name="me.test", secured=True, credentials=Credentials(user, password))
+    client.receive(b"220 peer.test\r\n250-peer.test\r\n250 AUTH PLAIN\r\n")
+    response = b64encode(f"\0{user}\0{password}".encode())
+    said = _said(client).removeprefix(b"EHLO me.test\r\n")
+    if len(password) < 10:
+        assert said == b"AUTH PLAIN " + response + b"\r\n"
+        return
+    assert said == b"AUTH PLAIN\r\n"
+    client.receive(b"334 \r\n")
+    assert _said(client) == response + b"\r\n"
+    client.receive(b"235 2.7.0 Welcome\r\n")
+    assert client.is_ready
 
 
 def test_a_host_name_with_a_line_end_is_not_said() -> None:

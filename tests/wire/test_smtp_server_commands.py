@@ -106,6 +106,9 @@ def test_mail_refused(text: str, reply: Reply) -> None:
         ("<a@b.c> ORCPT=rfc822;A+2BB@b.c", Recipient(Address("a", "b.c"), 0, "rfc822;A+B@b.c")),
         (r"<a@b.c> ORCPT=utf-8;\x{E9}@b.c", Recipient(Address("a", "b.c"), 0, "utf-8;é@b.c")),
         ("<a@b.c> ORCPT=utf-8;é@b.c", Recipient(Address("a", "b.c"), 0, "utf-8;é@b.c")),
+        (r"<a@b.c> ORCPT=utf-8;\x{e9}\x{2b}@b.c", Recipient(Address("a", "b.c"), 0, "utf-8;é+@b.c")),
+        ("<a@b.c> ORCPT=utf-8;a\xa0b@b.c", Recipient(Address("a", "b.c"), 0, "utf-8;a\xa0b@b.c")),
+        ("<a@b.c> ORCPT=x-a_b!;c", Recipient(Address("a", "b.c"), 0, "x-a_b!;c")),
     ],
 )
 def test_rcpt(text: str, recipient: Recipient) -> None:
@@ -131,6 +134,11 @@ def test_rcpt(text: str, recipient: Recipient) -> None:
         (r"<a@b.c> ORCPT=utf-8;\x{2028}", replies.BAD_PARAMETER),
         (r"<a@b.c> ORCPT=utf-8;\x{D800}", replies.BAD_PARAMETER),
         (r"<a@b.c> ORCPT=utf-8;\x{FFFFFF}", replies.BAD_PARAMETER),
+        ("<a@b.c> NOTIFY=NEVER\xa0ORCPT=rfc822;x", replies.BAD_PARAMETER),
+        ("<a@b.c>\xa0NOTIFY=NEVER", replies.BAD_RECIPIENT),
+        ("<a@b.c> ORCPT=x;y;=z", replies.BAD_PARAMETER),
+        ("<a@b.c> ORCPT=;x", replies.BAD_PARAMETER),
+        ("<a@b.c> ORCPT=x(y);z", replies.BAD_PARAMETER),
     ],
 )
 def test_rcpt_refused(text: str, reply: Reply) -> None:

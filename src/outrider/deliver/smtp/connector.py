@@ -76,7 +76,10 @@ def _ours(phase: Phase, reply: Reply) -> Answer:
 
 
 def _tls_name(host: Host) -> str:
-    return (host.name or host.address).rstrip(".")
+    """Whose certificate is wanted: of an address literal that of the address, which SNI never names."""
+    if not host.name or host.name[0] == "[":
+        return host.address
+    return host.name.rstrip(".")
 
 
 class Connector:

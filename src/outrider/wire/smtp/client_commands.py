@@ -6,7 +6,7 @@ an argument would be a second command.
 Invariant: a line is one command, whatever the arguments; else LocalProtocolError.
 
 Standards: RFC 5321 §4.1.1 (commands), RFC 1870 §3, RFC 6152 §2, RFC 6531 §3.4, RFC 3461 §4 (parameters and
-xtext).
+xtext), RFC 6533 §3 (ORCPT), RFC 4954 §5 (AUTH=).
 """
 
 import re
@@ -19,6 +19,10 @@ from outrider.wire.smtp.client_events import Features, Transaction
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
 # RFC 3461 §4: xchar is any of "!" (33) to "~" (126) without "+" and "="
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
+# RFC 6533 §3: QCHAR is the same without the backslash
+_ORCPT_MAX = 500
+# RFC 3461 §4.2
 _NOTIFY = (
     (Notify.NEVER, "NEVER"),
     (Notify.SUCCESS, "SUCCESS"),
@@ -41,6 +45,24 @@ def checked(line: str) -> str:
 def xtext(text: str) -> str:
     """`text` as xtext (RFC 3461 §4)."""
     return _NOT_XCHAR.sub(lambda match: "".join(f"+{octet:02X}" for octet in match[0].encode()), text)
+
+
+def orcpt(text: str) -> str | None:
+    """The value of ORCPT for what was received as `text`, decoded; None where there is none that fits.
+
+    The type utf-8 has an encoding of its own (RFC 6533 §3), of which the form in 7 bits may go to everybody.
+    """
+    kind, separator, address = text.partition(";")
+    if not separator:
+        return None
+    if kind.lower() == "utf-8":
+        address = _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", address)
+    elif address.isascii():
+        address = xtext(address)
+    else:
+        return None
+    value = f"{kind};{address}"
+    return value if len(value) <= _ORCPT_MAX else None
 
 
 def path(address: Address) -> str:
@@ -82,6 +104,8 @@ def mail_line(
             line += f" RET={transaction.ret}"
         if transaction.envid is not None:
             line += f" ENVID={xtext(transaction.envid)}"
+    if features.authenticated:
+        line += " AUTH=<>"  # RFC 4954 §5: who submitted it is asserted to nobody
     return checked(line)
 
 
@@ -91,8 +115,8 @@ def rcpt_line(recipient: Recipient, features: Features) -> str:
     if features.dsn:
         if recipient.notify:
             line += " NOTIFY=" + ",".join(name for bit, name in _NOTIFY if recipient.notify & bit)
-        if recipient.orcpt is not None and recipient.orcpt.isascii():
-            kind, separator, address = recipient.orcpt.partition(";")
-            if separator:
-                line += f" ORCPT={kind};{xtext(address)}"
+        if recipient.orcpt is not None:
+            value = orcpt(recipient.orcpt)
+            if value is not None:
+                line += f" ORCPT={value}"
     return checked(line)

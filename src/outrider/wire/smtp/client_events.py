@@ -49,6 +49,7 @@ class Features(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         size: Its SIZE limit in octets, 0 when it names none (RFC 1870 §4).
         mechanisms: AUTH mechanisms, upper case.
+        authenticated: It accepted our credentials.
     """
 
     pipelining: bool = False
@@ -60,6 +61,7 @@ class Features(msgspec.Struct, frozen=True, gc=False):
     has_size: bool = False
     size: int = 0
     mechanisms: frozenset[str] = frozenset()
+    authenticated: bool = False
 
 
 class Transaction(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ RFC 1870 §4 (SIZE).
 from base64 import b64encode
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from outrider.base.errors import RemoteProtocolError
 from outrider.model.flow import Phase
 from outrider.model.reply import Reply
@@ -31,6 +33,9 @@ from outrider.wire.smtp.client_events import (
 
 SIZE_DIGITS_MAX = 20
 # RFC 1870 §4: size-value ::= 1*20DIGIT
+
+LINE_OCTETS = 510
+# RFC 5321 §4.5.3.1.4 without CRLF; RFC 4954 §4: an initial response over it waits for 334
 
 SetupEvent = Ready | TlsWanted | SetupFailed
 
@@ -178,7 +183,8 @@ class Setup:
         if "PLAIN" in self._features.mechanisms:
             response = b64encode(b"\0" + user + b"\0" + password)
             self._answers = [response]
-            self._say(f"AUTH PLAIN {response.decode()}")
+            line = f"AUTH PLAIN {response.decode()}"
+            self._say(line if len(line) <= LINE_OCTETS else "AUTH PLAIN")
         elif "LOGIN" in self._features.mechanisms:
             self._answers = [b64encode(password), b64encode(user)]
             self._say("AUTH LOGIN")
@@ -189,7 +195,7 @@ class Setup:
     def _take_auth(self, reply: Reply) -> SetupEvent | None:
         if reply.code == 235:
             self._credentials = None
-            return Ready(self._features)
+            return Ready(replace(self._features, authenticated=True))
         if reply.code == 334 and self._answers:
             self.out.append(self._answers.pop() + b"\r\n")
             return None

@@ -48,11 +48,14 @@ HELO_OCTETS = 255
 
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*").fullmatch
 _XCHAR = re.compile(r"\+([0-9A-F]{2})")
-_UTF8_ADDR = re.compile(r"(?:[!-*,-<>-\[\]-~]|[^\x00-\x9f]|\\x\{(?:[1-9A-F][0-9A-F]{0,5})\})*").fullmatch
-_UTF8_CHAR = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
+_UTF8_ADDR = re.compile(
+    r"(?:[!-*,-<>-\[\]-~]|[^\x00-\x9f]|\\x\{(?:[1-9A-Fa-f][0-9A-Fa-f]{0,5})\})*"
+).fullmatch
+_UTF8_CHAR = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*").fullmatch
 _VALUE = re.compile(r"[!-<>-~\x80-\U0010ffff]+").fullmatch
-_ADDR_TYPE = re.compile(r"[A-Za-z0-9-]+").fullmatch
+_ADDR_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*+/?^_`{|}~-]+").fullmatch
+# RFC 3461 §4.2: an atom; no value of a parameter holds "="
 _HELO = re.compile(r"[!-~]+").fullmatch
 find_control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 """The first control character, or line or paragraph separator, of a text."""
@@ -201,7 +204,7 @@ def _parse_parameters(tail: str, table: dict[str, Parameter], esmtp: bool) -> di
     if not esmtp:
         raise CommandError(replies.UNKNOWN_PARAMETER, "parameters need EHLO")
     values: dict[str, Any] = {}
-    for word in tail.split():
+    for word in filter(None, tail.split(" ")):  # other white space is part of a value, or an error
         keyword, equals, text = word.partition("=")
         known = table.get(keyword.upper())
         if known is None:

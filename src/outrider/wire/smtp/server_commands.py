@@ -140,7 +140,10 @@ def _quit(server: ServerState, text: str) -> Event | Reply | None:
 def _fixed(server: ServerState, text: str) -> Event | Reply | None:
     if text[4:5] not in {"", " "}:
         return replies.UNKNOWN_COMMAND
-    server._say(_FIXED[text[:4].upper()])
+    verb = text[:4].upper()
+    if verb == "VRFY" and not text[4:].strip(" "):
+        return replies.BAD_ARGUMENT  # RFC 5321 §4.1.1.6: of the three only VRFY needs one
+    server._say(_FIXED[verb])
     return None
 
 
