@@ -67,6 +67,15 @@ class Site:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
+    async def heard(self) -> Any:
+        """The server's side of the only connection, once it has heard the beginning of a request."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            connections: set[Any] = self.server._state.connections
+            while not any(each._has_begun for each in connections):  # noqa: ASYNC110 - it takes a turn or two
+                await asyncio.sleep(0)
+        (connection,) = self.server._state.connections
+        return connection
+
     async def send(self, *pieces: bytes) -> bytes:
         """All that comes back until the server closes."""
         reader, writer = await self.connect()
@@ -82,6 +91,15 @@ class Site:
 
 
 Start = Callable[..., Any]
+
+
+def ring(connection: Any, seconds: float) -> None:
+    """Bring the deadline of a connection about that runs, and was set to at most so many seconds."""
+    deadline: asyncio.TimerHandle = connection._deadline
+    assert not deadline.cancelled()
+    assert deadline.when() - asyncio.get_running_loop().time() <= seconds
+    deadline.cancel()
+    connection._expire()
 
 
 @pytest.fixture
@@ -183,8 +201,12 @@ async def test_a_silent_client_is_sent_away(start: Start) -> None:
 
 
 async def test_a_slow_header_is_answered_408(start: Start) -> None:
-    site = await start(header_seconds=0.02)
-    assert (await site.send(HEAD)).startswith(b"HTTP/1.1 408 ")
+    site = await start(header_seconds=50)
+    reader, writer = await site.connect()
+    writer.write(HEAD)
+    ring(await site.heard(), 50)
+    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
 
 
 async def test_a_slow_body_ends_the_connection(start: Start) -> None:
@@ -196,10 +218,13 @@ async def test_a_slow_body_ends_the_connection(start: Start) -> None:
 
 
 async def test_the_next_request_has_a_deadline_of_its_own(start: Start) -> None:
-    site = await start(header_seconds=0.05)
-    answer = await site.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /2 HT")
-    assert b"/1 0" in answer
-    assert b"HTTP/1.1 408 " in answer
+    site = await start(header_seconds=50)
+    reader, writer = await site.connect()
+    writer.write(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /2 HT")
+    answer = await reader.readuntil(b"/1 0")
+    ring(await site.heard(), 50)
+    assert b"HTTP/1.1 408 " in answer + await reader.read()
+    writer.close()
 
 
 async def test_a_slow_answer_is_not_the_client_s_fault(start: Start) -> None:
