@@ -430,7 +430,7 @@ async def test_of_an_address_literal_the_certificate_is_that_of_the_address(worl
         world.open_slot(deliverer, [peer], *world.message())
         await world.report.until(lambda: world.report.outcomes)
     assert len(peer.contents) == 1
-    assert seen == [None], "RFC 6066 §3: SNI names no address"
+    assert seen == [None], "SNI names hosts only"
 
 
 async def test_tls_switched_off_is_not_asked_for(world: "World") -> None:
