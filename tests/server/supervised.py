@@ -5,6 +5,7 @@ Usage: `supervised.py SPEED KIND...`; the log comes out as JSON lines, with one 
 
 - `good`: ready, beats, ends when told;
 - `dies`: ready, then ends with 3 at once;
+- `tells`: as `dies`, and says since when the server is up;
 - `wrong`: finds a fault in its configuration, as processes do: within the task group of their lives;
 - `spoilt`: ready, then ends with 3, and the next time it finds such a fault;
 - `stuck`: ready, then never beats again;
@@ -90,6 +91,11 @@ def dies(birth: Birth) -> None:
     sys.exit(3)
 
 
+def tells(birth: Birth) -> None:
+    birth.log.info("told", up_since_at=birth.up_since_at, now=birth.clock.now())
+    dies(birth)
+
+
 def wrong(birth: Birth) -> None:
     async def fail(_life: Lifecycle) -> None:
         raise ConfigError("server.port: cannot be had")
@@ -119,7 +125,7 @@ def raises(_birth: Birth) -> None:
 
 
 KINDS: dict[str, Callable[[Birth], None]] = {
-    kind.__name__: kind for kind in (good, dies, wrong, spoilt, stuck, stubborn, raises)
+    kind.__name__: kind for kind in (good, dies, tells, wrong, spoilt, stuck, stubborn, raises)
 }
 
 

@@ -20,6 +20,7 @@ from outrider.net.options import NetOptions
 from outrider.net.resolver import DnsResolver
 from outrider.server.doctor import disk, exposure, names
 from outrider.server.doctor.database import check_database
+from outrider.server.doctor.examine import examine
 from outrider.server.doctor.finding import Finding, Level, as_data, worst
 from outrider.server.doctor.machine import EARLIEST_TIME, Machine, check_machine, read_machine
 from outrider.server.doctor.ownership import check_config, check_directory, check_secrets
@@ -464,3 +465,14 @@ def test_signing_keys_that_are_not_there_are_faults(tmp_path: Path) -> None:
     found = check_signing(settings, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, clock)
     assert [finding.level for finding in found] == [Level.FAULT]
     assert check_signing(Settings(), {}, clock) == []
+
+
+async def test_who_may_not_look_into_the_state_is_told_who_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)
+    chosen = settings(server={"state_directory": str(tmp_path)})
+    [found] = await examine(chosen, [], SystemClock, {})
+    assert level([found]) is Level.FAULT
+    assert str(tmp_path) in found.what
+    assert "run the doctor as " in found.mend

@@ -15,6 +15,7 @@ from outrider.base.errors import (
     UnavailableError,
 )
 from outrider.base.exits import Exit
+from outrider.cli import main
 from outrider.cli.main import exit_code
 
 PROGRAM = (sys.executable, "-m", "outrider.cli.main")
@@ -55,6 +56,48 @@ def test_each_command_ends_with_its_code(tmp_path: Path, arguments: tuple[str, .
     line = [*PROGRAM, *arguments]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (
+            PermissionError(13, "Permission denied", "state/keys"),
+            77,
+            "state/keys: Permission denied; become root or",
+        ),
+        (
+            OSError(28, "No space left on device", "state/x"),
+            74,
+            "outrider: state/x: No space left on device\n",
+        ),
+        (OSError("odd"), 74, "outrider: odd\n"),
+        (ConfigError("it is a wrong", ("a wrong",)), 78, "outrider: it is a wrong\n"),
+    ],
+)
+def test_what_nobody_foresaw_is_told_with_its_place_and_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    told: str,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    shown = capsys.readouterr().err
+    assert (ended.value.code, told in shown, len(shown.splitlines())) == (code, True, 1), shown
+
+
+def test_a_copy_that_cannot_be_made_there_says_so(tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text("[server]\nworkers = 1\n", encoding="utf-8")
+    for into in ("/dev/null/x", "/proc/x", "good.toml"):
+        line = [*PROGRAM, "backup", "--without-keys", "--into", into, "-c", "good.toml"]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, into in done.stderr) == (Exit.CANNOT_CREATE, True), done.stderr
 
 
 @pytest.mark.parametrize(

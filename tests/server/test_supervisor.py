@@ -96,6 +96,14 @@ def test_who_dies_is_started_again_after_pauses_that_grow() -> None:
     assert one.names("process.started").count("good-0") == 1
 
 
+def test_who_is_started_again_knows_since_when_the_server_is_up() -> None:
+    with family("tells") as one:
+        first, second = (one.until_event("told") for _ in range(2))
+        assert one.end() == 0
+    assert first["up_since_at"] == second["up_since_at"] <= first["now"] < second["now"]
+    assert first["up_since_at"] > 0
+
+
 def test_a_bug_ends_one_child_and_is_told_with_its_place() -> None:
     with family("good", "raises") as one:
         failed = one.until_event("process.failed")

@@ -31,7 +31,8 @@ class ConfigError(OutriderError):
         self.faults = faults
 
     def __str__(self) -> str:
-        return "\n".join((self.message, *(f"  {fault}" for fault in self.faults)))
+        more = (fault for fault in self.faults if fault not in self.message)
+        return "\n".join((self.message, *(f"  {fault}" for fault in more)))
 
 
 class ProtocolError(OutriderError):

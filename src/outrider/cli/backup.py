@@ -19,8 +19,8 @@ PassphraseFile = Annotated[
 
 
 @contextlib.contextmanager
-def _exits() -> Iterator[None]:
-    """Give what copies and their way back raise its exit code."""
+def _exits(nameless: Exit = Exit.DATA) -> Iterator[None]:
+    """Give what copies and their way back raise its exit code; `nameless` where a path leads nowhere."""
     from outrider.privacy.passphrase import PassphraseError
     from outrider.server.backup.manifest import BackupError
     from outrider.server.backup.restore import OccupiedError, RunningError
@@ -29,8 +29,24 @@ def _exits() -> Iterator[None]:
         yield
     except (BackupError, PassphraseError) as error:
         sys.stderr.write(f"outrider: {printable(str(error))}\n")
-        codes: dict[type[Exception], int] = {OccupiedError: Exit.CANNOT_CREATE, RunningError: Exit.TEMPORARY}
-        raise typer.Exit(codes.get(type(error), Exit.DATA)) from None
+        codes: dict[type[Exception], Exit] = {
+            OccupiedError: Exit.CANNOT_CREATE,
+            RunningError: Exit.TEMPORARY,
+        }
+        raise typer.Exit(codes.get(type(error)) or _code_of(error.__cause__, nameless)) from None
+
+
+def _code_of(cause: BaseException | None, nameless: Exit) -> Exit:
+    """The code of a copy that failed for a reason of the system's, or of its own."""
+    match cause:
+        case PermissionError():
+            return Exit.NO_PERMISSION
+        case FileNotFoundError() | NotADirectoryError() | FileExistsError():
+            return nameless
+        case OSError():
+            return Exit.IO
+        case _:
+            return Exit.DATA
 
 
 def _passphrase(file: Path | None, *, twice: bool) -> str:
@@ -78,7 +94,7 @@ def backup(
 
     found = read(config, os.environ)
     passphrase = None if without_keys else _passphrase(passphrase_file, twice=True)
-    with _exits():
+    with _exits(Exit.CANNOT_CREATE):
         made = make_backup(
             found.settings,
             found.sources.files,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from outrider.base.clock import SystemClock
+from outrider.base.errors import ConfigError, PermissionDeniedError
 from outrider.cli.output import settings_of
 from outrider.store.editor import Author
 from outrider.store.engine import Database, open_engine
@@ -72,6 +73,7 @@ def with_store(
 
     Raises:
         ConfigError: The configuration is wrong, or the database's file cannot be opened.
+        PermissionDeniedError: This user may not open it.
         StoreError: What is asked cannot be.
         UnavailableError: The database does not answer.
     """
@@ -81,7 +83,13 @@ def with_store(
     clock = SystemClock()
 
     async def run() -> Result:
-        database = open_engine(settings.store, settings.server.state_directory)
+        try:
+            database = open_engine(settings.store, settings.server.state_directory)
+        except ConfigError as error:
+            if isinstance(error.__cause__, PermissionError):
+                why = f"{error.message}; become root or the user of the server"
+                raise PermissionDeniedError(why) from error
+            raise
         try:
             await upgrade(database, Author(actor(), clock, "first use", os.getuid()))
             return await work(database, Author(actor(), clock, reason, os.getuid()))

@@ -67,8 +67,11 @@ def main() -> None:
         _complain(f"{error.object!r} is no text in UTF-8; write it so")
         sys.exit(Exit.USAGE)
     except OSError as error:
-        _complain(str(error))
-        sys.exit(Exit.NO_PERMISSION if isinstance(error, PermissionError) else Exit.IO)
+        is_refused = isinstance(error, PermissionError)
+        place = "" if error.filename is None else f"{error.filename}: "
+        remedy = "; become root or the user of the server" if is_refused else ""
+        _complain(f"{place}{error.strerror or error}{remedy}")
+        sys.exit(Exit.NO_PERMISSION if is_refused else Exit.IO)
 
 
 def _complain(why: str) -> None:

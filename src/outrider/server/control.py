@@ -47,7 +47,6 @@ class Control:
         self._birth = birth
         self._life = life
         self._sockets = birth.settings.server.sockets_directory
-        self._started_at = birth.clock.now()
         self._summed = Summed()
 
     async def _age_events(self) -> None:
@@ -82,7 +81,7 @@ class Control:
             engine=open_engine(settings.store, settings.server.state_directory),
             summed=self._summed,
             reload=self._life.reload,
-            started_at=self._started_at,
+            started_at=birth.up_since_at,
         )
         hub.shadows = Shadows(files_of(os.environ), birth.clock, birth.log, lambda: hub.settings)
         users = {ROOT_USER, os.geteuid()}

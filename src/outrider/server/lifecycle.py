@@ -47,6 +47,7 @@ class Birth:
         log: The server log, bound to the process.
         is_restart: This process succeeds one that died.
         channel: To the supervisor, for reloads; None where there are none.
+        up_since_at: When the server started, whatever has died since; monotonic seconds.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Birth:
     log: Log
     is_restart: bool = False
     channel: Channel | None = None
+    up_since_at: float = 0.0
 
 
 class Lifecycle:

@@ -99,6 +99,7 @@ class Supervisor:
     _exit_code: int = 0
     _stop_at: float = 0.0
     _tend_at: float = 0.0
+    _since_at: float = 0.0
 
     def add(
         self, name: str, main: Callable[[Birth], None], sockets: Mapping[str, socket.socket], number: int = 0
@@ -119,6 +120,7 @@ class Supervisor:
         self._selector.register(wake_read, selectors.EVENT_READ, wake_read)
         if self.input_fd is not None:
             self._selector.register(self.input_fd, selectors.EVENT_READ, self.input_fd)
+        self._since_at = self.clock.now()
         keeper = LogKeeper(self.log, is_owner=True)
         gc.collect()
         gc.freeze()
@@ -237,6 +239,7 @@ class Supervisor:
                     self.log.bind(process=child.name),
                     is_restart=child.restarts > 0,
                     channel=its_end,
+                    up_since_at=self._since_at,
                 )
             )
             code = 0

@@ -81,7 +81,7 @@ def _make_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise ConfigError(f"store.url: {path} cannot be opened: {error.strerror}") from error
+        raise ConfigError(f"the control database {path} cannot be opened: {error.strerror}") from error
     if mode & 0o077:
         raise ConfigError(f"{path} can be read by others (mode {mode:04o}); do: chmod 600 {path}")
 

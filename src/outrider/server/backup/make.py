@@ -204,7 +204,9 @@ def make_backup(
             shutil.rmtree(partial, ignore_errors=True)
             raise
     except OSError as error:
-        raise BackupError(f"the copy cannot be made: {error}") from error
+        remedy = "; become root or the user of the server" if isinstance(error, PermissionError) else ""
+        why = f"{error.filename or into}: {error.strerror or error}{remedy}"
+        raise BackupError(f"the copy cannot be made: {why}") from error
     manifest, linked, secrets, missing = made
     removed = _remove_older(into, manifest, keep) if keep else ()
     octets = sum(entry.octets for entry in manifest.files)

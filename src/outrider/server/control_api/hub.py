@@ -56,7 +56,7 @@ class Hub:
         engine: The control database.
         summed: The metrics of all processes.
         reload: The supervisor's.
-        started_at: When this process started, monotonic seconds.
+        started_at: When the server started, monotonic seconds.
         copying: Held while a backup is made.
         shadows: The shadow run; None where there can be none.
     """

@@ -30,7 +30,7 @@ class Status(BaseModel):
     """The state of the node on one screen."""
 
     time: str
-    up_seconds: float
+    up_seconds: float = Field(description="Since the server started, whatever process has died since.")
     hostname: str
     accepted: float = Field(description="Recipients accepted by the processes that live now.")
     attempts: dict[str, dict[str, float]] = Field(description="Attempts by site and result.")

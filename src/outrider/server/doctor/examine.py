@@ -14,7 +14,7 @@ from outrider.server.doctor.exposure import check_certificates, check_exposure
 from outrider.server.doctor.finding import Finding, fault, note
 from outrider.server.doctor.machine import check_machine, read_machine
 from outrider.server.doctor.names import check_names, system_sources
-from outrider.server.doctor.ownership import check_ownership
+from outrider.server.doctor.ownership import check_entry, check_ownership
 from outrider.server.doctor.ports import check_ports, places
 from outrider.server.doctor.signing import check_signing
 from outrider.server.doctor.sources import check_sources
@@ -59,6 +59,8 @@ async def examine(
     files, clock = OsFiles(), make_clock()
     state = settings.server.state_directory
     where = state if state.is_dir() else nearest(state)
+    if state.is_dir() and not os.access(state, os.R_OK | os.X_OK):
+        return [check_entry(state)]
     running = is_running(state)
     findings = [
         *check_ownership(settings, config_files),

@@ -35,6 +35,16 @@ def check_ownership(settings: Settings, config_files: Iterable[Path]) -> list[Fi
     return found
 
 
+def check_entry(state: Path) -> Finding:
+    """Nothing can be said of what this user may not look into."""
+    owner, us = _name(state.stat().st_uid), _name(os.geteuid())
+    return fault(
+        "files.state",
+        f"{state} belongs to {owner}, and {us} may not look into it; nothing else was looked at",
+        f"run the doctor as {owner}, or as root",
+    )
+
+
 def check_directory(check: str, path: Path) -> Finding:
     """A directory of the server is its own."""
     try:
