@@ -91,7 +91,7 @@ def final_validation(mail):
 POLICY = """
 [policy]
 hook_seconds = 0.05
-wait_seconds = 0.5
+wait_seconds = 300
 alert_failures = 3
 [[policy.script]]
 name = "shop"
@@ -147,12 +147,19 @@ def test_a_message_goes_through_every_phase(server: OutriderProcess) -> None:
         ("raises@shop.test", "421 4.3.0 Temporary issue, closing; please send the message again later"),
         ("wrong@shop.test", "421 4.3.0 Temporary issue, closing; please send the message again later"),
         ("spins@shop.test", "421 4.3.0 Temporary issue, closing; please send the message again later"),
-        ("waits@shop.test", "451 4.3.0 Policy takes too long, try again later"),
     ],
 )
 def test_what_scripts_refuse_or_fail_at_is_heard(server: OutriderProcess, sender: str, reply: str) -> None:
     assert refusal(server, sender) == reply
     assert send(server.ports["smtp"], "joe@one.test")  # it goes on for others
+
+
+def test_a_hook_that_waits_too_long_is_heard(storing: Practice, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SCRIPT, encoding="utf-8")
+    hasty = POLICY.replace("wait_seconds = 300", "wait_seconds = 0.5")
+    with serving(tmp_path, storing.configuration(more=hasty)) as server:
+        assert refusal(server, "waits@shop.test") == "451 4.3.0 Policy takes too long, try again later"
+        wait_until(lambda: refusal(server, "joe@shop.test") == "", "it goes on for others")
 
 
 def test_a_client_is_refused_by_what_it_calls_itself(server: OutriderProcess) -> None:

@@ -27,6 +27,9 @@ FAR = """
 [delivery.default]
 chunking = false
 idle_seconds = 1
+starttls_seconds = 600
+data_seconds = 600
+block_seconds = 600
 """
 SHORT = """
 [delivery.default]
@@ -102,7 +105,7 @@ SLOW = {
     **{f"silent-{phase}": rule(phase, "stall") for phase in PHASES},
     **{f"trickle-{phase}": rule(phase, "spite", 'spite = "trickle"\n') for phase in PHASES},
     "deaf": rule("data", "deaf", 'reply = "354 Go on"\n'),
-    "tarpit": "[provider.behaviour]\ndelay = { connect = 60, ehlo = 60, mail = 60 }\n",
+    "tarpit": "[provider.behaviour]\ndelay = { connect = 250, ehlo = 250, mail = 250 }\n",
     "one-octet-a-second": "[provider.behaviour]\nread_bytes_per_second = 1\n",
     **{
         f"tls-{fault}": f'[provider.behaviour]\ntls = {{ mode = "offer", fault = "{fault}" }}\n'

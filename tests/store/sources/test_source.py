@@ -322,10 +322,12 @@ class Connections:
         self.alive.remove(connection)
 
 
-def pool_of(**options: Any) -> tuple[Pool[int], Connections, FakeClock]:
+def pool_of(
+    connect_seconds: float = PATIENCE_SECONDS, **options: Any
+) -> tuple[Pool[int], Connections, FakeClock]:
     made = DataSourceOptions(name="shop", url="sqlite:///x", pool=options)
     connections, clock = Connections(), FakeClock()
-    return Pool(connections, made.pool, 0.02, clock), connections, clock
+    return Pool(connections, made.pool, connect_seconds, clock), connections, clock
 
 
 async def nothing(connection: int) -> int:
@@ -428,10 +430,13 @@ async def test_one_that_was_closed_meanwhile_is_not_taken() -> None:
 
 
 async def test_connecting_has_its_own_deadline_and_leaves_nothing_behind() -> None:
-    pool, connections, _ = pool_of(max=1)
+    pool, connections, _ = pool_of(max=1, connect_seconds=0.02)
     connections.hold = asyncio.Event().wait
     with pytest.raises(SourceDownError, match=r"no connection within 0\.02 s"):
         await pool.run(nothing, may_repeat=True)
+    assert pool.open == 0
+    pool, connections, _ = pool_of(max=1)
+    connections.hold = asyncio.Event().wait
     waiting = asyncio.ensure_future(pool.run(nothing, may_repeat=True))
     await turns()
     waiting.cancel()
