@@ -55,6 +55,15 @@ def specs(value: str) -> list[str]:
         ("Jörg <jörg@bücher.example>", ["Jörg"], ["jörg@xn--bcher-kva.example"]),
         ("<>", [""], [""]),
         ("A@EXAMPLE.Test", [""], ["A@example.test"]),
+        ("Alice  Cooper <a@b.test>", ["Alice Cooper"], ["a@b.test"]),
+        ("Alice\r\n  Cooper\r\n\t<a@b.test>", ["Alice Cooper"], ["a@b.test"]),
+        ('"a"."b".c@d.test', [""], ["a.b.c@d.test"]),
+        ('a . (x) "b c" @ d.test', ["x"], ['"a.b c"@d.test']),
+        (r'"a\"".b@d.test', [""], [r'"a\".b"@d.test']),
+        ("a@[ 192.0.2.1 ]", [""], ["a@[192.0.2.1]"]),
+        ("a@[IPv6:\r\n 2001:db8::1]", [""], ["a@[IPv6:2001:db8::1]"]),
+        ("a@b.test (A) (=?utf-8?q?=C3=A9?=)", ["é"], ["a@b.test"]),
+        ("=?utf-8?q?a=2C_b?= <a@b.test>, c@d.test", ["a, b", ""], ["a@b.test", "c@d.test"]),
     ],
 )
 def test_well_formed(value: str, names: list[str], expected: list[str]) -> None:

@@ -99,6 +99,98 @@ def test_the_tree_of_a_nested_message() -> None:
     assert not root.is_changed
 
 
+@pytest.mark.parametrize(
+    ("boundary", "body", "bodies"),
+    [
+        ("b", "--b\n\nA\n--b\nX: y\n\nB\n--b--\n", ["A", "B"]),
+        ("b", "pre\n--b\n\nA\n\n--b--\n--b\n\nbehind\n--b--\n", ["A\n"]),
+        ("b", "--b\n\nA\n--b--", ["A"]),
+        ("b", "--b\n\nA", ["A"]),
+        ("b", "--b \t\n\nA\n--b-- \t\n", ["A"]),
+        ("b", "--b\n--b--\n", [""]),
+        ("b", "--b\n\n\n--b--\n", [""]),
+        ("b", "--b\nX: y\n--b--\n", [""]),
+        ("b", "--b\n\nA --b\n --b\n--bc\n--b-x\n--b--\n", ["A --b\n --b\n--bc\n--b-x"]),
+        ("b", "--b--\n--b\n\nA\n--b--\n", []),
+        ("b", "--B\n\nA\n--B--\n", []),
+        ("", "--\n\nA\n----\n", []),
+        ('"--"', "----\n\nA\n------\n", ["A"]),
+        ('"b--"', "--b--\n\nA\n--b----\n", ["A"]),
+        ('" a b"', "-- a b\n\nA\n-- a b--\n", ["A"]),
+        ('"\'()+_,-./:=?"', "--'()+_,-./:=?\n\nA\n--'()+_,-./:=?--\n", ["A"]),
+        ('"a\\\\b\\c"', "--a\\bc\n\nA\n--a\\bc--\n", ["A"]),
+        ("x" * 70, f"--{'x' * 70}\n\nA\n--{'x' * 70}--\n", ["A"]),
+        ("x" * 71, f"--{'x' * 71}\n\nA\n--{'x' * 71}--\n", ["A"]),
+        ("b (; boundary=c)", "--b\n\nA\n--b--\n", ["A"]),
+        ("b; boundary*0=c; boundary*1=d", "--cd\n\nA\n--cd--\n", ["A"]),
+    ],
+)
+def test_the_parts_between_the_lines_of_a_boundary(boundary: str, body: str, bodies: list[str]) -> None:
+    message = f"Content-Type: multipart/mixed; boundary={boundary}\n\n{body}".replace("\n", "\r\n").encode()
+    root = read_part(message)
+    assert [part.body().decode().replace("\r\n", "\n") for part in root.children] == bodies
+    assert root.octets() == message
+
+
+@pytest.mark.parametrize(
+    ("header", "types"),
+    [
+        ("message/rfc822", ["message/rfc822", "text/html"]),
+        ("MESSAGE/RFC822 (forwarded)\nContent-Transfer-Encoding: 8BIT", ["message/rfc822", "text/html"]),
+        ("message/global\nContent-Transfer-Encoding: 8bit", ["message/global", "text/html"]),
+        ("message/rfc822\nContent-Transfer-Encoding: base64", ["message/rfc822"]),
+        ("message/partial; id=1; number=1", ["message/partial"]),
+        ("message/delivery-status", ["message/delivery-status"]),
+        ("text / html", ["text/html"]),
+        ("text", ["text/plain"]),
+        ("text/html\nContent-Type: message/rfc822", ["text/html"]),
+        ("", ["text/plain"]),
+    ],
+)
+def test_what_a_type_says_of_what_is_within(header: str, types: list[str]) -> None:
+    message = f"Content-Type: {header}\n\nContent-Type: text/html\n\n--b\n\nA\n".replace("\n", "\r\n")
+    assert [part.media_type for part in read_part(message.encode()).walk()] == types
+
+
+@pytest.mark.parametrize(
+    ("disposition", "is_attachment", "filename"),
+    [
+        ("attachment", True, ""),
+        ("Attachment; FileName=a.b", True, "a.b"),
+        ("inline", False, ""),
+        ("INLINE (shown)", False, ""),
+        ('inline; filename="a b"', True, "a b"),
+        ("signal; mode=unknown", True, ""),
+        ("form-data; name=x", True, ""),
+        ("; filename*=utf-8''%E2%82%AC", True, "€"),
+        ("", False, ""),
+    ],
+)
+def test_a_disposition_that_nobody_knows_is_an_attachment(
+    disposition: str, is_attachment: bool, filename: str
+) -> None:
+    """RFC 2183 §2.8."""
+    part = read_part(f"Content-Disposition: {disposition}\r\n\r\nx".encode())
+    assert (part.is_attachment, part.filename) == (is_attachment, filename)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "octets"),
+    [
+        ("base64", b"A"),
+        ("(c) BASE64 (d)", b"A"),
+        (" base64 ;", b"A"),
+        ("Quoted-Printable", b"QQ="),
+        ("7bit", b"QQ=="),
+        ("x-unknown", b"QQ=="),
+        ('"base64"', b"QQ=="),
+    ],
+)
+def test_the_name_of_a_transfer_encoding_is_read(encoding: str, octets: bytes) -> None:
+    part = read_part(f"Content-Transfer-Encoding: {encoding}\r\n\r\nQQ==".encode())
+    assert decoded(part) == octets
+
+
 def test_the_order_of_the_message_is_followed_from_part_to_part() -> None:
     root = read_part(NESTED)
     found = []

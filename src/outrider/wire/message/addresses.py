@@ -117,7 +117,7 @@ def parse_addresses(value: str) -> AddressList:
     if plain is not None:
         address = maybe_plain_path(plain[2])
         if address is not None:
-            name = plain[1] or ""
+            name = " ".join(plain[1].split()) if plain[1] else ""
             found = HeaderAddress(name, address.local_part, address.domain, address, "", text)
             return AddressList((found,))
     reader = _Reader(value)
@@ -223,7 +223,7 @@ class _Reader:
                 elif kind == "[" and can_literal:
                     match = _LITERAL(value, at)
                     if match is not None:
-                        kind, text, stop = "l", match[0], match.end()
+                        kind, text, stop = "l", "".join(match[0].split()), match.end()
                     else:
                         can_literal = False
                         self._fault("its address literal is not closed")
@@ -272,7 +272,10 @@ class _Reader:
 
     def _add(self, display: str, spec: list[_Token], text: str, *, is_empty_allowed: bool) -> None:
         ats = [index for index, token in enumerate(spec) if token.kind == "@"]
-        *before, local = _words(spec[: ats[-1]] if ats else spec)
+        left = spec[: ats[-1]] if ats else spec
+        *before, local = _words(left)
+        if not before and '"' in local:
+            local = _one_quoted(left) or local
         domain, *behind = _words(spec[ats[-1] + 1 :]) if ats else [""]
         if before and not display:
             display = " ".join(before)
@@ -319,7 +322,7 @@ def _words(tokens: list[_Token]) -> list[str]:
         if token.kind in " c":
             has_space = True
             continue
-        text = f'"{_NEEDS_BACKSLASH.sub(_ESCAPED, token.text)}"' if token.kind == "q" else token.text
+        text = f'"{_escaped(token.text)}"' if token.kind == "q" else token.text
         if token.kind == "." or is_open or not has_space:
             words[-1] += text
         else:
@@ -327,6 +330,22 @@ def _words(tokens: list[_Token]) -> list[str]:
         is_open = token.kind == "."
         has_space = False
     return words
+
+
+def _one_quoted(tokens: list[_Token]) -> str:
+    """An obsolete local part (RFC 5322 §4.4), words with dots between them, as one quoted string."""
+    words = [token for token in tokens if token.kind not in " c"]
+    kinds = "".join(token.kind for token in words).replace("q", "a")
+    return (
+        f'"{_escaped("".join(token.text for token in words))}"'
+        if kinds == "a" + ".a" * (len(words) // 2)
+        else ""
+    )
+
+
+def _escaped(text: str) -> str:
+    """`text` as it stands in a quoted string."""
+    return _NEEDS_BACKSLASH.sub(_ESCAPED, text)
 
 
 def _phrase(tokens: list[_Token]) -> str:

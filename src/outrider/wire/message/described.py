@@ -130,8 +130,8 @@ class Described:
 
     @property
     def is_attachment(self) -> bool:
-        """It has a file name, or says that it is one."""
-        return self.disposition.value == "attachment" or bool(self.filename)
+        """It has a file name, or says that it is one, or something unknown (RFC 2183 §2.8)."""
+        return self.disposition.value not in ("", "inline") or bool(self.filename)
 
     @property
     def transfer_encoding(self) -> str:

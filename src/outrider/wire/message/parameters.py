@@ -19,7 +19,7 @@ import msgspec
 
 from outrider.wire.headers import FOLD_OCTETS, FieldError, check_text
 from outrider.wire.message.charsets import decode
-from outrider.wire.message.words import decode_words
+from outrider.wire.message.words import BREAKS, decode_words
 from outrider.wire.mime_parts import extended_parameter
 
 PARAMETERS: Final = 200
@@ -34,13 +34,14 @@ TYPE_OCTETS: Final = 255
 NAME_OCTETS: Final = 40
 """Chosen: no parameter in use has half of it, and a section of it fits a line."""
 
-_MAIN: Final = re.compile(r"[ \t]*([^ \t;\"]*)").match
+_MAIN: Final = re.compile(r"[ \t]*([^ \t;\"/]*(?:[ \t]*/[ \t]*[^ \t;\"]*)?)").match
 _NEXT: Final = re.compile(
-    r"[^;\"]*;[ \t;]*(?:([^ \t=;\"]+)[ \t]*=[ \t]*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)(?:\"|\Z)|([^;]*)))?",
+    r"[^;\"]*;[ \t;]*(?:([^ \t=;\"]+)[ \t]*=[ \t]*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)(?:\"|\\?\Z)|([^;]*)))?",
     re.DOTALL,
 ).match
 _SKIP_QUOTED: Final = re.compile(r"[^;\"]*\"[^\"]*(?:\"|\Z)").match
 _PIECE: Final = re.compile(r"\"[^\"\\]*(?:\\.[^\"\\]*)*(?:\"|\Z)|[()]|\\.?|[^\"()\\]+", re.DOTALL)
+_FIRST_WORD: Final = re.compile(r"[^ \t]*").match
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _SECTION: Final = re.compile(r"(.+?)(?:\*(0|[1-9][0-9]{0,2}))?(\*)?").fullmatch
 _PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -83,6 +84,8 @@ def parse_parametered(text: str) -> Parametered:
         text = _without_comments(text)
     main = _MAIN(text)
     value = "" if main is None else main[1].lower()
+    if " " in value or "\t" in value:  # RFC 2045 §5.1: around the slash, as between all tokens
+        value = "".join(value.split())
     if ";" not in text:
         return Parametered(value)
     found: list[tuple[str, str]] = []
@@ -99,7 +102,7 @@ def parse_parametered(text: str) -> Parametered:
                 found.append((name, _PAIR.sub(r"\1", match[2])))
             else:
                 plain = match[3].strip(" \t")
-                found.append((name, plain if name in _WITH_SPACES else plain.partition(" ")[0]))
+                found.append((name, plain if name in _WITH_SPACES else _FIRST_WORD(plain)[0]))  # type: ignore[index]  # it matches always
         if match.end() == at:
             break
         at = match.end()
@@ -161,7 +164,7 @@ def _extended(sections: dict[int, tuple[str, bool]]) -> str | None:
             charset, _, value = value.split("'", 2)
         raw = value.encode("utf-8", "replace")
         octets += _PERCENT.sub(_octet, raw) if is_encoded else raw
-    return decode(octets, charset)
+    return decode(octets, charset).translate(BREAKS)
 
 
 def _octet(match: re.Match[bytes]) -> bytes:

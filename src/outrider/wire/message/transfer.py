@@ -55,7 +55,17 @@ def decode_quoted(encoded: bytes) -> bytes:
     """The octets; white space at the ends of lines does not count."""
     if b" \r\n" in encoded or b"\t\r\n" in encoded or encoded[-1:] in (b" ", b"\t"):
         encoded = b"\r\n".join([line.rstrip(b" \t") for line in encoded.split(b"\r\n")])
-    return a2b_qp(encoded)
+    return a2b_qp(lone_equals(encoded))
+
+
+def lone_equals(encoded: bytes) -> bytes:
+    """Quoted-printable in which no `=` begins an escape that is none because another `=` follows.
+
+    `a2b_qp` would take the two for one.
+    """
+    while b"==" in encoded:  # two turns at most
+        encoded = encoded.replace(b"==", b"=3D=")
+    return encoded
 
 
 def encode(octets: bytes, encoding: str) -> bytes:

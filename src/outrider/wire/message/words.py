@@ -18,10 +18,11 @@ from binascii import a2b_qp
 from typing import Final
 
 from outrider.wire.message.charsets import decode
-from outrider.wire.message.transfer import decode_base64
+from outrider.wire.message.transfer import decode_base64, lone_equals
 
 _WORD: Final = re.compile(r"=\?([^?\s*]{1,64})(?:\*[^?\s]{0,64})?\?([bBqQ])\?([^?]*)\?=")
-_BREAKS: Final = str.maketrans({"\r": " ", "\n": " ", "\0": " "})
+BREAKS: Final = str.maketrans({"\r": " ", "\n": " ", "\0": " "})
+"""For `translate`: what may not come into a value by being encoded."""
 
 
 def decode_words(text: str) -> str:
@@ -36,14 +37,14 @@ def decode_words(text: str) -> str:
         between = text[at : word.start()]
         is_next = at > 0 and not between.strip(" \t\r\n")
         if not is_next or word[1].lower() != charset:
-            out.append(decode(octets, charset).translate(_BREAKS))
+            out.append(decode(octets, charset).translate(BREAKS))
             octets = b""
             charset = word[1].lower()
             if not is_next:
                 out.append(between)
         octets += _payload(word[2], word[3])
         at = word.end()
-    out += (decode(octets, charset).translate(_BREAKS), text[at:])
+    out += (decode(octets, charset).translate(BREAKS), text[at:])
     return "".join(out)
 
 
@@ -51,4 +52,4 @@ def _payload(encoding: str, payload: str) -> bytes:
     octets = payload.encode("utf-8", "replace")
     if encoding in "bB":
         return decode_base64(octets)
-    return a2b_qp(octets, header=True)
+    return a2b_qp(lone_equals(octets), header=True)
