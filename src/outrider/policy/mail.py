@@ -337,8 +337,8 @@ class Mail:
         """Ask in final_validation for the next set of its ARC chain, made as signatures are, after them.
 
         It says what `check` found, which is therefore asked for in an earlier phase. False, and nothing is
-        asked for, where the chain was closed by somebody who found it broken. A second call replaces the
-        first.
+        asked for, where the chain was closed by somebody who found it broken, or has 50 sets. A second call
+        replaces the first.
         """
         self._only(SIGNING_PHASES, "a seal is asked for")
         if not isinstance(request, SignRequest):
@@ -401,7 +401,7 @@ class Mail:
         """What the configuration asks for.
 
         Raises:
-            LocalProtocolError: The chain has no room for another set, or is not what it was.
+            LocalProtocolError: The chain is not what it was.
             UnavailableError: Nobody checks.
         """
         self._ask_seal(request, await self._checking.check())

@@ -10,9 +10,10 @@ is what ARC is for. A chain that failed once has failed for good: it is sealed o
 no more.
 
 Standards: RFC 8617 §4.1 (fields), RFC 8617 §5.1 (sealing), RFC 8617 §5.2 (validating), RFC 8617 §4.2.1 (50
-sets).
+sets), RFC 8617 §6 (results).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
@@ -20,7 +21,6 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Content
 from outrider.wire.dkim.authentication_results import Checked, format_payload
 from outrider.wire.dkim.canonical import relaxed_field
@@ -29,7 +29,7 @@ from outrider.wire.dkim.message import Field, Parts
 from outrider.wire.dkim.record import record_name
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
-from outrider.wire.dkim.signature import FIELD_NAME, Signature, SignatureError, parse_signature
+from outrider.wire.dkim.signature import FIELD_NAME, Signature, SignatureError, own_octets, parse_signature
 from outrider.wire.dkim.signer import Keys, check_key, folded_base64, signed_field
 from outrider.wire.dkim.tags import TagError, parse_tags
 from outrider.wire.dkim.verifier import check_signature, usable_key
@@ -39,6 +39,11 @@ MESSAGE: Final = b"arc-message-signature"
 SEAL: Final = b"arc-seal"
 SETS_MAX: Final = 50
 """RFC 8617 §4.2.1."""
+
+_REMOTE_IP: Final = "smtp.remote-ip"
+_POSITION: Final = re.compile(r"0?[1-9]|[1-9][0-9]{1,2}")
+# RFC 8617 §3.9: two digits; of three it is too many sets, and no field that cannot be read
+_MARK: Final = re.compile(rb"[();\\]")
 
 _FIELD_OF_SET: Final = (RESULTS, MESSAGE, SEAL)  # the order in which a seal covers them, RFC 8617 §5.1.1
 
@@ -77,7 +82,7 @@ class ChainResult(msgspec.Struct, frozen=True):
         """For `Authentication-Results`."""
         properties = (
             ("header.oldest-pass", str(self.oldest_pass) if self.state is ChainState.PASS else ""),
-            ("smtp.remote-ip", client),
+            (_REMOTE_IP, client),
         )
         return Checked("arc", self.state, self.reason, properties)
 
@@ -163,8 +168,8 @@ class Chain:
     @staticmethod
     def _set(number: int, numbered: Mapping[tuple[bytes, int], Field]) -> _Set:
         try:
-            message = parse_signature(MESSAGE, numbered[MESSAGE, number], is_arc=True)
-            seal = parse_signature(SEAL, numbered[SEAL, number], is_arc=True, is_seal=True)
+            message = _signature(MESSAGE, numbered[MESSAGE, number])
+            seal = _signature(SEAL, numbered[SEAL, number])
         except KeyError:
             raise _BrokenError(f"set {number} is not whole") from None
         except SignatureError as error:
@@ -181,14 +186,11 @@ class Chain:
 
     def _is_closed(self) -> bool:
         """True when the newest seal, as far as it can be read, says that the chain failed."""
-        for field in self._parts.fields(SEAL):
-            try:
-                tags = parse_tags(field.value.decode("latin-1"))
-            except TagError:
-                continue
-            if tags.get("cv", "").lower() == ChainState.FAIL and tags.get("i") == str(self._count):
-                return True
-        return False
+        return self._count > 0 and any(
+            _instance(SEAL, field) == self._count
+            and _tags(SEAL, field).get("cv", "").lower() == ChainState.FAIL
+            for field in self._parts.fields(SEAL)
+        )
 
     def _message(self, one: _Set, answers: Mapping[str, Records]) -> SignatureResult:
         if SEAL in one.message.names:
@@ -236,22 +238,23 @@ def ask_seal(
 ) -> SealRequest | None:
     """What `make_seal` needs to know later; None where nobody adds to the chain.
 
-    That is where it was closed, or where it is broken and claims more sets than there may be.
+    That is where it was closed, or has as many sets as there may be, or claims more.
 
     Args:
         request: Whose seal.
         authserv_id: Who checked.
-        checks: What was found when the message came; `arc` is added.
+        checks: What was found when the message came; `arc` is written anew, with the client's address that it
+            had.
         chain: What was found of its chain *when the message came*.
 
     Raises:
-        LocalProtocolError: The chain holds and has 50 sets, or `authserv_id` is no such name.
+        LocalProtocolError: `authserv_id` is no such name.
     """
-    if chain.is_closed or (chain.state is ChainState.FAIL and chain.sets >= SETS_MAX):
+    if chain.is_closed or chain.sets >= SETS_MAX:
         return None
-    if chain.sets >= SETS_MAX:
-        raise LocalProtocolError(f"a chain has at most {SETS_MAX} sets (RFC 8617 §4.2.1)")
-    found = [*[check for check in checks if check.method != "arc"], chain.checked()]
+    others = [check for check in checks if check.method != "arc"]
+    clients = [dict(check.properties).get(_REMOTE_IP, "") for check in checks if check.method == "arc"]
+    found = [*others, chain.checked("".join(clients[:1]))]
     return SealRequest(request, format_payload(authserv_id, found), chain.sets, chain.state)
 
 
@@ -351,16 +354,52 @@ def _sets_octets(sets: Sequence[tuple[Field, Field, Field]]) -> bytes:
     )
 
 
+def _signature(name: bytes, field: Field) -> Signature:
+    """A message signature or a seal. Raises SignatureError."""
+    plain = _without_comments(name, field.value)
+    found = parse_signature(name, field._replace(value=plain), is_arc=True, is_seal=name == SEAL)
+    return found if plain == field.value else replace(found, own=own_octets(name, field, found.header))
+
+
 def _instance(name: bytes, field: Field) -> int:
     """The number of a field's set; 0 when it cannot be read."""
-    value = field.value.decode("latin-1")
+    number = _tags(name, field).get("i", "")
+    return int(number) if _POSITION.fullmatch(number) else 0
+
+
+def _tags(name: bytes, field: Field) -> dict[str, str]:
+    """The tags of a field, of ARC-Authentication-Results the number alone; none where they cannot be read."""
+    value = _without_comments(name, field.value).decode("latin-1")
     if name == RESULTS:
         value = value.partition(";")[0]  # RFC 8617 §4.1.1: it stands first; the rest is no tag list
     try:
-        number = parse_tags(value).get("i", "")
+        return parse_tags(value)
     except TagError:
-        return 0
-    return int(number) if number.isascii() and number.isdigit() and len(number) <= 3 else 0
+        return {}
+
+
+def _without_comments(name: bytes, value: bytes) -> bytes:
+    """A value without the comments that may stand about `i=` and `cv=` (RFC 8617 §3.9).
+
+    The former stands before any semicolon, the latter anywhere in a seal, whose tags hold no parentheses.
+    """
+    if b"(" not in value:
+        return value
+    kept: list[bytes] = []
+    place = depth = 0
+    while (found := _MARK.search(value, place)) is not None:
+        mark, start = found[0], place
+        place = found.end() + (mark == b"\\" and depth > 0)
+        if depth:
+            depth += {b"(": 1, b")": -1}.get(mark, 0)
+        elif mark == b";" and name != SEAL:
+            return b"".join(kept) + value[start:]
+        elif mark == b"(":
+            kept += (value[start : found.start()], b" ")
+            depth = 1
+        else:
+            kept.append(value[start:place])
+    return b"".join(kept) + (b"" if depth else value[place:])
 
 
 def _fail(reason: str, count: int, newest: SignatureResult, fault: Fault) -> ChainResult:
