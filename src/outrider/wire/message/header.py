@@ -24,6 +24,7 @@ from typing import Final
 from outrider.base.errors import LocalProtocolError
 from outrider.wire.headers import (
     LINE_OCTETS,
+    NAME_OCTETS,
     FieldError,
     address_field,
     check_name,
@@ -33,6 +34,7 @@ from outrider.wire.headers import (
 )
 from outrider.wire.message.addresses import AddressList, parse_addresses
 from outrider.wire.message.limits import DEFAULT, MessageLimitError, MessageLimits
+from outrider.wire.message.parameters import format_parametered, parse_parametered
 from outrider.wire.message.words import decode_words
 
 ADDRESS_FIELDS: Final = frozenset(
@@ -44,9 +46,15 @@ ADDRESS_FIELDS: Final = frozenset(
 )
 """Fields of addresses (RFC 5322 §3.6, RFC 8098 §2.1), in which only display names may be encoded words."""
 
+PARAMETERED_FIELDS: Final = frozenset(("content-type", "content-disposition"))
+"""Fields of a value with parameters, which RFC 2231 §4 encodes; encoded words would hide them."""
+
+STRUCTURED_FIELDS: Final = ADDRESS_FIELDS | PARAMETERED_FIELDS
+
 _FOLD: Final = b"\0"
 _BAD_VALUE: Final = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n|\r\n(?![ \t])|\r\n[ \t]*(?=\r|\Z)")
 _PIECES: Final = re.compile(rb"[ \t]*[^ \t]+")
+_ROOM: Final = LINE_OCTETS - NAME_OCTETS - 2
 
 Value = str | bytes
 
@@ -322,14 +330,30 @@ class Header:
         check_name(name, name)
         if isinstance(value, bytes):
             field = _raw_field(name, value)
-        elif self._utf8 and not value.isascii():
-            check_text(value, name)
-            field = _checked_lines(name, fold_field(name, _PIECES.findall(value.encode())))
-        elif name.lower() in ADDRESS_FIELDS:
-            field = _address_text(name, value)
         else:
-            field = text_field(name, value.replace("\t", " "), name)
+            field = self._text_written(name, value.replace("\t", " "))
         return field[:-2].replace(b"\r\n", _FOLD)
+
+    def _text_written(self, name: str, value: str) -> bytes:
+        kind = name.lower()
+        if value.isascii():
+            return _address_text(name, value) if kind in ADDRESS_FIELDS else text_field(name, value, name)
+        check_text(value, name)
+        if self._utf8 and (kind in STRUCTURED_FIELDS or _is_plain(value)):
+            return _checked_lines(name, fold_field(name, _PIECES.findall(value.encode())))
+        if kind in ADDRESS_FIELDS:
+            return _address_text(name, value)
+        if kind in PARAMETERED_FIELDS:
+            return _raw_field(name, format_parametered(parse_parametered(value), name))
+        return text_field(name, value, name)
+
+
+def _is_plain(text: str) -> bool:
+    """True for a text that reads as itself where it stands as it is, in lines that are short enough."""
+    if "=?" in text or text != text.strip(" "):
+        return False
+    octets = text.encode()
+    return len(octets) <= _ROOM or max(map(len, _PIECES.findall(octets))) <= _ROOM
 
 
 def _key(name: str) -> bytes:
@@ -389,7 +413,6 @@ def _address_text(name: str, text: str) -> bytes:
     Raises:
         FieldError: It is not ASCII and no list of mailboxes.
     """
-    text = text.replace("\t", " ")
     check_text(text, name)
     if text.isascii():
         return _raw_field(name, text.encode("ascii"))
