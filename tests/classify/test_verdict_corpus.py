@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.classify.table import CLASSES, FIRM, OURS, PATTERNS, WEAK
+from outrider.classify.table import ABOUT_SENDER, CLASSES, FIRM, OURS, PATTERNS, TELLING, WEAK
 from outrider.classify.verdict import classify
 from outrider.model.flow import Disposition, Outcome, Phase, Verdict
 from outrider.model.reply import Reply
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "classify"
-FILES = {"01-remote.expect": False, "02-ours.expect": True}
+FILES = {"01-remote.expect": False, "02-ours.expect": True, "03-receivers.expect": False}
 REPLY = re.compile(r"(\d{3})(?: (\d\.\d{1,3}\.\d{1,3}))?(?: (.*))?")
 
 
@@ -97,7 +97,8 @@ def test_hostile_length_costs_no_more_than_the_bound() -> None:
 def test_every_row_names_a_class_and_every_class_is_used() -> None:
     from outrider.classify import verdict
 
-    named = {*FIRM.values(), *WEAK.values(), *OURS.values(), *(name for _, name in PATTERNS)}
+    named = {*FIRM.values(), *WEAK.values(), *OURS.values(), *(name for _, name in (*TELLING, *PATTERNS))}
+    named |= {*ABOUT_SENDER, *ABOUT_SENDER.values()}
     named |= {*verdict._PHASE_CLASS.values(), *verdict._CODE_CLASS.values()}
     named |= set(verdict._RCPT_CODE_CLASS.values())
     assert named <= set(CLASSES)

@@ -18,12 +18,17 @@ Invariants: `delivered` only for a peer's 2xx to the end of the content. Rules f
 failure of ours.
 """
 
+import re
+
 from outrider.classify.table import (
+    ABOUT_SENDER,
     CLASSES,
     FIRM,
     OURS,
     OWN_CLASSES,
     PATTERNS,
+    QUOTED_STATUS,
+    TELLING,
     TEXT_MATCH_OCTETS,
     UNDETERMINED,
     WEAK,
@@ -123,18 +128,36 @@ def _ours(reply: Reply, phase: int) -> Verdict:
 
 
 def _remote_class(reply: Reply, phase: int) -> str:
-    detail = _detail(reply.enhanced)
+    name = _named_class(reply, phase)
+    if phase == Phase.MAIL:
+        return ABOUT_SENDER.get(name, name)
+    # Before MAIL nobody has seen a message: what is called spam is what came from our address before.
+    return "reputation-block" if phase < Phase.MAIL and name == "spam-content" else name
+
+
+def _named_class(reply: Reply, phase: int) -> str:
+    text = reply.text[:TEXT_MATCH_OCTETS].lower()
+    enhanced = reply.enhanced
+    if enhanced is None:
+        quoted = QUOTED_STATUS.search(text)
+        enhanced = None if quoted is None else quoted[1]
+    else:
+        text = f"{enhanced} {text}"
+    detail = _detail(enhanced)
     name = FIRM.get(detail)
-    if name is None and phase in _SECURING:
-        return _PHASE_CLASS[phase]
-    if name is None:
-        text = reply.text[:TEXT_MATCH_OCTETS].lower()
-        name = next((found for pattern, found in PATTERNS if pattern.search(text)), None)
+    if phase in _SECURING:
+        return name or _PHASE_CLASS[phase]
+    name = _first(TELLING, text) or name or _first(PATTERNS, text)
     if name is None:
         name = WEAK.get(detail)
     if name is None and phase == Phase.RCPT:
         name = _RCPT_CODE_CLASS.get(reply.code)
     return name or _CODE_CLASS.get(reply.code, UNDETERMINED)
+
+
+def _first(table: tuple[tuple[re.Pattern[str], str], ...], text: str) -> str | None:
+    """The class of the first pattern that is found in `text`."""
+    return next((name for pattern, name in table if pattern.search(text)), None)
 
 
 def _detail(enhanced: str | None) -> str:
