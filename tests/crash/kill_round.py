@@ -16,7 +16,6 @@ import os
 import random
 import re
 import signal
-import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -40,6 +39,7 @@ from tests.crash.kill_processes import Ends, children_of, connections_of, logs_o
 from tests.crash.kill_queue import is_in_use, read_queue
 from tests.crash.kill_world import befriend, kill_world, loads, server_toml
 from tests.e2e.outrider_process import OutriderProcess, start_server
+from tests.peers.processes import free_port
 
 KINDS = ("worker", "dispatcher", "control", "supervisor", "all", "worker+dispatcher", "workers")
 """Who dies in a round; each comes once before any comes again."""
@@ -52,9 +52,6 @@ HURRIED = 0.25
 # share of rounds that do not wait for the recovery
 _OWN_ID = re.compile(rb"\bid (\S+);|^Message-ID: <([^@>]+)@mail\.practice\.test>", re.MULTILINE)
 _HEADER_OCTETS = 4096
-_PORTS = range(20_000, 32_000)
-# below those that the kernel gives to outgoing connections, so that a restart finds them free
-
 Say = Callable[[str], None]
 
 
@@ -106,7 +103,7 @@ class Siege:
                 provider.take = partial(self._taken, provider, provider.take)  # type: ignore[method-assign]
                 provider.opened = partial(self._opened, provider, provider.opened)  # type: ignore[method-assign]
             sockets = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="outrider-kill-")))
-            smtp_port, http_port = self._free_port(), self._free_port()
+            smtp_port, http_port = free_port(), free_port()
             users = self.folder / "users.toml"
             api_key = make_key(users, "kill", "default", frozenset(("practice.test",)))
             text = server_toml(
@@ -134,16 +131,6 @@ class Siege:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
-
-    def _free_port(self) -> int:
-        while True:
-            port = self._chance.choice(_PORTS)
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            return port
 
     # the server
 

@@ -6,6 +6,7 @@ the process group that was made for it, never by its name.
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,10 @@ from tests.patience import PATIENCE_SECONDS
 
 PEERS = Path(__file__).resolve().parents[2] / ".peers"
 POLL_SECONDS = 0.02
+PORTS = range(10_240, 32_768)
+"""Below the system's own, which begin there (Linux, ip_local_port_range); registered, but rarely used."""
+CHANCE = random.SystemRandom()
+"""Tests seed the common one, so that it says the same in all that run at once."""
 
 
 class PeerError(Exception):
@@ -39,11 +44,16 @@ def find_program(*candidates: str) -> Path | None:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago, for programs that must be told a number."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that was free a moment ago, for programs that must be told a number.
+
+    It is none of those that the system gives by itself: a test beside this one may have thousands of
+    connections, and any of them could take it before the program does.
+    """
+    while True:
+        port = CHANCE.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

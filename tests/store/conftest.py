@@ -4,7 +4,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ from outrider.store.engine import Database, open_engine
 from outrider.store.options import StoreOptions
 from outrider.store.upgrade import upgrade
 from tests.patience import PATIENCE_SECONDS
+from tests.peers.processes import free_port
 
 USER = "postgres"
 """PostgreSQL refuses root; its package brings this user."""
@@ -26,11 +26,6 @@ USER = "postgres"
 def _programs() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     return found[-1].parent if found else None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +41,7 @@ def postgresql() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="outrider-pg-"))
     if as_user:
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     common = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **as_user}
     subprocess.run(  # type: ignore[call-overload]
         [programs / "initdb", "-D", data, "-A", "trust", "-U", "outrider", "--no-sync"],
