@@ -344,6 +344,20 @@ def test_eight_bit_body_is_returned_as_it_is() -> None:
     assert plain in unstuff(built.content)
 
 
+def test_a_header_that_is_no_utf8_is_not_called_so() -> None:
+    """RFC 6533 §6.3 and RFC 6522 §4: message/global is UTF-8; a broken header is quoted."""
+    plain = b"Subject: Gr\xfc\xdfe\r\n\r\nGr\xfc\xdfe\r\n"
+    for ret, kind, encoding, expected in (
+        ("FULL", "message/rfc822", "8bit", plain),
+        ("HDRS", "text/rfc822-headers", "quoted-printable", b"Subject: Gr\xfc\xdfe\r\n"),
+    ):
+        built = build(DsnKind.FAILED, report(), plain=plain, ret=ret)
+        _, (_, _, last) = parts(built)
+        assert (last.get_content_type(), last["Content-Transfer-Encoding"]) == (kind, encoding)
+        assert built is not None
+        assert returned(last) == expected if ret == "HDRS" else plain in unstuff(built.content)
+
+
 def test_long_lines_are_never_sent_on() -> None:
     plain = b"Subject: " + b"x" * 1_200 + b"\r\nX: y\r\n\r\nbody\r\n"
     built = build(DsnKind.FAILED, report(), plain=plain, ret="FULL")

@@ -28,9 +28,10 @@ from outrider.classify.text import (
 from outrider.model.changes import LastReply, Stored
 from outrider.model.flow import Content, Outcome, Phase, Recipient, Traits
 from outrider.wire.headers import LINE_OCTETS
+from outrider.wire.message.charsets import is_utf8
 from outrider.wire.message.transfer import encode_quoted
 from outrider.wire.mime_parts import format_base64
-from outrider.wire.smtp.content import unstuff
+from outrider.wire.smtp.content import unstuff, unstuff_header
 
 TEXT_WIDTH = 76
 # RFC 5322 §2.1.1 asks for lines of at most 78.
@@ -158,14 +159,14 @@ def returned_part(content: Content, *, whole: bool, options: DsnOptions) -> byte
     whole = whole and len(content.wire) <= options.max_returned_octets
     if whole and not content.traits & Traits.LONG_LINES:
         plain = unstuff(content)
-        if content.traits & Traits.HEADER_UTF8:
+        if content.traits & Traits.HEADER_UTF8 and is_utf8(unstuff_header(content)):
             return _base64_part(b"message/global", plain)
         encoding = b"8bit" if content.traits & Traits.EIGHT_BIT else b"7bit"
         return b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (encoding, plain)
     header = _header(content, options.max_returned_header_octets)
-    if header.isascii():
-        if max(map(len, header.split(b"\r\n"))) <= LINE_OCTETS:
-            return b"Content-Type: text/rfc822-headers\r\n\r\n" + header
+    if header.isascii() and max(map(len, header.split(b"\r\n"))) <= LINE_OCTETS:
+        return b"Content-Type: text/rfc822-headers\r\n\r\n" + header
+    if header.isascii() or not is_utf8(header):  # RFC 6522 §4: broken ones are made legal that way
         return (
             b"Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
             + encode_quoted(header)

@@ -472,6 +472,8 @@ def test_messages_are_made_as_they_are() -> None:
     assert part.children[0].octets() == MIXED
     assert (part.media_type, part.filename) == ("message/rfc822", "m.eml")
     assert make_message("Subject: ü\r\n\r\nx".encode()).media_type == "message/global"
+    latin = make_message("Subject: ü\r\n\r\nx".encode("latin-1"))
+    assert (latin.media_type, latin.transfer_encoding) == ("message/rfc822", "8bit")
     assert make_message("Subject: x\r\n\r\nü".encode()).transfer_encoding == "8bit"
     with pytest.raises(EditError):
         make_message(b"x" * 999)

@@ -180,7 +180,7 @@ def decode(octets: bytes, charset: str) -> str:
     if octets.isascii():
         return octets.decode("ascii")
     if codec == "ascii":
-        codec = "utf-8" if _is_utf8(octets) else _WESTERN
+        codec = "utf-8" if is_utf8(octets) else _WESTERN
     if codec == _WESTERN:
         try:
             return octets.decode(_WESTERN)
@@ -216,7 +216,7 @@ class Reading:
     def __init__(self, octets: bytes, charset: str) -> None:
         codec = _CODECS.get(charset.lower(), ("ascii", ""))[0]
         if codec == "ascii":
-            codec = "utf-8" if _is_utf8(octets) else _WESTERN
+            codec = "utf-8" if is_utf8(octets) else _WESTERN
         self._charset = charset or "us-ascii"
         self._codec = ""
         self._exact = self.text = decode(octets, charset)
@@ -242,7 +242,8 @@ class Reading:
         return maybe_encode(text, self._charset)
 
 
-def _is_utf8(octets: bytes) -> bool:
+def is_utf8(octets: bytes) -> bool:
+    """True when they are text in UTF-8."""
     try:
         octets.decode("utf-8")
     except UnicodeDecodeError:

@@ -12,6 +12,7 @@ from typing import Final
 
 from outrider.wire.headers import LINE_OCTETS, FieldError
 from outrider.wire.message import transfer
+from outrider.wire.message.charsets import is_utf8
 from outrider.wire.message.content import set_decoded, set_text
 from outrider.wire.message.delimiters import BOUNDARY_OCTETS, choose_boundary
 from outrider.wire.message.limits import DEFAULT, EditError, MessageLimits, check_lines
@@ -114,7 +115,7 @@ def make_message(octets: bytes, *, filename: str = "") -> Part:
         raise EditError(f"the message has a line of more than {LINE_OCTETS} octets")
     head = octets.partition(b"\r\n\r\n")[0]
     part = make_part()
-    kind = "message/rfc822" if head.isascii() else "message/global"
+    kind = "message/rfc822" if head.isascii() or not is_utf8(head) else "message/global"
     part.set_body(octets)
     part.header.append("Content-Type", kind)
     if filename:
