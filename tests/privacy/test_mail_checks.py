@@ -87,7 +87,7 @@ async def test_all_checks_pass_and_are_written_in_one_field() -> None:
     assert {method for method, _ in found.dmarc.aligned} == {"dkim", "spf"}
     field = format_results("mx.one.test", found.results()).replace(b"\r\n\t", b" ").decode()
     assert "; dkim=pass header.d=sender.test header.i=@sender.test header.s=ed25519" in field
-    assert "; spf=pass smtp.mailfrom=ann@sender.test; spf=fail reason=" in field
+    assert "; spf=pass smtp.mailfrom=sender.test; spf=fail reason=" in field
     assert "smtp.helo=mx.sender.test; dmarc=pass header.from=sender.test; arc=pass" in field
 
 
@@ -96,6 +96,21 @@ async def test_nothing_speaks_for_the_author_of_a_forged_message() -> None:
     found = await checks_of(submission(signed().replace(b"Last line", b"Lost line"), origin))
     assert found.signatures[0].fault is Fault.BODY
     assert (found.spf.word, found.dmarc.word) == (SpfWord.FAIL, DmarcWord.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("record", "written"),
+    [
+        ("v=spf1 ip4:192.0.2.7 exists:%{l}.sender.test -all", b"spf=pass smtp.mailfrom=sender.test"),
+        ("v=spf1 -exists:%{l}.sender.test +all", b"spf=pass smtp.mailfrom=ann@sender.test"),
+        ("v=spf1 -exists:%{S}.sender.test +all", b"spf=pass smtp.mailfrom=ann@sender.test"),
+        ("v=spf1 exists:%{o}.x.test +all exp=%{l}.sender.test", b"spf=pass smtp.mailfrom=sender.test"),
+    ],
+)
+async def test_a_local_part_is_written_only_where_it_was_checked(record: str, written: bytes) -> None:
+    # RFC 8601 §2.7.2
+    found = await checks_of(submission(), ZONE | {"@": record})
+    assert written in format_results("mx.one.test", found.results())
 
 
 async def test_the_null_sender_is_that_of_the_helo_name() -> None:

@@ -102,7 +102,10 @@ class MailChecks(msgspec.Struct, frozen=True):
         """For `Authentication-Results`, in the usual order; SPF where there was a client to ask for."""
         found = of_signatures(self.signatures)
         if self.client and self.mail_from:
-            found.append(_of_spf(self.spf, "smtp.mailfrom", self.mail_from))
+            # RFC 8601 §2.7.2: without the local part, which nobody has checked, unless the record asks for it
+            domain = self.mail_from.rpartition("@")[2]
+            checked = self.mail_from if self.spf.knows_local_part else domain
+            found.append(_of_spf(self.spf, "smtp.mailfrom", checked))
         if self.client:
             found.append(_of_spf(self.helo, "smtp.helo", self.helo_name))
         dmarc = Checked("dmarc", self.dmarc.word, self.dmarc.reason, (("header.from", self.dmarc.domain),))

@@ -17,8 +17,12 @@ from outrider.base.errors import LocalProtocolError
 from outrider.wire.dkim.results import Result, SignatureResult
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+")
-_ADDRESS: Final = re.compile(r"[!#$%&'*+.0-9=?A-Z^_`a-z{|}~/-]*@[A-Za-z0-9._-]+")
-# RFC 8601 §2.2: `[[local-part] "@"] domain-name`; a domain by itself is a token
+_ATEXT: Final = r"[!#$%&'*+0-9=?A-Z^_`a-z{|}~/-]+"
+_LABEL: Final = r"[0-9A-Za-z]+(?:-+[0-9A-Za-z]+)*"
+_ADDRESS: Final = re.compile(
+    rf'(?:{_ATEXT}(?:\.{_ATEXT})*|"(?:[ !#-\[\]-~]|\\[ -~])*")?@{_LABEL}(?:\.{_LABEL})*'
+)
+# RFC 8601 §2.2: `[[local-part] "@"] domain-name`, which an address must be; a domain by itself is a token
 _FORBIDDEN: Final = re.compile(r"[^ -~]")
 # also beyond ASCII, which would make an internationalised message of any (RFC 6532 §3)
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
@@ -124,8 +128,8 @@ def _property(name: str) -> str:
 
 
 def _value(value: str) -> str:
-    is_plain = _TOKEN.fullmatch(value) or _ADDRESS.fullmatch(value)
-    return value if is_plain and len(value) <= VALUE_MAX else _quoted(value)
+    is_plain = len(value) <= VALUE_MAX and (_TOKEN.fullmatch(value) or _ADDRESS.fullmatch(value))
+    return value if is_plain else _quoted(value)
 
 
 def _quoted(text: str) -> str:

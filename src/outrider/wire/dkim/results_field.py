@@ -2,7 +2,7 @@
 
 In: a content in wire form. Out: the same with one field more at its top, and without fields of that name that
 somebody else wrote under our name: whoever reads ours later, as a filter of a mailbox, must not find forged
-ones beside it.
+ones beside it, nor any whose version he does not know.
 
 Invariant: nothing but whole fields of that name is taken out; every other octet stays as it was.
 
@@ -14,7 +14,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from outrider.base.errors import AddressError
 from outrider.model.flow import Content
+from outrider.model.mailbox import parse_domain
 from outrider.wire.dkim.authentication_results import Checked, format_results
 from outrider.wire.smtp.content import checked
 
@@ -24,12 +26,20 @@ _IN_COMMENT: Final = re.compile(r"[()\\]")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _NAME: Final = re.compile(r"[^\s;()\"/]+")
+_DIGITS: Final = re.compile(r"[0-9]+")
+
+_DIGITS_MAX: Final = 9
+# chosen: no version is as long
+
+VERSION: Final = 1
+"""RFC 8601 §2.2: of the field."""
 
 
 def with_results(content: Content, authserv_id: str, checks: Sequence[Checked]) -> Content:
     """The content with the field at its top and without those that claim the same name.
 
-    A field whose name cannot be read is taken off too, because another reader may find ours in it.
+    A field whose name cannot be read is taken off too, because another reader may find ours in it; so is one
+    of another version (RFC 8601 §5).
 
     Args:
         content: The message.
@@ -48,24 +58,37 @@ def with_results(content: Content, authserv_id: str, checks: Sequence[Checked]) 
 
 
 def _is_claimed(value: bytes, authserv_id: str) -> bool:
-    """True for a field of our name, or of none that can be read."""
-    name = claimed_name(value.decode("utf-8", "replace"))
-    return not name or name.lower().rstrip(".") == authserv_id.lower().rstrip(".")
+    """True for a field of our name, of none that can be read, or of a version that nobody here knows."""
+    name, version = claim(value.decode("utf-8", "replace"))
+    return not name or version != VERSION or _canonical(name) == _canonical(authserv_id)
 
 
-def claimed_name(value: str) -> str:
-    """The name of who checked, as the value of a field claims; empty where it cannot be read."""
-    place = _after_comments(value)
+def _canonical(name: str) -> str:
+    """A name as others compare it: U-labels and A-labels are the same (RFC 8601 §5)."""
+    name = name.lower().rstrip(".")
+    if name.isascii() and "xn--" not in name:
+        return name
+    try:
+        return parse_domain(name)
+    except AddressError:
+        return name
+
+
+def claim(value: str) -> tuple[str, int]:
+    """Who checked, as the value of a field claims, empty where it cannot be read; and the field's version."""
+    place = _after_comments(value, 0)
     quoted = _QUOTED.match(value, place)
-    if quoted is not None:
-        return _PAIR.sub(r"\1", quoted[1])
-    name = _NAME.match(value, place)
-    return "" if name is None else name[0]
+    found = quoted or _NAME.match(value, place)
+    if found is None:
+        return "", VERSION
+    name = found[0] if quoted is None else _PAIR.sub(r"\1", quoted[1]).strip()
+    version = _DIGITS.match(value, _after_comments(value, found.end()))
+    return name, VERSION if version is None else int(version[0][:_DIGITS_MAX])
 
 
-def _after_comments(value: str) -> int:
-    """The place of the first character that is neither space nor in a comment."""
-    place = depth = 0
+def _after_comments(value: str, place: int) -> int:
+    """The place of the first character from `place` on that is neither space nor in a comment."""
+    depth = 0
     while True:
         if not depth:
             place = _SPACE.match(value, place).end()  # type: ignore[union-attr]  # it matches always

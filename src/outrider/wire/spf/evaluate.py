@@ -21,6 +21,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
@@ -42,6 +43,7 @@ DOMAIN_OCTETS_MAX: Final = 253
 # RFC 7208 §7.3
 
 _MACRO: Final = re.compile(r"%(?:\{([A-Za-z])([0-9]*)([Rr]?)([.+,/_=-]*)\}|(%)|(_)|(-))")
+_LOCAL_PART: Final = re.compile(r"%\{[LlSs]")
 
 
 class SpfWord(StrEnum):
@@ -114,6 +116,8 @@ class SpfResult(msgspec.Struct, frozen=True):
         domain: Whose record that was.
         lookups: Terms with look-ups so far.
         explanation: Of a `fail`, in the words of the domain (`exp=`), printable ASCII; may be empty.
+        knows_local_part: A term that was looked at asks for the local part, so that the result is that of the
+            whole address.
     """
 
     word: SpfWord
@@ -122,6 +126,7 @@ class SpfResult(msgspec.Struct, frozen=True):
     domain: str = ""
     lookups: int = 0
     explanation: str = ""
+    knows_local_part: bool = False
 
 
 _PTR: Final = Term("ptr", "ptr")
@@ -151,9 +156,10 @@ def check(sender: Sender, domain: str = "") -> Checking:
     state = _Check(sender)
     domain = (domain or state.sender_domain).rstrip(".").lower()
     try:
-        return (yield from state.domain(domain, 0))
+        result = yield from state.domain(domain, 0)
     except _EndError as end:
-        return SpfResult(end.word, str(end), domain=domain, lookups=state.lookups)
+        result = SpfResult(end.word, str(end), domain=domain, lookups=state.lookups)
+    return replace(result, knows_local_part=state.knows_local_part)
 
 
 def count_lookups(domain: str, text: str) -> Generator[Question, Found, tuple[int, list[str]]]:
@@ -227,7 +233,7 @@ def _included(target: str, found: Found, faults: list[str]) -> str | None:
 class _Check:
     __slots__ = (
         *("_address", "_inside", "_letters", "_local_part", "_names", "_validated"),
-        *("lookups", "sender_domain", "voids"),
+        *("knows_local_part", "lookups", "sender_domain", "voids"),
     )
 
     def __init__(self, sender: Sender) -> None:
@@ -252,6 +258,7 @@ class _Check:
         self._inside = 0  # of how many includes
         self._names: tuple[str, ...] | None = None
         self._validated: tuple[str, ...] | None = None
+        self.knows_local_part = False
         self.lookups = 0
         self.voids = 0
 
@@ -332,6 +339,7 @@ class _Check:
         """Why, in the words of the domain; whatever is wrong with them, there are none (RFC 7208 §6.2)."""
         if record.explanation is None or self._inside:
             return ""
+        known = self.knows_local_part
         try:
             name = yield from self._expanded(record.explanation.domain, domain)
             found = (yield Question(name, "TXT")) if _is_name(name) else Found()
@@ -340,6 +348,8 @@ class _Check:
             text = yield from self._replaced(found.values[0], domain)
         except (_EndError, _NoMatchError):
             return ""
+        finally:
+            self.knows_local_part = known  # words about it check nothing
         return text if text.isascii() and text.isprintable() else ""
 
     def _mx(self, domain: str, term: Term) -> Generator[Question, Found, bool]:
@@ -408,6 +418,7 @@ class _Check:
 
     def _expanded(self, text: str, domain: str) -> Generator[Question, Found, str]:
         """`text` with its macros replaced, as a domain name (RFC 7208 §7.3)."""
+        self.knows_local_part |= _LOCAL_PART.search(text) is not None
         name = (yield from self._replaced(text, domain)).rstrip(".")
         while "%" in text and len(name) > DOMAIN_OCTETS_MAX and "." in name:
             name = name.partition(".")[2]
