@@ -260,6 +260,12 @@ def test_fields_of_the_server_cannot_be_set(name: str) -> None:
         written(draft_of(headers=((name, "x"),)))
 
 
+def test_a_line_of_quoted_printable_has_76_octets_at_most_whatever_it_ends_in() -> None:
+    lines = [f"{'a' * length}{end}" for length in range(66, 80) for end in (" ", "\t", "= ", "é ", "")]
+    body = written(draft_of(text="\n".join(lines) + "é")).partition(b"\r\n\r\n")[2]
+    assert max(map(len, body.split(b"\r\n"))) <= 76
+
+
 def test_fields_that_may_stand_once_do() -> None:
     headers = (("References", "<1@x.example>"), ("references", "<2@x.example>"))
     with pytest.raises(FieldError, match="only once"):

@@ -17,7 +17,6 @@ Standards: RFC 5322 §3.6 (fields), RFC 2045 §6 (encodings), RFC 2046 §5.1 (mu
 """
 
 import re
-from binascii import b2a_qp
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -27,7 +26,7 @@ import msgspec
 from outrider.base.long_octets import LONG_OCTETS, find, line_slices
 from outrider.model.address import Address
 from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, text_field
-from outrider.wire.mime_parts import Part, format_base64
+from outrider.wire.mime_parts import Part, format_base64, format_quoted
 
 Argument = TypeVar("Argument")
 Made = TypeVar("Made")
@@ -135,23 +134,19 @@ class _Quoter:
         """`octets`, which end in CRLF, encoded."""
         if not self._was_used:  # perhaps it is the only one
             self._was_used = True
-            return _quote(octets)
+            return format_quoted(octets)
         known = self._known
         found: dict[bytes, bytes] = {}
         lines: list[bytes] = []
         for line in octets.split(_CRLF):
             encoded = known.get(line)
             if encoded is None:
-                encoded = _quote(line + _CRLF)
+                encoded = format_quoted(line + _CRLF)
             found[line] = encoded
             lines.append(encoded)
         lines.pop()  # behind the last CRLF there is no line
         self._known = found
         return b"".join(lines)
-
-
-def _quote(octets: bytes) -> bytes:
-    return b2a_qp(octets, quotetabs=False, istext=True)
 
 
 class _Prose(NamedTuple):
@@ -373,18 +368,18 @@ def _encode(octets: bytes, quote: Callable[[bytes], bytes]) -> tuple[bytes, byte
 
 
 def _quote_long(octets: bytes) -> bytes:
-    """As `_quote`, a piece at a time; a line that is itself long is cut by a soft line end."""
+    """As `format_quoted`, a piece at a time; a line that is itself long is cut by a soft line end."""
     pieces: list[bytes] = []
     for lines in line_slices(octets):
         start = 0
         if len(lines) > 2 * LONG_OCTETS:  # its last line is long
             start = lines.rfind(_CRLF, 0, LONG_OCTETS + 1) + len(_CRLF)
             start = 0 if start < len(_CRLF) else start
-            pieces.append(_quote(lines[:start]))
+            pieces.append(format_quoted(lines[:start]))
             while len(lines) - start > 2 * LONG_OCTETS:
                 # what stands behind it makes room for the soft line end, and makes soft line ends CRLF
-                piece = _quote(lines[start : start + LONG_OCTETS] + b"x\r\n")
+                piece = format_quoted(lines[start : start + LONG_OCTETS] + b"x\r\n")
                 pieces += (piece[:-3], b"=", _CRLF)
                 start += LONG_OCTETS
-        pieces.append(_quote(lines[start:]))
+        pieces.append(format_quoted(lines[start:]))
     return b"".join(pieces)

@@ -10,13 +10,13 @@ percent-encoded, in sections that fit a line.
 Invariant: a reader finds exactly these octets under exactly this name, or there was an error; a name holds no
 path, no control character and nothing that reorders what is shown of it.
 
-Standards: RFC 2045 §5.1 (types), RFC 2045 §6.8 (base64), RFC 2045 §7 (content ids), RFC 2046 §5.2.1
-(message/rfc822 is not encoded), RFC 2183 §2 (dispositions), RFC 2231 §3 and RFC 2231 §4 (long and foreign
-file names).
+Standards: RFC 2045 §5.1 (types), RFC 2045 §6.7 (quoted-printable), RFC 2045 §6.8 (base64), RFC 2045 §7
+(content ids), RFC 2046 §5.2.1 (message/rfc822 is not encoded), RFC 2183 §2 (dispositions), RFC 2231 §3 and
+RFC 2231 §4 (long and foreign file names).
 """
 
 import re
-from binascii import b2a_base64
+from binascii import b2a_base64, b2a_qp
 from typing import Final
 
 import msgspec
@@ -40,6 +40,8 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9 !#$&'()+,.;=@\[\]^_`{}~-]{1,60}", r
 _ATTRIBUTE: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`{|}~")
 # RFC 2231 §7: attribute-char
 _LINE_OCTETS: Final = 57  # 76 characters of base64, RFC 2045 §6.8
+_OVER_LONG: Final = re.compile(rb"(?m)^([^\r\n]{74})(?==(?:20|09)\r?$)")
+# b2a_qp does not count the two octets by which the white space at the end of a line grows
 _BUNCH_OCTETS: Final = _LINE_OCTETS * 1024
 
 
@@ -154,3 +156,11 @@ def format_base64(octets: bytes) -> bytes:
         lines += [encoded[at : at + 76] for at in range(0, len(encoded), 76)]
     lines.append(b"")
     return b"\r\n".join(lines)
+
+
+def format_quoted(octets: bytes) -> bytes:
+    """Quoted-printable of text (RFC 2045 §6.7) in lines of at most 76; its CRLF stay line ends."""
+    quoted = b2a_qp(octets, quotetabs=False, istext=True)
+    if b"=20" in quoted or b"=09" in quoted:
+        return _OVER_LONG.sub(rb"\1=\r\n", quoted)
+    return quoted

@@ -176,6 +176,18 @@ def test_transfer_encodings_give_back_what_was_encoded(octets: bytes) -> None:
     )
 
 
+@pytest.mark.parametrize("end", [b" ", b"\t", b"  ", b"\t ", b"= ", b"\xfc ", b"", b"."])
+@pytest.mark.parametrize("line_end", [b"", b"\r\n", b"\r\nx", b"\r\n \r\n"])
+def test_a_line_of_quoted_printable_is_short_and_ends_in_no_white_space(end: bytes, line_end: bytes) -> None:
+    """RFC 2045 §6.7 (3) and (5), for all lengths around the limit."""
+    for length in range(60, 85):
+        octets = b"a" * length + end + line_end
+        for line in (encoded := transfer.encode_quoted(octets)).split(b"\r\n"):
+            assert len(line) <= 76
+            assert line[-1:] not in (b" ", b"\t")
+        assert transfer.decode_quoted(encoded) == octets
+
+
 @given(st.binary(max_size=200))
 def test_any_octets_are_decoded(octets: bytes) -> None:
     for encoding in (transfer.BASE64, transfer.QUOTED_PRINTABLE, "x-unknown"):

@@ -16,7 +16,7 @@ from binascii import a2b_base64, a2b_qp, b2a_qp
 from typing import Final
 
 from outrider.wire.headers import LINE_OCTETS
-from outrider.wire.mime_parts import format_base64
+from outrider.wire.mime_parts import format_base64, format_quoted
 
 BASE64: Final = "base64"
 QUOTED_PRINTABLE: Final = "quoted-printable"
@@ -84,7 +84,7 @@ def encode_quoted(octets: bytes) -> bytes:
     """Quoted-printable; a CR or LF that is no line end is escaped."""
     lines = octets.split(b"\r\n")
     if octets.count(b"\r") == octets.count(b"\n") == len(lines) - 1:
-        quoted = b2a_qp(octets, quotetabs=False, istext=True)
+        quoted = format_quoted(octets)
     else:
         quoted = b"\n".join([b2a_qp(line, quotetabs=False, istext=False) for line in lines])
     return quoted.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
