@@ -82,6 +82,9 @@ async def ask(server: Scripted, octets_max: int = 1_000) -> HttpAnswer:
         (OK + b"\r\nhello", 200, b"hello"),  # until the end of the connection
         (b"HTTP/1.0 404 Nope\r\nContent-Length: 0\r\n\r\n", 404, b""),
         (b"HTTP/1.1 204 None\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n", 304, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\na", 200, b"a"),
+        (OK + b"Transfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\nLink: x\r\n\r\n", 200, b"a"),
         (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nhi", 200, b"hi"),
     ],
 )
@@ -101,6 +104,17 @@ async def test_framing(answer: bytes, status: int, body: bytes, pieces: int, ser
         (b"220 mx.example.test ESMTP\r\n", RemoteProtocolError, "no HTTP"),
         (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", RemoteProtocolError, "no HTTP"),
         (OK + b"Content-Length: x\r\n\r\n", RemoteProtocolError, "no HTTP"),
+        (OK + b"Transfer-Encoding: gzip\r\n\r\nx", RemoteProtocolError, "other than chunked"),
+        (
+            OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            RemoteProtocolError,
+            "other than chunked",
+        ),
+        (
+            OK + b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            RemoteProtocolError,
+            "no HTTP",
+        ),
         (OK + b"Content-Length: 1001\r\n\r\n" + b"x" * 1001, RemoteProtocolError, "longer than 1000 octets"),
         (OK + b"\r\n" + b"x" * 1001, RemoteProtocolError, "longer than 1000 octets"),
         (OK + b"X: " + b"y" * (HEAD_OCTETS * 2), RemoteProtocolError, "head of the answer is longer"),
@@ -142,6 +156,36 @@ async def test_a_connection_is_kept_while_the_server_keeps_it(serve: Serve) -> N
     )
 
 
+@pytest.mark.parametrize("pieces", [1, 1 << 20])
+@pytest.mark.parametrize("fields", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+async def test_an_answer_to_head_is_its_head(fields: bytes, pieces: int, serve: Serve) -> None:
+    """RFC 9110 §9.3.2: whatever its fields say of a content."""
+    server = await serve(OK + fields + b"\r\n", OK + b"Content-Length: 1\r\n\r\nb", pieces=pieces)
+    connection = await connect_http("127.0.0.1", server.port, None)
+    answer = await connection.ask("HEAD", "/", octets_max=10)
+    assert (answer.status, answer.body) == (200, b"")
+    if fields:  # else who asks cannot know whether the connection goes on
+        assert (await connection.ask("GET", "/", octets_max=10)).body == b"b"
+    await connection.close()
+
+
+async def test_what_follows_an_answer_is_none_of_it(serve: Serve) -> None:
+    second = b"HTTP/1.1 404 Nope\r\nX: y\r\nContent-Length: 1\r\n\r\nb"
+    connection = await connect_http(
+        "127.0.0.1", (await serve(OK + b"Content-Length: 1\r\n\r\na" + second)).port, None
+    )
+    answer = await connection.ask("GET", "/", octets_max=10)
+    assert (answer.status, answer.fields, answer.body) == (200, (("content-length", "1"),), b"a")
+    assert not connection.is_usable
+    connection.drop()
+
+
+async def test_a_value_is_without_the_space_around_it(serve: Serve) -> None:
+    """RFC 9110 §5.5."""
+    answer = await ask(await serve(OK + b"X: \t a b \t\r\nContent-Length: 0\r\n\r\n"))
+    assert ("x", "a b") in answer.fields
+
+
 async def test_after_a_failure_it_is_not_used_again(serve: Serve) -> None:
     server = await serve(OK + b"Content-Length: 99\r\n\r\n" + b"x" * 99)
     connection = await connect_http("127.0.0.1", server.port, None)
@@ -151,7 +195,7 @@ async def test_after_a_failure_it_is_not_used_again(serve: Serve) -> None:
     connection.drop()
 
 
-@pytest.mark.parametrize("text", ["a\r\nX: y", "a\nb", "a\0b"])
+@pytest.mark.parametrize("text", ["a\r\nX: y", "a\nb", "a\0b", "\U0001f600"])
 async def test_no_part_of_a_request_makes_another_line(text: str, serve: Serve) -> None:
     connection = await connect_http("127.0.0.1", (await serve(OK)).port, None)
     with pytest.raises(LocalProtocolError):

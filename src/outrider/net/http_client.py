@@ -9,9 +9,10 @@ when the peer closed in order.
 
 Invariant: the head of an answer is at most `HEAD_OCTETS`, and so are all its fields, those behind its chunks
 included; its body is at most what the caller allows; an answer that is longer or is cut short raises. After
-an exception, or a cancelled request, the connection is not usable.
+an exception, a cancelled request, or an answer with something behind it, the connection is not usable.
 
-Standards: RFC 9112 §6 (framing), RFC 9112 §9.3 (persistence), RFC 9110 §7.2 (Host), RFC 9110 §15.2 (1xx).
+Standards: RFC 9112 §6 (framing), RFC 9112 §9.3 (persistence), RFC 9110 §7.2 (Host), RFC 9110 §15.2 (1xx),
+RFC 9110 §9.3.2 (HEAD).
 """
 
 import asyncio
@@ -47,8 +48,10 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 class _Reading:
     """What httptools tells of one answer."""
 
-    def __init__(self, octets_max: int) -> None:
+    def __init__(self, method: str, octets_max: int) -> None:
+        self._is_head = method == "HEAD"
         self._octets_max = octets_max
+        self.status = 0
         self.parser = httptools.HttpResponseParser(self)
         self._begin()
 
@@ -60,21 +63,39 @@ class _Reading:
         self.is_complete = False
         self.keeps_connection = False
 
+    def on_message_begin(self) -> None:
+        self.keeps_connection = False  # until it is complete; then what follows was not asked for
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if not self.has_head:  # RFC 9110 §6.5.1: a trailer is no header field
+            self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")))
         self.fields_octets += len(name) + len(value)
         if self.fields_octets > HEAD_OCTETS:  # those that follow chunks may come for ever
             raise RemoteProtocolError(f"the fields of the answer are longer than {HEAD_OCTETS} octets")
 
     def on_headers_complete(self) -> None:
+        if self.is_complete:
+            return
         self.has_head = True
+        self.status = self.parser.get_status_code()
+        codings = [value.lower() for name, value in self.fields if name == "transfer-encoding"]
+        if codings not in ([], ["chunked"]):
+            raise RemoteProtocolError("the answer has a transfer coding other than chunked")
+        if self._is_head and self.status >= 200:  # RFC 9112 §6.3: its head is all
+            self.is_complete = True
+            self.keeps_connection = self.parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
+        if self.is_complete:
+            self.keeps_connection = False
+            return
         self.body += data
         if len(self.body) > self._octets_max:
             raise RemoteProtocolError(f"the answer is longer than {self._octets_max} octets")
 
     def on_message_complete(self) -> None:
+        if self.is_complete:
+            return
         if self.parser.get_status_code() < 200:
             self._begin()
         else:
@@ -127,7 +148,7 @@ class HttpConnection:
         """
         head = self._head(method, target, fields, body)
         self._is_free = False
-        reading = _Reading(octets_max)
+        reading = _Reading(method, octets_max)
         try:
             self._writer.write(head + body)
             await self._writer.drain()
@@ -135,7 +156,7 @@ class HttpConnection:
         except OSError as error:  # a reset, or TLS that was broken off
             raise UnavailableError(f"the connection was lost: {error}") from error
         self._is_free = reading.keeps_connection
-        return HttpAnswer(reading.parser.get_status_code(), tuple(reading.fields), bytes(reading.body))
+        return HttpAnswer(reading.status, tuple(reading.fields), bytes(reading.body))
 
     def _head(self, method: str, target: str, fields: Sequence[tuple[str, str]], body: bytes) -> bytes:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
@@ -144,7 +165,12 @@ class HttpConnection:
             lines.append(f"Content-Length: {len(body)}")
         if " " in target or any(sign in line for line in lines for sign in _FORBIDDEN):
             raise LocalProtocolError("a part of the request holds a line break or a space")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        try:
+            return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        except UnicodeEncodeError:
+            raise LocalProtocolError(
+                "a part of the request holds a character that HTTP cannot carry"
+            ) from None
 
     async def _read(self, reading: _Reading) -> None:
         head_octets = 0
