@@ -76,7 +76,14 @@ _NAME: Final = rb"[A-Za-z_][A-Za-z0-9_]{0,31}"
 _GROUP: Final = re.compile(rb"\?(?:P?<(%b)>|'(%b)')" % (_NAME, _NAME))
 _FLAGS: Final = re.compile(rb"\?([a-zA-Z]*)(?:-([a-zA-Z]*))?([:)])")
 _BACK: Final = re.compile(rb"k(?:<(%b)>|\{(%b)\}|'(%b)')|g\{?(-?[0-9]+)\}?" % (_NAME, _NAME, _NAME))
-_HEX: Final = re.compile(rb"x\{([0-9A-Fa-f]{1,6})\}")
+_HEX: Final = re.compile(rb"x(?:\{([0-9A-Fa-f]{1,6})\}|([0-9A-Fa-f]{0,2}))")
+_OCTAL: Final = re.compile(rb"[0-7]{1,3}")
+# in a set, where no digit refers to a group
+_CONTROL: Final = re.compile(rb"c([ -~])")
+_CLASSES: Final = frozenset((b"d", b"D", b"w", b"W", b"s", b"S", b"h", b"v"))
+# escapes in a set that are more than one character; a hyphen beside them is itself
+_BEHIND: Final = {b"(?<=": (b"(?>(?<=", b")|(?<="), b"(?<!": (b"(?:(?<!", b")(?<!")}
+# how a look-behind begins, and what stands between its alternatives: in PCRE each has a length of its own
 _POSIX_SET: Final = re.compile(rb"\[:(\^?)([a-z]+):\]")
 _REPLACED: Final = re.compile(rb"\$(?:\$|&|([0-9]{1,2})|\{([0-9]{1,2})\}|\{(%b)\}|(%b))" % (_NAME, _NAME))
 
@@ -97,6 +104,7 @@ class _Rewriter:
         self._at = 0
         self._out: list[bytes] = []
         self._levels: list[list[bytes]] = [[]]  # flag groups that are open at each level
+        self._between = [b"|"]  # what stands between the alternatives of each level
         self._groups = 0
         self._is_extended = False  # (?x) for all of it: # begins a comment
         self._by_lines = [False]  # (?m) at each level
@@ -127,9 +135,11 @@ class _Rewriter:
             if len(self._levels) > 1:
                 self._levels.pop()
                 self._by_lines.pop()
-        elif sign == b"|" and level:
+                if self._between.pop() != b"|":
+                    sign = b"))"
+        elif sign == b"|":
             self._out += [b")" for _ in level]
-            self._out.append(b"|")
+            self._out.append(self._between[-1])
             self._out += level
             return
         elif sign == b"^" and self._by_lines[-1]:
@@ -148,9 +158,9 @@ class _Rewriter:
             end = len(pattern) if end < 0 else end
             self._out.append(re.escape(pattern[at + 2 : end]))
             self._at = end + 2
-        elif found := _HEX.match(pattern, at + 1):
-            self._out.append(b"\\x%02x" % _octet(found[1], at))
-            self._at = found.end()
+        elif coded := self._code(at):
+            octet, self._at = coded
+            self._out.append(octet)
         elif found := _BACK.match(pattern, at + 1):
             name = found[1] or found[2] or found[3]
             number = int(found[4]) if not name else 0
@@ -160,6 +170,16 @@ class _Rewriter:
         else:
             self._out.append(self._letter(letter, at, _ESCAPES))
             self._at += 2
+
+    def _code(self, at: int) -> tuple[bytes, int] | None:
+        """An octet that is given by its number, and where that ends; None if none is."""
+        if found := _HEX.match(self._pattern, at + 1):
+            value = int(found[1] or found[2] or b"0", 16)
+        elif found := _CONTROL.match(self._pattern, at + 1):
+            value = found[1].upper()[0] ^ 0x40
+        else:
+            return None
+        return _octet(value, at), found.end()
 
     def _letter(self, letter: bytes, at: int, known: dict[bytes, bytes]) -> bytes:
         if letter in known:
@@ -176,30 +196,40 @@ class _Rewriter:
         if pattern[at : at + 1] == b"^":
             self._out.append(b"^")
             at += 1
-        if pattern[at : at + 1] == b"]":
-            self._out.append(b"\\]")
-            at += 1
-        while (sign := pattern[at : at + 1]) != b"]":
-            if not sign:
-                raise PatternError("missing terminating ] for character class", begun)
-            if found := _POSIX_SET.match(pattern, at):
-                if found[1] or found[2] not in _POSIX:
-                    raise PatternError("this POSIX class is not supported", at)
-                self._out.append(_POSIX[found[2]])
-                at = found.end()
-            elif sign == b"\\":
-                letter = pattern[at + 1 : at + 2]
-                if found := _HEX.match(pattern, at + 1):
-                    self._out.append(b"\\x%02x" % _octet(found[1], at))
-                    at = found.end()
-                else:
-                    self._out.append(self._letter(letter, at, _IN_SET) if letter else b"\\")
-                    at += 2
-            else:
-                self._out.append(b"\\" + sign if sign in b"[&~|" else sign)
-                at += 1
+        member, is_class, at = self._member(at, begun)  # a bracket that comes first is itself
+        self._out.append(member)
+        can_begin = not is_class
+        while pattern[at : at + 1] != b"]":
+            is_hyphen = pattern[at : at + 1] == b"-"
+            member, is_class, at = self._member(at, begun)
+            if is_hyphen and can_begin and pattern[at : at + 1] != b"]":
+                last, is_class, at = self._member(at, begun)
+                self._out.append((member if is_class else b"-") + last)
+                can_begin = False
+                continue
+            self._out.append(member)
+            can_begin = not is_class
         self._out.append(b"]")
         self._at = at + 1
+
+    def _member(self, at: int, begun: int) -> tuple[bytes, bool, int]:
+        """What stands in a set at a place, whether it is a class of characters, and where it ends."""
+        pattern = self._pattern
+        sign, letter = pattern[at : at + 1], pattern[at + 1 : at + 2]
+        if not sign or (sign == b"\\" and not letter):
+            raise PatternError("missing terminating ] for character class", begun)
+        if found := _POSIX_SET.match(pattern, at):
+            if found[1] or found[2] not in _POSIX:
+                raise PatternError("this POSIX class is not supported", at)
+            return _POSIX[found[2]], True, found.end()
+        if sign != b"\\":
+            return (b"\\" + sign if sign in b"[]&~|^-" else sign), False, at + 1
+        if found := _OCTAL.match(pattern, at + 1):
+            return _octet(int(found[0], 8), at), False, found.end()
+        coded = self._code(at)
+        if coded is not None:
+            return coded[0], False, coded[1]
+        return self._letter(letter, at, _IN_SET), letter in _CLASSES, at + 2
 
     def _open(self) -> None:
         """What begins with a parenthesis."""
@@ -261,17 +291,18 @@ class _Rewriter:
         raise PatternError("this kind of group is not supported", at)
 
     def _begin(self, group: bytes, at: int) -> None:
-        self._out.append(group)
+        begin, between = _BEHIND.get(group, (group, b"|"))
+        self._out.append(begin)
+        self._between.append(between)
         self._levels.append([])
         self._by_lines.append(self._by_lines[-1])
         self._at = at
 
 
-def _octet(digits: bytes, at: int) -> int:
-    value = int(digits, 16)
+def _octet(value: int, at: int) -> bytes:
     if value > 0xFF:
         raise PatternError("characters above \\x{ff} are not supported: subjects are octets", at)
-    return value
+    return b"\\x%02x" % value
 
 
 @lru_cache(_COMPILED)
