@@ -71,7 +71,7 @@ class Answers:
         self._failures = failures
         self._memory_used = memory_used
         self._memory_octets = memory_octets
-        self._pending: Awaitable[Any] | None = None
+        self._pending: tuple[str, Awaitable[Any]] | None = None
         self._held: Any = None
         self._rest: tuple[Any, ...] = ()
         self._rest_at = 0
@@ -91,7 +91,7 @@ class Answers:
             else:
                 return (LIST, *result)
         if hasattr(kind, "__await__"):
-            self._pending = result
+            self._pending = name, result
             return (WAITS,)
         try:
             if kind not in _SMALL and not self._has_room(weigh(result)):
@@ -128,8 +128,8 @@ class Answers:
             return True
         return bool(self._memory_used() + octets <= self._memory_octets)
 
-    def take_pending(self) -> Awaitable[Any]:
-        """What the call waits for that has just yielded."""
+    def take_pending(self) -> tuple[str, Awaitable[Any]]:
+        """What the call waits for that has just yielded, and the name of the function that gave it."""
         pending, self._pending = self._pending, None
         if pending is None:
             raise RuntimeError("a script waits for nothing")
@@ -138,7 +138,8 @@ class Answers:
     def drop(self) -> None:
         """Nobody will await it."""
         pending, self._pending = self._pending, None
-        let_go(pending)
+        if pending is not None:
+            let_go(pending[1])
 
     def forget(self) -> None:
         """The call has failed: nobody asks for the rest of an answer."""

@@ -136,31 +136,38 @@ class Calls:
         """What a step says: what the call gave, or something to await."""
         take = take or self._first
         if out[0] == WAITS:
-            pending = self._answers.take_pending()
-            return Waiting(self._rest(session, phase, out[1], pending, take), pending)
+            name, pending = self._answers.take_pending()
+            return Waiting(self._rest(session, phase, out[1], name, pending, take), pending)
         return take(phase, out)
 
     async def _rest(
-        self, session: LuaSession, phase: str, record: Any, pending: Awaitable[Any], take: Take
+        self,
+        session: LuaSession,
+        phase: str,
+        record: Any,
+        name: str,
+        pending: Awaitable[Any],
+        take: Take,
     ) -> Any:
-        """The rest of a call that waits."""
+        """The rest of a call that waits for what the function `name` gave."""
         while True:
             try:
                 result = await pending
                 self._objects.session = session
-                answer = self._answers.answer("a function that waited", result)
+                answer = self._answers.answer(name, result)
             except asyncio.CancelledError:
                 if not session.is_closed:
                     session.waiting_line = self._waiting_line(record) or 0
                 raise
             except Exception as error:
-                answer = self._failures.to_lua("a function that waited", None, (), error)
+                answer = self._failures.to_lua(name, None, (), error)
             if session.is_closed:
                 raise ScriptError("the session ended while it waited", phase=phase)
             out = self.step(session, phase, self._go_on, (record, self._deadline(), *answer), ())
             if out[0] != WAITS:
                 return take(phase, out)
-            record, pending = out[1], self._answers.take_pending()
+            record = out[1]
+            name, pending = self._answers.take_pending()
 
     def _first(self, phase: str, out: tuple[Any, ...]) -> Any:
         """A call's first result."""

@@ -73,7 +73,9 @@ class Entries:
     def fill(self, registry: LuaRegistry) -> None:
         """Make its modules, globals and classes known to scripts."""
         for module, members in registry.modules.items():
-            self._r[b"fill"](module.encode(), self._members(module + ".", members))
+            # where a part in Lua stands before them, scripts know that one's name
+            prefix = module.removeprefix("outrider.") + "."
+            self._r[b"fill"](module.encode(), self._members(prefix, members))
         self._r[b"fill_globals"](self._members("", registry.globals))
         for python_class, description in registry.classes.items():
             self._objects.class_index[python_class] = self._define(description)

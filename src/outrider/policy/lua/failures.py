@@ -4,8 +4,9 @@ In: exceptions of functions that Lua calls; what Lua says of a call that failed.
 an error of; the exception that ends the call.
 
 Theory: Lua knows an error of ours by its text alone. What a function raised last is remembered, and if a call
-fails with just that text, the failure is of that error's kind and has it as its cause. An interruption, as a
-tick of the processor's time, stops the script and comes out as it was.
+fails with just that text, the failure is of that error's kind and has it as its cause. What a script must not
+catch stops it and comes out as it was: an interruption, and the end of the budget of a function that the
+script waited for. A tick of the processor's time gets the place where it came.
 
 Invariant: no exception of Python's passes through Lua.
 """
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from outrider.base.errors import OutriderError, UnavailableError
 from outrider.base.log import Log
+from outrider.policy.budget import SpentError
 from outrider.policy.errors import BudgetError, HookError, ScriptError, TooSlowError
 from outrider.policy.lua.convert import RAISE, SPENT
 from outrider.policy.lua.registry import Function
@@ -24,6 +26,8 @@ _BUDGETS: Final = {
     "time": "it ran too long without waiting",
     "memory": "it used too much memory",
 }
+
+_TICKED: Final = "it used up its processor time"
 
 
 class Failures:
@@ -52,6 +56,9 @@ class Failures:
             values: What it was called with.
             error: What it raised.
         """
+        if isinstance(error, BudgetError):
+            self._interrupt = error
+            return (SPENT, b"time")
         if isinstance(error, OutriderError):
             self.raised = error
             return (RAISE, _text_of(error).encode("utf-8", "replace"))
@@ -79,9 +86,11 @@ class Failures:
         """
         raised, self.raised = self.raised, None
         interrupt, self._interrupt = self._interrupt, None
+        name = script.decode("utf-8", "replace")
+        if isinstance(interrupt, SpentError):
+            return BudgetError(_TICKED, script=name, line=line, phase=phase)
         if interrupt is not None:
             return interrupt
-        name = script.decode("utf-8", "replace")
         if kind != b"error":
             return BudgetError(_BUDGETS[kind.decode()], script=name, line=line, phase=phase)
         reason = text.decode("utf-8", "replace")

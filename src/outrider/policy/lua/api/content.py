@@ -20,11 +20,12 @@ from outrider.policy.lua.api.patterns import bounded, compile_pattern, expand, m
 from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg
 from outrider.policy.mail import EDIT_PHASES
+from outrider.wire.headers import check_text
 from outrider.wire.message import search, transfer
 from outrider.wire.message.addresses import AddressList
 from outrider.wire.message.content import set_text, texts
 from outrider.wire.message.delimiters import choose_boundary
-from outrider.wire.message.header import Header
+from outrider.wire.message.header import Header, Value
 from outrider.wire.message.makers import make_binary, make_multipart
 from outrider.wire.message.tree import Part
 
@@ -55,6 +56,21 @@ def header_values(header: Header, name: Any) -> list[bytes]:
     return header.get_octets(text_of(name, "a header's name"))
 
 
+def field_value(name: str, value: Any) -> Value:
+    """What a script gives a field: text beyond ASCII, which is encoded, or ASCII, which stands as it is.
+
+    ASCII may hold encoded words already, and the white space around a value is none of it.
+
+    Raises:
+        FieldError: It cannot be written.
+    """
+    text = _FOLDED.sub(" ", note_text(value, "a header's value")).strip(" \t")
+    if not text.isascii() or "=?" not in text:
+        return text
+    check_text(text.replace("\t", " "), name)
+    return text.encode()
+
+
 def change_header(header: Header, name: Any, value: Any = None, mode: Any = None) -> bool:
     """Set a field, add to it, or take it away (nil, or an empty value)."""
     field = text_of(name, "a header's name")
@@ -65,7 +81,7 @@ def change_header(header: Header, name: Any, value: Any = None, mode: Any = None
         header.delete(field)
         return True
     given = value if isinstance(value, list) else [value]
-    values = [_FOLDED.sub(" ", note_text(each, "a header's value")) for each in given]
+    values = [field_value(field, each) for each in given]
     if how == "replace":
         header.replace(field, values)
     elif how == "append":
@@ -225,12 +241,17 @@ class Contents:
         return msg.message.root
 
     def make_part(self, _msg: Msg, mimetype: Any, body: Any = None, encoding: Any = None) -> Part:
-        """A leaf that stands nowhere yet."""
-        place = TE_7BIT if encoding is None else whole_of(encoding, "an encoding")
-        if place not in ENCODINGS:
-            raise ValueError("an encoding is one of msys.core.EC_MIME_TE_…")
+        """A leaf that stands nowhere yet; without an encoding, one of 7 bits or what the body needs."""
         octets = b"" if body is None else octets_of(body, "a body")
-        return make_binary(octets, text_of(mimetype, "a type"), encoding=ENCODINGS[place])
+        if encoding is None:
+            fits = transfer.can_carry(octets, transfer.SEVEN_BIT)
+            chosen = transfer.SEVEN_BIT if fits else transfer.shorter_encoding(octets)
+        else:
+            place = whole_of(encoding, "an encoding")
+            if place not in ENCODINGS:
+                raise ValueError("an encoding is one of msys.core.EC_MIME_TE_…")
+            chosen = ENCODINGS[place]
+        return make_binary(octets, text_of(mimetype, "a type"), encoding=chosen)
 
     def make_container(self, _msg: Msg, mimetype: Any, boundary: Any = None, _terminator: Any = None) -> Part:
         """A multipart that stands nowhere yet."""

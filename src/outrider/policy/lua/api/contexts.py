@@ -41,8 +41,6 @@ def note_text(value: Any, what: str = "a note's value") -> str:
             return value.decode()
         except UnicodeDecodeError:
             return value.decode("latin-1")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     return text_of(value, what)
 
 
@@ -163,7 +161,13 @@ def _list_of(vctx: Validation) -> Mail:
 
 
 def _addresses(value: Any) -> list[str]:
-    values: Iterable[Any] = value if isinstance(value, list) else value.values() if value == {} else [value]
+    """One address, or those of a table by their places: also of one that `recipient_list` gave.
+
+    That has an empty text at 0, and who took some out of it left gaps.
+    """
+    values: Iterable[Any] = value if isinstance(value, list) else [value]
+    if isinstance(value, dict) and all(isinstance(place, (int, float)) for place in value):
+        values = [each for place, each in sorted(value.items()) if (place, each) != (0, b"")]
     return [text_of(each, "an address").strip().removeprefix("<").removesuffix(">") for each in values]
 
 

@@ -177,6 +177,8 @@ def needs(what: T | None, name: str) -> T:
 def text_of(value: object, what: str) -> str:
     """A string or number of a script as text; octets that are no UTF-8 stay what they are.
 
+    A number is written as Lua writes it (LUA_NUMBER_FMT of luaconf.h).
+
     Raises:
         ValueError: It is neither.
     """
@@ -184,7 +186,7 @@ def text_of(value: object, what: str) -> str:
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"{what} is a string, not {kind_of(value)}")  # noqa: TRY004 - scripts hear it
-    return str(value)
+    return value if isinstance(value, str) else f"{value:.14g}"
 
 
 def octets_of(value: object, what: str) -> bytes:
@@ -204,8 +206,10 @@ def number_of(value: object, what: str) -> float:
             return float(value)
         except ValueError:
             raise ValueError(f"{what} is a number, not a string") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124 - NaN
-        raise ValueError(f"{what} is a number, not {kind_of(value)}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{what} is a number, not {kind_of(value)}")  # noqa: TRY004 - scripts hear it
+    if value != value:  # noqa: PLR0124 - NaN
+        raise ValueError(f"{what} is a number, not NaN")
     return value
 
 

@@ -82,7 +82,7 @@ end
 
 local function items_of(array, node)
   local count = node.n or 0
-  for key in pairs(array) do
+  for key in next, array do
     if type(key) == "number" and key > count then count = key end
   end
   return count
@@ -153,11 +153,32 @@ function meta.__newindex(self, key, value)
   return set_field(node, tostring(key), made)
 end
 
-function meta.__tostring(self) return native.dump(flatten(self, {}, 0)) end
+-- Names and values of an object, in order; places and items of an array. Nulls are nil, as for who asks for them.
+function meta.__pairs(self)
+  local node = rawget(self, NODE)
+  local names, last, at = nil, 0, 0
+  if node.kind == "o" then
+    names, last = {}, #node.keys
+    for i = 1, last do names[i] = node.keys[i] end
+  elseif node.kind == "a" then
+    last = items_of(self, node)
+  end
+  return function()
+    while at < last do
+      at = at + 1
+      local key = at
+      if names then key = names[at] end
+      local value = self[key]
+      if value ~= nil then return key, value end
+    end
+  end, self, nil
+end
+
+function meta.__tostring(self) return native.encode(flatten(self, {}, 0)) end
 function meta.__concat(a, b) return tostring(a) .. tostring(b) end
 
 function decode(text)
-  local row, code, wrong = native.read(text)
+  local row, code, wrong = native.decode(text)
   if not row then return nil, code, wrong end
   local value = build(row, 1)
   if value == NULL then return make({kind = "z"}) end

@@ -52,6 +52,7 @@ TEXTS: Final = {
     12: "expected comment",
 }
 
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 _STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BY_SIGN: Final = {"n": 4, "t": 5, "f": 5, "-": 6, "+": 6, "/": 12, "N": 6, "I": 6, ".": 6}
 
@@ -70,7 +71,7 @@ def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
             yield "o"
             yield len(value)
             for name, item in value.items():
-                yield name
+                yield _whole(name)
                 yield from _flat(item, depth + 1)
         case list():
             yield "a"
@@ -79,7 +80,12 @@ def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
                 yield from _flat(item, depth + 1)
         case _:
             yield "s"
-            yield value
+            yield _whole(value) if isinstance(value, str) else value
+
+
+def _whole(text: str) -> str:
+    """A text that UTF-8 can hold: half of a character (RFC 8259 §8.2) is U+FFFD, as json-c gives it."""
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
 
 
 def _no_constant(name: str) -> None:
@@ -179,6 +185,6 @@ class Json:
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
     """Register `json`."""
     native = Json(host)
-    registry.register("outrider.json", {"read": native.decode, "dump": native.dump, **ERRORS})
+    registry.register("outrider.json", {"decode": native.decode, "encode": native.dump, **ERRORS})
     install(registry, host, rows, "json", {"strerror": native.strerror}, as_module="outrider.json")
     registry.register_source("json", lua_text("json"))

@@ -8,6 +8,7 @@ Theory: a hook waits until the new message is stored, so it is not lost when the
 from collections.abc import Callable
 from typing import Any, Final
 
+from outrider.policy.lua.api.content import field_value
 from outrider.policy.lua.api.contexts import note_text
 from outrider.policy.lua.api.envelope import path_of
 from outrider.policy.lua.api.host import Host, needs, octets_of, text_of
@@ -37,8 +38,8 @@ def build(msg: Msg, headers: Any, parts: Any, attachments: Any = None) -> None:
     if not isinstance(parts, dict) or not parts:
         raise ValueError("parts are a table of content types and texts, with one at least")
     fields = [
-        (text_of(name, "a header's name"), note_text(value, "a header's value"))
-        for name, value in headers.items()
+        (name, field_value(name, value))
+        for name, value in ((text_of(name, "a header's name"), value) for name, value in headers.items())
     ]
     texts = [(text_of(kind, "a content type"), note_text(text, "a text")) for kind, text in parts.items()]
     texts.sort(key=lambda each: (_ORDER.get(each[0].partition(";")[0].strip().lower(), 1), each[0]))
@@ -100,7 +101,7 @@ class NewMessages:
         )
         mixed = make_multipart("mixed", [note, make_message(msg.message.raw())])
         mixed.header.prepend(
-            "Subject", "Forwarded message" if subject is None else note_text(subject, "a subject")
+            "Subject", "Forwarded message" if subject is None else field_value("Subject", subject)
         )
         mixed.header.prepend("To", ", ".join(recipients_of(rcptto)))
         if path_of(sender):
