@@ -441,6 +441,16 @@ async def test_a_content_that_is_encoded_is_not_read(site: Site, path: str, codi
     assert site.intake.submitted.empty()
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/messages/", "/healthz/", "//healthz", "/V1/messages", "/v1/messages/a/b"]
+)
+async def test_another_path_is_not_there(site: Site, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = await site.ask(method, path)
+        assert (answer.status, answer.document["code"]) == (404, "not_found")
+        assert "location" not in answer.fields
+
+
 async def test_identity_is_no_encoding(site: Site) -> None:
     assert (await site.post(MESSAGE, content_encoding="identity")).status == 202
 

@@ -106,7 +106,7 @@ def build_app(
     limits = KeyLimits(options.key_requests, shared.counts, shared.rates)
     injector = Injector(options, hostname, intake, shared.reservations, limits, ids, clock, log)
     injection = _Injection(injector, authenticator, lookup, log)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/messages", injection.post, methods=["POST"]),
             Route("/v1/batches", injection.batch, methods=["POST"]),
@@ -118,6 +118,8 @@ def build_app(
         ],
         exception_handlers=exception_handlers(options.retry_after_seconds),
     )
+    app.router.redirect_slashes = False  # to whatever Host says; a path with a slash more is another one
+    return app
 
 
 class _Injection:
