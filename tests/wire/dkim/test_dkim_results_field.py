@@ -1,5 +1,7 @@
 """The field `Authentication-Results`: what was found, and nothing that others could smuggle into it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +99,57 @@ def test_what_has_no_value_is_left_out() -> None:
 def test_words_of_ours_that_are_none_are_errors(authserv_id: str, check_made: Checked) -> None:
     with pytest.raises(LocalProtocolError):
         format_results(authserv_id, [check_made])
+
+
+TOKEN = r"[^\s()<>@,;:\\\"/\[\]?=]+"
+QUOTED = r'"(?:[^"\\]|\\.)*"'
+DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+VALUE = rf"(?:(?:{ATOMS}|{QUOTED})?@{DOMAIN}|{TOKEN}|{QUOTED})"
+WORD = "[A-Za-z0-9-]*[A-Za-z0-9]"
+RESULT = re.compile(
+    rf"\s*;\s*({WORD})\s*=\s*({WORD})(?:\s+reason\s*=\s*({TOKEN}|{QUOTED}))?((?:\s+{WORD}\.{WORD}={VALUE})*)"
+)
+PROPERTY = re.compile(rf"\s+({WORD}\.{WORD})=({VALUE})")
+
+
+def plain(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == value[-1:] == '"' and value != '"' else value
+
+
+def read(field: bytes) -> tuple[str, list[Checked]]:
+    """A field as RFC 8601 §2.2 has it, with no more tolerance than that."""
+    text = field.decode("ascii").removeprefix("Authentication-Results:")
+    assert text.endswith("\r\n")
+    text = re.sub(r"\r\n(?=[ \t])", "", text[:-2])
+    name = re.match(rf"\s*({TOKEN}|{QUOTED})", text)
+    assert name is not None
+    place = name.end()
+    if re.fullmatch(r"\s*;\s*none", text[place:]):
+        return plain(name[1]), []
+    checks = []
+    while place < len(text):
+        found = RESULT.match(text, place)
+        assert found is not None, text[place:]
+        place = found.end()
+        properties = tuple((each[1], plain(each[2])) for each in PROPERTY.finditer(found[4]))
+        checks.append(Checked(found[1], found[2], plain(found[3] or ""), properties))
+    return plain(name[1]), checks
+
+
+PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=255)
+ADDRESSES = st.builds("{}@{}".format, PRINTABLE, st.sampled_from(["x.test", "-x", "x_1.test", "[::1]"]))
+
+
+@given(
+    st.lists(st.tuples(PRINTABLE, PRINTABLE | ADDRESSES.filter(lambda text: len(text) <= 255)), max_size=3)
+)
+def test_a_reader_by_the_standard_sees_each_value_as_it_was(texts: list[tuple[str, str]]) -> None:
+    checks = [
+        Checked("spf", "fail", reason, (("smtp.mailfrom", value), ("smtp.helo", reason)))
+        for reason, value in texts
+    ]
+    assert read(format_results("mx.test", checks)) == ("mx.test", checks)
 
 
 @given(st.lists(st.tuples(st.text(max_size=300), st.text(max_size=300)), max_size=4))
