@@ -1,6 +1,7 @@
 """The spool directory: numbers that never repeat, locks, and names that are durable."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,18 @@ def test_quarantine_keeps_the_first_of_a_name(tmp_path: Path) -> None:
 
 def test_free_space_is_told(tmp_path: Path) -> None:
     assert open_directory(tmp_path).free_octets() > 0
+
+
+def test_a_log_has_begun_with_its_lock_or_when_a_copy_brought_it_back(tmp_path: Path) -> None:
+    spool = open_directory(tmp_path)
+    log = spool.allocate_log()
+    assert not spool.is_begun(log), "nothing is in it yet"
+    segment = Path(spool.segment_path(log, 0))
+    segment.touch()
+    assert spool.is_begun(log), "no copy holds a lock"
+    segment.unlink()
+    lock = spool.lock_log(log)
+    assert lock is not None
+    os.close(lock)
+    assert spool.is_begun(log)
+    assert not spool.is_begun(log + 1)

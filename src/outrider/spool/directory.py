@@ -202,9 +202,12 @@ class SpoolDirectory:
             self.files.close(fd)
 
     def is_begun(self, log: int) -> bool:
-        """False while a log has no lock: it is being made, or its removal was cut short; nothing is in it."""
+        """False while a log has an empty directory: it is being made, or its removal was cut short.
+
+        Its lock is made first and removed last; one that a copy brought back has none.
+        """
         try:
-            return "lock" in self.files.listdir(self.log_path(log))
+            return bool(self.files.listdir(self.log_path(log)))
         except FileNotFoundError:
             return False
 
