@@ -246,6 +246,7 @@ async def test_the_questions_of_all_checks_are_bounded() -> None:
         (b"Ann <ann@sender.test>, junk", DmarcWord.PASS),
         (b"Ann <ann@sender.test>, bob@[192.0.2.1]", DmarcWord.PASS),
         (b"Ann <a..b@sender.test>", DmarcWord.PASS),
+        (b"Ann <ann@sender.test.>", DmarcWord.PASS),
         (b"Ann <ann@lab_1.sender.test>", DmarcWord.PASS),
         (b"ann@[192.0.2.1]", DmarcWord.NONE),
         (b"", DmarcWord.NONE),

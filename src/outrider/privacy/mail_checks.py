@@ -244,10 +244,11 @@ def author_domain(parts: Parts) -> str:
 
 def _domain_of(author: HeaderAddress) -> str:
     """His domain, also where his local part is none, because readers are shown it; empty where it is none."""
+    text = author.domain.removesuffix(".")
     try:
-        domain = parse_domain(author.domain)
+        domain = parse_domain(text)
     except AddressError:
-        domain = author.domain.lower()
+        domain = text.lower()
     return domain if len(domain) <= DOMAIN_OCTETS_MAX and _DOMAIN.fullmatch(domain) else ""
 
 
