@@ -479,6 +479,16 @@ def test_messages_are_made_as_they_are() -> None:
         make_message(b"x" * 999)
 
 
+@pytest.mark.parametrize("boundary", ["x" * 62, "x" * 70, "'()+_,-./:=? " * 5 + "x", "=?a?=", "'" * 70])
+def test_a_boundary_is_written_in_one_piece(boundary: str) -> None:
+    """Many readers know neither sections nor percent signs (RFC 2231) in a boundary."""
+    part = make_multipart("mixed", [make_text("a")], boundary=boundary)
+    part.set_content_type(Parametered("multipart/related"))
+    octets = part.octets()
+    assert b'boundary="%s"' % boundary.encode() in octets or b"boundary=%s\r\n" % boundary.encode() in octets
+    assert len(read_part(octets).children) == 1
+
+
 @pytest.mark.parametrize("bad", [" ", "a ", "a\r\n", "ü", "a" * 71, '"'])
 def test_boundaries_are_checked(bad: str) -> None:
     with pytest.raises(FieldError):

@@ -19,6 +19,7 @@ import msgspec
 
 from outrider.wire.headers import FOLD_OCTETS, FieldError, check_text
 from outrider.wire.message.charsets import decode
+from outrider.wire.message.delimiters import BOUNDARY_OCTETS
 from outrider.wire.message.words import BREAKS, decode_words
 from outrider.wire.mime_parts import extended_parameter
 
@@ -206,7 +207,9 @@ def format_parameter(name: str, text: str) -> list[str]:
     """A parameter as `name=value`, or in as many sections as it takes (RFC 2231 §3)."""
     if _TOKEN(text) and len(name) + len(text) < FOLD_OCTETS - 4:
         return [f"{name}={text}"]
-    if _PLAIN(text) and "=?" not in text and len(name) + len(text) < FOLD_OCTETS - 8:
+    is_short = "=?" not in text and len(name) + len(text) < FOLD_OCTETS - 8
+    # many readers know no sections of a boundary, which has 70 octets at most (RFC 2046 §5.1.1)
+    if _PLAIN(text) and (is_short or (name == "boundary" and len(text) <= BOUNDARY_OCTETS)):
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
         return [f'{name}="{escaped}"']
     return extended_parameter(name, text)
