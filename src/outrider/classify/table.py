@@ -1,9 +1,10 @@
 """The bounce classes and the rules that find them: data only.
 
-Four tables, asked in this order by `verdict`: texts that say more than the status code before them
-(`TELLING`), status codes that say one thing (`FIRM`), texts (`PATTERNS`, first match wins), then status codes
-that say little (`WEAK`). Each row names its source. A text is matched in lower case, for `TELLING` with its
-status code before it; patterns are our own wording of what receivers publish.
+Four tables, asked in this order by `verdict`: status codes that say one thing (`FIRM`), texts that say more
+than the status code before them (`TELLING`; of some codes, `DOUBTED`, even of `FIRM`), other texts
+(`PATTERNS`, first match wins), then status codes that say little (`WEAK`). Each row names its source. A text
+is matched in lower case, with its status code before it; patterns are our own wording of what receivers
+publish.
 
 Standards: RFC 3463 §3 (status codes), RFC 7372 §3 (authentication), RFC 7505 §4 (null MX), RFC 5248 §2.4
 (registry).
@@ -157,8 +158,13 @@ WEAK = {
     "7.9": "sender-unauthenticated",  # Yahoo Sender Hub: behind AUTH, where it is RFC 4954 §6's, it says so
 }
 
+DOUBTED = frozenset({"1.10", "2.1", "7.27", "7.29", "7.30"})
+# Of `FIRM`: codes that large receivers use for something else, which their texts (`TELLING`) say.
+
 _TELLING = (
-    # (pattern, class, who says so); these come before the status code, of which they mean another thing
+    # (pattern, class, who says so)
+    (r"gr[ea]y-?list", "greylisted", "RFC 6647 §5.1"),
+    (r"postgrey", "greylisted", "Postgrey's default reply"),
     (
         r"receiving mail (too quickly|at a rate)|recipient.{0,40} message rate|mailbox (is )?busy",
         "mailbox-busy",
@@ -166,13 +172,19 @@ _TELLING = (
     ),
     (r"mailbox.{0,20} temporarily (locked|disabled|unavail)", "mailbox-busy", "common"),
     (
-        r"\b(spf|dkim)\b authentication did|isn.t aligned|required authentication level|not pass dmarc",
+        (
+            r"spf authentication did|dkim authentication did|isn.t aligned|required authentication level"
+            r"|not pass dmarc"
+        ),
         "sender-unauthenticated",
         "Gmail, SMTP error reference 4.7.27, 4.7.30, 4.7.32; Exchange 5.7.509, 5.7.515",
     ),
     (r"^5\.7\.9 message not accepted", "sender-unauthenticated", "Yahoo Sender Hub, SMTP errors"),
     (
-        r"over a tls connection|starttls (command )?first|(must|need to) (issue|use) (a )?starttls",
+        (
+            r"over a tls connection|starttls (command )?first|must (issue|use) (a )?starttls"
+            r"|tls (is )?required|encryption (is )?required|requires? (tls|encryption)\b"
+        ),
         "tls-failure",
         "Gmail, SMTP error reference 4.7.29; RFC 3207 §4",
     ),
@@ -193,12 +205,20 @@ _TEXTS = (
         "routing-loop",
         "RFC 5321 §6.3; qmail, sendmail",
     ),
-    (r"gr[ea]y-?list", "greylisted", "RFC 6647 §5.1"),
-    (r"postgrey", "greylisted", "Postgrey's default reply"),
-    (r"\b(url|uri|link|domain)s? (in|of|within) .{0,60} listed", "spam-content", "rspamd, SpamAssassin"),
+    (
+        r"\b(url|uri|link|domain)s? (in|of|within) .{0,60} listed|black-?listed (url|uri|link)",
+        "spam-content",
+        "rspamd, SpamAssassin",
+    ),
+    (r"not listed in", "mailbox-unknown", "HCL Domino"),
+    (
+        r"too many (bad|invalid|unknown|failed|unsuccessful|errors)",
+        "rate-limited",
+        "defence against harvesting",
+    ),
     (r"spamhaus|spamcop|barracudacentral", "reputation-block", "block lists named in replies"),
     (
-        r"\bsorbs\b|uceprotect|abuseat|spamrats|mailspike|abusix|\bpsbl\b|invaluement",
+        r"sorbs|uceprotect|abuseat|spamrats|mailspike|abusix|psbl\.|invaluement",
         "reputation-block",
         "block lists named in replies",
     ),
@@ -210,10 +230,18 @@ _TEXTS = (
         "Microsoft, Outlook.com postmaster pages; Exchange Online 5.7.5xx to 5.7.7xx",
     ),
     (r"permanently deferred", "reputation-block", "Yahoo Sender Hub, SMTP errors TS03, TSS09"),
-    (r"tosa@rx\.t-online", "reputation-block", "Deutsche Telekom"),
+    (r"a problem occurred\. \(ask your postmaster", "reputation-block", "Deutsche Telekom"),
     (r"\bip\b.{0,60}\b(blocked|refused|poor reputation|bad reputation)", "reputation-block", "common"),
-    (r"low reputation|poor reputation", "reputation-block", "Gmail, SMTP error reference 4.7.0"),
-    (r"\bptr\b.{0,20} record|reverse dns|\brdns\b", "reputation-block", "Gmail, SMTP error reference 5.7.25"),
+    (
+        r"(low|poor|bad) (sender )?reputation|\blisted (in|at|on|by)\b",
+        "reputation-block",
+        "Gmail, SMTP error reference 4.7.0; RFC 5782 §1",
+    ),
+    (
+        r"\bptr\b.{0,20} record|reverse (dns|lookup)|\brdns\b",
+        "reputation-block",
+        "Gmail, SMTP error reference 5.7.25",
+    ),
     (
         r"client host rejected|cannot find your (reverse )?host ?name",
         "reputation-block",
@@ -252,7 +280,11 @@ _TEXTS = (
     (r"(mailbox|inbox|account|user|quota).{0,40}(\bfull\b|exceeded)", "mailbox-full", "Postfix, Dovecot"),
     (r"over ?quota|out of storage", "mailbox-full", "Gmail, SMTP error reference 5.2.2"),
     (r"insufficient (mailbox )?storage", "mailbox-full", "Exchange, error 5.2.2"),
-    (r"(message|mail) (size|too large|too big|length)|size limit|size exceeds", "too-large", "RFC 1870 §6.1"),
+    (
+        r"(message|mail) (size|too large|too big|length)|size limit|size exceeds|exceeds? .{0,40}\bsize",
+        "too-large",
+        "RFC 1870 §6.1",
+    ),
     (
         r"not rfc ?5322|rfc ?5322 compliant|missing a valid|invalid header|multiple from headers",
         "content-refused",
@@ -266,9 +298,20 @@ _TEXTS = (
     ),
     (r"virus|malware|infected|phish", "content-refused", "ClamAV and amavis default replies"),
     (r"(banned|prohibited|blocked|illegal) (attachment|file|content)", "content-refused", "amavis"),
+    (
+        (
+            r"attachment.{0,60}(allowed|permitted|blocked|rejected|refused|banned|prohibited)"
+            r"|content (was )?(rejected|refused)"
+        ),
+        "content-refused",
+        "common",
+    ),
     (r"security issue", "content-refused", "Gmail, SMTP error reference 5.7.0"),
     (
-        r"(account|mailbox|user|recipient|address).{0,40}(disabled|inactiv|suspended|deactivated|\blocked)",
+        (
+            r"(account|mailbox|user|recipient|address).{0,40}"
+            r"(disabled|inactiv|suspended|deactivated|expired|terminated|deleted|\blocked)"
+        ),
         "mailbox-disabled",
         "Gmail, SMTP error reference 5.2.1",
     ),
@@ -276,6 +319,12 @@ _TEXTS = (
         r"sender verif|verification failed for|badmailfrom|blocked sender|sender domain",
         "sender-refused",
         "Exim, qmail, Mimecast",
+    ),
+    (r"helo command rejected|(invalid|bad) helo", "policy-refused", "Postfix"),
+    (
+        r"(host|domain) (name )?(unknown|not found)|(unknown|no such) (host|domain)|domain .{0,60}not exist",
+        "domain-unknown",
+        "Postfix, sendmail",
     ),
     (r"no longer (available|active|in use|accept)", "mailbox-disabled", "Yahoo Sender Hub, SMTP errors"),
     (
@@ -345,6 +394,9 @@ ABOUT_SENDER = {
     "address-invalid": "sender-refused",
     "null-mx": "sender-refused",
 }
+
+ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"@]{1,64}@[^\s<>()\[\]:;,\"@]{1,255}")
+# what a reply repeats of an address says nothing: `dmarc@` may not exist either
 
 QUOTED_STATUS = re.compile(r"#([245]\.\d{1,3}\.\d{1,3})\b")
 # qmail and Cisco ESA write the status code into the text, behind this sign

@@ -19,10 +19,13 @@ failure of ours.
 """
 
 import re
+from functools import lru_cache
 
 from outrider.classify.table import (
     ABOUT_SENDER,
+    ADDRESS,
     CLASSES,
+    DOUBTED,
     FIRM,
     OURS,
     OWN_CLASSES,
@@ -136,23 +139,36 @@ def _remote_class(reply: Reply, phase: int) -> str:
 
 
 def _named_class(reply: Reply, phase: int) -> str:
-    text = reply.text[:TEXT_MATCH_OCTETS].lower()
     enhanced = reply.enhanced
+    text = ""
     if enhanced is None:
+        text = _shown(reply)
         quoted = QUOTED_STATUS.search(text)
         enhanced = None if quoted is None else quoted[1]
-    else:
-        text = f"{enhanced} {text}"
     detail = _detail(enhanced)
     name = FIRM.get(detail)
     if phase in _SECURING:
         return name or _PHASE_CLASS[phase]
-    name = _first(TELLING, text) or name or _first(PATTERNS, text)
+    if name is not None:
+        return name if detail not in DOUBTED else _first(TELLING, _shown(reply)) or name
+    name = _text_class(text or f"{enhanced} {_shown(reply)}")
     if name is None:
         name = WEAK.get(detail)
     if name is None and phase == Phase.RCPT:
         name = _RCPT_CODE_CLASS.get(reply.code)
     return name or _CODE_CLASS.get(reply.code, UNDETERMINED)
+
+
+def _shown(reply: Reply) -> str:
+    """What the patterns see of a reply: lower case, and nothing of the addresses that it repeats."""
+    text = reply.text[:TEXT_MATCH_OCTETS].lower()
+    return ADDRESS.sub("", text) if "@" in text else text
+
+
+@lru_cache(maxsize=1_024)  # some 600 KiB; a receiver says the same to all who come while it defers
+def _text_class(text: str) -> str | None:
+    """The class that a text says, with its status code before it; pure, so remembered."""
+    return _first(TELLING, text) or _first(PATTERNS, text)
 
 
 def _first(table: tuple[tuple[re.Pattern[str], str], ...], text: str) -> str | None:
