@@ -1,6 +1,7 @@
 """Messages: an independent reader finds exactly the fields and bodies of the draft, whatever is in them."""
 
 import email
+import email.header
 import email.policy
 import email.utils
 from email.header import decode_header
@@ -283,6 +284,37 @@ def test_ids_and_urls_are_never_in_encoded_words(text: str) -> None:
     assert b"List-Unsubscribe: %s\r\n" % url.encode() in written(
         draft_of(headers=(("List-Unsubscribe", url),))
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("Grüße <news.sender.example>", "Grüße"),
+        ('"Grüße, alle"   <news.sender.example>', "Grüße, alle"),
+        ("é" * 200 + " <news.sender.example>", "é" * 200),
+        ("=?utf-8?q?a?= <news.sender.example>", "=?utf-8?q?a?="),
+        ("News <news.sender.example>", "News"),
+        ("<news.sender.example>", ""),
+    ],
+)
+def test_of_a_phrase_with_brackets_only_the_phrase_is_encoded(text: str, phrase: str) -> None:
+    for name in ("List-Id", "Disposition-Notification-To"):
+        octets = written(draft_of(headers=((name, text),)))
+        header = octets.partition(b"\r\n\r\n")[0]
+        assert max(len(line) for line in header.split(b"\r\n")) <= 78
+        value = str(read(octets)[name]).replace("\r\n", "")
+        assert value.endswith("<news.sender.example>")
+        chunks = email.header.decode_header(value.removesuffix("<news.sender.example>"))
+        found = "".join(
+            chunk if isinstance(chunk, str) else chunk.decode(code or "ascii") for chunk, code in chunks
+        )
+        assert found.strip() == phrase
+
+
+@pytest.mark.parametrize("text", ["a <grüße>", "ü <a> <b>", "ü", "<a> ü", 'ü" <a>', f"ü <{'a' * 901}>"])
+def test_what_would_be_hidden_in_encoded_words_is_refused(text: str) -> None:
+    with pytest.raises(FieldError, match="angle brackets"):
+        written(draft_of(headers=(("List-Id", text),)))
 
 
 def test_a_field_error_points_into_the_draft() -> None:

@@ -49,6 +49,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # Chosen narrower than ftext of RFC 5322 §2.2, because no field in use needs more and some readers choke on it
 _WORDS: Final = re.compile(r" *[^ ]+")
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_PHRASED: Final = re.compile(r'(?:"([^"<>\\]*)"|([^"<>]*[^"<> ])) *(<[!-;=?-~]{1,900}>)').fullmatch
 _Q_LITERAL: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 # RFC 2047 §5 (3): what may stand unencoded everywhere, also in a phrase
 
@@ -119,6 +120,23 @@ def text_field(name: str, text: str, field: str) -> bytes:
     if max(map(len, words)) > LINE_OCTETS - NAME_OCTETS - 2:
         return _encoded_field(name, text)
     return fold_field(name, [word.encode("ascii") for word in words])
+
+
+def phrase_field(name: str, text: str, field: str) -> bytes:
+    """A field of one phrase and what stands in angle brackets, such as List-Id (RFC 2919 §3).
+
+    Raises:
+        FieldError: Name or text cannot be written; or it needs encoded words elsewhere than in the phrase.
+    """
+    plain = text_field(name, text, field)
+    if _WORD_START not in plain:
+        return plain
+    found = _PHRASED(text)
+    if found is None:
+        raise FieldError(field, "holds text beyond ASCII that is not before its only angle brackets")
+    room = ENCODED_LINE_OCTETS - len(name) - 2
+    words = _encoded_words(found[2] or found[1] or "", room)
+    return fold_field(name, [*words, f" {found[3]}".encode("ascii")], ENCODED_LINE_OCTETS)
 
 
 def _may_hold_words(text: str) -> bool:

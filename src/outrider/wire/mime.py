@@ -25,7 +25,7 @@ import msgspec
 
 from outrider.base.long_octets import LONG_OCTETS, find, line_slices
 from outrider.model.address import Address
-from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, text_field
+from outrider.wire.headers import LINE_OCTETS, FieldError, address_field, check_name, phrase_field, text_field
 from outrider.wire.mime_parts import Part, format_base64, format_quoted
 
 Argument = TypeVar("Argument")
@@ -56,6 +56,9 @@ SINGLE: Final = frozenset(("in-reply-to", "references", "comments-to", "list-id"
 
 UNENCODED: Final = frozenset(("in-reply-to", "references", "list-unsubscribe", "list-unsubscribe-post"))
 """Fields of ids and URLs, which readers do not find in encoded words (RFC 2047 §5)."""
+
+PHRASED: Final = frozenset(("list-id", "disposition-notification-to", "errors-to", "return-receipt-to"))
+"""Fields of a phrase and something in angle brackets (RFC 2919 §3, RFC 8098 §2.1); only that is encoded."""
 
 _START: Final = "="
 _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
@@ -281,7 +284,7 @@ def _further(headers: tuple[tuple[str, str], ...]) -> bytes:
         if lowered in SINGLE and lowered in seen:
             raise FieldError(field, "may stand only once")
         seen.add(lowered)
-        made = text_field(name, text, field)
+        made = (phrase_field if lowered in PHRASED else text_field)(name, text, field)
         if lowered in UNENCODED and b"=?utf-8?" in made:
             raise FieldError(
                 field, "holds ids or URLs, which are ASCII and have at most 900 characters without a space"
