@@ -133,8 +133,9 @@ def test_a_result_that_no_hook_may_give_is_a_failure(tmp_path: Path, body: str) 
     stage = LuaStage(tmp_path, hook("validate_data", body))
     assert stage.decide() == Refusal(replies.POLICY_FAILED, "policy")
     assert isinstance(stage.failure, ScriptError)
-    assert (stage.failure.script, stage.failure.phase) == ("shop", "data")
+    assert (stage.failure.script, stage.failure.line, stage.failure.phase) == ("shop", 2, "data")
     assert "validate_data returns VALIDATE_CONT" in stage.failure.reason
+    assert stage.failure.reason.endswith("not true") == (body == "return true")
 
 
 @pytest.mark.parametrize("name", ["core_final_validation", "msg_gen_data_spool"])

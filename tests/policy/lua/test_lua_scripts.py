@@ -97,6 +97,7 @@ def test_init_must_return_true(load: Load, name: str, answer: str) -> None:
     with pytest.raises(ScriptError, match="did not return true") as caught:
         load(script("m", answer, hook=name))
     assert (caught.value.script, caught.value.phase) == ("script.lua", name)
+    assert caught.value.line > 0
 
 
 def test_init_runs_when_all_are_loaded_and_defines_for_all(load: Load) -> None:

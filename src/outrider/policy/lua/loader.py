@@ -79,7 +79,7 @@ def _start(state: LuaState, hook: LuaHook) -> None:
     """Call an `init`."""
     if state.start(hook) is not True:
         reason = f"{hook.name}() of module {hook.module!r} did not return true"
-        raise ScriptError(reason, script=hook.script, phase=hook.name)
+        raise ScriptError(reason, script=hook.script, line=state.first_line(hook), phase=hook.name)
 
 
 class LuaScripts:

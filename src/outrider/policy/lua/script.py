@@ -275,12 +275,12 @@ class LuaScript:
         """True when nobody else is asked in this phase, after a hook that is through."""
         is_free = hook.name in _FREE
         if not is_free and (type(result) is not int or result not in (VALIDATE_CONT, VALIDATE_DONE)):
-            got = str(result) if type(result) in (int, float, bool) else kind_of(result)
+            got = f"{result}".lower() if type(result) in (int, float, bool) else kind_of(result)
             wanted = "VALIDATE_CONT or VALIDATE_DONE"
             if phase is not HookPhase.SET_BINDING:
                 wanted = f"{wanted}, or VALIDATE_AGAIN"
             reason = f"{hook.name} returns {wanted} (of msys.core), not {got}"
-            raise ScriptError(reason, script=self.name, phase=phase)
+            raise ScriptError(reason, script=self.name, line=self._lua.first_line(hook), phase=phase)
         if result == VALIDATE_DONE and not is_free:
             return True
         code = conversation.vctx.code

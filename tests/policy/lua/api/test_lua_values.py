@@ -169,3 +169,23 @@ async def test_the_end_of_a_budget_is_caught_by_nobody_and_has_its_line(tmp_path
     assert type(stage.failure).__name__ == "BudgetError"
     first = script.splitlines().index("function mod:validate_data(msg, ac, vctx)") + 2
     assert stage.failure.line == first + body.count("\n")
+
+
+def test_a_file_is_read_when_scripts_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("one\ntwo\n", encoding="utf-8")
+    script = """
+    local mod, words = {}, {}
+    for word in msys.readfile("list.txt"):gmatch("%S+") do words[#words + 1] = word end
+    function mod:init()
+      local none, why = msys.readfile("../list.txt")
+      print(why)
+      return none == nil
+    end
+    function mod:validate_data(msg) print(table.concat(words, "+")) return msys.core.VALIDATE_CONT end
+    msys.registerModule("shop", mod)
+    """
+    stage = LuaStage(tmp_path, script)
+    stage.decide()
+    why, words = stage.printed
+    assert "below it only" in why
+    assert words == "one+two"

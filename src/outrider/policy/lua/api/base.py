@@ -18,7 +18,7 @@ from typing import Any, Final
 from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.errors import ScriptError
 from outrider.policy.lua.api.content import address_components
-from outrider.policy.lua.api.coverage import Row
+from outrider.policy.lua.api.coverage import LOAD, Row
 from outrider.policy.lua.api.host import Host, install, needs, number_of, options_of, text_of
 from outrider.policy.lua.api.macros import expand_macros
 from outrider.policy.lua.conversation import Conversation
@@ -69,15 +69,13 @@ class Base:
         """One component of each address of a field's value."""
         return address_components(parse_addresses(text_of(text, "a text")), component)
 
-    async def readfile(self, name: Any) -> Any:
-        """A file of the scripts' folder, or `nil, message`."""
+    def readfile(self, name: Any) -> Any:
+        """A file of the scripts' folder, or `nil, message`; outside of hooks, as in `init`, at once."""
         given = text_of(name, "a file").removeprefix("file://")
-        try:
-            path = _inside(needs(self._host.folder, "a folder of scripts"), given)
-            return await asyncio.to_thread(_read, path)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            return None, f"{given}: {reason}"
+        folder = needs(self._host.folder, "a folder of scripts")
+        if self._host.phase == LOAD:
+            return _contents(folder, given)
+        return asyncio.to_thread(_contents, folder, given)
 
     async def sleep(self, seconds: Any) -> None:
         """Let others go on for a while."""
@@ -227,11 +225,15 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        octets = file.read(FILE_OCTETS_MAX + 1)
+def _contents(folder: Path, name: str) -> Any:
+    """What a file holds, or `nil, message`."""
+    try:
+        with _inside(folder, name).open("rb") as file:
+            octets = file.read(FILE_OCTETS_MAX + 1)
+    except (OSError, ValueError) as error:
+        return None, f"{name}: {error.strerror if isinstance(error, OSError) else error}"
     if len(octets) > FILE_OCTETS_MAX:
-        raise ValueError(f"is longer than {FILE_OCTETS_MAX} octets")
+        return None, f"{name}: is longer than {FILE_OCTETS_MAX} octets"
     return octets
 
 

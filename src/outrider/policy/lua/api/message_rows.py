@@ -217,7 +217,7 @@ BASE: Final = (
     Row("msys.dnsLookup", "msys", SESSION, _PARTLY, "A, AAAA, TXT, MX, PTR; the configuration's nameservers"),
     Row("msys.expandMacro", "msys", ANY, _PARTLY, "%{vctx_conn:key} and %{vctx_mess:key}"),
     Row("msys.parseRFC2822Addresses", "msys", ANY),
-    Row("msys.readfile", "msys", SESSION, _PARTLY, "files in the folder of the scripts and below it"),
+    Row("msys.readfile", "msys", ANY, _PARTLY, "files in the folder of the scripts and below it"),
     Row("msys.sleep", "msys", SESSION),
     Row(
         "msys.runInPool",
