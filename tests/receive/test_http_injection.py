@@ -451,6 +451,23 @@ async def test_another_path_is_not_there(site: Site, path: str) -> None:
         assert "location" not in answer.fields
 
 
+@pytest.mark.parametrize("kind", ["application/json", "message/rfc822"])
+@pytest.mark.parametrize(("octets", "said"), [(65_536, b"100"), (65_537, b"413")])
+async def test_who_asks_first_does_not_send_what_is_too_big(
+    start: Start, kind: str, octets: int, said: bytes
+) -> None:
+    """RFC 9110 §10.1.1."""
+    site = await start(message_octets=65_536)
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(
+        f"POST /v1/messages?from=shop@sender.example&to=alice@example.com HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {KEY}\r\nContent-Type: {kind}\r\nContent-Length: {octets}\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
+    )
+    assert (await reader.readline()).startswith(b"HTTP/1.1 " + said)
+    writer.close()
+
+
 async def test_identity_is_no_encoding(site: Site) -> None:
     assert (await site.post(MESSAGE, content_encoding="identity")).status == 202
 

@@ -144,6 +144,7 @@ class _Injection:
             origin = self._origin(request, sender.principal, sender.submitter.stream)
             key = parse_key(only(request, KEY_FIELD), KEY_FIELD) if KEY_FIELD in request.headers else None
             media_type = _media_type(request)
+            self._refuse_announced(request, origin)
             if media_type == JSON:
                 body = await self._body(request, origin)
                 is_large = len(body) > THREAD_OCTETS
@@ -323,6 +324,16 @@ class _Injection:
             transaction = transaction._replace(origin=origin)
         return await self._injector.take_raw(transaction, content, sender, key, digest)
 
+    def _refuse_announced(self, request: Request, origin: Origin) -> None:
+        """A client that asks first is told at once, and sends nothing (RFC 9110 §10.1.1)."""
+        length = request.headers.get("content-length", "")
+        if "expect" in request.headers and length and int(length) > self._options.message_octets:
+            raise self._too_big(origin)
+
+    def _too_big(self, origin: Origin) -> Problem:
+        self._intake.refused(origin, "", "", replies.MESSAGE_TOO_BIG)
+        return Problem("too_big", f"The limit is {self._options.message_octets} octets.")
+
     async def _body(self, request: Request, origin: Origin) -> bytes:
         """The whole body of a JSON request, or the problem that it is too big."""
         chunks: list[bytes] = []
@@ -336,8 +347,7 @@ class _Injection:
                 if size > _DISCARD_FACTOR * self._options.message_octets:
                     break
         if size > self._options.message_octets:
-            self._intake.refused(origin, "", "", replies.MESSAGE_TOO_BIG)
-            raise Problem("too_big", f"The limit is {self._options.message_octets} octets.")
+            raise self._too_big(origin)
         if len(chunks) == 1:
             return chunks[0]
         is_large = size > THREAD_OCTETS
