@@ -22,7 +22,7 @@ NEEDS_8BITMIME = Reply(554, "5.6.3", ("Content has 8-bit octets and the next hos
 NEEDS_SMTPUTF8 = Reply(550, "5.6.7", ("Address needs SMTPUTF8, which the next host does not take",))
 # RFC 6531 §3.5
 HEADER_NEEDS_SMTPUTF8 = Reply(550, "5.6.9", ("Header needs SMTPUTF8, which the next host does not take",))
-# RFC 6531 §4.1 X.6.9: a header in UTF-8 cannot be transferred
+# RFC 6531 §4.2 X.6.9: a header in UTF-8 cannot be transferred
 TOO_BIG = Reply(552, "5.3.4", ("Message is over the size that the next host takes",))
 # RFC 1870 §6.1, RFC 3463 §3.4
 TLS_NOT_OFFERED = Reply(451, "4.7.4", ("TLS is required here and the host does not offer it",))
