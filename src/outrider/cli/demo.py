@@ -6,13 +6,14 @@ drawn up from what the generator was told and what the simulator received.
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,9 +43,11 @@ SMTP_PORT = 2525
 HTTP_PORT = 8025
 METRICS_PORT = 9325
 # chosen, because they need no privilege and are the server's defaults; free ones serve when these are in use
-START_SECONDS = 30.0  # chosen, because a start takes a second or two even on a busy machine
+START_SECONDS = 60.0  # chosen, because a start takes ten seconds or two on a busy machine
 STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
+ANSWER_SECONDS = 60.0  # chosen: twice what a start takes on a busy machine
 LOOK_SECONDS = 0.05  # chosen: how exactly the time of the first delivery is known
+_READY = re.compile(r"\b(smtp|http) on 127\.0\.0\.1:(\d+)")
 _PROGRAM = (sys.executable, "-m", "outrider.cli.main")
 
 
@@ -137,11 +140,11 @@ async def _demo(
                 async with asyncio.TaskGroup() as watching:
                     watcher = watching.create_task(_see_first(stage, clock, began_at, first, show))
                     await _send(stage, loads, stopping, show)
-                    await _drain(stage, loads, drain_seconds, show)
+                    await _drain(stage, loads, drain_seconds, clock, show)
                     watcher.cancel()
             except ExceptionGroup as failures:
                 raise first_failure(failures) from None
-        queued = await _queued(stage) or 0
+        queued = await _left(stage, clock)
         await _stop(stage.server, signal.SIGTERM)
         seen = await ask_numbers(stage.sim_socket)
         report = await ask_report(stage.sim_socket)
@@ -172,7 +175,11 @@ def by_hand(smtp_port: int, http_port: int, api_key: str) -> str:
 @asynccontextmanager
 async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
     sim_socket = place / "sim.sock"
-    with (place / "sim.log").open("wb") as sim_log, (place / "server.log").open("wb") as server_log:
+    with (
+        (place / "sim.log").open("wb") as sim_log,
+        (place / "server.log").open("wb") as server_log,
+        ExitStack() as claims,
+    ):
         sim = await asyncio.create_subprocess_exec(
             *_PROGRAM, "sim", "--json", "--until-eof", "--control", str(sim_socket),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=sim_log,
@@ -181,7 +188,7 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
         server = None
         try:
             ready = await _ready_line(sim, place / "sim.log")
-            smtp_port, http_port = _port(SMTP_PORT), _port(HTTP_PORT)
+            smtp_port, http_port = _port(SMTP_PORT, claims), _port(HTTP_PORT, claims)
             users, api_key = _make_key(place)
             config = place / "outrider.toml"
             config.write_text(
@@ -192,7 +199,7 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
                     http_port=http_port,
                     dns_port=ready["dns_port"],
                     exchanger_port=ready["smtp_port"],
-                    metrics_port=_port(METRICS_PORT),
+                    metrics_port=_port(METRICS_PORT, claims) or _any_port(),
                     users_file=users,
                 )
             )
@@ -210,8 +217,7 @@ async def _running(place: Path, workers: int) -> AsyncIterator[_Stage]:
                 server,
                 place / "server.log",
             )
-            await _wait_for_server(stage)
-            yield stage
+            yield await _ready_server(stage)
         finally:
             if server is not None:
                 await _stop(server, signal.SIGTERM)
@@ -236,34 +242,30 @@ def _make_key(place: Path) -> tuple[Path, str]:
     return users, make_key(users, "demo", "default", frozenset((SENDER.partition("@")[2],)))
 
 
-async def _wait_for_server(stage: _Stage) -> None:
+async def _ready_server(stage: _Stage) -> _Stage:
+    """The stage with the ports that the server says to be its own, once it is ready.
+
+    That somebody answers at a port does not say that it is this one.
+    """
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not await _greets(stage.smtp_port):
+            while (ports := dict(_READY.findall(_said(stage.server_log)))).keys() != {"smtp", "http"}:
                 if stage.server.returncode is not None:
                     raise UnavailableError(f"the server ended at once:\n{_tail(stage.server_log)}")
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise UnavailableError(
-            f"the server did not greet within {START_SECONDS:.0f} s:\n{_tail(stage.server_log)}"
+            f"the server was not ready within {START_SECONDS:.0f} s:\n{_tail(stage.server_log)}"
         ) from error
+    return replace(stage, smtp_port=int(ports["smtp"]), http_port=int(ports["http"]))
+
+
+def _said(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
 
 
 def _tail(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-4000:]
-
-
-async def _greets(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        return (await reader.readline()).startswith(b"220")
-    except OSError:
-        return False
-    finally:
-        writer.close()
+    return _said(log)[-4000:]
 
 
 async def _stop(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
@@ -278,18 +280,26 @@ async def _stop(process: asyncio.subprocess.Process, number: signal.Signals) -> 
         await process.wait()
 
 
-def _port(wanted: int) -> int:
-    """`wanted` where it is free, else any free port."""
-    for port in (wanted, 0):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found: int = sock.getsockname()[1]
-            return found
-    raise UnavailableError("no port is free on 127.0.0.1")
+def _port(wanted: int, claims: ExitStack) -> int:
+    """`wanted` where it is free, else 0: any. No other demo takes it until `claims` end."""
+    claim = claims.enter_context(socket.socket(socket.AF_UNIX))
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            # a name that is no file and ends with the process (unix(7)): between a look at the port and the
+            # server's own another demo finds it free too
+            claim.bind(f"\0outrider-demo-{wanted}")
+            sock.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
+
+
+def _any_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        found: int = sock.getsockname()[1]
+        return found
 
 
 # what is sent and counted
@@ -373,7 +383,18 @@ async def _queued(stage: _Stage) -> int | None:
     return alive
 
 
-async def _drain(stage: _Stage, loads: list[Load], seconds: float, show: "_Display") -> None:
+async def _left(stage: _Stage, clock: SystemClock) -> int:
+    """What is in the queue, as soon as the server says it, for without it the account is wrong; else 0."""
+    ends_at = clock.now() + ANSWER_SECONDS
+    while (queued := await _queued(stage)) is None and clock.now() < ends_at:  # noqa: ASYNC110 - asked anew
+        await asyncio.sleep(LOOK_SECONDS)
+    return queued or 0
+
+
+async def _drain(
+    stage: _Stage, loads: list[Load], seconds: float, clock: SystemClock, show: "_Display"
+) -> None:
+    await _left(stage, clock)  # a server that has only just begun has its time too
     ends_at = loads[0].now() + seconds
     while loads[0].now() < ends_at:
         sample = await _sample(stage, loads)
