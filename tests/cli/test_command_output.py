@@ -1,9 +1,12 @@
 """What commands say to people."""
 
 import json
+from functools import partial
 
 import pytest
+from rich.console import Console
 
+from outrider.cli import output
 from outrider.cli.doctor import print_findings
 from outrider.cli.output import print_done, print_json, print_table, say
 from outrider.server.doctor.finding import fault
@@ -25,6 +28,39 @@ def test_a_finding_is_a_line_where_there_is_no_terminal(capsys: pytest.CaptureFi
     what = "192.0.2.2 is no public address; receivers see another one, and nobody can say from here which"
     print_findings([fault("dns.reverse", what, "look at the name of the public address")])
     assert what in capsys.readouterr().out
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr(
+        output, "Console", partial(Console, force_terminal=True, color_system=None, width=columns)
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+def test_no_number_and_no_id_is_in_pieces_however_narrow_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_terminal(monkeypatch, columns)
+    reply = "451 4.7.1 Greylisted, try again in some hours, when our list has been told of you"
+    rows = [
+        ("1m8q9ang3b0z4v0001", "sub.example.test", 3_003, "14 s ago", 2_000, "suspended", 11_600, reply, None)
+    ]
+    names = ("message", "for", "queued", "due", "attempts", "state", "size", "last reply", "note")
+    print_table("Queued entries", names, rows, totals=("1 of 3,003", "", "3,003", "", "", "", "", "", ""))
+    out = capsys.readouterr().out
+    assert all(len(line) <= columns for line in out.splitlines())
+    words = {word.rstrip(",") for word in out.split()}
+    assert {"1m8q9ang3b0z4v0001", "3003", "2000", "11600", "suspended", "Greylisted", "3,003"} <= words
+
+
+def test_a_long_first_cell_is_folded_and_not_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = ("x" * 300, 1)
+    print_table("Values", ("a", "b"), [row])
+    on_terminal(monkeypatch, 60)
+    print_table("Values", ("a", "b"), [row])
+    assert capsys.readouterr().out.count("x") == 600
 
 
 HOSTILE = "a\x1b]0;owned\x07\x9b2J\x7f\u202eb\U000e0001c"

@@ -1,7 +1,7 @@
 """How commands speak: a table for people, JSON for machines, and where a command finds its server."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 WIDTH = 200
 # chosen: where there is no terminal, a row stays a line as long as it can
+ID_CHARACTERS = 40
+# chosen: ids have 18 (`base.ids`), names seldom more; what is longer is folded rather than cut
+SHORT_CHARACTERS = 12
+# chosen: longer words are seldom read as something else when they are cut
 CONFIG_DEFAULT = Path("outrider.toml")
 
 ConfigPath = Annotated[
@@ -60,7 +65,12 @@ def print_table(
     rows: Sequence[Sequence[Any]],
     totals: Sequence[Any] | None = None,
 ) -> None:
-    """A table; numbers stand right, `totals` below a line."""
+    """A table; numbers stand right, `totals` below a line.
+
+    Where the terminal is so narrow that numbers, ids or short words would be in pieces, rows are paragraphs.
+    """
+    numeric = {place for place in range(len(columns)) if _is_numeric(rows, place)}
+    whole = numeric | {0} if all(len(str(row[0])) <= ID_CHARACTERS for row in rows) else numeric
     table = Table(
         title=Text(printable(title), style="table.title"),
         title_justify="left",
@@ -68,13 +78,46 @@ def print_table(
         show_footer=totals is not None,
     )
     for place, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
         footer = "" if totals is None else _cell(totals[place])
-        justify: Literal["right", "left"] = "right" if numeric else "left"
-        table.add_column(column, footer=footer, justify=justify, overflow="fold")
+        justify: Literal["right", "left"] = "right" if place in numeric else "left"
+        table.add_column(column, footer=footer, justify=justify, overflow="fold", no_wrap=place in whole)
     for row in rows:
         table.add_row(*map(_cell, row))
+    console = Console()
+    if console.is_terminal:
+        with console.capture() as captured:
+            console.print(table)
+        shown = set(captured.get().split())
+        if any(not shown.issuperset(_unbroken(row, whole)) for row in rows):
+            _print_paragraphs(console, title, columns, [*rows, *([] if totals is None else [totals])])
+            return
     show(table)
+
+
+def _is_numeric(rows: Sequence[Sequence[Any]], place: int) -> bool:
+    return bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+
+
+def _unbroken(row: Sequence[Any], whole: set[int]) -> Iterator[str]:
+    """Words of a row that are read wrongly, and cannot be copied, in pieces."""
+    for place, value in enumerate(row):
+        words = _cell(value).plain.split()
+        yield from (words if place in whole else (each for each in words if len(each) <= SHORT_CHARACTERS))
+
+
+def _print_paragraphs(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Each row for itself: its first cell, then the others with the names of their columns."""
+    console.print(Text(printable(title), style="table.title"))
+    for row in rows:
+        console.print(_cell(row[0]), style="bold", soft_wrap=True)
+        named = [
+            Text.assemble((f"{column} ", "dim"), _cell(value))
+            for column, value in zip(columns[1:], row[1:], strict=True)
+            if value not in (None, "")
+        ]
+        console.print(Padding(Text(", ").join(named), (0, 0, 0, 4)))
 
 
 def show(table: Table) -> None:
