@@ -112,7 +112,7 @@ def text_field(name: str, text: str, field: str) -> bytes:
     """
     check_name(name, field)
     check_text(text, field)
-    if not text.isascii() or _may_hold_words(text) or text != text.strip(" "):
+    if not text.isascii() or ("=?" in text and _may_hold_words(text)) or text != text.strip(" "):
         return _encoded_field(name, text)
     if len(name) + 2 + len(text) <= FOLD_OCTETS:
         return f"{name}: {text}\r\n".encode("ascii")
@@ -141,8 +141,7 @@ def phrase_field(name: str, text: str, field: str) -> bytes:
 
 def _may_hold_words(text: str) -> bool:
     """True where a reader may find an encoded word in it; it begins with `=?` and ends with `?=`."""
-    start = text.find("=?")
-    return start >= 0 and text.rfind("?=") > start
+    return text.rfind("?=") > text.find("=?") >= 0
 
 
 def _encoded_field(name: str, text: str) -> bytes:
