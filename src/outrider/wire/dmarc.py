@@ -234,8 +234,8 @@ def _organizational(domain: str, records: dict[str, DmarcRecord]) -> str:
 def domains_to_walk(found: Discovered, domains: Sequence[str]) -> tuple[str, ...]:
     """The checked domains whose own organizational domain must be found, to know whether they are aligned.
 
-    Those below the author's organizational domain, unless the author's walk has asked for them: they may be
-    others' (`psd=`).
+    Those at or below the author's organizational domain, unless the author's walk has asked for them: they
+    may be others' (`psd=`).
 
     Args:
         found: The record that counts for the author's domain.
@@ -248,7 +248,7 @@ def domains_to_walk(found: Discovered, domains: Sequence[str]) -> tuple[str, ...
         domain
         for domain in dict.fromkeys(domains)
         if domain != found.domain
-        and domain.endswith(organizational)
+        and f".{domain}".endswith(organizational)
         and not _was_asked_for(domain, found.domain)
     )
 
