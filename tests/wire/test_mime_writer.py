@@ -16,6 +16,7 @@ from outrider.model.address import Address
 from outrider.wire import mime
 from outrider.wire.headers import FieldError, text_field
 from outrider.wire.mime import RESERVED, Draft, Mailbox, MessageWriter
+from outrider.wire.mime_parts import Attachment, format_part
 
 AUTHOR = Mailbox(Address("shop", "sender.example"), "Shop")
 ALICE = Mailbox(Address("alice", "example.com"))
@@ -114,6 +115,30 @@ def test_the_encoding_is_the_least_that_does(text: str, eight_bit: bool, encodin
     message = read(octets)
     assert message["Content-Transfer-Encoding"] == encoding
     assert body_of(message).rstrip("\r\n") == text.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "html", "expected"),
+    [
+        ("ü", "<p>ü</p>", ["8bit", "8bit", "8bit", "8bit", "8bit", "base64", "base64"]),
+        ("u", "<p>ü</p>", ["8bit", "8bit", "7bit", "8bit", "8bit", "base64", "base64"]),
+        ("ü", "<p>u</p>", ["8bit", "8bit", "8bit", None, "7bit", "base64", "base64"]),
+        ("u", "<p>u</p>", [None, None, "7bit", None, "7bit", "base64", "base64"]),
+        (
+            "x\n8bit\n\n",
+            "Content-Transfer-Encoding: 8bit\n\n",
+            [None, None, "7bit", None, "7bit", "base64", "base64"],
+        ),
+    ],
+)
+def test_a_multipart_is_of_8bit_where_a_part_is(text: str, html: str, expected: list[str | None]) -> None:
+    """RFC 2045 §6.4: mixed, alternative, text, related, HTML, and what is attached."""
+    attachments = (Attachment(b"\xff", "image/png", content_id="a"), Attachment(b"", "text/plain"))
+    attached = tuple(format_part(each, "attachments/0") for each in attachments)
+    octets = written(draft_of(text=text, html=html, parts=attached), eight_bit=True)
+    message = read(octets)
+    assert [part["Content-Transfer-Encoding"] for part in message.walk()] == expected
+    assert octets.isascii() == (expected[0] is None)
 
 
 def test_a_text_that_knows_the_boundary_cannot_end_its_part() -> None:

@@ -67,6 +67,7 @@ _BOUNDARY: Final = re.compile(r"=_[0-9A-Za-z_.-]{1,60}")
 _MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+|[A-Za-z0-9._-]+@\[[A-Za-z0-9.:-]+\]")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _CRLF: Final = b"\r\n"
+_EIGHT_BIT: Final = b"Content-Transfer-Encoding: 8bit\r\n\r\n"
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -227,8 +228,8 @@ class MessageWriter:
         """Fields that describe the body, the empty line, and the body."""
         if not draft.parts and draft.html is None:  # the usual: text alone
             return self._plain.of(_Prose(draft.text or "", ()))
-        inline = [part.octets for part in draft.parts if part.is_inline]
-        attached = [part.octets for part in draft.parts if not part.is_inline]
+        inline = [(part.octets,) for part in draft.parts if part.is_inline]
+        attached = [(part.octets,) for part in draft.parts if not part.is_inline]
         if inline and draft.html is None:
             raise FieldError(
                 "attachments", "has an inline part (content_id), but there is no html to show it"
@@ -238,12 +239,11 @@ class MessageWriter:
         if draft.html is not None:
             body = self._html.of(_Prose(draft.html, avoided))
             if inline:
-                body = _multipart(b'related; type="text/html"', boundaries[1], [b"".join(body), *inline])
+                body = _multipart(b'related; type="text/html"', boundaries[1], [body, *inline])
         if draft.text is not None or draft.html is None:
             plain = self._plain.of(_Prose(draft.text or "", avoided))
-            both = [b"".join(plain), b"".join(body)]
-            body = _multipart(b"alternative", boundaries[0], both) if body else plain
-        return _multipart(b"mixed", boundaries[2], [b"".join(body), *attached]) if attached else body
+            body = _multipart(b"alternative", boundaries[0], [plain, body]) if body else plain
+        return _multipart(b"mixed", boundaries[2], [body, *attached]) if attached else body
 
 
 def _text(name: str, field: str, text: str) -> bytes:
@@ -297,12 +297,17 @@ def _is_multipart(draft: Draft) -> bool:
     return bool(draft.parts) or (draft.text is not None and draft.html is not None)
 
 
-def _multipart(subtype: bytes, boundary: str, parts: list[bytes]) -> list[bytes]:
-    """A multipart with its field, the empty line, and its parts, each of which ends in CRLF."""
+def _multipart(subtype: bytes, boundary: str, parts: list[Sequence[bytes]]) -> list[bytes]:
+    """A multipart with its fields, the empty line, and its parts, each of which ends in CRLF.
+
+    It is of 8bit where a part is (RFC 2045 §6.4), which the fields of a part say last.
+    """
     octets = boundary.encode("ascii")
-    body = [b'Content-Type: multipart/%s;\r\n boundary="%s"\r\n\r\n' % (subtype, octets)]
+    is_eight_bit = any(part[0].endswith(_EIGHT_BIT) for part in parts)
+    end = _EIGHT_BIT if is_eight_bit else b"\r\n"
+    body = [b'Content-Type: multipart/%s;\r\n boundary="%s"\r\n%s' % (subtype, octets, end)]
     for part in parts:
-        body += (b"--%s\r\n" % octets, part, b"\r\n")
+        body += (b"--%s\r\n" % octets, *part, b"\r\n")
     body.append(b"--%s--\r\n" % octets)
     return body
 
