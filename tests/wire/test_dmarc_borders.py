@@ -206,11 +206,34 @@ def test_several_records_are_passed_over_and_the_walk_goes_on() -> None:
     assert "2 DMARC records" in result.faults[0]
 
 
-@pytest.mark.parametrize("kind", ["author", "parent", "suffix"])
-def test_a_walk_that_gets_no_answer_settles_nothing(kind: str) -> None:
-    zone: dict[str, str | None] = {"a.shop.example": "v=DMARC1; p=none", "shop.example": "v=DMARC1; p=none"}
-    zone[{"author": "a.shop.example", "parent": "shop.example", "suffix": "example"}[kind]] = None
-    assert evaluate(walk(zone, "a.shop.example"), []).word is DmarcWord.TEMPERROR
+@pytest.mark.parametrize(
+    ("silent", "record", "signers", "word"),
+    [
+        pytest.param("a.shop.example", "", ["a.shop.example"], DmarcWord.TEMPERROR, id="author"),
+        pytest.param("shop.example", "", ["a.shop.example"], DmarcWord.PASS, id="the same domain speaks"),
+        pytest.param("shop.example", "", ["shop.example"], DmarcWord.TEMPERROR, id="another may"),
+        pytest.param("example", "", ["x.example"], DmarcWord.TEMPERROR, id="another of the suffix may"),
+        pytest.param("example", "", ["evil.test", "x.test"], DmarcWord.FAIL, id="a stranger may not"),
+        pytest.param("example", "", [], DmarcWord.FAIL, id="nobody does"),
+        pytest.param("example", "; adkim=s", ["shop.example"], DmarcWord.FAIL, id="strict"),
+    ],
+)
+def test_a_walk_that_gets_no_answer_leaves_open_only_what_it_would_have_told(
+    silent: str, record: str, signers: list[str], word: DmarcWord
+) -> None:
+    # RFC 9989 §4.10.2, RFC 9989 §5.3.6
+    zone: dict[str, str | None] = {"a.shop.example": f"v=DMARC1; p=reject{record}", silent: None}
+    known = walk(zone, "a.shop.example")
+    assert known.has_failed
+    assert domains_to_walk(known, signers) == ()
+    result = evaluate(known, signers)
+    assert result.word is word
+    assert result.policy == ("" if silent == "a.shop.example" else "reject")
+
+
+def test_a_parent_that_gets_no_answer_hides_which_record_counts() -> None:
+    known = walk({"shop.example": None, "example": "v=DMARC1; p=none"}, "a.shop.example")
+    assert (known.record, evaluate(known, ["a.shop.example"]).word) == (None, DmarcWord.TEMPERROR)
 
 
 def test_a_signer_between_the_names_of_the_walk_is_walked_himself() -> None:

@@ -85,8 +85,9 @@ class Discovered(msgspec.Struct, frozen=True):
         domain: The domain.
         record: The record, None where there is none.
         record_domain: Whose it is.
-        organizational_domain: For relaxed alignment.
-        has_failed: A look-up failed, so that it is not known.
+        organizational_domain: For relaxed alignment; empty where a look-up failed.
+        has_failed: A look-up failed, so that it is not known which record counts or, where the domain has one
+            itself, which is the organizational domain.
         is_absent: The domain has neither addresses nor exchangers; see `needs_existence`.
         faults: Records on the way that cannot be used.
     """
@@ -199,7 +200,8 @@ def discover(domain: str) -> Generator[str, tuple[tuple[str, ...], bool], Discov
     for name in names:
         texts, has_failed = yield f"_dmarc.{name}"
         if has_failed:
-            return Discovered(domain, None, "", domain, has_failed=True)
+            own = records.get(domain)
+            return Discovered(domain, own, domain if own else "", "", has_failed=True)
         try:
             record = select(texts)
         except DmarcError as error:
@@ -241,7 +243,8 @@ def domains_to_walk(found: Discovered, domains: Sequence[str]) -> tuple[str, ...
         found: The record that counts for the author's domain.
         domains: In lower case.
     """
-    if found.record is None or (found.record.is_strict_dkim and found.record.is_strict_spf):
+    record = found.record
+    if record is None or found.has_failed or (record.is_strict_dkim and record.is_strict_spf):
         return ()
     organizational = f".{found.organizational_domain}"
     return tuple(
@@ -261,7 +264,7 @@ def _was_asked_for(domain: str, author: str) -> bool:
 def is_aligned(
     identifier: str, found: Discovered, *, strict: bool, walked: Mapping[str, str] = _NONE_WALKED
 ) -> bool:
-    """True when a checked domain speaks for the author's.
+    """True when a checked domain speaks for the author's, as far as look-ups tell.
 
     Args:
         identifier: `d=` of a signature, or the domain that SPF passed for.
@@ -272,11 +275,18 @@ def is_aligned(
     identifier = identifier.lower()
     if identifier == found.domain:
         return True
-    if strict:
+    if strict or found.has_failed:
         return False
     if _was_asked_for(identifier, found.domain):
         return f".{identifier}".endswith(f".{found.organizational_domain}")
     return walked.get(identifier) == found.organizational_domain
+
+
+def _is_open(identifier: str, found: Discovered, walked: Mapping[str, str]) -> bool:
+    """A look-up failed that would have told whether both have one organizational domain."""
+    if found.has_failed:  # that of the author is one of the names that his own ends in
+        return found.domain.rpartition(".")[2] == identifier.rpartition(".")[2]
+    return walked.get(identifier) == ""
 
 
 class DmarcWord(StrEnum):
@@ -344,7 +354,7 @@ def evaluate(
     )
     may_pass = any(  # whatever comes of others: they could not speak for the author
         is_aligned(domain, found, strict=is_strict[method], walked=walked)
-        or (walked.get(domain) == "" and not is_strict[method])
+        or (not is_strict[method] and _is_open(domain, found, walked))
         for method, domain in (*checked, *unsettled)
     )
     if aligned:
