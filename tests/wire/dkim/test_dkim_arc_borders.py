@@ -32,6 +32,11 @@ def relaxed(name: bytes, value: bytes) -> bytes:
     return name + b":" + re.sub(rb"[ \t\r\n]+", b" ", value).strip()
 
 
+def simple(name: bytes, value: bytes) -> bytes:
+    written = {b"arc-message-signature": b"ARC-Message-Signature", b"from": b"From", b"subject": b"Subject"}
+    return written[name] + b":" + value
+
+
 def signed(data: bytes) -> bytes:
     return base64.b64encode(key_of("ed25519").sign(data))
 
@@ -67,8 +72,9 @@ def one_set(
     second = message(MESSAGE % (number, bodyhash))
     listed = re.search(rb"[; ]h *=([^;]*)", second)
     names = [] if listed is None else [each.strip().lower() for each in listed[1].split(b":")]
-    own = relaxed(b"arc-message-signature", second)
-    data = [relaxed(name, texts.pop(name)) for name in names if name in texts]  # none of them comes twice
+    form_of = relaxed if b"c=relaxed" in second else simple
+    own = form_of(b"arc-message-signature", second)
+    data = [form_of(name, texts.pop(name)) for name in names if name in texts]  # none of them comes twice
     second += signed(b"\r\n".join([*data, own]))
     third = sealing(SEAL % (number, b"none" if number == 1 else b"pass"))
     covered = [
@@ -128,6 +134,11 @@ def test_chains_made_by_hand_hold(count: int) -> None:
         pytest.param("message", b"a=ed25519-sha256", b"a=ED25519-SHA256", id="case of the algorithm"),
         pytest.param("message", b"d=one.test", b"d=One.Test", id="case of the domain"),
         pytest.param("message", b"d=one.test", b"d=b\xc3\xbccher.test", id="U-label"),
+        pytest.param("message", b"c=relaxed/relaxed; ", b"", id="simple is the default"),
+        pytest.param("message", b"c=relaxed/relaxed", b"c=simple", id="simple for the body too"),
+        pytest.param("message", b"c=relaxed/relaxed", b"c=relaxed", id="simple for the body"),
+        pytest.param("message", b"c=relaxed/relaxed", b"c = Simple/Relaxed ", id="simple for the header"),
+        pytest.param("message", b"t=1;", b"t=1; l=7;", id="length of the whole body"),
         pytest.param("message", b" b=", b"\r\n\tb=\r\n\t", id="message signature folded"),
         pytest.param("sealing", b"i=1", b"(x) i=1 (a(b)c)", id="comment in a seal"),
         pytest.param("sealing", b"cv=none", b"cv (a) = (b;) NONE (c)", id="comments and case of cv"),
@@ -188,6 +199,8 @@ def test_odd_forms_hold(field: str, old: bytes, new: bytes) -> None:
         pytest.param("message", b"t=1;", b"t=1; x=2;", id="expired"),
         pytest.param("message", b"c=relaxed/relaxed", b"c=relaxed/other", id="canonicalisation"),
         pytest.param("message", b"; t=1;", b"; t=1; junk;", id="no tag list"),
+        pytest.param("message", b"t=1;", b"t=1; l=0;", id="length of nothing"),
+        pytest.param("message", b"t=1;", b"t=1; l=8;", id="length of more"),
         pytest.param("sealing", b"t=1;", b"t=1; h=from;", id="h in a seal"),
         pytest.param("sealing", b"t=1;", b"t=1; h=;", id="empty h in a seal"),
         pytest.param("sealing", b"t=1;", b"t=1; t=1;", id="tag twice"),
@@ -253,6 +266,16 @@ def test_case_of_names_and_folding_on_the_way_break_no_seal() -> None:
     fields = one_set(2, before)[1] + first
     changed = fields.replace(b"ARC-Seal:", b"arc-SEAL :").replace(b"; ", b";\r\n\t  ")
     assert chain_of(changed + HEADER + b"\r\n" + BODY).state is PASS
+
+
+def test_folding_breaks_a_simple_message_signature_and_no_seal() -> None:
+    before, first = one_set(1, [], message=swap(b"c=relaxed/relaxed; ", b""))
+    assert chain_of(first + HEADER + b"\r\n" + BODY).state is PASS
+    folded = first.replace(b"; s=", b";\r\n\ts=")
+    result = chain_of(folded + HEADER + b"\r\n" + BODY)
+    assert (result.state, result.reason[:19]) == (FAIL, "message signature 1")
+    last = chain_of(one_set(2, before)[1] + folded + HEADER + b"\r\n" + BODY)
+    assert (last.state, last.oldest_pass) == (PASS, 2)
 
 
 def test_old_results_are_sealed_too() -> None:
