@@ -259,6 +259,34 @@ def test_strict_refuses_what_was_never_assigned(load: Load) -> None:
         bench.call()
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("mine = nil return tostring(mine)", b"nil"),
+        ("_G.mine = nil return tostring(_G['mine'])", b"nil"),
+        ("rawset(_G, 'mine', nil) return tostring(mine)", b"nil"),
+        ("mine = 1 mine = nil return tostring(mine)", b"nil"),
+        ("mine = nil mine = 2 return tostring(mine)", b"2"),
+        ("print = nil return tostring(print)", b"nil"),
+        ("other = nil return tostring(mine)", b"script's"),
+        ("here.forget() return tostring(here.look())", b"nil"),
+        ("here.forget() here.set(3) return tostring(here.look())", b"3"),
+    ],
+)
+def test_what_a_session_sets_to_nil_is_nil_in_it_and_in_no_other(load: Load, body: str, found: bytes) -> None:
+    here = (
+        "module('here', package.seeall)\nword = \"module's\"\n"
+        "function forget() word = nil end\nfunction set(x) word = x end\nfunction look() return word end"
+    )
+    text = (
+        script("m", body) + "\n" + script("n", "return tostring(mine) .. here.look()", hook="validate_ehlo")
+    )
+    bench = load(f"require('here') mine = \"script's\"\n{text}", modules={"here.lua": here})
+    assert bench.call() == found
+    other = bench.scripts.session()
+    assert bench.call(hook="validate_ehlo", session=other) == b"script'smodule's"
+
+
 def test_registered_globals(load: Load) -> None:
     registry = LuaRegistry()
     registry.register_globals({"VCTX_MESS": 1, "MM7_CONTINUE": 0, "helper": lambda x: x + 1})

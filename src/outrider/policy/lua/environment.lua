@@ -9,7 +9,7 @@ local R = ...
 local setmetatable, rawget, rawset = setmetatable, rawget, rawset
 local error, type, tostring, tonumber, pairs, next, select = error, type, tostring, tonumber, pairs, next, select
 local setfenv, loadstring, gmatch, match, gsub = setfenv, loadstring, string.gmatch, string.match, string.gsub
-local getmeta, collectgarbage, raise = debug.getmetatable, collectgarbage, R.raise
+local getmeta, setmeta, collectgarbage, raise = debug.getmetatable, debug.setmetatable, collectgarbage, R.raise
 
 local running, isyieldable, reading = coroutine.running, coroutine.isyieldable, R.reading
 
@@ -34,17 +34,40 @@ local function guard(target, name)
 end
 
 local base = {}
-local empty_meta = {__index = base, __newindex = base, __metatable = false}
+local empty_meta = {__index = base, __metatable = false}
 local environment = setmetatable({}, empty_meta)
 targets[environment] = false
 local globals_meta = {__index = base, __metatable = false}
 base._G = environment
 base._TLS = {}
 
-local function enter(globals)
-  empty_meta.__index, empty_meta.__newindex = globals, globals
-end
+local function enter(globals) empty_meta.__index = globals end
 R.enter = enter
+
+local gone = setmetatable({}, {__mode = "k"}) -- globals of a session -> names of `base` that it set to nil
+
+local function hide(globals, key)
+  local names = gone[globals]
+  if not names then
+    names = {}
+    gone[globals] = names
+    setmeta(globals, {
+      __index = function(_, name)
+        if names[name] then return nil end
+        return base[name]
+      end,
+      __metatable = false,
+    })
+  end
+  names[key] = true
+end
+
+local function assign(_, key, value)
+  local globals = empty_meta.__index
+  if value == nil and globals ~= base and rawget(base, key) ~= nil then hide(globals, key) end
+  globals[key] = value
+end
+empty_meta.__newindex = assign
 
 local function enter_base() enter(base) end
 
@@ -83,7 +106,7 @@ function base.rawget(t, key) return rawget(behind(t), key) end
 
 function base.rawset(t, key, value)
   if targets[t] and loading == 0 then raise("a library changes only while a script is loaded") end
-  rawset(behind(t), key, value)
+  if t == environment then assign(t, key, value) else rawset(behind(t), key, value) end
   return t
 end
 
@@ -269,6 +292,7 @@ end
 
 -- `module(name, package.seeall)`: the rest of the file writes its globals into a table of that name. What functions
 -- write there once a session calls them is that session's.
+local NONE = {} -- what a session set to nil
 local overlays = setmetatable({}, {__mode = "k"}) -- globals of a session -> module's table -> its own
 
 local function overlay(target, is_made)
@@ -308,11 +332,16 @@ function base.module(name, ...)
   setfenv(2, setmetatable({}, {
     __index = function(_, key)
       local value = rawget(overlay(target, false), key)
+      if value == NONE then return nil end
       if value == nil then value = target[key] end
       if value == nil and sees.all then value = environment[key] end
       return value
     end,
-    __newindex = function(_, key, value) overlay(target, true)[key] = value end,
+    __newindex = function(_, key, value)
+      local own = overlay(target, true)
+      if value == nil and own ~= target then value = NONE end
+      own[key] = value
+    end,
     __metatable = false,
   }))
 end
