@@ -430,6 +430,11 @@ WRONG: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/v1/backups", {"into": "/nowhere", "passphrase": "x"}, 422, "/body/passphrase"),
     ("POST", "/v1/backups", {"into": "/dev/null/x", "without_keys": True}, 409, "cannot be made"),
     ("GET", "/v1/config/options?name=server.wrkers", {}, 404, "did you mean server.workers"),
+    ("POST", "/v1/queue/hold", {**WHY, "filter": {"id": ["joe@one.test"]}}, 422, "trace --recipient"),
+    ("POST", "/v1/queue/hold", {**WHY, "filter": {"domain": "joe@one.test"}}, 422, "trace --recipient"),
+    ("POST", "/v1/queue/purge", {**WHY, "filter": {"reply": "*<joe@one.test>*"}}, 422, "trace --recipient"),
+    ("POST", "/v1/queue/purge", {**WHY, "filter": {"path": "smtp/a/joe@one.test"}}, 422, "trace --recipient"),
+    ("POST", "/v1/suspensions", {**WHY, "site": "joe@one.test"}, 422, "trace --recipient"),
     ("POST", "/v1/queue/move", {**WHY, "to_binding": "nwes"}, 422, "there is no binding 'nwes'"),
     ("GET", "/v1/config/path", {}, 422, "name a site or a domain"),
     ("GET", "/v1/config/path?site=x&domain=y.test", {}, 422, "name a site or a domain"),
@@ -455,6 +460,7 @@ async def test_whatever_is_wrong_is_a_problem_and_changes_nothing(
     ]
     assert changed == []
     assert PASSWORD not in answer
+    assert "joe@one.test" not in answer
     ring = await site.call("get", "/v1/keyring")
     assert [each["key"] for each in ring["items"]] == ["log-1"]
 

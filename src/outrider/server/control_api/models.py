@@ -4,6 +4,7 @@ Times are RFC 3339 in UTC, durations seconds. A field of an answer is never take
 ones may come.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -19,8 +20,22 @@ REASON_CHARACTERS = 1_000
 NUMBER_MAX = 2**63 - 1
 # what SQLite and PostgreSQL store, and what processes can tell each other
 DAY_SECONDS = 86_400.0
+_ADDRESS = re.compile(r"[^\s/*]@")
+# a domain that is queued for itself has an @ before it, also behind the binding of a path: `@slow.example`
+
+
+def _no_address(text: str) -> str:
+    """What chooses mail is written into the audit log for good, so nobody's address may stand in it."""
+    if _ADDRESS.search(text):
+        raise ValueError(
+            "an address cannot stand here, because the audit log keeps what was asked for; look for the ids of its "
+            "mail by `outrider trace --recipient` (or /v1/trace)"
+        )
+    return text
+
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Choice = Annotated[Name, AfterValidator(_no_address)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=REASON_CHARACTERS)]
 Number = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
 Seconds = Annotated[float, Field(ge=0, le=10 * 366 * DAY_SECONDS)]
@@ -35,14 +50,14 @@ class Asked(BaseModel):
 class QueueFilter(Asked):
     """Which entries are meant: all that is given must hold; nothing at all means every entry."""
 
-    domain: Name | None = Field(None, description="Routing domain: exact, or `*.suffix`.")
-    site: Name | None = Field(None, description="Site that the domain is known to go to; `*.suffix` too.")
-    path: Name | None = Field(None, description="CHANNEL/BINDING/SITE; each may be `*`.")
+    domain: Choice | None = Field(None, description="Routing domain: exact, or `*.suffix`.")
+    site: Choice | None = Field(None, description="Site that the domain is known to go to; `*.suffix` too.")
+    path: Choice | None = Field(None, description="CHANNEL/BINDING/SITE; each may be `*`.")
     channel: Name | None = Field(None, description="Channel.")
     binding: Name | None = Field(None, description="Binding.")
     tenant: Name | None = Field(None, description="Tenant.")
     stream: Name | None = Field(None, description="Stream of the tenant.")
-    id: list[Name] | None = Field(None, max_length=IDS_MAX, description="Ids of messages.")
+    id: list[Choice] | None = Field(None, max_length=IDS_MAX, description="Ids of messages.")
     entry: list[Number] | None = Field(None, max_length=IDS_MAX, description="Numbers of entries.")
     older_than: Seconds | None = Field(None, description="Received at least so many seconds ago.")
     newer_than: Seconds | None = Field(None, description="Received at most so many seconds ago.")
@@ -50,7 +65,7 @@ class QueueFilter(Asked):
     attempts_max: Number | None = Field(None, description="At most so many attempts made.")
     state: Literal["held", "due", "deferred"] | None = Field(None, description="State in the queue.")
     held: bool | None = Field(None, description="Only what is on hold, or only what is free.")
-    reply: Name | None = Field(
+    reply: Choice | None = Field(
         None, description="Somewhere in the last reply, whatever its case; `*` stands for any text."
     )
 
@@ -248,7 +263,7 @@ class SuspensionAsked(ChangeAsked):
 
     channel: Name = "*"
     binding: Name = "*"
-    site: Annotated[Name, AfterValidator(parse_site_pattern)] = Field(
+    site: Annotated[Choice, AfterValidator(parse_site_pattern)] = Field(
         description="Site, `*.suffix`, or `*` for all."
     )
     seconds: Seconds | None = Field(None, gt=0, description="How long; null is until it is resumed.")
