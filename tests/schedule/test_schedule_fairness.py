@@ -150,6 +150,44 @@ def test_what_comes_back_goes_first() -> None:
     assert [entry.entry for entry in queue.take(6, 1)] == [entry_id(1, number) for number in range(6)]
 
 
+@given(rows=ENTRIES, seed=st.integers(0, 2**32))
+def test_what_is_removed_is_gone_and_the_others_keep_their_order(
+    rows: list[tuple[str, str, int, float, int]], seed: int
+) -> None:
+    rng = random.Random(seed)
+    queue, same = FairQueue(), FairQueue()
+    entries = [
+        make(number, tenant=tenant, stream=stream, priority=priority, due=due, log=log)
+        for number, (tenant, stream, priority, due, log) in enumerate(rows)
+    ]
+    for entry in entries:
+        queue.put(entry)
+    left = queue.take(rng.randint(0, 5), 1)
+    inside = [entry for entry in entries if entry not in left]
+    chosen = {entry.entry for entry in entries if rng.random() < 0.4}
+    removed = queue.remove(chosen)
+    assert {entry.entry for entry in removed} == chosen.intersection(entry.entry for entry in inside)
+    rest = [entry for entry in inside if entry.entry not in chosen]
+    assert queue.size == len(rest)
+    assert {entry.entry for entry in queue} == {entry.entry for entry in rest}
+    for stream in {(entry.tenant, entry.stream, entry.priority) for entry in rest}:
+        waiting = [entry for entry in rest if (entry.tenant, entry.stream, entry.priority) == stream]
+        assert queue.waiting_of(waiting[0]) == len(waiting)
+    extra = make(1000, tenant="x", stream="u")
+    queue.put(extra)
+    for entry in [*rest, extra]:
+        same.put(entry)
+    assert {entry.entry for entry in drained(queue)} == {entry.entry for entry in drained(same)}
+    assert queue.size == 0
+
+
+def drained(queue: FairQueue) -> list[Entry]:
+    out: list[Entry] = []
+    while taken := queue.take(3, 1):
+        out += taken
+    return out
+
+
 def test_extract_takes_only_what_is_asked_for() -> None:
     queue = FairQueue()
     for number in range(10):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,9 @@ import pytest
 
 from outrider.base.errors import UnavailableError
 from outrider.base.log import NullLog
+from outrider.model.changes import Entry
 from outrider.model.dispatch import Closed, Held, Settled
+from outrider.schedule.fairness import FairQueue
 from outrider.server import queue_operations
 from outrider.server.queue_operations import QueueOperations
 from outrider.spool.admin import QueueAdmin
@@ -27,7 +30,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 def operations(world: World) -> QueueOperations:
     writer = LogWriter(world.index.directory, SMALL, world.clock, NullLog(), lambda *_: None, keys=None)
-    admin = QueueAdmin(world.index, writer, world.clock, world.dispatcher.take)
+    admin = QueueAdmin(world.index, writer, world.clock, world.dispatcher.take_all)
     return QueueOperations(world.dispatcher, world.index, admin, world.clock, cast("Any", None))
 
 
@@ -52,6 +55,28 @@ async def test_what_a_worker_holds_is_not_changed_before_it_has_said_so(world: W
         world.join(1, [(Held(order.slot + 1, order.path, (entry,)), [held])])
         world.dispatcher.begin()
     assert change.result() == {"matched": 1, "changed": 0, "busy": 1}
+
+
+async def test_a_slice_of_the_queue_is_taken_from_its_path_in_one_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look goes over all that waits on the path: one for each entry held the node up for seconds."""
+    world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    for number in range(1, 101):
+        world.arrive(0, number, ONE)
+    looks: list[int] = []
+    remove = FairQueue.remove
+
+    def looking(queue: FairQueue, numbers: AbstractSet[int]) -> list[Entry]:
+        looks.append(len(numbers))
+        return remove(queue, numbers)
+
+    monkeypatch.setattr(FairQueue, "remove", looking)
+    held = await operations(world).hold("tester", "why")
+    assert held == {"matched": 100, "changed": 100, "busy": 0}
+    assert looks == [100]
+    assert world.dispatcher.scheduler.stats(world.clock.now())[0].waiting == 0
 
 
 async def test_a_change_that_would_wait_too_long_is_refused(

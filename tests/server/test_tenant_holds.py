@@ -32,7 +32,9 @@ class Site:
         self.writer = LogWriter(
             self.world.index.directory, SMALL, self.world.clock, self.log, lambda *_: None, keys=None
         )
-        self.admin = QueueAdmin(self.world.index, self.writer, self.world.clock, self.world.dispatcher.take)
+        self.admin = QueueAdmin(
+            self.world.index, self.writer, self.world.clock, self.world.dispatcher.take_all
+        )
         self.database = open_engine(StoreOptions(), folder)
         self.author = Author("cli:tester", self.world.clock)
         self.is_away = False

@@ -19,6 +19,7 @@ after another of its stream, as most does, finds its place without going through
 
 from bisect import insort_right
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from operator import attrgetter
 
 from outrider.model.changes import SEQUENCE_BITS, Entry, log_of
@@ -114,6 +115,21 @@ class _Stream:
         slack = own.items[own.head].due_time - other.items[other.head].due_time
         return log if slack <= _LOCALITY_SECONDS else oldest
 
+    def remove(self, numbers: AbstractSet[int], logs: frozenset[int]) -> list[Entry]:
+        """Take out entries of these numbers, from the lines of these logs."""
+        gone: list[Entry] = []
+        for log in logs.intersection(self.lines):
+            line = self.lines[log]
+            waiting = line.items[line.head :]
+            rest = [entry for entry in waiting if entry.entry not in numbers]
+            if len(rest) < len(waiting):
+                gone += [entry for entry in waiting if entry.entry in numbers]
+                line.items, line.head = rest, 0
+                if not rest:
+                    del self.lines[log]
+        self.size -= len(gone)
+        return gone
+
     def take(self, out: list[Entry], quota: int, room: int, log: int) -> int:
         taken = 0
         while taken < quota and self.lines:
@@ -163,6 +179,15 @@ class _Tenant:
         self.size -= taken
         return taken
 
+    def remove(self, numbers: AbstractSet[int], logs: frozenset[int]) -> list[Entry]:
+        gone: list[Entry] = []
+        for name, stream in list(self.streams.items()):
+            gone += stream.remove(numbers, logs)
+            if not stream.size:
+                del self.streams[name]
+        self.size -= len(gone)
+        return gone
+
 
 class _Level:
     """All entries of one priority, tenants in turn as the streams in a tenant."""
@@ -202,6 +227,14 @@ class _Level:
             if not tenant.size:
                 del tenants[name]
         return taken
+
+    def remove(self, numbers: AbstractSet[int], logs: frozenset[int]) -> list[Entry]:
+        gone: list[Entry] = []
+        for name, tenant in list(self.tenants.items()):
+            gone += tenant.remove(numbers, logs)
+            if not tenant.size:
+                del self.tenants[name]
+        return gone
 
 
 class FairQueue:
@@ -336,6 +369,28 @@ class FairQueue:
                     for stream in tenant.streams.values():
                         for line in stream.lines.values():
                             yield from line.items[line.head :]
+
+    def remove(self, numbers: AbstractSet[int]) -> list[Entry]:
+        """Remove and return the entries of these numbers, as far as they are here; the rest stays in order.
+
+        A look at each entry that waits, 50 ns; `extract` looks at each several times and puts it in anew.
+        """
+        only = self._only
+        if only is not None:
+            if only.entry not in numbers:
+                return []
+            self._only = None
+            self.size = 0
+            return [only]
+        logs = frozenset(map(log_of, numbers))
+        gone: list[Entry] = []
+        for level in (self._urgent, self._normal):
+            if level is not None:
+                gone += level.remove(numbers, logs)
+        self.size -= len(gone)
+        if not self.size:
+            self._normal = self._urgent = self._recent = None
+        return gone
 
     def extract(self, test: Callable[[Entry], bool], limit: int | None = None) -> list[Entry]:
         """Remove and return the entries for which `test` is true, at most `limit`."""

@@ -316,7 +316,7 @@ class Scheduler:
                 removed.append(place[2])
         for path, numbers in waiting.items():
             state = node.paths[path]
-            for entry in state.queue.extract(lambda item, numbers=numbers: item.entry in numbers):  # type: ignore[misc]
+            for entry in state.queue.remove(numbers):
                 del node.where[entry.entry]
                 removed.append(entry)
             node.mark_ready(state)

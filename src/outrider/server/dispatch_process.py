@@ -179,7 +179,7 @@ class DispatchProcess:
             birth.log,
             self._tell_suspended,
         )
-        self._admin = QueueAdmin(self._index, self._writer, birth.clock, self.dispatcher.take)
+        self._admin = QueueAdmin(self._index, self._writer, birth.clock, self.dispatcher.take_all)
         self._holds = TenantHolds(
             self.dispatcher,
             self._index,
@@ -189,7 +189,9 @@ class DispatchProcess:
             log=birth.log,
             known=self._begin_if_complete,
         )
-        self._reclaimer = Reclaimer(self._index, self._writer, birth.clock, birth.log, self.dispatcher.take)
+        self._reclaimer = Reclaimer(
+            self._index, self._writer, birth.clock, birth.log, self.dispatcher.take_all
+        )
 
     def _resolver_of(self, settings: Settings, places: Sequence[tuple[str, int]]) -> MxResolver:
         """Who finds routes; `places` are our own SMTP listeners."""

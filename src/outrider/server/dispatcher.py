@@ -363,16 +363,19 @@ class Dispatcher:
 
     def take(self, number: int) -> bool:
         """Make sure that a resident entry cannot be granted; False when a worker has it."""
-        if self.scheduler.is_granted(number):
-            return False
-        if not self.scheduler.remove((number,)):
-            entry = self.index.get(number)
-            waiting = self._waiting.get(entry.routing_domain) if entry is not None else None
-            if waiting is not None:
-                kept = [each for each in waiting if each.entry != number]
-                self._waiting_count -= len(waiting) - len(kept)
-                waiting[:] = kept
-        return True
+        return bool(self.take_all((number,)))
+
+    def take_all(self, numbers: Iterable[int]) -> set[int]:
+        """As `take`; gives those that no worker has. At once, because each look goes over whole queues."""
+        free = {number for number in numbers if not self.scheduler.is_granted(number)}
+        rest = free.difference(entry.entry for entry in self.scheduler.remove(free))
+        entries = filter(None, map(self.index.get, rest))
+        for domain in {entry.routing_domain for entry in entries}.intersection(self._waiting):
+            waiting = self._waiting[domain]
+            kept = [each for each in waiting if each.entry not in rest]
+            self._waiting_count -= len(waiting) - len(kept)
+            waiting[:] = kept
+        return free
 
     # time
 

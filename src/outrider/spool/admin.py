@@ -7,7 +7,8 @@ is with a worker is busy: its worker owns its next version, so it is left alone 
 Invariant: nothing is changed in the index before the log says so durably.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ PURGED = Reply(554, "5.7.0", ("Purged from the queue by an administrator",))
 # RFC 3463 §3.8, X.7.0: other security or policy status; people decided it, not a program
 _NOBODY = Address("unknown", "invalid")  # RFC 2606 §2; stands in where the frame cannot be read any more
 
-Take = Callable[[int], bool]
+Take = Callable[[Sequence[int]], AbstractSet[int]]
 
 
 class AdminResult(NamedTuple):
@@ -55,8 +56,8 @@ class QueueAdmin:
         index: The entries.
         log: Where the changes are logged: the dispatcher's own.
         clock: For due times and records.
-        take: Asked for each resident entry before it is changed: makes sure that it cannot be granted any
-            more, or answers False because it is with a worker.
+        take: Asked for resident entries before they are changed: makes sure that they cannot be granted any
+            more, but for those that are with a worker; gives the others.
     """
 
     def __init__(self, index: Index, log: Log, clock: Clock, take: Take) -> None:
@@ -187,20 +188,18 @@ class QueueAdmin:
                 if not entries:
                     return AdminResult(matched, changed, busy)
                 after = entries[-1].entry
-                free = list(self._free(entries))
+                free = self._free(entries)
                 await self._apply(free, change)
             matched += len(entries)
             changed += len(free)
             busy += len(entries) - len(free)
 
-    def _free(self, entries: Iterable[Entry]) -> Iterable[Entry]:
+    def _free(self, entries: Sequence[Entry]) -> list[Entry]:
         table = self._index.table
-        for entry in entries:
-            if entry.entry not in table.resident:
-                yield entry
-            elif self._take(entry.entry):
-                table.evict(entry.entry)
-                yield entry
+        resident = [entry.entry for entry in entries if entry.entry in table.resident]
+        for number in self._take(resident):
+            table.evict(number)
+        return [entry for entry in entries if entry.entry not in table.resident]
 
     async def _apply(
         self, entries: list[Entry], change: Callable[[Entry], tuple[Change, Entry | None]]

@@ -5,7 +5,7 @@ parts spread over its processes. It needs the spool for itself: `open` refuses w
 writer.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Self
 
 from outrider.base.clock import Clock
@@ -20,7 +20,7 @@ from outrider.spool.announce import arrived_of, settled_of
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.engine_port import Lease, Member, QuotaGrant
 from outrider.spool.filters import QueueFilter
-from outrider.spool.index import Index
+from outrider.spool.index import PASSES_PER_CALL, Index
 from outrider.spool.index_due import KEYS_PER_CALL
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import FrameReader
@@ -139,8 +139,8 @@ class EmbeddedEngine:
             del self._leases[number]
             self.index.evict(number)
 
-    def _take(self, entry: int) -> bool:
-        return entry not in self._leases
+    def _take(self, entries: Iterable[int]) -> set[int]:
+        return {entry for entry in entries if entry not in self._leases}
 
     async def due(self, before_time: float, limit: int) -> list[Entry]:
         """See `Engine`."""
@@ -154,12 +154,22 @@ class EmbeddedEngine:
         wanted = None if keys is None else frozenset(keys)
         found: list[Entry] = []
         rooms: Callable[[QueueKey], int] = lambda key: limit if wanted is None or key in wanted else 0  # noqa: E731
-        empty = 0  # each call looks at some of the keys only
-        while len(found) < limit and empty <= len(self.index.table.keys) // KEYS_PER_CALL:
+        empty = 0
+        while len(found) < limit and empty <= self._calls_max():
             more = await self.index.due(before_time, limit - len(found), rooms)
             found += more
             empty = 0 if more else empty + 1
         return found
+
+    def _calls_max(self) -> int:
+        """How often `due` may find nothing before there is nothing.
+
+        Each call looks at some of the keys only, and gets past some of the rows only that are no news: of
+        entries that are leased, or have changed since.
+        """
+        table = self.index.table
+        no_news = table.changed + len(table.resident)
+        return len(table.keys) // KEYS_PER_CALL + no_news // PASSES_PER_CALL
 
     async def lease(self, keys: Sequence[QueueKey] | None, limit: int, ttl_seconds: float) -> list[Lease]:
         """See `Engine`."""

@@ -14,7 +14,7 @@ alive.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -36,6 +36,7 @@ from outrider.model.changes import (
 )
 from outrider.model.dispatch import Position
 from outrider.model.ports import Log as SpoolLog
+from outrider.spool.admin import Take
 from outrider.spool.await_commit import begin_commit, commit_and_wait
 from outrider.spool.index import Index
 from outrider.spool.reader import FRAMES_PER_SLICE, Scanned
@@ -72,9 +73,7 @@ class Reclaimer:
         take: As for `QueueAdmin`.
     """
 
-    def __init__(
-        self, index: Index, log: SpoolLog, clock: Clock, say: Log, take: Callable[[int], bool]
-    ) -> None:
+    def __init__(self, index: Index, log: SpoolLog, clock: Clock, say: Log, take: Take) -> None:
         self._index = index
         self._log = log
         self._clock = clock
@@ -261,19 +260,20 @@ class Reclaimer:
             content = payload[start : start + stored.size]
             start += stored.size
             entries = [states[number] for number in _entries(stored) if number in live]
-            if entries and all(self._set_free(entry) for entry in entries):
+            if entries and self._set_free(entries):
                 lasts = tuple(entry.last for entry in entries)
                 moved = Moved(stored, tuple(map(state_tuple, entries)), lasts)
                 moves.append((entries, begin_commit(self._log, [moved], [[content]])))
         return moves
 
-    def _set_free(self, entry: Entry) -> bool:
+    def _set_free(self, entries: Sequence[Entry]) -> bool:
         """Make sure that nobody is granted the old place; a message that is with a worker waits."""
-        if entry.entry in self._index.table.resident:
-            if not self._take(entry.entry):
-                return False
-            self._index.table.evict(entry.entry)
-        return True
+        table = self._index.table
+        resident = [entry.entry for entry in entries if entry.entry in table.resident]
+        taken = self._take(resident)
+        for number in taken:
+            table.evict(number)
+        return len(taken) == len(resident)
 
     def _switch(self, entries: list[Entry], ref: ContentRef) -> None:
         """The content is durable at `ref`: point there, unless the entry has changed or gone meanwhile."""
