@@ -122,6 +122,8 @@ async def test_xpath(stage: Make, query: str, found: list[str]) -> None:
     ("body", "reason"),
     [
         ("xml.parsexml('<a>'):root()", "is no XML"),
+        (r"xml.newnode('a'):contents('x\1')", "contents holds U\\+0001, which no XML may hold"),
+        (r"xml.newnode('a'):attribute('b', 'x\0')", "a value holds U\\+0000, which no XML may hold"),
         ("xml.parsexml('')", "is no XML"),
         ("xml.parsexml('<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>')", "entities"),
         (

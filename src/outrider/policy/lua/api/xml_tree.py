@@ -29,6 +29,8 @@ DEPTH_MAX: Final = 200
 TEXT: Final = "text"
 
 _NAME: Final = re.compile(r"[^\W\d][\w.:-]*")
+_NO_CHARACTER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# XML 1.0 (W3C) production 2, without the halves of characters, which octets of scripts may stand for
 _END: Final = re.compile(r"(.*?)/?(?:(text\(\))|@([\w.:-]+))$", re.DOTALL)
 
 
@@ -238,7 +240,7 @@ class Xml:
         if value and value[0] is None:
             node.attributes.pop(key, None)
         elif value:
-            node.attributes[key] = text_of(value[0], "a value")
+            node.attributes[key] = _characters(value[0], "a value")
         return node.attributes.get(key)
 
     def children(self, node: Node) -> list[Node]:
@@ -246,7 +248,7 @@ class Xml:
 
     def contents(self, node: Node, text: Any = None) -> str:
         if text is not None:
-            new = text_of(text, "contents")
+            new = _characters(text, "contents")
             if node.is_text:
                 node.text_value = new
             else:
@@ -277,6 +279,14 @@ def _unique(found: list[Any]) -> list[Any]:
             seen.add(id(each))
             kept.append(each)
     return kept
+
+
+def _characters(value: Any, what: str) -> str:
+    text = text_of(value, what)
+    found = _NO_CHARACTER.search(text)
+    if found is not None:
+        raise ValueError(f"{what} holds U+{ord(found[0]):04X}, which no XML may hold")
+    return text
 
 
 def _name(name: Any) -> str:
