@@ -28,8 +28,8 @@ def _no_address(text: str) -> str:
     """What chooses mail is written into the audit log for good, so nobody's address may stand in it."""
     if _ADDRESS.search(text):
         raise ValueError(
-            "an address cannot stand here, because the audit log keeps what was asked for; look for the ids of its "
-            "mail by `outrider trace --recipient` (or /v1/trace)"
+            "an address cannot stand here, because the audit log keeps what was asked for; "
+            "`outrider trace --recipient` (or /v1/trace) tells the ids of its mail"
         )
     return text
 
