@@ -25,7 +25,15 @@ from msgspec.structs import replace
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
-from outrider.wire.spf.record import SpfError, SpfRecord, Term, is_explanation, parse_spf, select
+from outrider.wire.spf.record import (
+    EXPLANATION_OCTETS_MAX,
+    SpfError,
+    SpfRecord,
+    Term,
+    is_explanation,
+    parse_spf,
+    select,
+)
 
 LOOKUPS_MAX: Final = 10
 """RFC 7208 §4.6.4: terms that cause look-ups."""
@@ -350,7 +358,8 @@ class _Check:
             return ""
         finally:
             self.knows_local_part = known  # words about it check nothing
-        return text if text.isascii() and text.isprintable() else ""
+        is_fit = len(text) <= EXPLANATION_OCTETS_MAX and text.isascii() and text.isprintable()
+        return text if is_fit else ""
 
     def _mx(self, domain: str, term: Term) -> Generator[Question, Found, bool]:
         target = yield from self._target(term, domain)

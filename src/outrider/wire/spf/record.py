@@ -44,8 +44,8 @@ LOOKUP_TERMS: Final = frozenset({"include", "a", "mx", "ptr", "exists", "redirec
 """RFC 7208 §4.6.4: terms that cause look-ups; at most ten of them count."""
 
 
-EXPLANATION_OCTETS_MAX: Final = 1_000
-"""Chosen: what is longer fits into no reply (RFC 5321 §4.5.3.1.5)."""
+EXPLANATION_OCTETS_MAX: Final = 400
+"""Chosen: it fits into one line of a reply (RFC 5321 §4.5.3.1.5), with whose words they are beside it."""
 
 
 class SpfError(RemoteProtocolError):
