@@ -297,6 +297,8 @@ def test_operators(evaluate: Callable[..., Any], expression: str, result: object
     ("expression", "reason"),
     [
         ("nil | 1", "bitwise operation on a nil value"),
+        ("1 & nil", "bitwise operation on a nil value"),
+        ("1 \\ nil", "arithmetic on a nil value"),
         ("1 & {}", "bitwise operation on a table value"),
         ("1 | 'x'", "bitwise operation on a string value"),
         ("~print", "bitwise operation on a function value"),

@@ -287,6 +287,20 @@ def test_what_a_session_sets_to_nil_is_nil_in_it_and_in_no_other(load: Load, bod
     assert bench.call(hook="validate_ehlo", session=other) == b"script'smodule's"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "pcall(string.gsub, 'x', 'x', wrong)",
+        "xpcall(function() string.gsub('x', 'x', wrong) end, function(e) return e end)",
+        "coroutine.resume(coroutine.create(function() string.gsub('x', 'x', wrong) end))",
+        "pcall(coroutine.wrap(function() string.gsub('x', 'x', wrong) end))",
+    ],
+)
+def test_an_error_of_a_function_in_c_tells_no_line_of_ours(load: Load, call: str) -> None:
+    body = f"local function wrong() return {{}} end local ok, e = {call} return e"
+    assert load(script("m", body)).call() == b"invalid replacement value (a table)"
+
+
 def test_registered_globals(load: Load) -> None:
     registry = LuaRegistry()
     registry.register_globals({"VCTX_MESS": 1, "MM7_CONTINUE": 0, "helper": lambda x: x + 1})

@@ -13,6 +13,7 @@ local error, pcall, xpcall, type, tostring = error, pcall, xpcall, type, tostrin
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, isyieldable, status = coroutine.running, coroutine.isyieldable, coroutine.status
 local getinfo, sub, find, collectgarbage = debug.getinfo, string.sub, string.find, collectgarbage
+local byte, match = string.byte, string.match
 local setmetatable = setmetatable
 local clock = R.clock
 
@@ -149,13 +150,19 @@ local function pay(e)
   end
 end
 
+-- An error without the line of our own that a function in C puts before it, where it was called by one of ours.
+local function told_to_script(e, ...)
+  if type(e) == "string" and byte(e) == 40 then e = match(e, "^%(%a+%.lua%):%d+: (.*)$") or e end
+  return e, ...
+end
+R.told_to_script = told_to_script
+
 local function settle(before, ok, ...)
   nested = before
-  if not ok then
-    if spent then return error(SPENT, 0) end
-    pay((...))
-  end
-  return ok, ...
+  if ok then return ok, ... end
+  if spent then return error(SPENT, 0) end
+  pay((...))
+  return false, told_to_script(...)
 end
 
 local out = {}
@@ -168,7 +175,7 @@ function out.xpcall(f, handler, ...)
   if type(handler) ~= "function" then return settle(nested, pcall(f, ...)) end
   return settle(nested, xpcall(f, function(e)
     if spent or e == NO_MEMORY then return e end
-    return handler(e)
+    return handler((told_to_script(e)))
   end, ...))
 end
 
@@ -207,7 +214,7 @@ local function relay(co, before, ok, tag, ...)
   end
   if spent then return error(SPENT, 0) end
   pay(tag)
-  return false, tag, ...
+  return false, told_to_script(tag, ...)
 end
 
 local coroutines = {create = create, status = status}

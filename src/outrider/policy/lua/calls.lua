@@ -44,7 +44,7 @@ local function on_error(e)
   if script and R.is_script(script) then
     failed_script, failed_line, text = script, tonumber(line), rest
   else
-    text = match(text, "^%(%a+%.lua%):%d+: (.*)$") or text -- a line of our own says nothing to a script's author
+    text = R.told_to_script(text)
   end
   failed_text = #text > TEXT_MAX and sub(text, 1, TEXT_MAX) or text
 end

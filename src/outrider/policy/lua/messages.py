@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from outrider.model.flow import Content, Traits
 from outrider.model.hooks import HookPhase
 from outrider.policy.connection import Connection, Context
+from outrider.policy.lua.convert import kind_of
 from outrider.policy.mail import Mail
 from outrider.wire.message.editable import EditableMessage
 
@@ -184,7 +185,7 @@ class Msg:
 def mail_behind(target: object) -> Mail:
     """The message of a `msg`. Raises ValueError: it is none, or one that a script made."""
     if not isinstance(target, Msg):
-        raise ValueError(f"a message was expected, not {type(target).__name__}")  # noqa: TRY004 - scripts hear it
+        raise ValueError(f"a message was expected, not {kind_of(target)}")  # noqa: TRY004 - scripts hear it
     if target.mail is None:
         raise ValueError("this message was not received: it is one that a script makes, or only an envelope")
     return target.mail

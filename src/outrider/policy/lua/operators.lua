@@ -31,7 +31,8 @@ local function event(a, b, name)
 end
 
 local function fail(a, b, what)
-  local culprit = number(a) and b or a
+  local culprit = a
+  if number(a) then culprit = b end
   R.raise("attempt to perform " .. (what or "bitwise operation") .. " on a " .. type(culprit) .. " value")
 end
 
