@@ -85,6 +85,25 @@ def test_text_of_ours_means_nothing(reply: Reply, phase: Phase, text: str) -> No
     assert classify(Outcome(reply, phase, ours=True)) == classify(Outcome(other, phase, ours=True))
 
 
+@pytest.mark.parametrize(
+    ("lines", "bounce_class"),
+    [
+        (("5.2.2: no",), "mailbox-full"),
+        (("no (5.2.2)",), "mailbox-full"),
+        (("no [5.2.2]",), "mailbox-full"),
+        (("no #5.2.2",), "mailbox-full"),
+        (("no", "5.2.2 no"), "mailbox-full"),
+        (("no 5.2.2",), "mailbox-unknown"),
+        (("no [5.2.2.1]",), "mailbox-unknown"),
+        (("no (5.2.22222)",), "mailbox-unknown"),
+        (("no (2.2.2)",), "mailbox-unknown"),
+    ],
+    ids=str,
+)
+def test_a_status_code_may_stand_in_the_text(lines: tuple[str, ...], bounce_class: str) -> None:
+    assert classify(Outcome(Reply(550, None, lines), Phase.RCPT)).bounce_class == bounce_class
+
+
 def test_hostile_length_costs_no_more_than_the_bound() -> None:
     """A reason behind the bound is not seen, which is what bounds the work."""
     long = Reply(554, None, ("x" * 100_000 + " spamhaus",))

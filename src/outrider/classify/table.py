@@ -398,8 +398,8 @@ ABOUT_SENDER = {
 ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"@]{1,64}@[^\s<>()\[\]:;,\"@]{1,255}")
 # what a reply repeats of an address says nothing: `dmarc@` may not exist either
 
-QUOTED_STATUS = re.compile(r"#([245]\.\d{1,3}\.\d{1,3})\b")
-# qmail and Cisco ESA write the status code into the text, behind this sign
+QUOTED_STATUS = re.compile(r"(?:^|[#(\[])([45]\.\d{1,3}\.\d{1,3})(?![.\d])", re.MULTILINE)
+# qmail and Cisco ESA write the status code into the text (`(#5.1.1)`), others `5.1.1:` or on a later line
 
 OURS = {
     # status code without its first digit → class of a failure that is ours

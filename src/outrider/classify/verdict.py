@@ -140,10 +140,8 @@ def _remote_class(reply: Reply, phase: int) -> str:
 
 def _named_class(reply: Reply, phase: int) -> str:
     enhanced = reply.enhanced
-    text = ""
     if enhanced is None:
-        text = _shown(reply)
-        quoted = QUOTED_STATUS.search(text)
+        quoted = QUOTED_STATUS.search("\n".join(reply.lines)[:TEXT_MATCH_OCTETS])
         enhanced = None if quoted is None else quoted[1]
     detail = _detail(enhanced)
     name = FIRM.get(detail)
@@ -151,7 +149,7 @@ def _named_class(reply: Reply, phase: int) -> str:
         return name or _PHASE_CLASS[phase]
     if name is not None:
         return name if detail not in DOUBTED else _first(TELLING, _shown(reply)) or name
-    name = _text_class(text or f"{enhanced} {_shown(reply)}")
+    name = _text_class(f"{enhanced} {_shown(reply)}" if enhanced else _shown(reply))
     if name is None:
         name = WEAK.get(detail)
     if name is None and phase == Phase.RCPT:
