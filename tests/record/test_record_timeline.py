@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from outrider.record.timeline import Step, steps_of
 from outrider.record.trace import reports_of, states_of
 
@@ -114,6 +116,44 @@ def test_what_is_still_queued_waits() -> None:
     row = {"entry": 1, "state": "held", "held": "a complaint", "due_time": "2026-11-24T12:00:00.000000Z"}
     last = steps_of([RECEIVED], queued=[row])[-1]
     assert (last.kind, last.text, last.recipient) == ("waits", "on hold: a complaint", "*@one.test")
+
+
+ORDER = {"number": 4, "actor": "root", "reason": "they asked", "until_time": "2026-11-24T14:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("more", "text", "until"),
+    [
+        ({}, "is due; its path has not taken it yet", ""),
+        ({"path_state": "active"}, "is due; its path has not taken it yet", ""),
+        ({"site": ""}, "is due; no route to one.test is known now", ""),
+        ({"path_state": "throttled"}, "is due; the path smtp/b1/mx.one.test is throttled", ""),
+        ({"path_state": "suspended"}, "is due; the path smtp/b1/mx.one.test is suspended", ""),
+        (
+            {"path_state": "suspended", "suspended": ORDER},
+            "is due; the path smtp/b1/mx.one.test is suspended (suspension 4 by root: they asked)",
+            "2026-11-24T14:00:00Z",
+        ),
+        (
+            {"path_state": "suspended", "suspended": {**ORDER, "until_time": None}},
+            "is due; the path smtp/b1/mx.one.test is suspended (suspension 4 by root: they asked)",
+            "",
+        ),
+    ],
+)
+def test_what_is_due_says_what_stops_it(more: dict[str, Any], text: str, until: str) -> None:
+    row = {
+        "entry": 1,
+        "state": "due",
+        "channel": "smtp",
+        "binding": "b1",
+        "site": "mx.one.test",
+        "routing_domain": "one.test",
+        "due_time": "2026-11-24T12:00:00.000000Z",
+        **more,
+    }
+    last = steps_of([RECEIVED], queued=[row])[-1]
+    assert (last.kind, last.text, last.until) == ("waits", text, until)
 
 
 def test_every_event_gives_a_step_even_of_a_kind_that_is_new() -> None:

@@ -61,6 +61,8 @@ PATH = {
     "more_on_disk": False,
     "next_seconds": None,
 }
+DUE = "0" * 17 + "1"
+"""A message that is due, on a path that is suspended."""
 KEPT = {
     "number": 4,
     "channel": "*",
@@ -123,7 +125,7 @@ class Dispatcher:
 
     def _select(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         if "message_ids" in asked:
-            return []
+            return [{**ENTRY, "state": "due"}] if asked["message_ids"] == [DUE] else []
         first = asked.get("after", -1) + 1
         return [
             {**ENTRY, "entry": number} for number in range(first, min(self.entries, first + asked["limit"]))

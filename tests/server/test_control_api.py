@@ -15,7 +15,7 @@ from outrider.server.control_api.app import BODY_OCTETS, openapi
 from outrider.server.requests import RefusedError
 from outrider.store.domains import shown_domain
 from outrider.store.records import ApiKey, Domain, Rights, SmtpUser, Stream, Tenant, shown
-from tests.server.control_site import PATH, Site, control_site
+from tests.server.control_site import DUE, KEPT, PATH, Site, control_site
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -205,6 +205,12 @@ async def test_pages_go_through_the_whole_queue(site: Site) -> None:
         if cursor is None:
             break
     assert seen == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+async def test_the_life_of_a_message_says_what_stops_it(site: Site) -> None:
+    life = await site.call("get", f"/v1/messages/{DUE}")
+    assert life["queued"][0]["suspended"] == KEPT
+    assert "is suspended (suspension 4 by root: they asked)" in life["steps"][-1]["text"]
 
 
 async def test_filters_arrive_as_the_dispatcher_names_them(site: Site) -> None:

@@ -174,11 +174,12 @@ def _reported(event: Event) -> Step:
 
 def _waits_now(row: Event, names: dict[int, str]) -> Step:
     state = str(row.get("state", ""))
-    text = {
-        "held": f"on hold: {row.get('held')}",
-        "sending": "with a worker now",
-        "due": "is due; its path has not taken it yet",
-    }.get(state, "for the next attempt")
+    until = str(row.get("due_time", ""))
+    text = {"held": f"on hold: {row.get('held')}", "sending": "with a worker now"}.get(
+        state, "for the next attempt"
+    )
+    if state == "due":
+        text, until = _stopped(row)
     entry = int(row.get("entry", 0))
     return Step(
         str(row.get("due_time", "")),
@@ -186,8 +187,21 @@ def _waits_now(row: Event, names: dict[int, str]) -> Step:
         text,
         entry=entry,
         recipient=names.get(entry, ""),
-        until=str(row.get("due_time", "")),
+        until=until,
     )
+
+
+def _stopped(row: Event) -> tuple[str, str]:
+    """Why what is due has not gone yet, in words, and until when, where that is known."""
+    path = f"{row.get('channel')}/{row.get('binding')}/{row.get('site')}"
+    if row.get("site") == "":
+        return f"is due; no route to {row.get('routing_domain')} is known now", ""
+    if (suspended := row.get("suspended")) is not None:
+        who = f"suspension {suspended['number']} by {suspended['actor']}: {suspended['reason']}"
+        return f"is due; the path {path} is suspended ({who})", str(suspended["until_time"] or "")
+    if (state := row.get("path_state", "active")) not in ("active", "on disk"):
+        return f"is due; the path {path} is {state}", ""
+    return "is due; its path has not taken it yet", ""
 
 
 def _step(event: Event, kind: str, text: str, *, until: str = "", id_: str | None = None) -> Step:

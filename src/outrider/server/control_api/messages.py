@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from outrider.base.errors import AddressError, UnavailableError
 from outrider.base.ids import is_message_id
-from outrider.server.control_api.hub import WithHub
+from outrider.server.control_api.hub import Hub, WithHub
 from outrider.server.control_api.models import ITEMS_MAX, Asked
 from outrider.server.control_api.problems import InvalidPartError
 from outrider.server.requests import RefusedError
@@ -17,6 +17,8 @@ from outrider.server.tracing import mail_to, written_about
 
 router = APIRouter(prefix="/v1", tags=["messages"])
 
+PATHS_ASKED = 10
+# chosen: a message waits on a few paths, and each costs the dispatcher what one page of paths does
 ADDRESS_CHARACTERS = 1_000
 # chosen: far beyond the 254 octets of RFC 5321 §4.5.3.1.3, so that the grammar says what is wrong
 
@@ -41,6 +43,7 @@ async def life(hub: WithHub, message_id: str) -> Life:
     written = await asyncio.to_thread(written_about, hub.events_directory, message_id)
     try:
         queued = await hub.ask("queue.select", message_ids=[message_id], limit=ITEMS_MAX)
+        await _say_what_stops(hub, queued)
     except UnavailableError:
         queued = None  # the dispatcher starts again; the events alone tell nearly everything
     if not written.events and not queued:
@@ -49,6 +52,20 @@ async def life(hub: WithHub, message_id: str) -> Life:
             "absent",
         )
     return Life(**written.with_queue(queued))
+
+
+async def _say_what_stops(hub: Hub, queued: list[dict[str, Any]]) -> None:
+    """Add to each entry that is due what its path does, and the suspension that holds it."""
+    paths: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in queued:
+        if row["state"] != "due" or not row["site"]:
+            continue
+        path = row["channel"], row["binding"], row["site"]
+        if path not in paths and len(paths) < PATHS_ASKED:
+            paths[path] = await hub.ask("paths.show", channel=path[0], binding=path[1], site=path[2])
+        if (found := paths.get(path)) is not None:
+            row["path_state"] = found["state"]
+            row["suspended"] = next(iter(found["suspensions"]), None)
 
 
 class RecipientAsked(Asked):
