@@ -114,6 +114,33 @@ async def test_entries_come_in_order_of_their_due_times(tmp_path: Path) -> None:
     await index.close()
 
 
+async def test_a_key_with_much_to_come_waits_in_one_place(tmp_path: Path) -> None:
+    """One for each entry, and one more after each checkpoint, would be most of a deferred entry's memory."""
+    index = open_index(tmp_path)
+    numbers = arrive(index, 200)
+    for _ in range(3):
+        for place, number in enumerate(numbers):
+            index.settle(Settled(1, number, False, 1, 1, LATER + place))
+            index.evict(number)
+        await index.checkpoint()
+        assert len(index.table._heap) == 1
+        assert await index.due(LATER - 1, 10, everywhere) == []
+    for place in (
+        10,
+        50,
+        20,
+    ):  # what is due earlier is looked at earlier, whatever was to be looked at before
+        index.settle(Settled(1, numbers[place], False, 9, 1, LATER - place))
+        assert await index.due(LATER - 51, 10, everywhere) == []
+    assert index.next_due() == LATER - 50
+    for at in (-50, -20, -10):
+        assert len(await index.due(LATER + at, 10, everywhere)) == 1
+    assert len(await index.due(LATER + 199, 1000, everywhere)) == 197
+    assert await index.due(LATER + 1e9, 1000, everywhere) == []
+    assert index.next_due() is None
+    await index.close()
+
+
 async def test_what_is_given_up_again_before_and_after_a_checkpoint_is_not_lost(tmp_path: Path) -> None:
     index = open_index(tmp_path)
     numbers = set(arrive(index, 30))

@@ -39,10 +39,11 @@ class KeyState:
         parked: Free ones given up since the last checkpoint.
         next_due: No entry on disk behind `marker` is due earlier.
         marker: (due, entry) up to which the rows on disk have been looked at.
+        wakes_at: When the key is looked at: its item in the heap; others that stand there for it are void.
         is_ready: In the line of keys that have something due.
     """
 
-    __slots__ = ("alive", "disk", "is_ready", "key", "marker", "next_due", "parked")
+    __slots__ = ("alive", "disk", "is_ready", "key", "marker", "next_due", "parked", "wakes_at")
 
     def __init__(self, key: QueueKey) -> None:
         self.key = key
@@ -52,6 +53,7 @@ class KeyState:
         self.parked: dict[int, Entry] | None = None
         self.next_due = INFINITE
         self.marker: tuple[float, int] = _START
+        self.wakes_at = INFINITE
 
     def earliest(self) -> float:
         """When the first of parked and disk is due."""
@@ -196,7 +198,10 @@ class EntryTable:
 
     def adopted(self) -> None:
         """All rows of the checkpoint have been adopted."""
-        self._heap = sorted((key.next_due, key.key) for key in self.keys.values() if key.disk)
+        waiting = [key for key in self.keys.values() if key.disk]
+        for key in waiting:
+            key.wakes_at = key.next_due
+        self._heap = sorted((key.next_due, key.key) for key in waiting)
 
     def _take_out(self, key: KeyState, old: Entry) -> bool:
         """Take an entry out of its place; True when that was resident."""
@@ -291,6 +296,12 @@ class EntryTable:
 
     def _announce(self, key: KeyState, due: float) -> None:
         if not key.is_ready:
+            self._wake_at(key, due)
+
+    def _wake_at(self, key: KeyState, due: float) -> None:
+        """Look at the key at `due`; one item for each entry would be memory for all that is deferred."""
+        if due < key.wakes_at:
+            key.wakes_at = due
             heappush(self._heap, (due, key.key))
 
     def evict(self, number: int) -> None:
@@ -380,9 +391,12 @@ class EntryTable:
         """Move keys with something due before `before_time` to the ready ones."""
         heap = self._heap
         while heap and heap[0][0] <= before_time:
-            _, name = heappop(heap)
+            at, name = heappop(heap)
             key = self.keys.get(name)
-            if key is not None and (key.disk or key.parked):
+            if key is None or key.wakes_at != at:
+                continue
+            key.wakes_at = INFINITE
+            if key.disk or key.parked:
                 self.put_back(key)
 
     def put_back(self, key: KeyState) -> None:
@@ -411,7 +425,7 @@ class EntryTable:
         if earliest <= before_time:
             self.put_back(key)
         elif earliest < INFINITE:
-            heappush(self._heap, (earliest, key.key))
+            self._wake_at(key, earliest)
 
     def next_due(self) -> float | None:
         """When the first entry that is not resident is due; may be early, never late."""
