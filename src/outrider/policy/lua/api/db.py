@@ -134,11 +134,13 @@ def _named(source: Source, sql: str, params: Any) -> tuple[str, Any]:
 def _parameters(source: Source, sql: str, params: Any) -> Parameters:
     """Parameters as the source takes them: a list by position, or by name without the sign.
 
-    A list that ends in nil is shorter than the query's marks, or has numbers as keys; NULL stands there.
+    A list that ends in nil is shorter than the query's marks, or has numbers as keys; NULL stands there. A table
+    in which all is nil is empty: its parameters may have come by name.
     """
     if params is None or params == {}:
-        count = source.placeholders(sql) if "?" in sql else 0
-        return (None,) * count
+        is_given = params is not None
+        count = source.placeholders(sql) if is_given or "?" in sql else 0
+        return {} if is_given and not count and (":" in sql or "$" in sql) else (None,) * count
     if isinstance(params, list):
         values = [_value(each) for each in params]
     elif isinstance(params, dict) and all(isinstance(key, (int, float)) for key in params):
