@@ -288,6 +288,31 @@ async def test_the_envelope_may_stand_in_fields(site: Site) -> None:
     assert submission.envelope.smtputf8
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["a@example.com", "<b@example.com>", '"c,d"@example.com'],
+        ['a@example.com, <b@example.com>,"c,d"@example.com'],
+        [", a@example.com ,,\t<b@example.com>", '"c,d"@example.com,'],
+    ],
+)
+async def test_several_fields_may_have_been_made_one(site: Site, fields: list[str]) -> None:
+    """RFC 9110 §5.3: whoever passes them on may join them by commas."""
+    answer = await site.post_raw(RAW, outrider_mail_from="shop@sender.example", outrider_rcpt_to=fields)
+    assert answer.status == 202, answer.document
+    found = [str(each.address) for each in site.intake.only().envelope.recipients]
+    assert found == ["a@example.com", "b@example.com", '"c,d"@example.com']
+
+
+@pytest.mark.parametrize(
+    "field", [",", "", '"a@example.com', 'a@example.com,"b', "a@example.com b@example.com"]
+)
+async def test_a_list_without_addresses_is_refused(site: Site, field: str) -> None:
+    answer = await site.post_raw(RAW, outrider_mail_from="shop@sender.example", outrider_rcpt_to=field)
+    assert (answer.status, answer.document["code"]) == (400, "bad_parameter")
+    assert site.intake.submitted.empty()
+
+
 async def test_the_null_sender_may_send(site: Site) -> None:
     assert (await site.post_raw(RAW, "?from=<>&to=alice@example.com")).status == 202
     assert site.intake.only().envelope.mail_from is None

@@ -6,9 +6,11 @@ Theory: who stands before us may take the first of two fields, or the last, so o
 stands twice is refused. What the escapes of a query stand for must be UTF-8: replaced by something else it
 would be another address.
 
-Standards: RFC 9110 §5.3 (repeated fields), RFC 3986 §2.5 (UTF-8 in escapes), RFC 6750 §3.1 (one key).
+Standards: RFC 9110 §5.3 (repeated fields), RFC 9110 §5.6.1 (lists), RFC 3986 §2.5 (UTF-8 in escapes),
+RFC 6750 §3.1 (one key).
 """
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -22,6 +24,9 @@ from outrider.receive.problems import Fault, Problem
 MAIL_FROM_FIELD: Final = "outrider-mail-from"
 RCPT_TO_FIELD: Final = "outrider-rcpt-to"
 STREAM_PARAMETER: Final = "stream"
+
+_SIGN: Final = re.compile(r'[,"]|\\.')
+# RFC 9110 §5.6.1: a comma within quotes ends nothing; a quote that is never closed is left to the address
 
 Query = dict[str, list[str]]
 
@@ -82,11 +87,28 @@ def _values(request: Request, query: Query, field: str, parameter: str, faults: 
     values = query.get(parameter, [])
     if raw and values:
         faults.append(Fault(parameter, f"stands in the query and in the field {field}; use one"))
+    if not raw:
+        return values
     try:
-        return [value.decode() for value in raw] if raw else values
+        texts = [value.decode() for value in raw]
     except UnicodeDecodeError:
         faults.append(Fault(parameter, f"the field {field} is not UTF-8"))
         return []
+    return texts if field == MAIL_FROM_FIELD else [each for text in texts for each in _listed(text)]
+
+
+def _listed(text: str) -> list[str]:
+    """The elements of a list, which whoever passes several fields on may make of them."""
+    found: list[str] = []
+    start = 0
+    is_quoted = False
+    for match in _SIGN.finditer(text):
+        if match[0] == '"':
+            is_quoted = not is_quoted
+        elif match[0] == "," and not is_quoted:
+            found.append(text[start : match.start()].strip(" \t"))
+            start = match.end()
+    return [element for element in (*found, text[start:].strip(" \t")) if element]
 
 
 def _parse(text: str, parameter: str, faults: list[Fault]) -> Address | None:
