@@ -106,7 +106,12 @@ class PromptLog:
         return self._entries - count
 
     def commit(
-        self, changes: Sequence[Change], contents: Sequence[Sequence[bytes]], done: CommitDone | None
+        self,
+        changes: Sequence[Change],
+        contents: Sequence[Sequence[bytes]],
+        done: CommitDone | None,
+        *,
+        follows: bool = False,
     ) -> None:
         if done is not None:
             done(ContentRef(1, 1, self._entries, len(changes) + len(contents)))

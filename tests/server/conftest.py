@@ -42,7 +42,12 @@ class KeepingLog:
         return first
 
     def commit(
-        self, changes: Sequence[Change], contents: Sequence[Sequence[bytes]], done: CommitDone | None
+        self,
+        changes: Sequence[Change],
+        contents: Sequence[Sequence[bytes]],
+        done: CommitDone | None,
+        *,
+        follows: bool = False,
     ) -> None:
         self.frames.append((changes, contents))
         if done is not None:

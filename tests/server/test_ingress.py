@@ -3,17 +3,25 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from outrider.base.clock import FakeClock
+from outrider.base.files import OsFiles
 from outrider.base.ids import MessageId
 from outrider.base.log import ListLog
 from outrider.model.address import Address
 from outrider.model.changes import ContentRef
 from outrider.model.flow import Content, Envelope, Origin, Recipient, Refusal, Submission, Traits
+from outrider.model.ports import Log
 from outrider.model.reply import Reply
 from outrider.server.contents import Contents
 from outrider.server.ingress import Ingress
 from outrider.server.options import ServerOptions
 from outrider.server.pressure import Pressure
+from outrider.spool.directory import SpoolDirectory
+from outrider.spool.options import SpoolOptions
+from outrider.spool.reader import FrameReader
+from outrider.spool.writer import LogWriter
 from outrider.wire.smtp import replies
 from tests.server.conftest import WIRE, KeepingLog, NoReader, StubPolicy
 
@@ -29,7 +37,7 @@ DENIED = Reply(550, "5.7.1", ("Not today",))
 
 
 class World:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: Log | None = None) -> None:
         self.log = KeepingLog()
         self.policy = StubPolicy()
         self.is_full = False
@@ -41,7 +49,7 @@ class World:
         )
         self.ingress = Ingress(
             self.policy,
-            self.log,
+            log or self.log,
             Contents(NoReader(), 1_000_000),
             self.pressure,
             lambda _origin, mail_from, _recipient, reply: self.told.append((mail_from, reply)),
@@ -77,6 +85,25 @@ def test_what_was_not_stored_is_refused_for_now_and_recorded(
     intake.log.waiting[0](None)
     assert intake.heard == [reply]
     assert intake.told == [("shop@sender.test", reply)]
+
+
+async def test_a_request_of_several_messages_finds_room_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Its client hears one answer: of what was stored before a 452 he would send everybody's once more."""
+    directory = SpoolDirectory(OsFiles(), str(tmp_path / "spool"))
+    directory.open()
+    options = SpoolOptions(pending_octets=1 << 20)
+    log = LogWriter(directory, options, FakeClock(), ListLog())
+    world = World(tmp_path, log)
+    long = replace(SUBMISSION, content=Content(b"Subject: x\r\n\r\n" + b"x" * 200_000, Traits.NONE, 12))
+    for _ in range(4):
+        world.ingress.submit_all([long] * 5, (), world.heard.append)
+    assert log.is_full
+    await log.drain()
+    assert [reply.code for reply in world.heard] == [250, 250, 451, 451]
+    await log.close()
+    reader = FrameReader(directory, options)
+    assert sum(1 for _ in reader.scan(log.number)) == 10
+    reader.close()
 
 
 def test_policy_that_refuses_is_recorded(intake: World) -> None:

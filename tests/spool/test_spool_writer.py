@@ -296,6 +296,24 @@ async def test_too_much_pending_is_refused_in_order(tmp_path: Path) -> None:
     await desk.writer.close()
 
 
+async def test_what_follows_is_taken_or_refused_as_what_it_follows(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, SpoolOptions(**{**SMALL.model_dump(), "pending_octets": 1 << 20}))
+    answers: list[bool] = []
+
+    def commit(*, follows: bool) -> None:
+        message = desk.message(b"w" * 400_000)
+        done = lambda ref: answers.append(ref is not None)  # noqa: E731
+        desk.writer.commit([message], [[b"w" * 400_000]], done, follows=follows)
+
+    for follows in (False, True, True, True, False, True):
+        commit(follows=follows)
+    await desk.writer.drain()
+    commit(follows=False)
+    await desk.writer.drain()
+    assert answers == [True, True, True, True, False, False, True]
+    await desk.writer.close()
+
+
 async def test_a_message_over_the_limit_of_what_is_pending_has_its_turn(tmp_path: Path) -> None:
     """A listener may take messages of 1 GiB; they are not for ever told to come back."""
     desk = Desk(tmp_path, SpoolOptions(**{**SMALL.model_dump(), "pending_octets": 1 << 20}))

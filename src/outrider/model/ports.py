@@ -35,7 +35,12 @@ class Log(Protocol):
         ...
 
     def commit(
-        self, changes: Sequence[Change], contents: Sequence[Sequence[bytes]], done: CommitDone | None
+        self,
+        changes: Sequence[Change],
+        contents: Sequence[Sequence[bytes]],
+        done: CommitDone | None,
+        *,
+        follows: bool = False,
     ) -> None:
         """Write one atomic frame and call `done` once it is synced.
 
@@ -45,6 +50,8 @@ class Log(Protocol):
             done: Called in the loop, in the order of commits, with the frame's place; with None when the
                 frame is *not* durable and never will be (failed write or sync, spool full): the caller
                 then answers 451. May be None where nobody waits.
+            follows: It belongs to what was committed just before, in this turn: where that found room, so
+                does this.
         """
         ...
 

@@ -123,8 +123,8 @@ class Frames:
         if keys and len(request.frames) > 1:
             request.last = request.frames.pop()
         request.waiting = len(request.frames)
-        for frame in request.frames:
-            self._commit(request, frame)
+        for number, frame in enumerate(request.frames):
+            self._commit(request, frame, follows=number > 0)
 
     def _with_ends(
         self, frame: _Frame, submission: Submission, refused: Sequence[RefusedRecipient]
@@ -155,11 +155,11 @@ class Frames:
             keys,
         )
 
-    def _commit(self, request: _Request, frame: _Frame) -> None:
+    def _commit(self, request: _Request, frame: _Frame, *, follows: bool = False) -> None:
         self.waiting += 1
         changes: list[Change] = [*frame.ends, *frame.keys]
         contents = tuple((wire,) for wire in frame.wires)
-        self._log.commit(changes, contents, partial(self._frame_committed, request, frame))
+        self._log.commit(changes, contents, partial(self._frame_committed, request, frame), follows=follows)
 
     def _frame_committed(self, request: _Request, frame: _Frame, ref: ContentRef | None) -> None:
         self.waiting -= 1

@@ -107,6 +107,7 @@ class LogWriter:
         self.counts = self._segments.counts
         self.sync_seconds = 0.0
         self.refused = 0
+        self._is_refusing = False
         self.facts_lost = 0
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Pending] = []
@@ -132,13 +133,20 @@ class LogWriter:
         return entry_id(self.number, first)
 
     def commit(
-        self, changes: Sequence[Change], contents: Sequence[Sequence[bytes]], done: CommitDone | None
+        self,
+        changes: Sequence[Change],
+        contents: Sequence[Sequence[bytes]],
+        done: CommitDone | None,
+        *,
+        follows: bool = False,
     ) -> None:
         """Write one atomic frame; see `model.ports.Log`."""
         octets = encode(changes)
         crc, length = prompt_checksum(octets, contents)
         if done is not None:
-            if self.is_full:
+            if not follows:
+                self._is_refusing = self.is_full
+            if self._is_refusing:
                 self.refused += 1
                 self._pending.append(_Pending(None, changes, done))
             else:
