@@ -55,12 +55,11 @@ class OutriderProcess:
 
     def events(self) -> list[dict[str, Any]]:
         """All events on disk, whole lines only, in the order of their times."""
-        found = []
-        for path in (self.folder / "state" / "events").rglob("*.jsonl"):
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n"):
-                    found.append(json.loads(line))
-        return sorted(found, key=lambda event: str(event["time"]))
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # one was closed meanwhile, and has another name now
+                paths = list((self.folder / "state" / "events").rglob("*.jsonl"))
+                lines = b"".join(whole_lines(path) for path in paths).splitlines()
+                return sorted(map(json.loads, lines), key=lambda event: str(event["time"]))
 
     def command(self, *arguments: str) -> Any:
         """`outrider ARGUMENTS --json` against this server, its answer decoded."""
@@ -84,6 +83,12 @@ class OutriderProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=PATIENCE_SECONDS)
+
+
+def whole_lines(path: Path) -> bytes:
+    """A file without the line that is being written."""
+    content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1]
 
 
 def start_server(folder: Path, environment: dict[str, str] | None = None) -> OutriderProcess:
