@@ -3,6 +3,7 @@
 import base64
 import email.header
 import quopri
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -301,6 +302,10 @@ def test_edits_of_quoted_printable_touch_only_their_lines(said: list[bytes], dat
         ("text / html ; charset = utf-8", "text/html", {"charset": "utf-8"}),
         ("text\t/(c)html(d);(e)charset(f)=(g)utf-8(h)", "text/html", {"charset": "utf-8"}),
         ("(c) text/plain", "text/plain", {}),
+        ('text/plain (") ; a=b (\\" \\( ") ; c="(" (")', "text/plain", {"a": "b", "c": "("}),
+        ('multipart/mixed (a "(b)" \\\\); boundary="x (") y"', "multipart/mixed", {"boundary": "x ("}),
+        ("text/plain (never ends; a=b", "text/plain", {}),
+        ("text/plain ); a=b)", "text/plain", {"a": "b)"}),
         ("text/plain charset=utf-8", "text/plain", {}),
         ("text/plain; charset=utf-8\tfoo; a=b", "text/plain", {"charset": "utf-8", "a": "b"}),
         (
@@ -326,13 +331,72 @@ def test_parameters_are_read(text: str, value: str, parameters: dict[str, str]) 
         assert found.get(name) == expected
 
 
+COMMENTED = ("a", " ", ";", "=", '"', "\\)", "\\(", "\\\\", ",", "@", "/", "é", '(")', "(;(a))")
+CHARACTERS = ("a", " ", ";", "(", ")", "\\", '"', "=", ",", "@", "*", "'", "%41", "é", "漢")
+
+
+def _some(random: Random, pieces: tuple[str, ...], most: int) -> str:
+    return "".join(random.choice(pieces) for _ in range(random.randint(0, most)))
+
+
+def _cfws(random: Random) -> str:
+    return random.choice(
+        ("", "", " ", "\t ", f"({_some(random, COMMENTED, 5)})", f" ({_some(random, COMMENTED, 5)}) ")
+    )
+
+
+def _quoted_string(random: Random, text: str) -> str:
+    pairs = ("\\" + each if each in '"\\' or random.random() < 0.1 else each for each in text)
+    return f'"{"".join(pairs)}"'
+
+
+def _written_oddly(random: Random, name: str, text: str) -> list[tuple[str, str]]:
+    """A parameter as pairs of name and value, in one of the forms of RFC 2045 §5.1 and RFC 2231 §4.1."""
+    octets = text.encode()
+    cut = random.randint(0, len(octets))
+    sections = [
+        "".join(f"%{octet:02x}" for octet in octets[:cut]),
+        "".join(f"%{octet:02X}" for octet in octets[cut:]),
+    ]
+    place = random.randint(0, len(text))
+    forms = [
+        [(name, _quoted_string(random, text))],
+        [(f"{name}*", f"UTF-8'{random.choice(('', 'en'))}'{''.join(sections)}")],
+        [(f"{name}*0*", f"utf-8''{sections[0]}"), (f"{name}*1*", sections[1] or '""')],
+        [
+            (f"{name}*0", _quoted_string(random, text[:place])),
+            (f"{name}*1", _quoted_string(random, text[place:])),
+        ],
+    ]
+    chosen = random.choice(forms)
+    random.shuffle(chosen)
+    return chosen
+
+
+@given(st.randoms(use_true_random=False))
+def test_parameters_are_found_among_comments_and_sections(random: Random) -> None:
+    """A writer of its own, with white space and comments wherever RFC 2045 §5.1 lets them be."""
+    expected = {f"p{number}-x": _some(random, CHARACTERS, 8) for number in range(random.randint(0, 4))}
+    pieces = [random.choice(("Text", "x-a")), "/", "b+c"]
+    for name, text in expected.items():
+        for pair in _written_oddly(random, name, text):
+            pieces += (";", pair[0].upper(), "=", pair[1])
+    value = "".join(_cfws(random) + piece for piece in pieces) + _cfws(random)
+    found = parse_parametered(value)
+    assert found.value == "".join(pieces[:3]).lower()
+    assert dict(found.parameters) == expected
+
+
 @given(st.text(alphabet="ab;=\"\\()*01'% /", max_size=60))
 def test_any_text_has_parameters(text: str) -> None:
     found = parse_parametered(text)
     assert len({name for name, _ in found.parameters}) == len(found.parameters)
 
 
-@pytest.mark.parametrize("piece", [';a="\\"', ";", "(", '("\\"', ";a", '"\\"', ';="', ";a*0=b", "*", "; a=b"])
+@pytest.mark.parametrize(
+    "piece",
+    [';a="\\"', ";", "(", "()", '("', "(a", "\\(", '("\\"', ";a", '"\\"', ';="', ";a*0=b", "*", "; a=b"],
+)
 def test_parameters_cost_what_they_are_long(piece: str) -> None:
     found = parse_parametered(piece * (2 * VALUE_CHARACTERS // len(piece)))
     assert len(found.parameters) <= PARAMETERS

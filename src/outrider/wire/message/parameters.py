@@ -41,7 +41,10 @@ _NEXT: Final = re.compile(
     re.DOTALL,
 ).match
 _SKIP_QUOTED: Final = re.compile(r"[^;\"]*\"[^\"]*(?:\"|\Z)").match
-_PIECE: Final = re.compile(r"\"[^\"\\]*(?:\\.[^\"\\]*)*(?:\"|\Z)|[()]|\\.?|[^\"()\\]+", re.DOTALL)
+_UP_TO_COMMENT: Final = re.compile(
+    r"(?:[^\"(\\]+|\"[^\"\\]*(?:\\.[^\"\\]*)*(?:\"|\\?\Z)|\\.?)*", re.DOTALL
+).match
+_IN_COMMENT: Final = re.compile(r"[()\\]").search
 _FIRST_WORD: Final = re.compile(r"[^ \t]*").match
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _SECTION: Final = re.compile(r"(.+?)(?:\*(0|[1-9][0-9]{0,2}))?(\*)?").fullmatch
@@ -111,17 +114,26 @@ def parse_parametered(text: str) -> Parametered:
 
 
 def _without_comments(text: str) -> str:
+    """`text` without comments, in which quotes mean nothing (RFC 5322 §3.2.2); one without end ends it."""
     out: list[str] = []
-    depth = 0
-    for match in _PIECE.finditer(text):
-        piece = match[0]
-        if piece == "(":
-            depth += 1
-        elif piece == ")" and depth:
-            depth -= 1
-        elif not depth:
-            out.append(piece)
+    at = 0
+    while at < len(text):
+        plain = _UP_TO_COMMENT(text, at)[0]  # type: ignore[index]  # it matches always
+        out.append(plain)
+        at = _comment_end(text, at + len(plain))
     return "".join(out)
+
+
+def _comment_end(text: str, at: int) -> int:
+    """Index behind the comment that begins at `at`; that of the end where it does not end."""
+    depth, at = 1, at + 1
+    while depth:
+        found = _IN_COMMENT(text, at)
+        if found is None:
+            return len(text)
+        at = found.end() + (found[0] == "\\")
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+    return at
 
 
 def _joined(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
