@@ -276,3 +276,22 @@ async def test_the_file_is_its_owners_alone(tmp_path: Path, author: Author) -> N
 def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         StoreOptions(url=url)
+
+
+@pytest.mark.parametrize(
+    ("octets", "told"),
+    [(b"no database at all" * 1000, "is damaged, and the way back is a copy"), (None, "full, or broken")],
+)
+async def test_a_file_that_sqlite_cannot_use_is_told_with_what_to_do(
+    tmp_path: Path, octets: bytes | None, told: str
+) -> None:
+    engine = open_engine(StoreOptions(), tmp_path)
+    if octets is None:
+        (tmp_path / "control.db").unlink()
+        (tmp_path / "control.db").mkdir()
+    else:
+        (tmp_path / "control.db").write_bytes(octets)
+    with pytest.raises(UnavailableError, match=told):
+        async with reading(engine) as connection:
+            await connection.execute(sa.text("SELECT 1 FROM sqlite_master"))
+    await engine.dispose()

@@ -11,6 +11,7 @@ Invariant: the SQLite file is never readable by others than its owner, from its 
 """
 
 import os
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ FILE_NAME = "control.db"
 FILE_MODE = 0o600
 # it holds hashes of passwords and keys
 
+_PRIMARY = 0xFF
+# what an extended result code of SQLite is a kind of
 _WRITES = "outrider_writes"
 # execution option of connections that will write
 
@@ -142,4 +145,14 @@ async def _translated() -> AsyncIterator[None]:
         raise StoreError("the control database refuses the change", "conflict") from error
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        raise UnavailableError(f"the control database does not answer: {cause}") from error
+        raise UnavailableError(f"the control database does not answer: {cause}{_advice(cause)}") from error
+
+
+def _advice(cause: BaseException) -> str:
+    """What to do about what SQLite says of its file."""
+    code = getattr(cause, "sqlite_errorcode", 0) & _PRIMARY
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return "; it is damaged, and the way back is a copy: see `outrider doctor`"
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return "; is its disk full, or broken? See `outrider doctor`"
+    return ""
