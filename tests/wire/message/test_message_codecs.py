@@ -50,6 +50,8 @@ some_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
         ("a".encode("utf-32-be"), "utf-32", "a"),
         ("a".encode("utf-32"), "UTF-32", "a"),
         ("ü".encode("cp850"), "cp850", "ü"),
+        ("ł".encode("iso8859-2"), "'iso-8859-2'", "ł"),
+        ("ł".encode("iso8859-2"), " ISO-8859-2\t", "ł"),
         ("ü".encode("cp437"), "437", "ü"),
         ("€".encode("cp858"), "CP00858", "€"),
         ("и".encode("cp866"), "csIBM866", "и"),

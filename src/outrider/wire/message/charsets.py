@@ -12,9 +12,12 @@ Standards: RFC 2045 §5.2 (default), RFC 2046 §4.1.2 (charsets).
 """
 
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
+
+Default = TypeVar("Default")
 
 _WESTERN: Final = "cp1252"
+_NONE: Final = ("ascii", "")
 
 _CODEC_OF: Final = (
     ("us-ascii", "ascii", "ascii"),
@@ -156,9 +159,14 @@ _MARKS: Final = MappingProxyType(
 )
 
 
+def _codecs(charset: str, default: Default) -> tuple[str, str] | Default:
+    """Those of a name, around which some writers put spaces or single quotes."""
+    return _CODECS.get(charset.strip(" \t'").lower(), default)
+
+
 def is_known(charset: str) -> bool:
     """True when the name is one that mail uses."""
-    return charset.lower() in _CODECS
+    return _codecs(charset, None) is not None
 
 
 def decode(octets: bytes, charset: str) -> str:
@@ -168,7 +176,7 @@ def decode(octets: bytes, charset: str) -> str:
         octets: The text in its charset.
         charset: As the message names it; unknown or empty is read as UTF-8, or as Windows-1252.
     """
-    codec = _CODECS.get(charset.lower(), ("ascii", ""))[0]
+    codec = _codecs(charset, _NONE)[0]
     if codec in _NOT_ASCII:
         marks = _MARKS.get(codec)
         if marks is not None and not octets.startswith(marks):  # big-endian, as the registrations say
@@ -191,7 +199,7 @@ def decode(octets: bytes, charset: str) -> str:
 
 def maybe_encode(text: str, charset: str) -> bytes | None:
     """The octets of `text` in `charset`; None where that is unknown or lacks one of its characters."""
-    codec = _CODECS.get(charset.lower())
+    codec = _codecs(charset, None)
     if codec is None:
         return None
     try:
@@ -214,7 +222,7 @@ class Reading:
     __slots__ = ("_charset", "_codec", "_exact", "text")
 
     def __init__(self, octets: bytes, charset: str) -> None:
-        codec = _CODECS.get(charset.lower(), ("ascii", ""))[0]
+        codec = _codecs(charset, _NONE)[0]
         if codec == "ascii":
             codec = "utf-8" if is_utf8(octets) else _WESTERN
         self._charset = charset or "us-ascii"
