@@ -10,7 +10,8 @@ message, one is the recorded delivery: the last before its event. Any other is *
 1. it was before the recorded one: nothing is sent again once its end was recorded;
 2. the process that sent it was killed (whose a connection is, is looked up when it is opened, among the
    living and in what the last victims held when they died);
-3. that was at most `IN_FLIGHT_SECONDS` after it, or the receiver was slower than the kill;
+3. that was at most `IN_FLIGHT_SECONDS` after it, or the receiver was slower than the kill; where the machine
+   stood still around the kill, by as much more;
 4. the log of the killed process holds no end of the recipient: its only final event comes from another log.
 
 Everything else is unexplained: also what was refused or never sent and arrived, a message taken in twice, and
@@ -69,12 +70,14 @@ class Kill:
         victims: Names of those that died of it.
         pids: Those of them that deliver mail.
         logs: Numbers of the logs that they wrote.
+        late_seconds: By how much processor or disk were late around it.
     """
 
     at: float
     victims: tuple[str, ...]
     pids: frozenset[int] = frozenset()
     logs: frozenset[int] = frozenset()
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,8 @@ def explain(sightings: Sequence[Sighting], ending: Ending | None, kills: Sequenc
 
 def _reason(one: Sighting, taken: Sequence[Sighting], ending: Ending | None, kills: Sequence[Kill]) -> str:
     for kill in kills:
-        after = kill.at - one.at
-        if one.sender not in kill.pids or not -LATE_SECONDS <= after <= IN_FLIGHT_SECONDS:
+        after, late = kill.at - one.at, kill.late_seconds
+        if one.sender not in kill.pids or not -LATE_SECONDS - late <= after <= IN_FLIGHT_SECONDS + late:
             continue
         if ending is not None and ending.log in kill.logs:
             continue

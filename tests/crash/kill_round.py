@@ -19,6 +19,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,7 @@ from tests.crash.kill_account import Account, Key, Kill, Queue, Sighting, draw_u
 from tests.crash.kill_processes import Ends, children_of, connections_of, logs_of, owner_of, pause, send
 from tests.crash.kill_queue import is_in_use, read_queue
 from tests.crash.kill_world import befriend, kill_world, loads, server_toml
+from tests.crash.standstill import Standstill
 from tests.e2e.outrider_process import OutriderProcess, start_server
 from tests.peers.processes import free_port
 
@@ -90,6 +92,7 @@ class Siege:
         self._senders: dict[tuple[str, str], int] = {}
         self._held_at_death: dict[Ends, int] = {}
         self._loads: list[Load] = []
+        self._standstill: Standstill
 
     @property
     def _spool(self) -> Path:
@@ -102,6 +105,7 @@ class Siege:
             for provider in self._world.providers.values():
                 provider.take = partial(self._taken, provider, provider.take)  # type: ignore[method-assign]
                 provider.opened = partial(self._opened, provider, provider.opened)  # type: ignore[method-assign]
+            self._standstill = self._stack.enter_context(Standstill(self.folder))
             sockets = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="outrider-kill-")))
             smtp_port, http_port = free_port(), free_port()
             users = self.folder / "users.toml"
@@ -335,7 +339,7 @@ class Siege:
             self.sightings,
             self.bounces,
             queue,
-            self.kills,
+            [replace(each, late_seconds=self._standstill.around(each.at)) for each in self.kills],
             record,
         )
         account.unexplained += self.faults

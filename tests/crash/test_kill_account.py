@@ -4,10 +4,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from outrider.base.clock import SystemClock
+from tests.crash import standstill
 from tests.crash.kill_account import (
     Account,
     Ending,
@@ -28,6 +35,8 @@ from tests.crash.kill_processes import (
     parse_connections,
     pause,
 )
+from tests.crash.standstill import Standstill
+from tests.patience import PATIENCE_SECONDS
 
 TO = "user@plain.test"
 OTHER = "other@plain.test"
@@ -72,6 +81,33 @@ def test_what_no_kill_explains() -> None:
     ):
         (reason,) = explain(taken, DELIVERED, kills)
         assert reason.startswith("unexplained"), kills
+
+
+def test_a_machine_that_stood_still_has_kept_a_reply_so_much_longer() -> None:
+    taken = [sighting(90.0), sighting(99.9, sender=41)]
+    for at, late in ((92.0, 1.5), (87.0, 1.5)):
+        (reason,) = explain(taken, DELIVERED, [replace(kill(at), late_seconds=late)])
+        assert reason.startswith("reply in flight"), at
+        (reason,) = explain(taken, DELIVERED, [replace(kill(at), late_seconds=0.5)])
+        assert reason.startswith("unexplained"), at
+
+
+def test_a_standstill_is_seen_around_its_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    went, goes = threading.Event(), threading.Event()
+
+    def late(_descriptor: int) -> None:
+        went.set()
+        goes.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(standstill, "NOTABLE_SECONDS", 0.0)
+    with Standstill(tmp_path) as machine:
+        monkeypatch.setattr(os, "fsync", late)
+        assert went.wait(PATIENCE_SECONDS)
+        at = SystemClock().wall()
+        goes.set()
+        while machine.around(at) == 0.0:
+            time.sleep(0.001)
+        assert machine.around(at - 3600) == machine.around(at + 3600) == 0.0
 
 
 def test_nothing_is_sent_again_after_its_delivery_was_recorded() -> None:

@@ -12,6 +12,7 @@ from outrider.sim.counts import SlidingMax
 from outrider.sim.tally import Tally
 from tests.e2e.outrider_process import OutriderProcess, serving, start_server
 from tests.e2e.practice import Practice, await_events, await_restart, kill_child, practising, provider
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import PeerError, wait_until
 
 WORLD = (
@@ -111,7 +112,7 @@ def run_scenario(
         old = kill_child(server, "worker-1")
         await_restart(server, "worker-1", old)
         going += loads(practice, server.ports["smtp"], "b", {"free": 300})
-        await_all(practice, going[-1:], 30)
+        await_all(practice, going[-1:], PATIENCE_SECONDS)
         assert practice.seen("paced").recipients < size
 
         marks["dispatcher killed"] = clock.now()
@@ -145,7 +146,7 @@ def run_scenario(
 
 
 def test_limits_are_exact_over_kills_and_restarts(practice: Practice, tmp_path: Path) -> None:
-    run_scenario(practice, tmp_path / "outrider", paced="20/5", window=(20, 5.0), size=160, seconds=90)
+    run_scenario(practice, tmp_path / "outrider", paced="20/5", window=(20, 5.0), size=160, seconds=150)
 
 
 @pytest.mark.long

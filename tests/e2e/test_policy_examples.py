@@ -107,7 +107,14 @@ def test_a_header_alone_chooses_the_binding(server: OutriderProcess, store: Path
         b"Subject: mark-2\r\nX-Message-Kind: newsletter\r\n\r\nHi\r\n",
     )
     wait_until(lambda: len(arrived(store, "mark-2")) == 1, "the message")
-    [event] = [each for each in events_of(server, "reception") if each["recipient"] == "joe@one.test"]
+    of_joe: list[dict[str, Any]] = []
+
+    def is_recorded() -> bool:
+        of_joe[:] = [each for each in events_of(server, "reception") if each["recipient"] == "joe@one.test"]
+        return bool(of_joe)
+
+    wait_until(is_recorded, "the reception's event")
+    [event] = of_joe
     assert event["binding"] == "bulk"
 
 
