@@ -85,6 +85,25 @@ def test_text_of_ours_means_nothing(reply: Reply, phase: Phase, text: str) -> No
     assert classify(Outcome(reply, phase, ours=True)) == classify(Outcome(other, phase, ours=True))
 
 
+@given(
+    st.sampled_from(["", "<{}>: ", "{} ", "({}) "]),
+    st.sampled_from(
+        ["spam", "dmarc", "spamhaus", "greylist", "over.quota", "user-unknown", "virus", "relay"]
+    ),
+    st.sampled_from([(550, None), (550, "5.7.1"), (450, "4.2.0")]),
+    st.sampled_from(["go away", "unknown user", "try again later"]),
+)
+def test_an_address_says_nothing(form: str, name: str, code: tuple[int, str | None], text: str) -> None:
+    plain = Reply(*code, (form.format("a@b.example") + text,))
+    told = Reply(*code, (form.format(f"{name}@{name}.example") + text,))
+    assert classify(Outcome(told, Phase.RCPT)) == classify(Outcome(plain, Phase.RCPT))
+
+
+@given(replies)
+def test_a_reply_to_mail_says_nothing_of_the_recipient(reply: Reply) -> None:
+    assert classify(Outcome(reply, Phase.MAIL)).bounce_class not in ABOUT_SENDER
+
+
 @pytest.mark.parametrize(
     ("lines", "bounce_class"),
     [
