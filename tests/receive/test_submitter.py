@@ -67,6 +67,17 @@ def test_other_authors_do_not(field: str) -> None:
     assert refusal(field) is not None
 
 
+@pytest.mark.parametrize(
+    "author", ['a@acme"x".example', 'a@acme.example".x"', '"A" a@acme""', 'a@acme"x" <a@acme>']
+)
+def test_a_quoted_string_is_no_part_of_a_domain(author: str) -> None:
+    """RFC 5322 §3.4.1: it stood for a letter, so that who owns acmeq.example had an author elsewhere."""
+    allowed = frozenset({"acmeq.example", "acme.exampleq", "acme.example.q", "acmeq", "acme"})
+    header = f"From: {author}\r\n".encode()
+    submitter = bound(sender_domains=allowed)
+    assert submitter.refuse_author(header, header.lower()) == replies.AUTHOR_UNREADABLE
+
+
 def test_the_refusal_names_the_domain() -> None:
     assert refusal("From: a@other.example") == replies.author_denied("other.example")
     header = b"From: a@new.example\r\n"

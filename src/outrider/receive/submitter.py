@@ -185,7 +185,7 @@ def _domain(text: str) -> str:
 
 
 def _plain(value: str) -> str:
-    """The value without comments and folds, each quoted string as one letter.
+    """The value without comments and folds, each quoted string as one quote, which no domain may hold.
 
     Raises:
         _UnreadableError: A quote, comment or escape does not end, or there is a stray one.
@@ -209,7 +209,7 @@ def _plain(value: str) -> str:
             out.append(" ")
         elif not depth and character == '"':
             is_quoted = True
-            out.append("q")
+            out.append('"')
         elif not depth:
             out.append(" " if character in "\r\n" else character)
     if depth or is_quoted or is_escaped or "\\" in out:
