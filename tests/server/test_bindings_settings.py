@@ -78,6 +78,23 @@ def test_preflight_looks_at_no_address_of_another_binding(
 
 
 @pytest.mark.parametrize(
+    ("usual", "binding"),
+    [("", "default"), ('default_binding = "news"', "news"), ('default_binding = "none"', "default")],
+)
+def test_preflight_looks_at_the_binding_that_mail_gets_by_itself(
+    tmp_path: Path, usual: str, binding: str
+) -> None:
+    settings = read(tmp_path, f"{NEWS}\n[policy]\n{usual}\n")
+    assert sending_as(settings, "shop.example", "").binding == binding
+
+
+def test_preflight_asks_for_a_member_where_mail_gets_a_group(tmp_path: Path) -> None:
+    settings = read(tmp_path, f'{NEWS}{POOL}\n[policy]\ndefault_binding = "pool"\n')
+    with pytest.raises(ConfigError, match="'pool' is a group; name one of its members: news, default"):
+        sending_as(settings, "shop.example", "")
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("nwes", "there is no binding 'nwes'; there are: default, news"),

@@ -14,7 +14,9 @@ from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, 
 
 def preflight(
     domain: Annotated[str, typer.Argument(help="The domain of From and MAIL FROM.")],
-    binding: Annotated[str, typer.Option("--binding", help="Whose addresses mail leaves from.")] = "",
+    binding: Annotated[
+        str, typer.Option("--binding", help="Whose addresses mail leaves from; else policy.default_binding.")
+    ] = "",
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Whose mail it is.")] = "",
     reach: Annotated[
         bool, typer.Option("--reach/--no-reach", help="Connect to the domain's exchangers, to see their TLS.")

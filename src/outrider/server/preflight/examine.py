@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError
 from outrider.base.log import NullLog
-from outrider.model.binding import DEFAULT
+from outrider.model.binding import DEFAULT, NONE
 from outrider.model.flow import Path
 from outrider.net.answers import Lookup
 from outrider.net.mx import MxResolver
@@ -24,12 +24,13 @@ from outrider.server.signing_queried import queried_uses
 
 
 def sending_as(settings: Settings, domain: str, binding: str) -> SendingAs:
-    """How mail of a binding leaves, by the options of delivery; `default` where no binding is named.
+    """How mail of a binding leaves, by the options of delivery; `policy.default_binding` where none is named.
 
     Raises:
-        ConfigError: There is no binding of that name.
+        ConfigError: There is no binding of that name, or it is a group.
     """
-    name = binding or DEFAULT
+    usual = settings.policy.default_binding
+    name = binding or (DEFAULT if usual == NONE else usual)
     if name not in settings.binding_names:
         raise ConfigError(_no_binding(settings, name))
     options = delivery_of(settings).for_path(Path("smtp", name, domain))
