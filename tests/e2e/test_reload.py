@@ -231,7 +231,7 @@ def test_the_number_of_workers_changes_at_a_restart(
             assert len([name for name in pids(again) if name.startswith("worker")]) == max(before, after)
             assert len(again.command("status")["workers"]) == after
             practice.open("shut")
-            wait_until(lambda: practice.owes_nothing(tally), "all that was acknowledged was taken", 30)
+            wait_until(lambda: practice.owes_nothing(tally), "all that was acknowledged was taken")
             wait_until(queue_is(again, 0), "an empty queue")
             assert practice.seen("shut").report()["duplicates"] == 0
             assert again.stop() == 0
