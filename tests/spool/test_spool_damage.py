@@ -13,7 +13,7 @@ from outrider.base.clock import FakeClock
 from outrider.base.faults import Fault, FaultyFiles
 from outrider.base.files import OsFiles, read_file
 from outrider.base.log import ListLog
-from outrider.model.changes import ContentRef, Stored
+from outrider.model.changes import ContentRef, Stored, entry_id
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.engine import EmbeddedEngine
@@ -26,7 +26,7 @@ from outrider.spool.frames import (
     FrameDamagedError,
     FrameGoneError,
 )
-from outrider.spool.reader import Damage, FrameReader
+from outrider.spool.reader import READ_TRIES, Damage, FrameReader
 from outrider.spool.writer import LogWriter
 from tests.spool.samples import SMALL, small_as, spool_keys, stored
 
@@ -197,10 +197,52 @@ async def test_an_unreadable_segment_is_told_and_the_others_are_read(tmp_path: P
 async def test_an_unreadable_stretch_costs_only_itself(tmp_path: Path) -> None:
     directory, refs = await write(tmp_path)
     # the header of the file, the seal of the next one, then the first chunk of frames
-    faults = [Fault("pread", "*00000000.log", 2, errno.EIO)]
+    faults = [Fault("pread", "*00000000.log", 2, errno.EIO, READ_TRIES)]
     numbers, damage = scan(SpoolDirectory(FaultyFiles(OsFiles(), faults), directory.path))
     assert set(numbers) >= {number for number in range(COUNT) if refs[number].segment == 1}
     assert len(damage) == 1
+
+
+async def test_what_the_disk_gives_when_it_is_asked_again_is_not_damaged(tmp_path: Path) -> None:
+    directory, refs = await write(tmp_path)
+    faults = [Fault("pread", "*00000000.log", at, errno.EIO, READ_TRIES - 1) for at in (1, 4, 7)]
+    faulty = SpoolDirectory(FaultyFiles(OsFiles(), faults), directory.path)
+    assert scan(faulty) == (list(range(COUNT)), [])
+    reader = FrameReader(SpoolDirectory(FaultyFiles(OsFiles(), [faults[0]]), directory.path), SMALL)
+    faults[0].seen = 0
+    assert reader.read(refs[0], entry_id(1, 0))[0].message_id == f"{0:018d}"
+    reader.close()
+
+
+async def test_what_cannot_be_read_at_the_end_of_a_log_is_told(tmp_path: Path) -> None:
+    """No seal says where the last segment ends; that is no reason to take it for empty."""
+    directory, refs = await write(tmp_path)
+    faults = [Fault("pread", "*00000001.log", 3, errno.EIO, 0)]  # after its header and its seal
+    numbers, damage = scan(SpoolDirectory(FaultyFiles(OsFiles(), faults), directory.path))
+    assert numbers == [number for number in range(COUNT) if refs[number].segment == 0]
+    assert [(found.segment, found.is_unread) for found in damage] == [(1, True)]
+
+
+async def test_a_segment_that_could_not_be_read_stays_for_who_mends_the_disk(tmp_path: Path) -> None:
+    directory, refs = await write(tmp_path)
+    faulty = FaultyFiles(OsFiles(), [Fault("open", "*/1/00000000.log", 1, errno.EIO, 0)])
+    log = ListLog()
+    for _ in range(2):  # the second one finds it in quarantine
+        engine = await EmbeddedEngine.open(faulty, directory.path, SMALL, FakeClock(), log)
+        assert await engine.count(QueueFilter()) == sum(ref.segment == 1 for ref in refs)
+        await engine.index.checkpoint()
+        await engine.reclaimer.run()
+        await engine.close()
+    assert directory.segments(1)[0] == 0
+    [kept] = [str(fields["kept"]) for _, event, fields in log.lines if event == "spool.damaged"]
+    assert kept.endswith(f"/1-{0:08d}-0.unread")
+    directory.files.unlink(kept)
+    for name in directory.files.listdir(directory.path):
+        if name.startswith("checkpoint.sqlite"):
+            directory.files.unlink(f"{directory.path}/{name}")
+    engine = await EmbeddedEngine.open(OsFiles(), directory.path, SMALL, FakeClock(), log)
+    assert await engine.count(QueueFilter()) == COUNT
+    await engine.close()
 
 
 async def test_a_dropped_segment_is_gone_not_damaged(tmp_path: Path) -> None:

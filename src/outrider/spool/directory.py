@@ -31,7 +31,9 @@ FORMAT_MIN = 1  # the first that there was
 _LOCK_PATIENCE = 200  # chosen: 200 times 5 ms; a log number is drawn in less than a millisecond
 LOCKED_SUFFIX = "locked"
 """What the name of a frame in quarantine ends in when only its key is missing."""
-_LOCKED_NAME = re.compile(rf"([0-9]+)-([0-9]{{8}})-[0-9]+\.{LOCKED_SUFFIX}")
+UNREAD_SUFFIX = "unread"
+"""What it ends in when the disk did not give what is there."""
+_KEPT_NAME = re.compile(rf"([0-9]+)-([0-9]{{8}})-[0-9]+\.(?:{LOCKED_SUFFIX}|{UNREAD_SUFFIX})")
 _SEGMENT_NAME = re.compile(r"([0-9]{8})\.log")
 
 
@@ -240,10 +242,10 @@ class SpoolDirectory:
             write_atomic(self.files, path, data)
         return path
 
-    def locked_segments(self) -> set[tuple[int, int]]:
-        """(log, segment) of which frames are in quarantine whose key is mislaid; people remove them there."""
+    def kept_segments(self) -> set[tuple[int, int]]:
+        """(log, segment) of which frames are in quarantine that may be read some day; people remove them."""
         names = self.files.listdir(self._join("quarantine"))
-        return {(int(found[1]), int(found[2])) for name in names if (found := _LOCKED_NAME.fullmatch(name))}
+        return {(int(found[1]), int(found[2])) for name in names if (found := _KEPT_NAME.fullmatch(name))}
 
     def checkpoint_path(self) -> str:
         return self._join("checkpoint.sqlite")

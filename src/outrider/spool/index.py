@@ -30,7 +30,7 @@ from outrider.model.changes import Entry, Keyed
 from outrider.model.dispatch import Arrived, Position, Settled
 from outrider.model.ports import SpoolKeys
 from outrider.spool.checkpoint import Checkpoint, CheckpointDamagedError, Group, LogRow, Write
-from outrider.spool.directory import LOCKED_SUFFIX, SpoolDirectory
+from outrider.spool.directory import LOCKED_SUFFIX, UNREAD_SUFFIX, SpoolDirectory
 from outrider.spool.filters import QueueFilter
 from outrider.spool.index_due import DueReader
 from outrider.spool.keys import KeyTable
@@ -87,7 +87,7 @@ class Index:
         self.damaged = 0
         self.on_damage: OnDamage | None = None
         self.reader = FrameReader(directory, options, spool_keys)
-        self._locked = directory.locked_segments()
+        self._kept = directory.kept_segments()
         self._checkpoint = checkpoint
         self._clock = clock
         self._log = log
@@ -317,8 +317,8 @@ class Index:
         for log, covered in self._covered.items():
             now = self._logs[log]
             for segment in self.directory.segments(log):
-                if (log, segment) in self._locked:
-                    continue  # somebody may find the key
+                if (log, segment) in self._kept:
+                    continue  # somebody may find the key, or mend the disk
                 if segment >= covered.position.segment and not (
                     covered.dead and now.events >= covered.position
                 ):
@@ -553,10 +553,10 @@ class Index:
         tally.damaged += 1
         kept = ""
         try:
-            suffix = LOCKED_SUFFIX if damage.is_locked else "frame"
+            suffix = LOCKED_SUFFIX if damage.is_locked else UNREAD_SUFFIX if damage.is_unread else "frame"
             name = f"{damage.log}-{damage.segment:08d}-{damage.offset}.{suffix}"
-            if damage.is_locked:
-                self._locked.add((damage.log, damage.segment))
+            if damage.is_locked or damage.is_unread:
+                self._kept.add((damage.log, damage.segment))
             kept = self.directory.quarantine(name, damage.octets)
         except OSError as error:
             self._log.error("spool.quarantine_failed", error=str(error))

@@ -12,6 +12,7 @@ Invariant: nothing is returned that was not written as that frame at that place.
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from outrider.base.errors import SpoolError
@@ -41,6 +42,7 @@ from outrider.spool.frames import (
 from outrider.spool.options import SpoolOptions
 
 CHUNK_OCTETS = 1 << 20  # chosen: a scan reads 1 MiB at a time, some 1 ms
+READ_TRIES = 3  # chosen: what fails three times running is no hiccup of a cable or a network
 FRAMES_PER_SLICE = 500  # chosen: decoding 500 frames takes some 5 ms
 
 
@@ -54,6 +56,7 @@ class Damage(NamedTuple):
         octets: What was found there.
         reason: In words.
         is_locked: It is no damage: the frame is whole, and its key is mislaid.
+        is_unread: It may be no damage: the disk did not give what is there.
     """
 
     log: int
@@ -62,6 +65,7 @@ class Damage(NamedTuple):
     octets: bytes
     reason: str
     is_locked: bool = False
+    is_unread: bool = False
 
 
 class Scanned(NamedTuple):
@@ -140,7 +144,7 @@ class FrameReader:
     def _open_segment(self, log: int, segment: int) -> _Open:
         fd = self._files.open(self._directory.segment_path(log, segment), os.O_RDONLY)
         try:
-            header = parse_segment_header(self._files.pread(fd, HEADER_REGION, 0))
+            header = parse_segment_header(self._pread(fd, HEADER_REGION, 0))
         except BaseException:
             self._files.close(fd)
             raise
@@ -150,6 +154,12 @@ class FrameReader:
                 f"segment {segment} of log {log} has no readable header", log=log, segment=segment
             )
         return _Open(fd, header.salt)
+
+    def _pread(self, fd: int, octets: int, offset: int) -> bytes:
+        for _ in range(READ_TRIES - 1):
+            with suppress(OSError):
+                return self._files.pread(fd, octets, offset)
+        return self._files.pread(fd, octets, offset)
 
     def forget(self, log: int, segment: int) -> None:
         """Close a segment that is being removed."""
@@ -174,11 +184,11 @@ class FrameReader:
         segment = self._segment(ref.log, ref.segment)
         try:
             if ref.length <= LONG_OCTETS:
-                octets = self._files.pread(segment.fd, ref.length, ref.offset)
+                octets = self._pread(segment.fd, ref.length, ref.offset)
                 payload = octets[FRAME_HEADER:]
             else:
-                octets = self._files.pread(segment.fd, FRAME_HEADER, ref.offset)
-                payload = self._files.pread(segment.fd, ref.length - FRAME_HEADER, ref.offset + FRAME_HEADER)
+                octets = self._pread(segment.fd, FRAME_HEADER, ref.offset)
+                payload = self._pread(segment.fd, ref.length - FRAME_HEADER, ref.offset + FRAME_HEADER)
         except OSError as error:
             raise FrameDamagedError(f"frame at {ref} cannot be read: {error}") from error
         header = parse_header(octets, segment.salt, ref.offset)
@@ -229,12 +239,12 @@ class FrameReader:
         for number in later:
             try:
                 found = self._segment(log, number)
-                start = self._files.pread(found.fd, CHUNK_OCTETS >> 8, HEADER_REGION)
+                start = self._pread(found.fd, CHUNK_OCTETS >> 8, HEADER_REGION)
                 header = parse_header(start, found.salt, HEADER_REGION)
                 if header is None or header.kind != TYPE_SEAL:
                     continue
                 if header.length > len(start):  # a disk that failed for long leaves many segments to seal
-                    start = self._files.pread(found.fd, header.length, HEADER_REGION)
+                    start = self._pread(found.fd, header.length, HEADER_REGION)
             except (OSError, FrameDamagedError, FrameGoneError):
                 continue
             payload = start[FRAME_HEADER : header.length]
@@ -280,14 +290,15 @@ class FrameReader:
         except FrameGoneError:
             return
         except (OSError, FrameDamagedError) as error:
-            damaged(Damage(log, number, 0, b"", str(error)))
+            is_unread = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+            damaged(Damage(log, number, 0, b"", str(error), is_unread=is_unread))
             return
         place = Position(number, first)
         yield from _SegmentScan(self, segment, place, log, end=end, size=size, damaged=damaged).frames()
 
     def read_at(self, segment: _Open, octets: int, offset: int) -> bytes:
         """Octets of an open segment, for scans."""
-        return self._files.pread(segment.fd, octets, offset)
+        return self._pread(segment.fd, octets, offset)
 
 
 class _SegmentScan:
@@ -316,6 +327,7 @@ class _SegmentScan:
         self._chunk_at = first
         self._bad_from: int | None = None  # start of what could not be read since the last whole frame
         self._reason = ""
+        self._is_unread = False
 
     def _octets(self, offset: int, count: int) -> bytes:
         """Up to `count` octets at `offset`, of which the first are in the chunk most of the time."""
@@ -327,6 +339,7 @@ class _SegmentScan:
             self._chunk = self._reader.read_at(self._segment, wanted, offset) if wanted > 0 else b""
         except OSError as error:
             self._reason = f"cannot be read: {error}"
+            self._is_unread = True
             self._chunk = b""
         self._chunk_at = offset
         return self._chunk[:count]
@@ -360,6 +373,8 @@ class _SegmentScan:
         if self._sealed is not None and (self._bad_from is not None or self._offset < self._sealed):
             self._note(self._offset, "it is cut off")
             self._report(self._sealed)
+        elif self._bad_from is not None and self._is_unread:  # no torn tail: nobody knows what is there
+            self._report(self._end)
 
     def _decoded(self, header: FrameHeader, payload: bytes, offset: int) -> bytes:
         place = Place(self._log, self._number, self._segment.salt, offset)
@@ -386,7 +401,8 @@ class _SegmentScan:
         """
         start = self._offset
         self._octets(start, 1)
-        if not self._chunk.strip(b"\0") and self._sealed is None and not self._anything_behind(start):
+        is_empty = not self._chunk.strip(b"\0") and self._sealed is None and not self._anything_behind(start)
+        if is_empty and not self._is_unread:
             return False
         self._note(start, "no frame begins here")
         place = start + 1
@@ -426,9 +442,14 @@ class _SegmentScan:
                 more = self._reader.read_at(self._segment, min(CHUNK_OCTETS, self._end - place), place)
             except OSError as error:
                 self._reason = f"cannot be read: {error}"
+                self._is_unread = True
                 break
             octets += more[: end - place]
             place += len(more) or CHUNK_OCTETS
-        self._damaged(Damage(self._log, self._number, start, bytes(octets), self._reason, is_locked))
+        found = Damage(
+            self._log, self._number, start, bytes(octets), self._reason, is_locked, self._is_unread
+        )
+        self._damaged(found)
         self._bad_from = None
         self._reason = ""
+        self._is_unread = False
