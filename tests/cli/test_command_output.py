@@ -8,7 +8,7 @@ from rich.console import Console
 
 from outrider.cli import output
 from outrider.cli.doctor import print_findings
-from outrider.cli.output import print_done, print_json, print_table, say
+from outrider.cli.output import print_done, print_facts, print_json, print_table, say
 from outrider.server.doctor.finding import fault
 
 
@@ -61,6 +61,32 @@ def test_a_long_first_cell_is_folded_and_not_cut(
     on_terminal(monkeypatch, 60)
     print_table("Values", ("a", "b"), [row])
     assert capsys.readouterr().out.count("x") == 600
+
+
+def test_facts_are_words_and_not_python(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {
+        "domains": (),
+        "scopes": ["inject", "status"],
+        "expires": None,
+        "enabled": True,
+        "sandbox": False,
+        "n": 0,
+    }
+    print_facts("Key", facts, as_json=False)
+    rows = {
+        name.strip(): value.strip()
+        for _, name, value, _ in (
+            line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line
+        )
+    }
+    assert rows == {
+        "domains": "",
+        "scopes": "inject, status",
+        "expires": "",
+        "enabled": "yes",
+        "sandbox": "no",
+        "n": "0",
+    }
 
 
 HOSTILE = "a\x1b]0;owned\x07\x9b2J\x7f\u202eb\U000e0001c"

@@ -151,7 +151,18 @@ def print_facts(title: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        print_table(title, ("what", "value"), [(name, str(value)) for name, value in facts.items()])
+        print_table(title, ("what", "value"), [(name, _worded(value)) for name, value in facts.items()])
+
+
+def _worded(value: Any) -> str:
+    """A value as people write it, and not as Python does."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(_worded, value))
+    return str(value)
 
 
 def print_list(
