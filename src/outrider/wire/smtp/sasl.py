@@ -26,6 +26,10 @@ class SaslError(RemoteProtocolError):
     """The exchange is malformed."""
 
 
+class ForAnotherError(SaslError):
+    """The client asks to act for somebody else, which nobody may (RFC 4422 §3.1)."""
+
+
 class Credentials(msgspec.Struct, frozen=True, gc=False):
     """What the client claims and how it proves it. Its `repr` shows neither."""
 
@@ -69,7 +73,7 @@ class Plain:
             raise SaslError("PLAIN needs three fields")
         user = _identity(parts[1])
         if parts[0] and parts[0] != parts[1]:
-            raise SaslError("nobody may act for another here")
+            raise ForAnotherError("nobody may act for another here")
         return Credentials(user, _identity(parts[2]))
 
 

@@ -49,6 +49,8 @@ class AuthExchange:
             return replies.AUTH_LINE_TOO_LONG
         try:
             return self._step(sasl.decode_response(line))
+        except sasl.ForAnotherError:
+            return replies.AUTH_FAILED  # RFC 4954 §6: valid perhaps, and insufficient
         except sasl.SaslError:
             return replies.AUTH_MALFORMED
 
