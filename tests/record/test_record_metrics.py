@@ -122,6 +122,24 @@ def test_no_counter_goes_down_when_a_process_dies() -> None:
     assert values_of(collection.render())["outrider_refusals_total", ("smtp", "550")] == 10
 
 
+def test_series_are_bounded_over_many_deaths_with_sites_of_their_own() -> None:
+    collection = Collection()
+    for life in range(60):
+        metrics = Metrics("worker-0", str(life))
+        for number in range(50):
+            site = f"mx{number}.life{life}.example"
+            metrics.cell("outrider_delivery_attempts_total", "smtp", "delivered", site).value += 1
+        collection.update(metrics.snapshot())
+    collection.end("worker-0")
+    attempts = {
+        key: value
+        for key, value in values_of(collection.render()).items()
+        if key[0] == "outrider_delivery_attempts_total"
+    }
+    assert len(attempts) <= 501
+    assert sum(attempts.values()) == 60 * 50
+
+
 def test_snapshots_travel_as_octets() -> None:
     snapshot = snapshot_of("a", "1", refusals=3)
     octets = msgspec.msgpack.encode(snapshot)

@@ -11,14 +11,16 @@ Standards: Prometheus text format 0.0.4.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from outrider.record.metrics import DEFINITIONS, Definition, Sample, Snapshot
+from outrider.record.metrics import DEFINITIONS, LABEL_SERIES, OTHER, Definition, Sample, Snapshot
 
 _Key = tuple[str, tuple[str, ...]]
 _Values = tuple[float, ...]
@@ -32,6 +34,7 @@ class Collection:
     def __init__(self) -> None:
         self._latest: dict[str, Snapshot] = {}
         self._ended: dict[_Key, _Values] = {}
+        self._series: Counter[str] = Counter()  # of each metric, in `_ended`
 
     def update(self, snapshot: Snapshot) -> None:
         """Take a process's snapshot; one with another `start` succeeds a process that ended."""
@@ -53,7 +56,16 @@ class Collection:
     def _keep(self, snapshot: Snapshot) -> None:
         for sample in snapshot.samples:
             if DEFINITIONS[sample.name].kind != "gauge":
-                _merge(self._ended, sample)
+                self._add(sample)
+
+    def _add(self, sample: Sample) -> None:
+        """Each process bounds its labels; over many deaths they are bounded here, as sites come and go."""
+        if (sample.name, sample.labels) not in self._ended:
+            if self._series[sample.name] < LABEL_SERIES:
+                self._series[sample.name] += 1
+            else:
+                sample = msgspec.structs.replace(sample, labels=(OTHER,) * len(sample.labels))
+        _merge(self._ended, sample)
 
 
 def render(snapshots: Iterable[Snapshot], ended: dict[_Key, _Values] | None = None) -> bytes:

@@ -43,7 +43,7 @@ PROMOTE_AFTER: Final = 20
 _CANDIDATES: Final = 10_000
 # Chosen: sites whose attempts are counted towards a series; about 1 MiB
 
-_LABEL_SERIES: Final = 500
+LABEL_SERIES: Final = 500
 # Chosen: series of one metric beyond which further label values count as `other`
 
 _SECONDS: Final = (
@@ -304,7 +304,7 @@ def _series_of(
         expected = DEFINITIONS[name].labels
         if len(labels) != len(expected):
             raise ValueError(f"{name} has the labels {expected}")
-        if len(series) >= _LABEL_SERIES:
+        if len(series) >= LABEL_SERIES:
             labels = (OTHER,) * len(labels)
             found = series.get(labels)
         if found is None:
