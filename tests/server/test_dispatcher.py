@@ -35,6 +35,7 @@ from outrider.model.route import Exchanger, Route, RouteFailure
 from outrider.schedule.options import ScheduleOptions
 from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
+from outrider.server import dispatcher
 from outrider.server.dispatcher import EXPIRED, Dispatcher
 from outrider.spool.index import Index
 from outrider.spool.replay import Replayed
@@ -307,6 +308,26 @@ async def test_mail_for_later_that_has_no_route_takes_no_more_room_than_there_is
         ended |= {each.entry for job in end.take() if isinstance(job, Settle) for each in job.entries}
     assert ended == set(entries)
     await world.index.close()
+
+
+async def test_no_more_domains_are_looked_up_at_once_than_wait_in_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mail to ever new domains, faster than DNS answers, would else be remembered domain by domain."""
+    monkeypatch.setattr(dispatcher, "WAITING_MAX", 10)
+    end = world.join(0)
+    domains = [f"d{number}.example" for number in range(50)]
+    entries = [world.arrive(0, number + 1, domain)[0] for number, domain in enumerate(domains)]
+    assert world.asked == domains[:10]
+    sent: list[int] = []
+    for _ in range(5):
+        assert len(world.dispatcher._waiting) == 10
+        for domain in world.asked[-10:]:
+            world.dispatcher.routed(route(domain, f"mx.{domain}"))
+        sent += entries_of(world.plan(end))
+        await world.dispatcher.fill(60.0)
+    assert sorted(sent) == entries
+    assert sorted(world.asked) == sorted(domains)
 
 
 async def test_without_a_worker_nothing_is_settled_and_nothing_is_lost(world: World) -> None:

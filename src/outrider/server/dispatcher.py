@@ -286,13 +286,15 @@ class Dispatcher:
                 self.index.evict(entry.entry)
 
     def _wait_for_site(self, domain: str, entry: Entry) -> None:
+        if (
+            self._waiting_count >= WAITING_MAX
+        ):  # nor is anybody asked: it would be of no use before there is room
+            self.index.evict(entry.entry)
+            return
         waiting = self._waiting.get(domain)
         if waiting is None:
             waiting = self._waiting[domain] = []
             self._resolve(domain)
-        if self._waiting_count >= WAITING_MAX:
-            self.index.evict(entry.entry)
-            return
         waiting.append(entry)
         self._waiting_count += 1
 
