@@ -169,6 +169,24 @@ def test_a_loss_is_an_outcome_of_ours_in_its_phase(heard: bytes, phase: Phase) -
     assert client.is_closed
 
 
+@pytest.mark.parametrize("keywords", [(), ("PIPELINING",)])
+def test_recipients_of_another_domain_go_with_the_next_transaction(keywords: tuple[str, ...]) -> None:
+    refusal = b"451 4.3.0 Multiple destination domains per transaction is unsupported. Please try again.\r\n"
+    client = _ready(*keywords)
+    client.send(_transaction("b", "c", "d"))
+    asked = b"250 Ok\r\n" + refusal + (b"250 Ok\r\n" if keywords else b"")  # lock-step asks for no more
+    done: list[Any] = []
+    for line in (b"250 Ok\r\n" + asked + b"354 Go\r\n250 Ok\r\n").splitlines(keepends=True):
+        done += client.receive(line)
+    answers = _answers(done[0])
+    assert answers == [(250, Phase.BODY, False), None, (250, Phase.BODY, False) if keywords else None]
+    alone = _ready(*keywords)
+    alone.send(_transaction("c"))
+    (only,) = alone.receive(b"250 Ok\r\n" + refusal + (b"503 No\r\n" if keywords else b""))
+    assert isinstance(only, TransactionDone)
+    assert _answers(only) == [(451, Phase.RCPT, False)]
+
+
 def test_a_refusal_stands_when_the_connection_is_lost_later() -> None:
     client = _ready("PIPELINING")
     client.send(_transaction("b", "c"))

@@ -31,6 +31,9 @@ _HEADER_UTF8 = int(Traits.HEADER_UTF8)
 UNSTUFF_MAX_OCTETS = 1_048_576
 # chosen: removing dots costs 1.3 ms a MiB; over it DATA, which needs no copy, keeps the loop within 20 ms
 
+_ONE_DOMAIN = "multiple destination domains"
+# Gmail, SMTP error reference 4.3.0
+
 COUNT_MAX_OCTETS = 1_048_576
 # chosen: counting dots costs 0.2 ms a MiB; a longer content is counted only where the limit may depend on it
 
@@ -44,8 +47,11 @@ def is_too_many(reply: Reply) -> bool:
     """True when a refused RCPT speaks of the number of recipients, not of this one.
 
     RFC 5321 §4.5.3.1.10: 452, and 552 is to be read like it. An enhanced code other than X.5.3 (RFC 3463
-    §3.6) says that it is about something else, such as a full mailbox.
+    §3.6) says that it is about something else, such as a full mailbox. Gmail takes recipients of one domain
+    in a transaction, and says 451 4.3.0 to those of others, who go with the next one too.
     """
+    if reply.is_transient and _ONE_DOMAIN in reply.text.lower():
+        return True
     if reply.enhanced is not None:
         return reply.enhanced.endswith(".5.3")
     return reply.code in {452, 552}
