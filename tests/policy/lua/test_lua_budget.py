@@ -73,11 +73,11 @@ PATTERNS = [
     "return ('a'):rep(30000):match('.-.-.-b$')",
     "return ('a'):rep(100):find(('a-'):rep(20) .. 'b')",
     "return ('a'):rep(60):find(('a?'):rep(60) .. 'b')",
-    "for w in ('a'):rep(300000):gmatch('a-b') do end",
-    "return (('a'):rep(300000):gsub('a*b', ''))",
+    "for w in ('a'):rep(300000):gmatch('a-a-b') do end",
+    "return (('a'):rep(300000):gsub('a*a*b', ''))",
     "return ('('):rep(300000):find('%b()%b()')",
     "return ('a'):rep(3000):find('(a+)%1b')",
-    "return (' '):rep(300000):find('%s+x')",
+    "return ('a '):rep(300000):find('%a+%s+%a+x')",
     "return ('ab'):rep(20000):find(('ab'):rep(9000) .. 'c', 1, true)",
     "return ('ab'):rep(20000):find(('ab'):rep(9000) .. 'c')",
     "return pcall(string.find, ('a'):rep(30000), ('a*'):rep(10) .. 'b')",
@@ -88,6 +88,29 @@ PATTERNS = [
 def test_patterns_are_counted(evaluate: Evaluate, body: str) -> None:
     with pytest.raises(BudgetError, match="too many instructions"):
         evaluate(body, limits=SMALL)
+
+
+LETTER = "local s = ('lorem ipsum dolor sit amet consectetur\\r\\n'):rep(6000)\n"
+"""A body of a quarter of a megabyte."""
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("local n = 0 for l in s:gmatch('([^\\r\\n]*)\\r\\n') do n = n + 1 end return n", 6_000),
+        ("local n = 0 for l in s:gmatch('(.-)\\r\\n') do n = n + #l end return n", 228_000),
+        ("return s:match('^(.-)\\r\\n\\r\\n')", None),
+        ("return s:match('[%w._-]+@[%w-]+%.%a+')", None),
+        ("return (s .. 'x@y.test'):match('([%w._-]+)@[%w-]+%.%a+')", b"x"),
+        ("return s:find('<[bB][oO][dD][yY][^>]*>')", None),
+        ("return #s:gsub('%s+$', '')", 239_998),
+        ("return #s:gsub('^%s*(.-)%s*$', '%1')", 239_998),
+        ("return select(2, s:gsub('%f[%a](%a)(%a*)', string.upper))", 36_000),
+        ("return #s:match('.*dolor')", 239_977),
+    ],
+)
+def test_ordinary_patterns_read_a_large_body(evaluate: Evaluate, body: str, found: object) -> None:
+    assert evaluate(LETTER + body, limits=LuaLimits(seconds=30.0)) == found
 
 
 MEMORY = [

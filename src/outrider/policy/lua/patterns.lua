@@ -4,16 +4,23 @@
 -- A pattern becomes a list of items once; matching follows the reference implementation step by step, so that it finds
 -- the same and raises the same. Sets of characters are asked of LuaJIT's matcher, one character at a time.
 --
+-- What cannot match is not tried, where nothing in the pattern could tell: a repetition is followed only where what
+-- comes next can begin (`prepare`), a search goes on behind the run that its first item has failed with (`search`), and
+-- runs of characters are LuaJIT's to count. So ordinary patterns take some steps for each word of a long subject, and
+-- not for each pair of its characters.
+--
 -- Source: Lua 5.1 reference manual, section 5.4.1.
 
 local R = ...
 local byte, char, sub, find, gsub = string.byte, string.char, string.sub, string.find, string.gsub
-local concat, error, type, tonumber, tostring = table.concat, error, type, tonumber, tostring
+local concat, error, type, tonumber, tostring, next = table.concat, error, type, tonumber, tostring, next
+local native_find, native_match, look_sometimes = string.find, string.match, R.look_sometimes
 
 local CHAR, OPEN, CLOSE, POSITION, BACK, BALANCE, FRONTIER, FINISH, ERROR = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local UNFINISHED, PLACE = -1, -2
 local CAPTURES_MAX = 32 -- LUA_MAXCAPTURES of luaconf.h
 local SETS_KEPT = 200 -- chosen: more than the scripts of one installation hold
+local UNCOUNTED_MAX = 16384 -- octets, chosen: passed over in some ten microseconds
 
 local sets, sets_kept = {}, 0
 
@@ -143,22 +150,80 @@ end
 
 local match -- of items from `i` on at octet `at` of the subject: where it ends, or nil
 
+-- Octets that LuaJIT has looked at, which no hook counts.
+local uncounted = 0
+local function count(octets)
+  uncounted = uncounted + octets
+  if uncounted > UNCOUNTED_MAX then
+    uncounted = 0
+    look_sometimes()
+  end
+end
+
+-- Behind the run of an item's characters that begins at `at`.
+local function run_end(m, item, at)
+  if item.class == "." then return m.length + 1 end
+  if not item.set[byte(m.subject, at)] then return at end
+  local stop = native_match(m.subject, item.run, at)
+  count(stop - at)
+  return stop
+end
+
 local function greedy(m, item, at, i)
-  local set, subject, n = item.set, m.subject, m.length
-  local last = at
-  while last <= n and set[byte(subject, last)] do last = last + 1 end
+  local last = run_end(m, item, at)
+  local follows = item.follows
+  if not follows then
+    while last >= at do
+      local stop = match(m, last, i + 1)
+      if stop then return stop end
+      last = last - 1
+    end
+    return nil
+  end
+  local subject, n = m.subject, m.length
+  if last > n then
+    if item.may_end then
+      local stop = match(m, last, i + 1)
+      if stop then return stop end
+    end
+    last = n
+  end
+  if item.is_apart then -- nothing of the run can begin what follows
+    if last >= at and follows[byte(subject, last)] then return match(m, last, i + 1) end
+    return nil
+  end
   while last >= at do
-    local stop = match(m, last, i + 1)
-    if stop then return stop end
+    if follows[byte(subject, last)] then
+      local stop = match(m, last, i + 1)
+      if stop then return stop end
+    end
     last = last - 1
   end
 end
 
+-- The same for a `.-` of which it is known what may follow.
+local function lazy_any(m, item, at, i)
+  local subject, n, wanted = m.subject, m.length, item.wanted
+  while wanted and at <= n do
+    local next_one = native_find(subject, wanted, at)
+    count((next_one or n) - at)
+    if not next_one then break end
+    local stop = match(m, next_one, i + 1)
+    if stop then return stop end
+    at = next_one + 1
+  end
+  if item.may_end then return match(m, n + 1, i + 1) end
+end
+
 local function lazy(m, item, at, i)
+  local follows = item.follows
+  if follows and item.class == "." then return lazy_any(m, item, at, i) end
   local set, subject, n = item.set, m.subject, m.length
   while true do
-    local stop = match(m, at, i + 1)
-    if stop then return stop end
+    if not follows or follows[byte(subject, at)] or at > n and item.may_end then
+      local stop = match(m, at, i + 1)
+      if stop then return stop end
+    end
     if at > n or not set[byte(subject, at)] then return nil end
     at = at + 1
   end
@@ -275,22 +340,132 @@ local function captures(m, start, stop, whole)
   return list, count
 end
 
+-- Whether the items can neither raise an error nor depend on what a capture holds.
+local function is_plain(items)
+  local open_ones, all = 0, 0
+  for i = 1, #items do
+    local kind = items[i].kind
+    if kind == OPEN then
+      open_ones, all = open_ones + 1, all + 1
+    elseif kind == POSITION then
+      all = all + 1
+    elseif kind == CLOSE then
+      open_ones = open_ones - 1
+    end
+    if kind == ERROR or kind == BACK or open_ones < 0 or all > CAPTURES_MAX then return false end
+  end
+  return true
+end
+
+local classes, classes_kept = {}, 0 -- names of sets -> a class that holds all of them
+
+local function class_of(key, set)
+  local class = classes[key]
+  if class then return class end
+  local parts = {}
+  for octet = 0, 255 do
+    if set[octet] then parts[#parts + 1] = literal(char(octet)) end
+  end
+  class = "[" .. concat(parts) .. "]"
+  if classes_kept >= SETS_KEPT then classes, classes_kept = {}, 0 end
+  classes[key], classes_kept = class, classes_kept + 1
+  return class
+end
+
+-- What the items from `from` on can begin with: octets, their names, whether the subject may end there; nil: anything.
+local function first_of(items, from)
+  local set, names = {}, {}
+  for i = from, #items do
+    local item = items[i]
+    local kind, repeats = item.kind, item.repeats
+    if kind == CHAR then
+      for octet in next, item.set do set[octet] = true end
+      names[#names + 1] = item.class
+      if repeats == nil or repeats == "+" then return set, concat(names, "\0"), false end
+    elseif kind == FINISH then
+      return set, concat(names, "\0"), true
+    elseif kind == BALANCE then
+      set[item.first] = true
+      names[#names + 1] = "%b" .. char(item.first)
+      return set, concat(names, "\0"), false
+    elseif kind == FRONTIER then
+      return nil
+    end
+  end
+end
+
+-- Says of each repetition what can follow it, and of the first item how a search goes on.
+local function prepare(items)
+  if not is_plain(items) then return end
+  for i = 1, #items do
+    local item = items[i]
+    if item.repeats and item.repeats ~= "?" then
+      local follows, key, may_end = first_of(items, i + 1)
+      if follows then
+        item.follows, item.may_end, item.is_apart = follows, may_end, true
+        for octet in next, follows do
+          if item.set[octet] then item.is_apart = false break end
+        end
+        if item.class == "." and item.repeats == "-" and next(follows) ~= nil then
+          item.wanted = class_of(key, follows)
+        end
+      end
+    end
+  end
+  local at = 1
+  while items[at] and (items[at].kind == OPEN or items[at].kind == POSITION) do at = at + 1 end
+  local first = items[at]
+  if not first or first.kind ~= CHAR then return end
+  if first.repeats == nil or first.repeats == "+" then items.jump = first.class end
+  if first.repeats and first.repeats ~= "?" then items.run = first end
+end
+
 local function machine(s, items)
   for i = 1, #items do
     local item = items[i]
-    if item.class then item.set = members(item.class) end
+    if item.class then
+      item.set = members(item.class)
+      if item.repeats then item.run = "^" .. item.class .. "*()" end
+    end
   end
+  prepare(items)
   return {subject = s, length = #s, items = items, level = 0, from = {}, size = {}}
+end
+
+-- The first place from `at` on where a match may begin; nil if there is none.
+local function candidate(m, at)
+  local items, subject, n = m.items, m.subject, m.length
+  local jump, run = items.jump, items.run
+  while true do
+    if jump then
+      local found = native_find(subject, jump, at)
+      if not found then return nil end
+      count(found - at)
+      at = found
+    end
+    if not run or not run.is_apart then return at end
+    local last = run_end(m, run, at)
+    if last > n then return run.may_end and at or nil end
+    if run.follows[byte(subject, last)] then return at end
+    at = last + 1
+  end
 end
 
 -- The first match at `init` or later: start, end behind it, the machine; nil if there is none.
 local function search(m, init)
-  local anchored = m.items.anchored
-  for at = init, m.length + 1 do
+  local anchored, run = m.items.anchored, m.items.run
+  local at = init
+  while at <= m.length + 1 do
+    if not anchored then
+      at = candidate(m, at)
+      if not at then return nil end
+    end
     m.level = 0
     local stop = match(m, at, 1)
     if stop then return at, stop end
     if anchored then return nil end
+    -- from within the run, the items behind it would be tried where they have failed
+    at = run and run_end(m, run, at) + 1 or at + 1
   end
 end
 
@@ -308,7 +483,7 @@ local slow = {}
 -- As find with `plain`: a search that the hook can interrupt.
 function slow.plain(s, p, init)
   local items = {}
-  for at = 1, #p do items[at] = {kind = CHAR, set = {[byte(p, at)] = true}} end
+  for at = 1, #p do items[at] = {kind = CHAR, class = literal(sub(p, at, at))} end
   local start, stop = search(machine(s, items), start_of(s, init))
   if not start then return nil end
   return start, stop - 1
@@ -400,25 +575,22 @@ function slow.gsub(s, p, repl, limit)
   local made, claimed = 0, 0
   if type(repl) == "number" then repl = tostring(repl) end
   while done < limit do
-    m.level = 0
-    local stop = match(m, at, 1)
-    if stop then
-      done = done + 1
-      local value = replacement(m, repl, at, stop)
-      parts[#parts + 1] = value
-      made = made + (type(value) == "string" and #value or 24)
-      if made > claimed then
-        claimed = made + 65536
-        R.claim(claimed)
-      end
+    local start, stop = search(m, at)
+    if not start then break end
+    done = done + 1
+    if start > at then parts[#parts + 1] = sub(s, at, start - 1) end
+    local value = replacement(m, repl, start, stop)
+    parts[#parts + 1] = value
+    made = made + (type(value) == "string" and #value or 24)
+    if made > claimed then
+      claimed = made + 65536
+      R.claim(claimed)
     end
-    if stop and stop > at then
-      at = stop
-    elseif at <= n then
-      parts[#parts + 1] = sub(s, at, at)
-      at = at + 1
-    else
-      break
+    at = stop
+    if stop == start then -- an empty match: the character behind it stays
+      if start > n then break end
+      parts[#parts + 1] = sub(s, start, start)
+      at = start + 1
     end
     if m.items.anchored then break end
   end
