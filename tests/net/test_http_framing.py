@@ -239,6 +239,13 @@ async def test_an_answer_to_head_has_no_body(site: Site, version: bytes) -> None
     assert answer.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.parametrize("fields", [b"", b"Host: x\r\nTransfer-Encoding: gzip, chunked\r\n"])
+async def test_a_refusal_of_head_has_no_body_either(site: Site, fields: bytes) -> None:
+    answer = await site.ask(b"HEAD /x HTTP/1.1\r\n" + fields + b"\r\n")
+    assert status(answer) in (400, 501)
+    assert answer.endswith(b"\r\n\r\n")
+
+
 async def test_who_has_his_answer_gets_no_second_one(site: Site) -> None:
     early = b"POST /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)

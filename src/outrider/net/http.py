@@ -287,7 +287,9 @@ class _Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._may_answer():
-            self.transport.write(_problem(status, code, detail, retry_after_seconds))
+            head, body = _problem(status, code, detail, retry_after_seconds)
+            is_head = self._has_begun and self.parser.get_method() == b"HEAD"  # RFC 9110 §9.3.2: no content
+            self.transport.write(head if is_head else head + body)
         self.transport.close()
 
     def _refuse_head(self) -> None:
@@ -349,7 +351,8 @@ _PHRASES: Final = {
 }
 
 
-def _problem(status: int, code: str, detail: str, retry_after_seconds: int | None) -> bytes:
+def _problem(status: int, code: str, detail: str, retry_after_seconds: int | None) -> tuple[bytes, bytes]:
+    """Head and body of an answer."""
     title = _PHRASES[status]
     body = msgspec.json.encode(
         {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
@@ -359,7 +362,7 @@ def _problem(status: int, code: str, detail: str, retry_after_seconds: int | Non
         f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
         f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
     )
-    return head.encode("ascii") + body
+    return head.encode("ascii"), body
 
 
 class HttpServer:
