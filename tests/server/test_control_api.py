@@ -3,7 +3,9 @@
 import json
 import os
 import pwd
+import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from outrider.base.errors import OutriderError, PermissionDeniedError, UnavailableError
 from outrider.server.control_api import accounts, credentials, domains
 from outrider.server.control_api.app import BODY_OCTETS, openapi
+from outrider.server.control_api.client import ControlClient
 from outrider.server.requests import RefusedError
 from outrider.store.domains import shown_domain
 from outrider.store.records import ApiKey, Domain, Rights, SmtpUser, Stream, Tenant, shown
@@ -193,6 +196,24 @@ async def test_nobody_there_is_told_with_what_to_do(tmp_path: Path) -> None:
 
 
 # what is answered
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_server_that_gives_no_answer_is_told_apart_from_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
+) -> None:
+    monkeypatch.setattr("outrider.server.control_api.client.ANSWER_SECONDS", 0.01 if is_late else 60.0)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "control.sock"))
+        listening.listen()
+
+        def hang_up() -> None:
+            listening.accept()[0].close()
+
+        if not is_late:
+            threading.Thread(target=hang_up).start()
+        with pytest.raises(UnavailableError, match=r"gives no answer; .*try again"):
+            ControlClient(tmp_path).get("/v1/status")
 
 
 async def test_pages_go_through_the_whole_queue(site: Site) -> None:

@@ -7,7 +7,7 @@ arguments)`, an answer is `(number, result, error)`. Operations are plain corout
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +15,8 @@ from outrider.base.errors import OutriderError, UnavailableError
 
 Operation = Callable[..., Awaitable[Any]]
 
+HANGS: Final = "the server starts, ends or hangs just now: try again in some seconds"
+"""What to do where somebody listens and says nothing; who hangs is started again by the supervisor."""
 FRAME_OCTETS_MAX = 64 * 1024 * 1024
 # chosen, as on the link
 CONNECT_SECONDS = 5.0
@@ -141,7 +143,7 @@ async def ask(path: Path, operation: str, /, *, patience_seconds: float = 0.0, *
         async with asyncio.timeout(ANSWER_SECONDS):
             answered = msgspec.msgpack.decode(await _read(reader), type=Answered)
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
-        raise UnavailableError(f"{operation} got no answer from {path}") from error
+        raise UnavailableError(f"{path} gives no answer; {HANGS}", operation=operation) from error
     finally:
         writer.close()
     if answered.kind:

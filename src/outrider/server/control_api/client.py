@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from outrider.base.errors import OutriderError, PermissionDeniedError, UnavailableError
-from outrider.server.requests import RefusedError
+from outrider.server.requests import HANGS, RefusedError
 
 ANSWER_SECONDS: Final = 90.0
 # chosen: a purge of a million entries works in slices and takes tens of seconds
@@ -121,7 +121,9 @@ class ControlClient:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self._connection = None
-            raise UnavailableError(f"nobody answers at {self._path}; is the server running?") from error
+            if isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError):
+                raise UnavailableError(f"nobody answers at {self._path}; is the server running?") from error
+            raise UnavailableError(f"{self._path} gives no answer; {HANGS}") from error
         self._connection = connection
         return answer
 
