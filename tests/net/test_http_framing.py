@@ -151,6 +151,7 @@ async def test_what_the_standard_refuses(site: Site, case: str) -> None:
     assert status(answer) == expected
     assert b"content-type: application/problem+json\r\n" in answer
     assert b"connection: close\r\n" in answer
+    assert b"\r\ndate: " in answer, "RFC 9110 §6.6.1"
     assert site.app.seen == []
 
 

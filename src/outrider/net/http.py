@@ -288,6 +288,8 @@ class _Protocol(HttpToolsProtocol):
             return
         if self._may_answer():
             head, body = _problem(status, code, detail, retry_after_seconds)
+            head += b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
+            head += b"\r\n"
             is_head = self._has_begun and self.parser.get_method() == b"HEAD"  # RFC 9110 §9.3.2: no content
             self.transport.write(head if is_head else head + body)
         self.transport.close()
@@ -352,7 +354,7 @@ _PHRASES: Final = {
 
 
 def _problem(status: int, code: str, detail: str, retry_after_seconds: int | None) -> tuple[bytes, bytes]:
-    """Head and body of an answer."""
+    """Head, its end and the usual fields excepted, and body of an answer."""
     title = _PHRASES[status]
     body = msgspec.json.encode(
         {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
@@ -360,7 +362,7 @@ def _problem(status: int, code: str, detail: str, retry_after_seconds: int | Non
     retry = "" if retry_after_seconds is None else f"retry-after: {retry_after_seconds}\r\n"
     head = (
         f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
-        f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
+        f"content-length: {len(body)}\r\n{retry}connection: close\r\n"
     )
     return head.encode("ascii"), body
 
