@@ -301,6 +301,26 @@ def test_an_error_of_a_function_in_c_tells_no_line_of_ours(load: Load, call: str
     assert load(script("m", body)).call() == b"invalid replacement value (a table)"
 
 
+DRAWS = "local out = {} for i = 1, 9 do out[i] = math.random(1, 1e9) end return table.concat(out, ' ')"
+
+
+@pytest.mark.parametrize("seed", ["", "math.randomseed(5) ", "math.randomseed('5') "])
+def test_each_state_draws_numbers_of_its_own(load: Load, seed: str) -> None:
+    """Workers would make the same names for messages, because they begin in the same second."""
+    assert load(script("m", seed + DRAWS)).call() != load(script("m", seed + DRAWS)).call()
+
+
+def test_equal_seeds_give_equal_numbers(load: Load) -> None:
+    """Lua 5.1 reference manual, section 5.6."""
+    bench = load(script("m", f"math.randomseed(7) {DRAWS}"))
+    assert bench.call() == bench.call()
+
+
+def test_a_seed_is_a_number(load: Load) -> None:
+    with pytest.raises(ScriptError, match="bad argument #1 to 'randomseed'"):
+        load(script("m", "math.randomseed({}) return 1")).call()
+
+
 def test_registered_globals(load: Load) -> None:
     registry = LuaRegistry()
     registry.register_globals({"VCTX_MESS": 1, "MM7_CONTINUE": 0, "helper": lambda x: x + 1})

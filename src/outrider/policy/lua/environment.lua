@@ -140,6 +140,13 @@ base.string, base.table = guard(R.strings, "string"), guard(R.tables, "table")
 base.coroutine = guard(R.budgeted.coroutine, "coroutine")
 local mathematics = {}
 for name, f in pairs(math) do mathematics[name] = f end
+-- Scripts of each worker, and of each reload, draw other numbers, though all of them take the time for their seed.
+local randomseed, seed = math.randomseed, R.seed
+function mathematics.randomseed(x)
+  local number = tonumber(x)
+  return randomseed(number and number + seed or x)
+end
+randomseed(seed)
 base.math = guard(mathematics, "math")
 for name, f in pairs(R.operators) do base[name] = f end
 

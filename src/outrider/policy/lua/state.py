@@ -16,6 +16,7 @@ process.
 Invariant: scripts reach no Python object; a state that is closed calls nothing and holds nothing of Lua's.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -44,6 +45,8 @@ for name in next, globals do globals[name] = nil end
 # no code of ours looks there any more; lupa would look for `debug`, and scripts must not find their way there
 _RESERVE_OCTETS: Final = 16 << 20
 # chosen: twice the largest answer of a Python function
+_SEED_BITS: Final = 31
+# chosen: what a script's own seed, as the time, is added to and stays exact
 _OBJECTS_MAX: Final = 3
 # that calls.lua has a function for: what hooks that are asked about a message get
 
@@ -63,6 +66,7 @@ class LuaState:
         log: For `print` and faults of ours.
         read: The text of a module that is required, in LuaJIT's Lua, and its name; raises ScriptError.
         translate: A text in the dialect for LuaJIT; raises ScriptError.
+        random_bits: So many bits by chance: each worker's scripts draw numbers of their own.
 
     Attributes:
         root: What is outside of any session, as a session.
@@ -78,8 +82,10 @@ class LuaState:
         log: Log,
         read: Callable[[str], tuple[bytes, str]],
         translate: Callable[[bytes, str], bytes],
+        random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._limits = limits
+        self._random_bits = random_bits
         self._clock = clock
         runtime = self._runtime = lupa.luajit21.LuaRuntime(
             encoding=None,
@@ -128,6 +134,7 @@ class LuaState:
         runtime = self._runtime
         r = runtime.table()
         r[b"clock"] = self._clock
+        r[b"seed"] = self._random_bits(_SEED_BITS)
         r[b"memory"] = self._limits.memory_octets / 1024
         r[b"growth"] = self._limits.growth_octets / 1024
         r[b"ticks"] = self._limits.instructions // 1000

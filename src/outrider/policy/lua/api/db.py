@@ -134,8 +134,8 @@ def _named(source: Source, sql: str, params: Any) -> tuple[str, Any]:
 def _parameters(source: Source, sql: str, params: Any) -> Parameters:
     """Parameters as the source takes them: a list by position, or by name without the sign.
 
-    A list that ends in nil is shorter than the query's marks, or has numbers as keys; NULL stands there. A table
-    in which all is nil is empty: its parameters may have come by name.
+    A list that ends in nil is shorter than the query's marks, or has numbers as keys; NULL stands there. A
+    table in which all is nil is empty: its parameters may have come by name.
     """
     if params is None or params == {}:
         is_given = params is not None
