@@ -19,6 +19,7 @@ from outrider.spool.await_commit import begin_commit, commit_and_wait
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.options import SpoolOptions
 from outrider.spool.reader import Damage, FrameReader
+from outrider.spool.segments import BROKEN_PAUSE_MAX_SECONDS
 from outrider.spool.writer import LogWriter, Synced
 from tests.spool.samples import CODECS, SMALL, finished, spool_keys, stored
 
@@ -247,11 +248,37 @@ async def test_what_a_disk_refused_for_long_does_not_come_back(tmp_path: Path) -
     files.is_broken = True
     for _ in range(400):
         assert await desk.begin() is None
+        desk.clock.advance(BROKEN_PAUSE_MAX_SECONDS)
     files.is_broken = False
     after = desk.message()
     await commit_and_wait(desk.writer, [after], [[CONTENT]])
     assert desk.found() == ([before, after], [])
     await desk.writer.close()
+
+
+async def test_a_disk_that_syncs_nothing_is_asked_now_and_then(tmp_path: Path) -> None:
+    """Each try costs two segments, which stay for the next start to read."""
+    files = DataUnsynced()
+    desk = Desk(tmp_path, files=files)
+    files.is_broken = True
+    for _ in range(300):
+        assert await desk.begin() is None
+        desk.clock.advance(1.0)
+    made = desk.writer.counts.segments
+    assert 2 * 300 / BROKEN_PAUSE_MAX_SECONDS <= made <= 3 * 300 / BROKEN_PAUSE_MAX_SECONDS
+    desk.writer.commit([finished(1)], (), None)
+    files.is_broken = False
+    assert await desk.begin() is None, "nobody has asked the disk yet"
+    desk.clock.advance(BROKEN_PAUSE_MAX_SECONDS)
+    await desk.one()
+    assert await desk.begin() is not None
+    files.is_broken = True
+    assert await desk.begin() is None
+    desk.writer.commit([finished(2)], (), None)
+    files.is_broken = False
+    await desk.writer.close()
+    assert desk.writer.facts_lost == 0, "the last try is made at once"
+    assert [change.entry for change in desk.found()[0] if isinstance(change, Finished)] == [1, 2]
 
 
 async def test_a_short_write_goes_on(desk: Desk) -> None:

@@ -41,6 +41,7 @@ from outrider.spool.frames import (
 
 SALT_OCTETS = 8
 PREPARE_PAUSE_SECONDS = 1.0  # chosen: a full disk is asked once a second
+BROKEN_PAUSE_MAX_SECONDS = 10.0  # chosen: one that syncs nothing costs two segments with each try
 _SEAL_OCTETS = 16  # most that one sealed segment takes in a seal: MessagePack list, two numbers under 2^32
 
 
@@ -120,6 +121,8 @@ class SegmentWriter:
         self._clock = clock
         self.grows = True  # False from a failure to make a segment until one is made
         self._not_before_at = 0.0
+        self._broken: OSError | None = None  # why not even a seal could be synced, until something can
+        self._broken_pause_seconds = PREPARE_PAUSE_SECONDS
         self.counts = SegmentCounts()
         self._next_number = 0
         self._ahead: _Segment | None = None
@@ -193,6 +196,10 @@ class SegmentWriter:
             return False
         return True
 
+    def hurry(self) -> None:
+        """Have the next write tried, however lately the last one failed: there will be no other."""
+        self._not_before_at = 0.0
+
     def write(self, payloads: Sequence[Payload]) -> tuple[list[ContentRef], OSError | None]:
         """Write the payloads as frames, in order, and sync them.
 
@@ -209,6 +216,8 @@ class SegmentWriter:
     def _write(
         self, payloads: Sequence[Payload | Packed], refs: list[ContentRef]
     ) -> tuple[list[ContentRef], OSError | None]:
+        if self._broken is not None and self._clock.now() < self._not_before_at:
+            return refs, self._broken
         first = 0
         while first < len(payloads):
             try:
@@ -298,6 +307,9 @@ class SegmentWriter:
         self._files.fdatasync(segment.fd)
         segment.offset = offset
         self._seals.clear()
+        if self._broken is not None:
+            self._broken = None
+            self._broken_pause_seconds = PREPARE_PAUSE_SECONDS
         self.counts.octets += offset - start
         refs += added
         return first + len(added)
@@ -330,6 +342,9 @@ class SegmentWriter:
         except OSError as error:
             self._fail("spool.seal_failed", error)
             self._abandon(new)
+            self._broken = error
+            self._not_before_at = self._clock.now() + self._broken_pause_seconds
+            self._broken_pause_seconds = min(2 * self._broken_pause_seconds, BROKEN_PAUSE_MAX_SECONDS)
 
     def _fail(self, event: str, error: OSError) -> None:
         self.counts.failures += 1

@@ -290,6 +290,7 @@ class LogWriter:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        self._segments.hurry()
         await self.drain()
         self._batches.put(None)
         await self._loop.run_in_executor(None, self._syncer.join)
