@@ -42,6 +42,30 @@ _OCTETS = b'{"from":"shop@sender.example","to":["alice@example.com"],"text":"x",
 
 
 @pytest.mark.parametrize(
+    ("more", "pointers"),
+    [
+        (b',"to":["eve@example.com"]', ["/to"]),
+        (b',"from":"a@sender.example","text":"y","text":"z"', ["/from", "/text"]),
+        (b',"variables":{"to":"x","from":"y","text":"subject"}', []),
+        (b',"html":"to","headers":{"X-A":"\\"to\\""}', []),
+        (b',"variables":{"a":1},"variables":{"a":2}', ["/variables"]),
+    ],
+)
+async def test_a_member_stands_once(more: bytes, pointers: list[str]) -> None:
+    """RFC 8259 §4: of names that are not unique nobody can tell which one counts."""
+    site = HttpSite()
+    answer = await site.post(_OCTETS.replace(b"}", more + b"}") % b"null")
+    assert answer.status == (422 if pointers else 202), answer.body
+    assert answer.pointers == pointers
+    assert len(site.intake.submitted) == (not pointers)
+
+
+async def test_members_of_different_objects_may_have_one_name() -> None:
+    recipients = [{"address": f"{name}@example.com", "variables": {"name": name}} for name in "abc"]
+    assert (await HttpSite().post(PERSONAL | {"recipients": recipients})).status == 202
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         (_OCTETS % b'"\\ud83d\\ude00"', 202),
