@@ -63,6 +63,37 @@ async def test_what_cannot_be_read_is_said_and_those_behind_it_follow(
     world.assert_once([long, last])
 
 
+@pytest.mark.parametrize("can_be_read", [True, False])
+async def test_it_is_read_in_a_thread_where_no_host_answers_too(world: "World", can_be_read: bool) -> None:
+    [short], [long], [last] = world.message(), world.message(body=LONG_BODY), world.message()
+    world.loading[long.ref] = None
+    async with world.running() as deliverer:
+        slot = world.open_slot(deliverer, [await world.refusing()], short, long, last)
+        future = await loading_of(world, long)
+        assert list(world.report.outcomes) == [short.entry]
+        assert [held.entries for held in deliverer.held()] == [(long.entry, last.entry)]
+        if can_be_read:
+            future.set_result(world.messages[long.ref])
+        else:
+            future.set_exception(SpoolError("damaged"))
+        await world.report.until(lambda: world.report.ends)
+    assert list(world.report.ends) == [slot]
+    assert (long.entry in world.report.outcomes) == can_be_read
+    assert (long.entry in world.report.unread) != can_be_read
+    world.assert_once([short, long, last])
+
+
+async def test_where_no_host_answers_a_stop_gives_back_what_is_not_read_yet(world: "World") -> None:
+    [long], [last] = world.message(body=LONG_BODY), world.message()
+    world.loading[long.ref] = None
+    async with world.running() as deliverer:
+        world.open_slot(deliverer, [await world.refusing()], long, last)
+        await loading_of(world, long)
+        await deliverer.shutdown(0.2)
+    assert world.report.outcomes == {}
+    world.assert_once([long, last])
+
+
 async def test_a_slot_that_ends_meanwhile_gives_it_back(world: "World") -> None:
     peer = await world.peer()
     [long], [other] = world.message(body=LONG_BODY), world.message(body=LONG_BODY)

@@ -193,10 +193,10 @@ class SmtpDeliverer:
             raise
         except Exception as error:
             self._log.error("deliver.attempt_failed", path=str(slot.path), **where(error))
-            slot.fail(Outcome(failures.INTERNAL, Phase.CONNECT, ours=True))
+            await slot.fail(Outcome(failures.INTERNAL, Phase.CONNECT, ours=True))
         else:
             if isinstance(found, Outcome):
-                slot.fail(found)
+                await slot.fail(found)
             else:
                 slot.connection = found
                 found.attach(slot)

@@ -195,14 +195,27 @@ class Slot:
         self._return_backlog()
         self.close()
 
-    def fail(self, outcome: Outcome) -> None:
-        """No connection could be made: each entry gets `outcome`, and the slot ends."""
+    async def fail(self, outcome: Outcome) -> None:
+        """No connection could be made: each entry gets `outcome`, and the slot ends.
+
+        A long message is read in a thread. Where the slot is given up meanwhile, what is left has gone back.
+        """
+        source = self._around.source
         while self._backlog:
-            granted = self._backlog.popleft()
+            granted = self._backlog[0]
+            is_long = granted.ref.length > source.long_from
+            stored: Stored | None = None
+            failure: Exception | None = None
             try:
-                stored, _ = self._around.source.read(granted.ref, granted.entry)
+                loading = source.load(granted.ref, granted.entry) if is_long else None
+                stored, _ = source.read(granted.ref, granted.entry) if loading is None else await loading
             except Exception as error:
-                self._report_unreadable(granted, error)
+                failure = error
+            if self._ended:
+                return
+            self._backlog.popleft()
+            if stored is None:
+                self._report_unreadable(granted, failure)
             else:
                 self._report(granted, stored, outcome)
         self._end(outcome)
