@@ -1,5 +1,6 @@
 """Each failure has the exit code that sysexits.h gives it; bad usage too."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from outrider.base.errors import (
 from outrider.base.exits import Exit
 from outrider.cli import main
 from outrider.cli.main import exit_code
+from outrider.server.configuration import load
 
 PROGRAM = (sys.executable, "-m", "outrider.cli.main")
 
@@ -48,6 +50,8 @@ def test_each_error_has_its_code(error: OutriderError, code: int) -> None:
         (("reload", "-c", "good.toml"), Exit.UNAVAILABLE),
         (("config", "diff", "-c", "good.toml"), Exit.UNAVAILABLE),
         (("serve", "-c", "bad.toml"), Exit.CONFIG),
+        (("check-config", "-c", "."), Exit.CONFIG),
+        (("init", "-c", "/dev/null/new.toml"), Exit.CANNOT_CREATE),
     ],
 )
 def test_each_command_ends_with_its_code(tmp_path: Path, arguments: tuple[str, ...], code: Exit) -> None:
@@ -90,6 +94,29 @@ def test_what_nobody_foresaw_is_told_with_its_place_and_remedy(
         main.main()
     shown = capsys.readouterr().err
     assert (ended.value.code, told in shown, len(shown.splitlines())) == (code, True, 1), shown
+
+
+def test_it_is_not_the_parser_that_says_whether_a_configuration_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good.toml").write_text("", encoding="utf-8")
+    monkeypatch.setattr(os, "access", lambda *_arguments: False)
+    monkeypatch.setattr(sys, "argv", ["outrider", "config", "show", "-c", str(tmp_path / "good.toml")])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code in (None, Exit.OK)
+
+
+def test_a_configuration_that_this_user_may_not_read_is_78(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigError, match="may not be read by this user: give it to the group") as told:
+        load(tmp_path / "outrider.toml")
+    assert exit_code(told.value) == Exit.CONFIG
 
 
 def test_a_copy_that_cannot_be_made_there_says_so(tmp_path: Path) -> None:

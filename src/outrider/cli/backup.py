@@ -56,8 +56,10 @@ def _passphrase(file: Path | None, *, twice: bool) -> str:
     if file is not None:
         try:
             return file.read_text("utf-8").partition("\n")[0]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--passphrase-file: {file} cannot be read: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"--passphrase-file: {file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:  # whose words would quote it
+            raise ConfigError(f"--passphrase-file: {file} is not UTF-8") from None
     if not sys.stdin.isatty():
         raise typer.BadParameter(
             "keys are copied under a passphrase only; give --passphrase-file, or --without-keys to leave them"

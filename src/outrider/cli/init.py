@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from outrider.base.errors import ConfigError
-from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, say
+from outrider.base.exits import Exit
+from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, printable, say
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -87,11 +88,16 @@ def _write(config: Path, text: str) -> None:
     from outrider.base.files import OsFiles, write_atomic
     from outrider.server.configuration import load
 
-    if not config.parent.exists():
-        config.parent.mkdir(mode=DIRECTORY_MODE, parents=True)
     draft = config.with_name(f".{config.name}.draft")
     try:
+        config.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         write_atomic(OsFiles(), str(draft), text.encode(), FILE_MODE)
+    except OSError as error:
+        sys.stderr.write(f"outrider: {printable(str(config))} cannot be written: {error.strerror}\n")
+        raise typer.Exit(
+            Exit.NO_PERMISSION if isinstance(error, PermissionError) else Exit.CANNOT_CREATE
+        ) from None
+    try:
         settings = load(draft)
         draft.replace(config)
     except ConfigError as error:

@@ -26,7 +26,14 @@ SHORT_CHARACTERS = 12
 CONFIG_DEFAULT = Path("outrider.toml")
 
 ConfigPath = Annotated[
-    Path, typer.Option("--config", "-c", envvar="OUTRIDER_CONFIG", help="The server's configuration file.")
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="OUTRIDER_CONFIG",
+        help="The server's configuration file.",
+        readable=False,  # who reads it says why not: the parser's 64 would have systemd try again
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

@@ -225,8 +225,10 @@ def read_credentials(path: Path) -> Credentials:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return EMPTY
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error.reason} at octet {error.start}") from error
     return parse_credentials(text, str(path))
 
 

@@ -85,8 +85,14 @@ class Sources:
             data = tomllib.loads(text)
         except FileNotFoundError:
             self.faults.append(f"{path} does not exist; `outrider init` writes one")
-        except (OSError, UnicodeDecodeError) as error:
-            self.faults.append(f"{path} cannot be read: {error}")
+        except PermissionError:
+            self.faults.append(
+                f"{path} may not be read by this user: give it to the group of the server's user"
+            )
+        except OSError as error:
+            self.faults.append(f"{path} cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            self.faults.append(f"{path} is not UTF-8: {error.reason} at octet {error.start}")
         except (tomllib.TOMLDecodeError, RecursionError) as error:  # the library recurses into nested arrays
             self.faults.append(f"{path} is not TOML: {error}")
         else:
