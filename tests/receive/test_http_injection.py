@@ -467,6 +467,27 @@ async def test_a_content_that_is_encoded_is_not_read(site: Site, path: str, codi
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("Authorization: Bearer wrong\r\nContent-Type: application/json\r\n", b"401"),
+        (f"Authorization: Bearer {KEY}\r\nContent-Type: text/plain\r\n", b"415"),
+        (f"Authorization: Bearer {KEY}\r\nContent-Type: message/rfc822\r\n", b"400"),  # no envelope
+        (f"Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\n", b"100"),
+    ],
+    ids=["key", "type", "envelope", "right"],
+)
+async def test_nobody_is_told_to_send_what_is_refused_anyway(site: Site, fields: str, said: bytes) -> None:
+    """RFC 9110 §10.1.1: a final status takes the place of 100."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    head = (
+        f"POST /v1/messages HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    )
+    writer.write(head.encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 " + said)
+    writer.close()
+
+
+@pytest.mark.parametrize(
     "path", ["/v1/messages/", "/healthz/", "//healthz", "/V1/messages", "/v1/messages/a/b"]
 )
 async def test_another_path_is_not_there(site: Site, path: str) -> None:
