@@ -1,12 +1,14 @@
 """What `outrider top` shows: rates, sorting, filtering, drilling down, and no key that breaks it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from outrider.cli.top import parse_keys
+from outrider.cli.top import parse_keys, screen
 from outrider.cli.top_model import INTERVALS, Sample, Top, line_of
 
 
@@ -16,7 +18,7 @@ def status(accepted: float = 0.0, delivered: float = 0.0) -> dict[str, Any]:
         "accepted": accepted,
         "results": {"delivered": delivered},
         "attempts": {"mx.one.test": {"delivered": delivered}},
-        "queue": {"alive": 5, "held": 1, "granted": 2},
+        "queue": {"alive": 5, "held": 1, "granted": 2, "resident": 5},
         "connections": 3,
     }
 
@@ -78,6 +80,25 @@ def test_one_looks_from_a_site_into_its_paths_and_their_messages_and_back(top: T
     assert (top.level.kind, top.level.selected) == ("paths", 1)
     press(top, "left", "left", "left")
     assert top.level.kind == "sites"
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 200])
+def test_a_narrow_terminal_shows_fewer_columns_and_whole_names(top: Top, width: int) -> None:
+    console = Console(width=width, height=20, color_system=None, force_terminal=True)
+    more = {
+        "hostname": "mx.test",
+        "up_seconds": 1.0,
+        "workers": [],
+        "suspensions": 0,
+        "stressed": [],
+        "granting": True,
+    }
+    top.take(Sample(11.0, {**status(), **more}, PATHS))
+    with console.capture() as captured:
+        console.print(screen(top, Path("outrider.toml"), width))
+    words = captured.get().split()
+    assert {"mx.one.test", "mx.two.test", "queued", "state"} <= set(words)
+    assert ("failures" in words) is (width > 100)
 
 
 def test_sorting_goes_through_the_columns_and_turns_round(top: Top) -> None:

@@ -32,6 +32,10 @@ from outrider.cli.top_model import HELP, Level, Row, Sample, Top, line_of
 
 PATHS_MAX: Final = 1_000
 # control_api.models.ITEMS_MAX
+NAME_CHARACTERS = 24
+# chosen: as much of a site's name, or of a reply, as tells it from others
+GAP = 2
+# between columns, as rich pads them
 HEAD_LINES: Final = 8
 # status, title, table head, totals and the line of keys
 KEYS: Final = {
@@ -124,7 +128,7 @@ def _show(server: Any, config: Path) -> None:
         next_at = clock.now() + view.seconds
         while not view.is_over:
             view.page = max(console.size.height - HEAD_LINES, 3)
-            live.update(screen(view, config), refresh=True)
+            live.update(screen(view, config, console.size.width), refresh=True)
             wait = None if view.is_paused else max(next_at - clock.now(), 0.0)
             for key in _keys(sys.stdin.fileno(), wait):
                 before = view.path
@@ -201,12 +205,12 @@ def _is_text(octets: bytes) -> bool:
 # the screen
 
 
-def screen(view: Top, config: Path) -> RenderableType:
-    """Everything as it is to be seen."""
+def screen(view: Top, config: Path, width: int) -> RenderableType:
+    """Everything as it is to be seen on a terminal of `width` columns."""
     if view.shows_help:
         return _help(config)
     parts: list[RenderableType] = [Text(line, overflow="ellipsis", no_wrap=True) for line in _head(view)]
-    parts += [_table(view), Text(_foot(view), style="reverse", overflow="ellipsis", no_wrap=True)]
+    parts += [_table(view, width), Text(_foot(view), style="reverse", overflow="ellipsis", no_wrap=True)]
     return Group(*parts)
 
 
@@ -220,7 +224,7 @@ def _head(view: Top) -> list[str]:
     return lines
 
 
-def _table(view: Top) -> Table:
+def _table(view: Top, width: int) -> Table:
     level = view.level
     rows = view.rows()
     start = max(0, min(level.selected - view.page // 2, len(rows) - view.page))
@@ -233,8 +237,9 @@ def _table(view: Top) -> Table:
         show_footer=True,
         box=None,
     )
-    for column in level.columns:
-        mark = (" v" if level.reverse else " ^") if column == level.sort else ""
+    columns = _that_fit(level, shown, width)
+    for column in columns:
+        mark = _mark(level, column)
         is_number = any(isinstance(row.get(column), int | float) for row in rows)
         table.add_column(
             column.replace("_", " ") + mark,
@@ -245,8 +250,32 @@ def _table(view: Top) -> Table:
         )
     for place, row in enumerate(shown, start):
         style = "reverse" if place == level.selected else ""
-        table.add_row(*(_cell(row, column) for column in level.columns), style=style)
+        table.add_row(*(_cell(row, column) for column in columns), style=style)
     return table
+
+
+def _mark(level: Level, column: str) -> str:
+    return (" v" if level.reverse else " ^") if column == level.sort else ""
+
+
+def _that_fit(level: Level, rows: list[Row], width: int) -> list[str]:
+    """The columns for which there is room: of those that say less, the last are left out first."""
+    columns = list(level.columns)
+    needed = {
+        column: max(
+            len(column) + len(_mark(level, column)),
+            *(min(_cell(row, column).cell_len, NAME_CHARACTERS) for row in rows),
+            0,
+        )
+        + GAP
+        for column in columns
+    }
+    while sum(needed[column] for column in columns) > width:
+        spare = [column for column in columns[1:] if column not in {level.sort, "state", "last_reply"}]
+        if not spare:
+            break
+        columns.remove(spare[-1])
+    return columns
 
 
 def _title(level: Level, count: int) -> str:
