@@ -241,7 +241,7 @@ class _Protocol(HttpToolsProtocol):
         if self._is_refused:
             return
         if self.parser.should_upgrade():
-            self._refuse(400, "no_upgrade", "This server does not change to another protocol.")
+            self._refuse(400, "no_upgrade", "This server speaks HTTP/1.1 alone: send no Upgrade.")
             return
         if self._field_octets + len(self.url) > self._limits.header_octets:
             self._refuse_head()
