@@ -14,6 +14,7 @@ from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.sources import Sources
 from tests.e2e.outrider_process import OutriderProcess, ServerError, serving
 from tests.e2e.practice import Practice, await_events, copies, id_in, log_lines, provider, reply_to
+from tests.patience import PATIENCE_SECONDS
 from tests.peers import databases
 from tests.peers.databases import PASSWORD, DatabaseServer
 from tests.peers.processes import wait_until
@@ -67,12 +68,13 @@ class Shop:
         )
         return (
             f'[[data_source]]\nname = "crm"\nurl = "{self.url}"\n{password}'
+            f"connect_seconds = {PATIENCE_SECONDS}\nquery_seconds = {PATIENCE_SECONDS}\n"
             f"[data_source.cache]\nseconds = 0.05\nnegative_seconds = 0.05\n"
             f"[data_source.breaker]\nopen_seconds = 0.05\n{queries}"
         )
 
     async def fill(self) -> None:
-        options = {"name": "crm", "url": self.url, "writable": True}
+        options = {"name": "crm", "url": self.url, "writable": True, "connect_seconds": PATIENCE_SECONDS}
         if self.database:
             options["password_environment"] = "WORD"
         sources = Sources(

@@ -53,6 +53,8 @@ members = ["p1", "p2"]
 [[data_source]]
 name = "crm"
 url = "sqlite:///crm.sqlite"
+connect_seconds = 60
+query_seconds = 60
 writable = true
 """
 )

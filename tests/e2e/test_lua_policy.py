@@ -41,9 +41,13 @@ source = "shop.lua"
 [[data_source]]
 name = "crm"
 url = "sqlite:///crm.sqlite"
+connect_seconds = 60
+query_seconds = 60
 [[data_source]]
 name = "keys"
 url = "sqlite:///crm.sqlite"
+connect_seconds = 60
+query_seconds = 60
 [[binding]]
 name = "vip"
 ehlo_name = "vip.sender.test"

@@ -25,6 +25,8 @@ source = "services.lua"
 [[data_source]]
 name = "crm"
 url = "sqlite:///crm.sqlite"
+connect_seconds = 60
+query_seconds = 60
 """
 SCRIPT = """\
 require("msys.core") require("msys.extended.message")

@@ -32,6 +32,8 @@ ORDER = (
 TABLES = "".join(f'[[policy.script]]\nname = "{name}"\nsource = "{name}.py"\n' for name in ORDER)
 BINDINGS = "".join(f'[[binding]]\nname = "{name}"\n' for name in ("transactional", "bulk", "vip"))
 
+PATIENT = f"connect_seconds = {PATIENCE_SECONDS}\nquery_seconds = {PATIENCE_SECONDS}\n"
+
 
 @pytest.fixture(scope="module")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutriderProcess]:
@@ -47,7 +49,7 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ou
         key = pem("ed25519").decode()
         database.execute("INSERT INTO signing VALUES ('shop.example', 's1', ?)", (key,))
         database.commit()
-    source = f'[[data_source]]\nname = "crm"\nurl = "sqlite:///{folder}/crm.db"\n'
+    source = f'[[data_source]]\nname = "crm"\nurl = "sqlite:///{folder}/crm.db"\n' + PATIENT
     with (
         practising(WORLD, store) as practice,
         serving(folder, practice.configuration(more=BINDINGS + source + TABLES)) as running,

@@ -144,6 +144,8 @@ source = "customers.py"
 [[data_source]]
 name = "crm"
 url = "sqlite:///crm.sqlite"
+connect_seconds = 60
+query_seconds = 60
 [[data_source]]
 name = "down"
 url = "postgresql://nobody@127.0.0.1:1/none"

@@ -20,6 +20,7 @@ from outrider.net.http import HttpLimits, HttpServer
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.source import Source
 from outrider.store.sources.sources import Sources
+from tests.patience import PATIENCE_SECONDS
 from tests.peers import databases
 from tests.peers.databases import PASSWORD, DatabaseServer
 
@@ -137,7 +138,8 @@ async def opened() -> AsyncIterator[Callable[..., tuple[Source, ListLog]]]:
 
     def open_source(clock: Clock | None = None, **options: Any) -> tuple[Source, ListLog]:
         log = ListLog()
-        made = DataSourceOptions(**{"name": "customers", **options})
+        patient = {"connect_seconds": PATIENCE_SECONDS, "query_seconds": PATIENCE_SECONDS}
+        made = DataSourceOptions(**{"name": "customers", **patient, **options})
         sources = Sources([made], clock or SystemClock(), log, {"SHOP_PASSWORD": PASSWORD})
         every.append(sources)
         return sources.find(made.name), log

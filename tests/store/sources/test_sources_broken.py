@@ -166,9 +166,9 @@ RUNNING = {
 
 @pytest.mark.parametrize("shop", SERVED[:2], indirect=True)
 async def test_a_server_does_not_go_on_for_somebody_who_left(shop: Shop, opened: Opened) -> None:
-    options = shop.options.model_dump(exclude_unset=True)
     # what MariaDB works on ends with its time, so that has to be longer than it takes to see it at work
-    source, _ = opened(**options, query_seconds=5)
+    options = shop.options.model_dump(exclude_unset=True) | {"query_seconds": 5}
+    source, _ = opened(**options)
     # MariaDB looks by itself for who has left when it sleeps, and not when it works
     busy = "SELECT BENCHMARK(1000000000000, MD5('x'))" if shop.kind == "mysql" else SLOW[shop.kind]
     asking = asyncio.ensure_future(source.fetch(busy))

@@ -11,6 +11,7 @@ from outrider.net.loop import run
 from outrider.store.sources.failures import SourceTimeoutError
 from outrider.store.sources.options import DataSourceOptions
 from outrider.store.sources.sources import Sources
+from tests.patience import PATIENCE_SECONDS
 from tests.peers.databases import PASSWORD, DatabaseServer
 from tests.store.sources.conftest import BY_DOMAIN, CUSTOMERS, SERVED, fill, url_of
 
@@ -31,7 +32,8 @@ def test_each_server_on_uvloop(kind: str, request: pytest.FixtureRequest) -> Non
             password_environment="SHOP_PASSWORD",
             tls=tls,
             ca_file=server.folder / "ca.pem",
-            **more,
+            connect_seconds=PATIENCE_SECONDS,
+            **{"query_seconds": PATIENCE_SECONDS, **more},
         )
 
     async def main() -> None:
