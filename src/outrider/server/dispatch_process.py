@@ -147,6 +147,7 @@ class DispatchProcess:
         self._links: dict[Link[ToDispatcher], _Worker] = {}
         self._burying: dict[int, int] = {}  # log → worker number
         self._expected: set[int] = set()
+        self._unread: set[int] = set()  # of those, what was written before our start is not known yet
         self._read: set[int] = set()  # logs whose writers are dead, read to the end
         throttles = Throttles(settings.server.state_directory / "throttles", birth.clock)
         remembered = throttles.take()
@@ -315,6 +316,11 @@ class DispatchProcess:
         else:
             return
         replayed = await self._index.replay(hello.log, hello.position)
+        self._unread.discard(hello.log)
+        while self._unread:  # what it holds may be in their logs: unknown, it would be granted once more
+            if not worker.is_linked():
+                return
+            await asyncio.sleep(LOCK_POLL_SECONDS)
         held = [(slot, await self._index.load(slot.entries)) for slot in hello.held]
         if not worker.is_linked():
             self.dispatcher.not_joined(held)
@@ -368,6 +374,7 @@ class DispatchProcess:
 
     async def _replay_dead(self, log: int) -> Replayed:
         replayed = await self._index.replay(log, None)
+        self._unread.discard(log)
         if not self._index.directory.is_alive(log):
             self._read.add(log)
         self._tasks.create_task(self._owed.write(log, self._index.positions()[log]))
@@ -393,6 +400,7 @@ class DispatchProcess:
                 self._expected.add(log)
             else:
                 await self._replay_dead(log)
+        self._unread |= self._expected
         await self._index.checkpoint()
 
     async def _await_expected(self) -> None:
