@@ -3,6 +3,7 @@
 The commands are in `registry`; the codes are `base.exits`.
 """
 
+import io
 import sys
 from typing import Annotated
 
@@ -52,6 +53,7 @@ def outrider(
 
 def main() -> None:
     """Entry point of the installed command."""
+    _be_lenient()
     try:
         app()
     except SystemExit as end:
@@ -72,6 +74,16 @@ def main() -> None:
         remedy = "; become root or the user of the server" if is_refused else ""
         _complain(f"{place}{error.strerror or error}{remedy}")
         sys.exit(Exit.NO_PERMISSION if is_refused else Exit.IO)
+
+
+def _be_lenient() -> None:
+    """A terminal or a locale of another time shows `?` for what it does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding != "utf-8":
+            from outrider.cli.output import is_utf8
+
+            if not is_utf8(stream):
+                stream.reconfigure(errors="replace")
 
 
 def _complain(why: str) -> None:

@@ -1,10 +1,11 @@
 """How commands speak: a table for people, JSON for machines, and where a command finds its server."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import msgspec
 import typer
@@ -38,6 +39,11 @@ ConfigPath = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
+def is_utf8(stream: TextIO) -> bool:
+    """Whether everything can be written there."""
+    return (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
+
+
 def printable(text: str, *, stands: Callable[[str], str] = lambda _character: "\ufffd") -> str:
     """`text` for a terminal, which obeys control characters and turns text around where it is told to.
 
@@ -61,6 +67,8 @@ def _escaped(character: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    if not is_utf8(sys.stdout):  # machines are told the same
+        text = "".join(each if each.isascii() else _escaped(each) for each in text)
     Console(soft_wrap=True, highlight=False, markup=False).print(
         printable(text, stands=_escaped), soft_wrap=True
     )
