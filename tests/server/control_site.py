@@ -158,12 +158,21 @@ class Site:
     reloads: list[bool]
     hub: Hub
 
-    async def call(self, method: str, path: str, *arguments: Any, **query: Any) -> Any:
+    async def call(self, method: str, path: str, /, *arguments: Any, **query: Any) -> Any:
         """One request by the commands' own client."""
 
         def ask() -> Any:
             with ControlClient(self.folder) as client:
                 return getattr(client, method)(path, *arguments, **query)
+
+        return await asyncio.to_thread(ask)
+
+    async def pages(self, path: str, limit: int, /, **query: Any) -> list[Any]:
+        """The items of a list, as commands ask for them."""
+
+        def ask() -> list[Any]:
+            with ControlClient(self.folder) as client:
+                return list(client.pages(path, limit, **query))
 
         return await asyncio.to_thread(ask)
 

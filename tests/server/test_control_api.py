@@ -15,6 +15,7 @@ from outrider.base.errors import OutriderError, PermissionDeniedError, Unavailab
 from outrider.server.control_api import accounts, credentials, domains
 from outrider.server.control_api.app import BODY_OCTETS, openapi
 from outrider.server.control_api.client import ControlClient
+from outrider.server.control_api.models import QueueFilter
 from outrider.server.requests import RefusedError
 from outrider.store.domains import shown_domain
 from outrider.store.records import ApiKey, Domain, Rights, SmtpUser, Stream, Tenant, shown
@@ -232,6 +233,19 @@ async def test_the_life_of_a_message_says_what_stops_it(site: Site) -> None:
     life = await site.call("get", f"/v1/messages/{DUE}")
     assert life["queued"][0]["suspended"] == KEPT
     assert "is suspended (suspension 4 by root: they asked)" in life["steps"][-1]["text"]
+
+
+@pytest.mark.parametrize("name", [*QueueFilter.model_fields])
+async def test_each_filter_can_be_asked_by(site: Site, name: str) -> None:
+    """Also `path`, which is what a client's functions call something else."""
+    chosen = {"path": "smtp/default/mx.one.test", "state": "due", "id": ["a"], "entry": [1], "held": True}
+    value = chosen.get(name, "1")
+    await site.pages("/v1/queue", 2, **{name: value})
+    await site.call("get", "/v1/queue/count", **{name: value})
+    (select, listed), (count, counted) = site.dispatcher.asked
+    assert (select, count) == ("queue.select", "queue.count")
+    assert len(counted) == 1
+    assert counted.items() <= listed.items()
 
 
 async def test_filters_arrive_as_the_dispatcher_names_them(site: Site) -> None:

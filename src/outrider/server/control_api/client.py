@@ -64,7 +64,7 @@ class ControlClient:
             self._connection.close()
             self._connection = None
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """Ask for something; None among `query` is not sent, a list is repeated."""
         return self._asked("GET", path, query, None)
 
@@ -76,11 +76,11 @@ class ControlClient:
         """Have something changed."""
         return self._asked("PATCH", path, {}, body)
 
-    def delete(self, path: str, **query: Any) -> Any:
+    def delete(self, path: str, /, **query: Any) -> Any:
         """Have something removed."""
         return self._asked("DELETE", path, query, None)
 
-    def pages(self, path: str, limit: int, **query: Any) -> Iterator[Any]:
+    def pages(self, path: str, limit: int, /, **query: Any) -> Iterator[Any]:
         """The items of a list that is answered in pages, at most `limit`."""
         cursor = None
         while limit > 0:
