@@ -52,6 +52,15 @@ class Barred:
 Place = PathQueue | Slot | Deferral | Aside | Barred
 
 
+def is_for(suspension: Suspension, path: Path) -> bool:
+    """True when the suspension is one of this path."""
+    return (
+        matches(suspension.channel, path.channel)
+        and matches(suspension.binding, path.binding)
+        and matches(suspension.site, path.site)
+    )
+
+
 class Node:
     """See the module."""
 
@@ -112,14 +121,7 @@ class Node:
 
     def suspension_of(self, path: Path) -> Suspension | None:
         """The suspension that holds for a path, or None."""
-        for suspension in self.suspensions.values():
-            if (
-                matches(suspension.channel, path.channel)
-                and matches(suspension.binding, path.binding)
-                and matches(suspension.site, path.site)
-            ):
-                return suspension
-        return None
+        return next((each for each in self.suspensions.values() if is_for(each, path)), None)
 
     def next_paths(self, count: int) -> list[PathQueue]:
         """The next `count` paths of an endless round over all of them."""

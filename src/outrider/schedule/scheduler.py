@@ -25,7 +25,7 @@ from outrider.model.changes import Entry
 from outrider.model.dispatch import Settled
 from outrider.model.flow import Outcome, Path
 from outrider.schedule.memory import LONGEST_SECONDS, Kept, Memory, moved
-from outrider.schedule.node import Aside, Barred, Node
+from outrider.schedule.node import Aside, Barred, Node, is_for
 from outrider.schedule.paths import Linger, PathQueue, Slot, Worker
 from outrider.schedule.planner import HostsFor, Order, Planner
 from outrider.schedule.reshape import reshape
@@ -515,24 +515,30 @@ class Scheduler:
         self._suspension_count += 1
         suspension = Suspension(channel, binding, site, until_at, reason, actor)
         self._node.suspensions[self._suspension_count] = suspension
-        self._review_suspensions()
+        for state in self._node.paths.values():
+            if state.suspension is None and is_for(suspension, state.path):
+                state.suspension = suspension
+                self._node.mark_ready(state)
         return self._suspension_count
 
     def resume(self, number: int) -> bool:
         """Lift a suspension; False when there is none of that number."""
-        if self._node.suspensions.pop(number, None) is None:
-            return False
-        self._review_suspensions()
-        return True
+        return self._lift((number,)) > 0
 
     def suspensions(self) -> dict[int, Suspension]:
         """All suspensions by number."""
         return dict(self._node.suspensions)
 
-    def _review_suspensions(self) -> None:
-        for state in self._node.paths.values():
-            state.suspension = self._node.suspension_of(state.path)
-            self._node.mark_ready(state)
+    def _lift(self, numbers: Collection[int]) -> int:
+        """Lift suspensions; gives how many there were. Only paths that one of them held are looked at."""
+        node = self._node
+        lifted = [found for number in numbers if (found := node.suspensions.pop(number, None)) is not None]
+        gone = {id(each) for each in lifted}
+        for state in node.paths.values() if gone else ():
+            if state.suspension is not None and id(state.suspension) in gone:
+                state.suspension = node.suspension_of(state.path)
+                node.mark_ready(state)
+        return len(lifted)
 
     def is_shut(self, tenant: str) -> bool:
         """True while nothing of the tenant is granted."""
@@ -565,8 +571,7 @@ class Scheduler:
             return []
         if self._node.suspensions:
             over = [key for key, item in self._node.suspensions.items() if item.until_at <= now]
-            for number in over:
-                self.resume(number)
+            self._lift(over)
         return self._planner.plan(now)
 
     def next_at(self) -> float | None:
