@@ -42,12 +42,12 @@ EARLY_REPLY = """
 from outrider.model.changes import ContentRef
 from outrider.spool.writer import LogWriter
 commit = LogWriter.commit
-def early(self, changes, contents, done):
+def early(self, changes, contents, done, **more):
     if done is not None:
         done(ContentRef(self.number, 0, 0, 0))
-        commit(self, changes, contents, lambda ref: None)
+        commit(self, changes, contents, lambda ref: None, **more)
     else:
-        commit(self, changes, contents, done)
+        commit(self, changes, contents, done, **more)
 LogWriter.commit = early
 """
 SYNC_BEFORE_WRITE = """
