@@ -258,6 +258,15 @@ async def test_a_process_that_does_not_answer_can_be_ended(
         await shadows.close()
 
 
+async def test_a_process_begins_in_its_own_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadows_module, "ANSWER_SECONDS", 0.0)  # much less than a start of Python takes
+    shadows = site.shadows()
+    try:
+        assert (await shadows.start([("live", str(site.live))], "ann"))["running"]
+    finally:
+        await shadows.close()
+
+
 async def test_an_answer_that_comes_too_late_is_not_that_of_the_next_question(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,9 @@ from outrider.server.shadow_process import FIRST, LINE_OCTETS, Begin
 
 FILE: Final = "shadow.json"
 ANSWER_SECONDS: Final = 10.0
-# chosen: a report takes milliseconds, loading scripts a second
+# chosen: a report takes milliseconds
+BEGIN_SECONDS: Final = 60.0
+# chosen: a process begins and loads scripts in two seconds, and in twenty where ten others want the processor
 
 
 class Kept(msgspec.Struct):
@@ -123,7 +125,7 @@ class Shadows:
             return self._shown(running=True)
 
     async def _begin(self, begin: Begin, actor: str) -> None:
-        answer = await self._ask(FIRST, msgspec.json.encode(begin))
+        answer = await self._ask(FIRST, msgspec.json.encode(begin), BEGIN_SECONDS)
         faults = tuple(answer["faults"])
         if faults:
             raise ConfigError("the shadow's scripts cannot be loaded: " + "; ".join(faults), faults)
@@ -187,15 +189,15 @@ class Shadows:
 
     async def _report(self) -> dict[str, Any]:
         number = next(self._numbers)
-        return await self._ask(number, b"%d" % number)
+        return await self._ask(number, b"%d" % number, ANSWER_SECONDS)
 
-    async def _ask(self, number: int, line: bytes) -> dict[str, Any]:
+    async def _ask(self, number: int, line: bytes, seconds: float) -> dict[str, Any]:
         """The answer of that number; others came too late for whoever asked."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise UnavailableError("the shadow's process is not there")
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(seconds):
                 process.stdin.write(line + b"\n")
                 await process.stdin.drain()
                 while answer := await process.stdout.readline():
