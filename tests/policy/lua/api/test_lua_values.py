@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from outrider.policy.lua.limits import LuaLimits
 from tests.policy.acting import submission
 from tests.policy.lua.api.test_messages import LETTER
 from tests.policy.lua.lua_stage import LuaStage, hook
@@ -18,7 +19,8 @@ local function show(v) print(type(v) == "table" and table.concat(v, "|") or tost
 
 def printed(folder: Path, body: str) -> list[str]:
     """What a hook prints about a letter."""
-    stage = LuaStage(folder, HEAD + hook("validate_data", f"{body}\nreturn msys.core.VALIDATE_CONT"))
+    script = HEAD + hook("validate_data", f"{body}\nreturn msys.core.VALIDATE_CONT")
+    stage = LuaStage(folder, script, limits=LuaLimits(seconds=5.0))  # Python's collector runs within it too
     stage.decide(submission(plain=LETTER))
     assert stage.told.failures == []
     return stage.printed
