@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.outrider_process import PROGRAM
 from tests.e2e.practice import practising, provider
@@ -21,7 +22,7 @@ record = [{ name = "mx", type = "A", value = "192.0.2.1" }]
 )
 
 
-def outrider(folder: Path, *arguments: str, code: int = 0) -> str:
+def outrider(folder: Path, *arguments: str, code: int | None = 0) -> str:
     done = subprocess.run(
         [*PROGRAM, *arguments],
         cwd=folder,
@@ -33,8 +34,16 @@ def outrider(folder: Path, *arguments: str, code: int = 0) -> str:
         # the one port that no flag of init chooses
         env={**os.environ, "OUTRIDER_RECORD__METRICS_PORT": str(free_port())},
     )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code in {0, 1} else done.stderr
+    assert code in {None, done.returncode}, done.stdout + done.stderr
+    return done.stdout if done.returncode in {0, 1} else done.stderr
+
+
+def faults(told: Any) -> set[str]:
+    """What the doctor finds wrong, but for the machine that the tests happen to run on."""
+    of_the_machine = ("disk.sync", "disk.room", "disk.inodes", "clock.", "cores", "limits.")
+    found = {str(one["check"]) for one in told["findings"] if one["level"] == "fault"}
+    assert told["ok"] is not bool(found)
+    return {check for check in found if not check.startswith(of_the_machine)}
 
 
 def test_what_init_writes_passes_the_doctor(tmp_path: Path) -> None:
@@ -46,15 +55,15 @@ def test_what_init_writes_passes_the_doctor(tmp_path: Path) -> None:
             outrider(
                 *(tmp_path, "doctor", "--json", "--reach", "open.test"),
                 *("--reach-port", str(practice.internet.smtp_port)),
+                code=None,
             )
         )
-        assert found["ok"], found
+        assert faults(found) == set(), found
         reached = [one for one in found["findings"] if one["check"] == "mx.reach"]
         assert [one["level"] for one in reached] == ["good"]
         outrider(tmp_path, "init", "--force", "--hostname", "gone.example.test", *ports)
         failed = json.loads(outrider(tmp_path, "doctor", "--json", code=1))
-        assert not failed["ok"]
-        assert {one["check"] for one in failed["findings"] if one["level"] == "fault"} == {"dns.hostname"}
+        assert faults(failed) == {"dns.hostname"}
     assert (tmp_path / "outrider.toml").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
