@@ -159,7 +159,7 @@ def test_the_examples_in_the_modules_own_text_load(tmp_path: Path) -> None:
 
 HURRIED = """\
 import signal
-assert signal.setitimer(signal.ITIMER_REAL, 0.05)[0] > 1500
+assert 1500 < signal.setitimer(signal.ITIMER_REAL, 0.05)[0] <= 2000
 """
 """The time that was set runs; what is left of it begins in the script, so that it ends there too."""
 ENDLESS = """\
