@@ -170,12 +170,49 @@ async def test_hostile_framing_ends_the_connection(start: Start, octets: bytes) 
     assert "/smuggled" not in site.app.paths
 
 
-async def test_a_connection_does_not_change_its_protocol(start: Start) -> None:
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+@pytest.mark.parametrize("is_split", [False, True], ids=["whole", "octets"])
+@pytest.mark.parametrize(
+    ("octets", "bodies"),
+    [
+        (HEAD + UPGRADE + b"Content-Length: 5\r\n\r\nhello" + HEAD + CLOSE + b"\r\n", [b"hello", b""]),
+        (HEAD + b"Content-Length: 5\r\n" + UPGRADE + CLOSE + b"\r\nhello", [b"hello"]),
+        (
+            HEAD + b"Transfer-Encoding: chunked\r\n" + UPGRADE + CLOSE + b"\r\n5\r\nhello\r\n0\r\n\r\n",
+            [b"hello"],
+        ),
+        (
+            (HEAD + UPGRADE + b"\r\n") * 3 + HEAD + CLOSE + UPGRADE + b"Content-Length: 1\r\n\r\nx",
+            [b""] * 3 + [b"x"],
+        ),
+        (HEAD + b"Connection: close, upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n", [b""]),
+        (b"POST /x HTTP/1.0\r\n" + UPGRADE + b"Content-Length: 5\r\n\r\nhello", [b"hello"]),
+    ],
+    ids=["length", "length-first", "chunks", "pipelined", "websocket", "old"],
+)
+async def test_a_wish_for_another_protocol_is_passed_over(
+    start: Start, octets: bytes, bodies: list[bytes], is_split: bool
+) -> None:
     site = await start()
-    for upgrade in (b"websocket", b"h2c"):
-        answer = await site.send(HEAD + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 400")
-    assert (await site.send(b"CONNECT a.example:25 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400")
+    pieces = [octets[at : at + 1] for at in range(len(octets))] if is_split else [octets]
+    answer = await site.send(*pieces)
+    assert answer.count(b" 200 OK\r\n") == len(bodies)
+    assert site.app.bodies == bodies
+
+
+async def test_a_head_is_bounded_and_framed_also_where_it_asks_for_another_protocol(start: Start) -> None:
+    site = await start(header_octets=8_192, header_count=20)
+    for octets, status in (
+        (HEAD + UPGRADE + b"X: " + b"y" * 9_000 + b"\r\n\r\n", b"431"),
+        (HEAD + UPGRADE + b"X: y\r\n" * 21 + b"\r\n", b"431"),
+        (HEAD + UPGRADE + b"Host: y\r\n\r\n", b"400"),
+        (HEAD + UPGRADE + b"Transfer-Encoding: gzip, chunked\r\n\r\n", b"501"),
+        (HEAD + UPGRADE + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello", b"400"),
+        (b"CONNECT a.example:25 HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+    ):
+        assert (await site.send(octets)).startswith(b"HTTP/1.1 %b " % status)
     assert site.app.paths == []
 
 

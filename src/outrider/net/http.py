@@ -2,7 +2,8 @@
 
 In: an application (Starlette's or a plain one) and listening sockets, TCP or Unix. Out: HTTP/1.1, by
 uvicorn's httptools protocol, with limits that it lacks: octets and count of header fields, a deadline for the
-head and one for the body of each request, no upgrade, no access log, our own log for failures.
+head and one for the body of each request, no access log, our own log for failures. A wish to change the
+protocol is passed over.
 
 Theory: uvicorn's own server installs signal handlers, ticks ten times a second and may exit the process. All
 of that is the lifecycle's business here, so only its protocol is used.
@@ -13,8 +14,8 @@ memory per connection is bounded by `header_octets` and uvicorn's flow control, 
 allowed to ask may depend on it; a field that follows the body is counted and thrown away.
 
 Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems),
-RFC 9110 §10.2.3 (Retry-After), RFC 9110 §6.5.1 (trailers), RFC 9110 §10.1.1 (Expect), RFC 9112 §6.1 (HTTP/1.0
-knows no chunks). Not here: what is wrong with a head (net.http_framing).
+RFC 9110 §10.2.3 (Retry-After), RFC 9110 §6.5.1 (trailers), RFC 9110 §10.1.1 (Expect), RFC 9110 §7.8
+(Upgrade), RFC 9112 §6.1 (HTTP/1.0 knows no chunks). Not here: what is wrong with a head (net.http_framing).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from collections.abc import Callable, Collection, Sequence
 from email.utils import formatdate
 from typing import Any, Final
 
+import httptools
 import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -33,7 +35,7 @@ from uvicorn.server import ServerState
 
 from outrider.base.clock import Clock
 from outrider.base.log import Log
-from outrider.net.http_framing import maybe_head_fault
+from outrider.net.http_framing import head_without_upgrade, maybe_head_fault
 
 AsgiApp = Callable[[Any, Any, Any], Any]
 
@@ -165,6 +167,7 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = True
         self._has_begun = False
         self._is_refused = False
+        self._asks_upgrade = False
         self._deadline: asyncio.TimerHandle | None = None
         self._unsent_octets = 0
         self._took_at = 0.0
@@ -197,12 +200,39 @@ class _Protocol(HttpToolsProtocol):
             self._head_octets += len(data)
         else:
             self._between_octets += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         most = self._limits.header_octets
         if self._in_head and self._head_octets > most:  # a field that never ends
             self._refuse_head()
         elif not self._in_head and self._between_octets > most:  # the same behind the chunks, or an extension
             self._refuse(431, "header_too_big", _HEADER_TOO_BIG)
+
+    def _feed(self, data: bytes) -> None:
+        """Have it parsed; a head that asks for another protocol again without that.
+
+        llhttp takes what follows such a head for the other protocol, also where it is the body. RFC 9110 §7.8
+        lets a server pass over it; Java's HttpClient asks with its first request, whatever that is.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as error:
+                if not self._asks_upgrade:  # it is refused
+                    return
+                (head_end,) = error.args
+                head = head_without_upgrade(
+                    self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+                )
+                data = head + data[head_end:]
+                self._asks_upgrade = False
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            except httptools.HttpParserError:
+                self._refuse(400, "bad_request", "This is not a valid HTTP request.")
+                return
+            else:
+                return
 
     def look(self, now: float) -> None:
         """Once a second: give up a client that takes nothing of what was written for it.
@@ -240,8 +270,11 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._is_refused:
             return
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(405, "no_tunnel", "This server is no proxy.")
+            return
         if self.parser.should_upgrade():
-            self._refuse(400, "no_upgrade", "This server speaks HTTP/1.1 alone: send no Upgrade.")
+            self._asks_upgrade = True  # `_feed` begins it anew
             return
         if self._field_octets + len(self.url) > self._limits.header_octets:
             self._refuse_head()
@@ -269,15 +302,12 @@ class _Protocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._is_refused:
+        if self._is_refused or self._asks_upgrade:
             return
         self._in_head = True
         self._has_begun = False
         self._drop_deadline()
         super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not ours
-        self._refuse(400, "bad_request", "This is not a valid HTTP request.")
 
     def _refuse(self, status: int, code: str, detail: str, retry_after_seconds: int | None = None) -> None:
         """Answer and close. Where a response is under way, or the request has its own already, only close."""
@@ -344,6 +374,7 @@ def _is_unix(transport: asyncio.Transport) -> bool:
 _PHRASES: Final = {
     400: "Bad Request",
     403: "Forbidden",
+    405: "Method Not Allowed",
     408: "Request Timeout",
     414: "URI Too Long",
     431: "Request Header Fields Too Large",

@@ -5,10 +5,10 @@ In: version, target and fields. Out: the refusal, or None.
 Theory: llhttp, which uvicorn uses, frames what it understands and hands over the rest: a transfer coding that
 it does not know makes a body without end, and of a request without Host nobody can say what it was for.
 Whoever stands before us may read such a request otherwise than we do, so it is refused and the connection
-ends.
+ends. A wish for another protocol is no fault: it may be passed over, and is taken out for that.
 
 Standards: RFC 9112 §3.2 (Host, target), RFC 9112 §6.1 (Transfer-Encoding), RFC 9110 §7.2 (Host),
-RFC 9110 §15.6.6 (505).
+RFC 9110 §15.6.6 (505), RFC 9110 §7.8 (Upgrade).
 """
 
 import re
@@ -19,6 +19,8 @@ _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 ).fullmatch
 # RFC 9110 §7.2: uri-host and perhaps a port; empty where the target has no authority
+_OF_UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
+# RFC 9110 §7.8; the second goes with h2c
 
 
 class HeadFault(NamedTuple):
@@ -65,3 +67,18 @@ def _coding_fault(version: str, last: bytes, count: int) -> HeadFault | None:
     if last == b"chunked" and count == 1:
         return None
     return _UNKNOWN_CODING if last.rpartition(b",")[2].lstrip(b" \t") == b"chunked" else _NOT_LAST
+
+
+def head_without_upgrade(
+    method: bytes, target: bytes, version: str, fields: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """A head whose names are lower case, as it was without the wish to change the protocol."""
+    lines = [b"%b %b HTTP/%b" % (method, target, version.encode("ascii"))]
+    for name, value in fields:
+        if name == b"connection":
+            options = [option.strip(b" \t") for option in value.split(b",")]
+            others = b", ".join([each for each in options if each.lower() not in _OF_UPGRADE])
+            lines.append(b"connection: " + others)
+        elif name not in _OF_UPGRADE:
+            lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join([*lines, b"", b""])
