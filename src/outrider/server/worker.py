@@ -251,7 +251,9 @@ class Worker:
                 hostname=server.hostname,
                 intake=self.ingress,
                 authenticator=self._authenticator,
-                lookup=States(server.events_directory, server.sockets_directory / "queue.sock"),
+                lookup=States(
+                    server.events_directory, server.sockets_directory / "queue.sock", self._birth.clock
+                ),
                 shared=Shared(
                     self.asker,
                     self._clients_of(options.name),
