@@ -124,6 +124,13 @@ class NoContents:
         pass
 
 
+class OpenTenants:
+    """No tenant is shut."""
+
+    def is_shut(self, tenant: str) -> bool:
+        return False
+
+
 class NoPressure:
     refusal: Reply | None = None
 
@@ -137,7 +144,7 @@ def listener(intake: Intake) -> SmtpListener:
         options,
         hostname="mx.bench.test",
         intake=intake,
-        authenticator=cast("Authenticator", None),
+        authenticator=cast("Authenticator", OpenTenants()),
         ids=IdSource(clock, 1),
         clock=clock,
         log=ListLog(),
