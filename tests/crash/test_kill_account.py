@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +36,7 @@ from tests.crash.kill_processes import (
 )
 from tests.crash.standstill import Standstill
 from tests.patience import PATIENCE_SECONDS
+from tests.peers.processes import wait_until
 
 TO = "user@plain.test"
 OTHER = "other@plain.test"
@@ -105,8 +105,7 @@ def test_a_standstill_is_seen_around_its_moment(tmp_path: Path, monkeypatch: pyt
         assert went.wait(PATIENCE_SECONDS)
         at = SystemClock().wall()
         goes.set()
-        while machine.around(at) == 0.0:
-            time.sleep(0.001)
+        wait_until(lambda: machine.around(at) > 0.0, "the standstill is told")
         assert machine.around(at - 3600) == machine.around(at + 3600) == 0.0
 
 
@@ -228,12 +227,30 @@ def test_the_owner_of_a_connection() -> None:
         assert owner_of((ends[0], ("127.0.0.1", 1)), [os.getpid()]) == 0
 
 
+OPENS = """
+import sys
+with open(sys.argv[1], "w"):
+    print("open", flush=True)
+    sys.stdin.readline()
+print("shut", flush=True)
+sys.stdin.readline()
+"""
+
+
 def test_the_logs_that_a_process_writes(tmp_path: Path) -> None:
     lock = tmp_path / "spool" / "logs" / "7" / "lock"
     lock.parent.mkdir(parents=True)
-    with lock.open("w"):
-        assert logs_of(os.getpid()) == frozenset((7,))
-    assert logs_of(os.getpid()) == frozenset()
+    # one of its own, because other tests may have left logs open in this one
+    with subprocess.Popen(
+        [sys.executable, "-c", OPENS, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for said, logs in (("open", frozenset((7,))), ("shut", frozenset())):
+            assert process.stdout.readline() == f"{said}\n"
+            assert logs_of(process.pid) == logs
+            process.stdin.write("go on\n")
+            process.stdin.flush()
     assert logs_of(4_194_305) == frozenset()
 
 

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -29,6 +27,7 @@ from tests.e2e.practice import (
 )
 from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
+from tests.peers.web import QuietHandler, web_server
 from tests.wire.dkim.reference import verifies
 from tests.wire.dkim.signing import pem, records
 
@@ -97,32 +96,22 @@ DOCUMENT: Final = (
 )
 
 
-class Hook(BaseHTTPRequestHandler):
+class Hook(QuietHandler):
     """Takes events, and says which fields are to be set."""
 
     events: Final[list[dict[str, Any]]] = []
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server's name
         self.events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         answer = json.dumps({"set": {"Tier": "gold", "Level": 5}, "list": ["x", "y"], "note": None}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
+        self.say(answer)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Where events are posted to."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/events"
-        server.shutdown()
-        thread.join()
+    with web_server(Hook, "/events") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

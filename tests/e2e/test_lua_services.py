@@ -4,9 +4,7 @@ import json
 import smtplib
 import sqlite3
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from tests.e2e.outrider_process import OutriderProcess, serving
 from tests.e2e.practice import Practice, log_lines, provider
 from tests.patience import PATIENCE_SECONDS
 from tests.peers.processes import wait_until
+from tests.peers.web import QuietHandler, web_server
 
 WORLD = provider("one", "one.test", "127.30.25.1")
 CONFIGURATION = """
@@ -69,28 +68,18 @@ msys.registerModule("services", mod)
 """
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(QuietHandler):
     """Says hello."""
 
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
+    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        self.say(b"hello")
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Where somebody says hello."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+    with web_server(Answers, "/") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

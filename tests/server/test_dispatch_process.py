@@ -7,25 +7,20 @@ from typing import Any, cast
 
 from outrider.base.log import NullLog
 from outrider.model import flow
-from outrider.model.dispatch import Closed, Held, Hello, Settled, Suspended, ToDispatcher
+from outrider.model.dispatch import Held, Hello, Suspended, ToDispatcher
 from outrider.server.dispatch_process import DispatchProcess, _Worker
 from outrider.server.link import Link
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.writer import LogWriter
-from tests.server.test_dispatcher import NOTHING, ONE, World, entries_of, opened, route
+from tests.server.test_dispatcher import NOTHING, ONE, World, entries_of, route
 from tests.spool.samples import SMALL, stored
 
 
 async def test_what_was_loaded_for_a_worker_that_died_while_joining_is_not_forgotten(tmp_path: Path) -> None:
     world = World(tmp_path)
     end = world.join(0)
-    world.dispatcher.routed(route(ONE, "mx.one.example"))
-    (entry,) = world.arrive(0, 1, ONE)
-    (order,) = opened(world.plan(end))
-    world.settle(0, Settled(order.slot, entry, False, 1, 1, world.clock.wall() + 300.0))
-    world.dispatcher.closed(Closed(order.slot, None, 1))
+    entry, order = await world.put_off(end)
     assert world.index.counts().resident == 0
-    await world.index.checkpoint()
     world.clock.advance(300.0)
 
     process = object.__new__(DispatchProcess)

@@ -129,6 +129,16 @@ class World:
         self.dispatcher.plan()
         return end.take()
 
+    async def put_off(self, end: End) -> tuple[int, Open]:
+        """Mail of worker 0 that waits five minutes after a failed attempt, on disk alone; and its slot."""
+        self.dispatcher.routed(route(ONE, "mx.one.example"))
+        (entry,) = self.arrive(0, 1, ONE)
+        (order,) = opened(self.plan(end))
+        self.settle(0, Settled(order.slot, entry, False, 1, 1, self.clock.wall() + 300.0))
+        self.dispatcher.closed(Closed(order.slot, None, 1))
+        await self.index.checkpoint()
+        return entry, order
+
     def deferred(self, granted: Granted, slot: int, seconds: float) -> Settled:
         return Settled(slot, granted.entry, False, granted.version + 1, 1, self.clock.wall() + seconds)
 

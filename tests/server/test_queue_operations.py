@@ -11,13 +11,13 @@ import pytest
 from outrider.base.errors import UnavailableError
 from outrider.base.log import NullLog
 from outrider.model.changes import Entry
-from outrider.model.dispatch import Closed, Held, Settled
+from outrider.model.dispatch import Held
 from outrider.schedule.fairness import FairQueue
 from outrider.server import queue_operations
 from outrider.server.queue_operations import QueueOperations
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.writer import LogWriter
-from tests.server.test_dispatcher import ONE, World, opened, route
+from tests.server.test_dispatcher import ONE, World, route
 from tests.spool.samples import SMALL
 
 
@@ -38,12 +38,7 @@ def operations(world: World) -> QueueOperations:
 async def test_what_a_worker_holds_is_not_changed_before_it_has_said_so(world: World, verb: str) -> None:
     """A dispatcher that has just started does not know yet what is being sent."""
     end = world.join(0)
-    world.dispatcher.routed(route(ONE, "mx.one.example"))
-    (entry,) = world.arrive(0, 1, ONE)
-    (order,) = opened(world.plan(end))
-    world.settle(0, Settled(order.slot, entry, False, 1, 1, world.clock.wall() + 300.0))
-    world.dispatcher.closed(Closed(order.slot, None, 1))
-    await world.index.checkpoint()
+    entry, order = await world.put_off(end)
 
     world.dispatcher.is_granting = False  # as a successor begins: the entry is on disk, and worker 1 has it
     asked = {"to_binding": "other"} if verb == "move" else {}
