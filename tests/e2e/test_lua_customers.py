@@ -276,7 +276,7 @@ def test_a_webhook_is_told_and_heard(send: Sender) -> None:
     ("now", "code", "said"),
     [
         (1_704_110_400, 250, "queued"),  # a Monday, 13:00 in zone 1
-        (1_704_150_000, 451, "4.7.1 quiet hours, it is 2024-01-01T23:00:00Z"),
+        (1_704_150_000, 451, "4.7.1 quiet hours, it is 23:00:00Z"),
         (1_704_626_000, 451, "4.7.1 never on a Sunday"),
     ],
 )

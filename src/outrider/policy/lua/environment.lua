@@ -150,25 +150,13 @@ randomseed(seed)
 base.math = guard(mathematics, "math")
 for name, f in pairs(R.operators) do base[name] = f end
 
--- What of `os` tells the time; the rest of it reaches beyond scripts.
-local FORMAT_MAX = 1000 -- octets, chosen: far above any date; written where no hook fires
-local clocks = {clock = os.clock, difftime = os.difftime, time = os.time}
-local date = os.date
-function clocks.date(format, ...)
-  if type(format) == "string" and #format > FORMAT_MAX then
-    raise("a format of os.date has at most " .. FORMAT_MAX .. " octets")
-  end
-  return date(format, ...)
-end
-base.os = guard(clocks, "os")
-
 local of_strings = getmeta("")
 of_strings.__index = R.strings
 of_strings.__metatable = false
 
 -- Modules.
 local loaded = {}
-for _, name in pairs({"string", "table", "math", "coroutine", "os"}) do loaded[name] = base[name] end
+for _, name in pairs({"string", "table", "math", "coroutine"}) do loaded[name] = base[name] end
 local sources = {} -- name -> text in Lua, for modules that Python has registered as text
 local registered = {} -- name -> guard
 local BUSY = {}
