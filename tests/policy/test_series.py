@@ -151,3 +151,26 @@ def test_processes_together_stay_within_the_limit(tmp_path: Path) -> None:
         HERE.wall = before
     assert 0 < sum(taken) == total
     assert total + rest == whole == 300
+
+
+def test_who_reads_while_another_writes_sees_a_number_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    cells = create_cells(path)
+    key = cells.key(b"one")
+    cells.add(key, 255, 1.0, 1e9)
+    child = os.fork()
+    if child == 0:
+        own = attach_cells(path)
+        for _ in range(20_000):
+            own.add(key, 1, 1.0, 1e9)
+        os._exit(0)
+    try:
+        seen = [255]
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            number = cells.get(key, 1.0)
+            assert number is not None, "it seemed to have ended"
+            assert number >= seen[-1], "it went back"
+            seen.append(number)
+        assert cells.get(key, 1.0) == 20_255
+    finally:
+        cells.close()

@@ -223,10 +223,11 @@ class SharedCells:
         if slot is None:
             slot = self._room(base, now)
         at = base + _KEYS_OCTETS + slot * 8
-        _REAL.pack_into(self._map, at + _UNTIL, until)
-        _REAL.pack_into(self._map, at + _TOUCHED, now)
-        _UINT.pack_into(self._map, at + _OWNER, owner)
-        _INT.pack_into(self._map, at, value)
+        # who reads without the lock sees the old octets or the new; pack_into makes them zero in between
+        self._map[at + _UNTIL : at + _UNTIL + 8] = _REAL.pack(until)
+        self._map[at + _TOUCHED : at + _TOUCHED + 8] = _REAL.pack(now)
+        self._map[at + _OWNER : at + _OWNER + 8] = _UINT.pack(owner)
+        self._map[at : at + 8] = _INT.pack(value)
         if is_new:
             place = base + slot * KEY_OCTETS
             self._map[place : place + KEY_OCTETS] = key
