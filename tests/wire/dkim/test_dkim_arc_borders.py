@@ -295,10 +295,10 @@ def test_a_set_beyond_fifty_fails_and_a_full_chain_gets_none() -> None:
 def test_a_set_names_the_client_that_was_checked_and_no_stale_result() -> None:
     # RFC 8617 §6
     plain = stuff_plain(HEADER + b"\r\n" + BODY)
-    checks = [Checked("spf", "pass"), ChainResult(FAIL, "old").checked("2001:db8::1")]
+    checks = [Checked("spf", "pass"), ChainResult(FAIL, "stale").checked("2001:db8::1")]
     request = SignRequest("one.test", "ed25519", "ed25519")
     fields = seal(
         plain, request, KEYS, NOW, authserv_id="mx.one.test", checks=checks, chain=ChainResult(NONE)
     )
     assert b'\tspf=pass;\r\n\tarc=none smtp.remote-ip="2001:db8::1"\r\n' in fields
-    assert b"old" not in fields
+    assert b"stale" not in fields
