@@ -25,13 +25,14 @@ class SigningTable:
         active: Active selectors of the key directory.
     """
 
-    __slots__ = ("_active", "_cached", "_made", "_options", "has_seals")
+    __slots__ = ("_active", "_cached", "_made", "_options", "_settled", "has_seals")
 
     def __init__(self, options: Sequence[DkimOptions], active: ActiveSelectors) -> None:
         self._options = tuple(options)
         self._active = active
         self._cached: dict[tuple[str, str], tuple[DkimOptions, ...]] = {}
         self._made: dict[tuple[int, str, str], SignRequest] = {}
+        self._settled: dict[tuple[str, str], tuple[SignRequest, ...]] = {}
         self.has_seals = any(each.arc for each in self._options)
         """True where some table asks for a seal."""
 
@@ -45,13 +46,18 @@ class SigningTable:
         Raises:
             ConfigError: The file of active keys cannot be read.
         """
+        settled = self._settled.get((domain, tenant))
+        if settled is not None:
+            return settled
         if not is_domain(domain):
             return ()
-        return tuple(
-            request
-            for options in self.options_for(domain, tenant)
-            for request in self._requests(options, domain)
-        )
+        tables = self.options_for(domain, tenant)
+        found = tuple(request for options in tables for request in self._requests(options, domain))
+        if all(options.selector or options.key_source for options in tables):
+            if len(self._settled) >= CACHE_MAX:
+                self._settled.clear()
+            self._settled[domain, tenant] = found
+        return found  # where a selector is the active one, another may be so at any time
 
     def seal_for(self, domain: str, tenant: str) -> SignRequest | None:
         """With what a message is sealed: the first key of the first table that counts and asks for it.

@@ -24,8 +24,9 @@ from msgspec.structs import replace
 from outrider.model.flow import Content
 from outrider.wire.dkim.authentication_results import Checked, format_payload
 from outrider.wire.dkim.canonical import relaxed_field
+from outrider.wire.dkim.fields import Field
 from outrider.wire.dkim.listing import UnsignableError, list_fields
-from outrider.wire.dkim.message import Field, Parts
+from outrider.wire.dkim.message import Parts
 from outrider.wire.dkim.record import record_name
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records, SignatureResult

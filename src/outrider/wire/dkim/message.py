@@ -1,39 +1,17 @@
 """A message as signatures see it: its header fields by name, and its body, dots unstuffed.
 
-In: a `Content` in wire form. Out: fields as they came and in relaxed form, each computed once, and the digest
-of the body. The body is made canonical once for each canonicalisation, however many signatures there are and
-however many lengths they name.
+In: a `Content` in wire form. Out: fields as they came and in relaxed form (`fields`), and the digest of the
+body. The body is made canonical once for each canonicalisation, however many signatures there are and however
+many lengths they name.
 
-Theory: only the header section is looked at field by field. A line that is no field (no colon, a name of
-other characters than printable ASCII) and what continues it belong to no field and are never signed.
-
-Standards: RFC 5322 §2.2 (fields), RFC 5322 §2.2.3 (folding), RFC 5321 §4.5.2 (transparency).
+Standards: RFC 5321 §4.5.2 (transparency).
 """
 
-import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
 
 from outrider.model.flow import Content, Traits
-from outrider.wire.dkim.canonical import BODY, Canonicalization, digest_of, relaxed_field
-
-_FIELD: Final = re.compile(rb"(?m)^(([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*))")
-# RFC 5322 §2.2, with the white space before the colon that RFC 5322 §4.5.8 still reads
-
-
-class Field(NamedTuple):
-    """One header field.
-
-    Attributes:
-        raw: As it came, without its last CRLF.
-        name: Its name as it came.
-        value: What follows the colon, folded as it came, without its last CRLF.
-    """
-
-    raw: bytes
-    name: bytes
-    value: bytes
-
+from outrider.wire.dkim.canonical import BODY, Canonicalization, digest_of
+from outrider.wire.dkim.fields import Field, fields_of
 
 Counts = tuple[tuple[bytes, int], ...]
 """Names of fields, in lower case, and how many there are of each."""
@@ -45,7 +23,7 @@ Picks = tuple[tuple[bytes, int], ...]
 class Parts:
     """See the module; one for each message, thrown away after use."""
 
-    __slots__ = ("_bodies", "_body", "_digests", "_fields", "_relaxed")
+    __slots__ = ("_bodies", "_body", "_digests", "_fields")
 
     def __init__(self, content: Content) -> None:
         header_octets = content.header_octets
@@ -53,15 +31,7 @@ class Parts:
         if content.traits & Traits.DOTTED:
             header, body = _unstuffed(header), _unstuffed(body)
         self._body = body
-        self._fields: dict[bytes, list[tuple[bytes, bytes, bytes]]] = {}
-        fields = self._fields
-        for field in _FIELD.findall(header):
-            name = field[1].lower()
-            if name in fields:
-                fields[name].append(field)
-            else:
-                fields[name] = [field]
-        self._relaxed: dict[tuple[bytes, int], bytes] = {}
+        self._fields = fields_of(header)
         self._bodies: dict[Canonicalization, bytes] = {}
         self._digests: dict[tuple[Canonicalization, int | None], bytes] = {}
 
@@ -69,25 +39,21 @@ class Parts:
         """The fields of a name (in lower case), first in the message first."""
         return [Field._make(field) for field in self._fields.get(name, ())]
 
+    def count(self, name: bytes) -> int:
+        """How many fields have a name (in lower case)."""
+        return len(self._fields.get(name, ()))
+
     @property
     def counts(self) -> Counts:
         """Names, in lower case, and how many fields have each, in the order of the message."""
         return tuple([(name, len(fields)) for name, fields in self._fields.items()])
 
-    def canonical(self, name: bytes, place: int, canonicalization: Canonicalization) -> bytes:
-        """The field of `name` (in lower case) at `place` of `fields`, canonical, with its CRLF."""
-        raw, _, value = self._fields[name][place]
-        if canonicalization is Canonicalization.SIMPLE:
-            return raw + b"\r\n"
-        key = (name, place)
-        found = self._relaxed.get(key)
-        if found is None:
-            found = self._relaxed[key] = relaxed_field(name, value)
-        return found
-
     def canonical_all(self, picks: Picks, canonicalization: Canonicalization) -> bytes:
-        """As `canonical`, of these fields one behind the other."""
-        return b"".join([self.canonical(name, place, canonicalization) for name, place in picks])
+        """These fields, canonical, each with its CRLF, one behind the other."""
+        fields = self._fields
+        if canonicalization is Canonicalization.SIMPLE:
+            return b"".join([fields[name][place][0] + b"\r\n" for name, place in picks])
+        return b"".join([fields[name][place][3] for name, place in picks])
 
     def body_digest(self, canonicalization: Canonicalization, octets: int | None = None) -> bytes:
         """SHA-256 of the canonical body, or of its first `octets`.

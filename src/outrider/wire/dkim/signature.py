@@ -20,7 +20,7 @@ import msgspec
 from outrider.base.errors import AddressError, RemoteProtocolError
 from outrider.model.mailbox import parse_domain
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_field
-from outrider.wire.dkim.message import Field
+from outrider.wire.dkim.fields import Field
 from outrider.wire.dkim.results import Fault, SignatureResult
 from outrider.wire.dkim.tags import TagError, parse_tags, unquoted, without_white_space
 

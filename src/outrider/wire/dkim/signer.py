@@ -13,7 +13,7 @@ Standards: RFC 6376 §3.5 (the field), RFC 6376 §3.7 (what is hashed), RFC 6376
 (one From), RFC 8301 §3.2 (key sizes).
 """
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -56,7 +56,7 @@ def sign(content: Content, requests: Sequence[SignRequest], keys: Keys, now: flo
     if not requests:
         return b""
     parts = Parts(content)
-    authors = len(parts.fields(b"from"))
+    authors = parts.count(b"from")
     if authors != 1:
         raise UnsignableError(
             f"the message has {authors} From fields, and only one with exactly one is signed", authors=authors
@@ -95,7 +95,7 @@ def _signature(parts: Parts, request: SignRequest, key: SigningKey, now: int) ->
             "ascii"
         ),
         listing.tag,
-        b"\tbh=%b;\r\n\tb=" % base64.b64encode(parts.body_digest(request.body)),
+        b"\tbh=%b;\r\n\tb=" % b2a_base64(parts.body_digest(request.body), newline=False),
     ]
     return signed_field(b"DKIM-Signature", b"".join(lines), parts, listing.picks, request.header, key)
 
@@ -129,7 +129,7 @@ def signed_field(
 
 def folded_base64(octets: bytes) -> bytes:
     """Base64 in lines that are folded by a tab."""
-    encoded = base64.b64encode(octets)
+    encoded = b2a_base64(octets, newline=False)
     return b"\r\n\t".join(
         [encoded[start : start + LINE_OCTETS] for start in range(0, len(encoded), LINE_OCTETS)]
     )

@@ -2,6 +2,7 @@
  *
  * scan(block: bytes, after_crlf: bool, plain: bool) -> (end, found)   outrider.wire.smtp.scan
  * relaxed(body: bytes) -> bytes                                       outrider.wire.dkim.canonical
+ * fields(header: bytes) -> {name: [(raw, name, value, relaxed)]}      outrider.wire.dkim.fields
  *
  * Invariant: reads only inside its argument, allocates nothing but its result, and gives what the Python
  * function beside it gives; see there for what it means.
@@ -154,7 +155,113 @@ relaxed(PyObject *module, PyObject *body)
     return result;
 }
 
+static inline int
+is_name(unsigned char octet)
+{
+    return octet > ' ' && octet < 127 && octet != ':';
+}
+
+/* The relaxed form of a field with its CRLF: the name in lower case, the value with white space reduced. */
+static PyObject *
+relaxed_field(const unsigned char *name, Py_ssize_t name_size, const unsigned char *value, Py_ssize_t size)
+{
+    PyObject *result = PyBytes_FromStringAndSize(NULL, name_size + size + 3);
+    if (result == NULL)
+        return NULL;
+    char *start = PyBytes_AS_STRING(result), *to = start;
+
+    for (Py_ssize_t i = 0; i < name_size; i++)
+        *to++ = (char)Py_TOLOWER(name[i]);
+    *to++ = ':';
+    int white = 1; /* so that none stands after the colon */
+    for (Py_ssize_t i = 0; i < size; i++) {
+        const unsigned char octet = value[i];
+        if (octet == '\r' || octet == '\n')
+            continue;
+        const int is_space = is_white(octet);
+        if (!is_space || !white)
+            *to++ = (char)(is_space ? ' ' : octet);
+        white = is_space;
+    }
+    if (to[-1] == ' ')
+        to--;
+    *to++ = '\r';
+    *to++ = '\n';
+    if (_PyBytes_Resize(&result, to - start) < 0)
+        return NULL;
+    return result;
+}
+
+/* Puts a field to those of its name; -1 with an exception. */
+static int
+add_field(PyObject *found, const unsigned char *first, const unsigned char *name_end,
+          const unsigned char *value, const unsigned char *end)
+{
+    const Py_ssize_t name_size = name_end - first;
+    PyObject *relaxed = relaxed_field(first, name_size, value, end - value);
+    if (relaxed == NULL)
+        return -1;
+    PyObject *key = PyBytes_FromStringAndSize(PyBytes_AS_STRING(relaxed), name_size);
+    PyObject *field = Py_BuildValue("(y#y#y#N)", first, end - first, first, name_size, value, end - value, relaxed);
+    PyObject *same = NULL;
+    int result = -1;
+    if (key == NULL || field == NULL)
+        goto done;
+    same = Py_XNewRef(PyDict_GetItemWithError(found, key));
+    if (same == NULL && !PyErr_Occurred()) {
+        same = PyList_New(0);
+        if (same != NULL && PyDict_SetItem(found, key, same) < 0)
+            Py_CLEAR(same);
+    }
+    if (same != NULL)
+        result = PyList_Append(same, field);
+done:
+    Py_XDECREF(same);
+    Py_XDECREF(field);
+    Py_XDECREF(key);
+    return result;
+}
+
+static PyObject *
+fields(PyObject *module, PyObject *header)
+{
+    (void)module;
+    if (!PyBytes_Check(header)) {
+        PyErr_SetString(PyExc_TypeError, "fields(header: bytes)");
+        return NULL;
+    }
+    const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(header);
+    const unsigned char *stop = at + PyBytes_GET_SIZE(header); /* a zero stands there */
+    PyObject *found = PyDict_New();
+
+    while (found != NULL && at < stop) {
+        const unsigned char *name_end = at, *end;
+        while (is_name(*name_end))
+            name_end++;
+        const unsigned char *colon = name_end;
+        while (is_white(*colon))
+            colon++;
+        end = at;
+        if (name_end > at && *colon == ':') {
+            end = colon + 1;
+            for (;;) {
+                while (end < stop && *end != '\r' && *end != '\n')
+                    end++;
+                if (stop - end < 3 || end[0] != '\r' || end[1] != '\n' || !is_white(end[2]))
+                    break;
+                end += 3;
+            }
+            if (add_field(found, at, name_end, colon + 1, end) < 0)
+                Py_CLEAR(found);
+        }
+        at = memchr(end, '\n', (size_t)(stop - end));
+        at = at == NULL ? stop : at + 1;
+    }
+    return found;
+}
+
 static PyMethodDef methods[] = {
+    {"fields", fields, METH_O, "See outrider.wire.dkim.fields."},
     {"relaxed", relaxed, METH_O, "See outrider.wire.dkim.canonical."},
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "See outrider.wire.smtp.scan."},
     {NULL, NULL, 0, NULL},
