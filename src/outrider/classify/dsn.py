@@ -23,7 +23,7 @@ from outrider.classify.options import DsnOptions, DsnTemplate
 from outrider.classify.report import DsnKind, RecipientReport, returned_part, status_part, text_part
 from outrider.model.address import Address, format_path
 from outrider.model.changes import Stored
-from outrider.model.flow import Content, Envelope, Notify, Origin, Recipient, Submission, Traits
+from outrider.model.flow import Envelope, Notify, Origin, Recipient, Submission
 from outrider.wire.headers import address_field, text_field
 from outrider.wire.smtp.content import stuff_plain
 
@@ -79,7 +79,7 @@ def build_dsn(
     if not due:
         return None
     utf8 = sender.needs_smtputf8
-    content = Content(original, Traits(stored.traits), stored.header_octets)
+    content = stored.content(original)
     whole = kind is DsnKind.FAILED and (
         stored.ret == "FULL" or (stored.ret is None and options.return_content)
     )

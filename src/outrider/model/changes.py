@@ -18,11 +18,14 @@ import msgspec
 
 from outrider.base.ids import MessageId
 from outrider.model.address import Address
-from outrider.model.flow import Delivery, Message, Origin, Outcome, Verdict
+from outrider.model.flow import Content, Delivery, Message, Origin, Outcome, Traits, Verdict
 
 EntryId = NewType("EntryId", int)
 SEQUENCE_BITS = 43
 LOG_NUMBER_MAX = (1 << 63 - SEQUENCE_BITS) - 1
+
+_TRAITS = tuple(Traits(bits) for bits in range(16))
+# all that there are: looking one up costs a third of making it
 
 
 def entry_id(log: int, sequence: int) -> EntryId:
@@ -80,6 +83,11 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     idempotency: tuple[str, str] | None = None
     signing: bytes = b""
     notes: tuple[tuple[str, str], ...] = ()
+
+    def content(self, wire: bytes) -> Content:
+        """The content whose octets these are."""
+        bits = self.traits
+        return Content(wire, _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits), self.header_octets)
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -268,7 +268,7 @@ class WayOutPolicy(Protocol):
 
 
 class Guard(Protocol):
-    """The last gate before the wire; `clear` may be called in any thread."""
+    """The last gate before the wire; `clear` may be called in any thread, some seconds before the attempt."""
 
     def goes_through(self, stored: Stored) -> bool:
         """True when `clear` goes through the whole content of this message."""

@@ -30,11 +30,12 @@ from outrider.base.long_octets import LONG_OCTETS
 from outrider.deliver.options import DeliveryOptions
 from outrider.deliver.ports import ContentSource, DeliveryReport, Departures
 from outrider.deliver.smtp import failures
+from outrider.deliver.smtp.ahead import Ahead, Cleared, is_of_one_message
 from outrider.deliver.smtp.asked import Asked
 from outrider.deliver.smtp.connection import Connection
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Granted
-from outrider.model.flow import Content, Host, Outcome, Path, Phase, Traits
+from outrider.model.flow import Content, Host, Outcome, Path, Phase
 from outrider.model.ports import Guard
 from outrider.model.reply import Reply
 from outrider.model.way_out import Leaving, Stay
@@ -47,8 +48,6 @@ QUICK_SECONDS = 0.25
 # chosen: four grants a second for each connection are no load
 SLOW_SECONDS = 1.0
 # chosen: entries should not wait for seconds in one slot while another is free
-
-_TRAITS = tuple(Traits(bits) for bits in range(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,7 @@ class Slot:
     """
 
     __slots__ = (
+        "_ahead",
         "_around",
         "_asked",
         "_backlog",
@@ -146,6 +146,7 @@ class Slot:
         self._loading: _Loading | None = None
         self._clearing: _Clearing | None = None
         self._asked: Asked | None = None
+        self._ahead: Ahead | None = None
         self._flights: deque[_Flight] = deque()
         self._batch_size = 0
         self._batch_at = around.clock.now()
@@ -246,6 +247,9 @@ class Slot:
             if backlog[0].ref.length > self._around.source.long_from and not self._is_at_hand(backlog[0]):
                 break
             self._launch(client)
+            if self._ahead is not None and not self._ahead:
+                left = min(self._completed, limit - self._sent)
+                self._ahead.prepare(backlog, left, self.options.max_recipients_per_transaction)
         if self._sent >= limit:
             self._return_backlog()
             client.quit()
@@ -340,7 +344,7 @@ class Slot:
         if first.ref.length > around.source.long_from and not self._is_at_hand(first):
             return False
         most = self.options.max_recipients_per_transaction
-        group = tuple(takewhile(partial(_is_of_one_message, first), islice(self._backlog, most)))
+        group = tuple(takewhile(partial(is_of_one_message, first), islice(self._backlog, most)))
         try:
             stored, wire = self._read(first)
             self._asked = Asked(self._leaving(stored, wire, group), around.departures)
@@ -360,7 +364,7 @@ class Slot:
             self.connection.run()
 
     def _leaving(self, stored: Stored, wire: bytes, group: tuple[Granted, ...]) -> Leaving:
-        content = Content(wire, Traits(stored.traits), stored.header_octets)
+        content = stored.content(wire)
         connection = self.connection
         if connection is None:
             return Leaving(self.path, stored, content, group, "", "", "", None)
@@ -401,33 +405,12 @@ class Slot:
             self._drop(flight, failures.INTERNAL)
 
     def _start(self, client: SmtpClient, flight: _Flight, asked: Asked | None) -> None:
-        around = self._around
+        passed = self._pass(flight, asked)
+        if passed is None:
+            return
+        stored, cleared, content = passed
+        flight.stored = stored
         group = flight.granted
-        clearing = self._clearing
-        if clearing is not None and clearing.entry == group[0].entry:
-            self._clearing = None
-            flight.stored = stored = clearing.stored
-            cleared, content = clearing.future.result()
-        else:
-            if asked is None:
-                try:
-                    stored, wire = self._read(group[0])
-                except SpoolError as error:
-                    self._flights.remove(flight)
-                    for granted in group:
-                        self._report_unreadable(granted, error)
-                    return
-                bits = stored.traits
-                traits = _TRAITS[bits] if bits < len(_TRAITS) else Traits(bits)
-                content = Content(wire, traits, stored.header_octets)
-            else:
-                stored, content = asked.leaving.stored, asked.content_of(group[0])
-            flight.stored = stored
-            entries: Sequence[int] = [granted.entry for granted in group]
-            if len(content.wire) > LONG_OCTETS and around.guard.goes_through(stored):
-                self._clear_later(flight, stored, entries, content)
-                return
-            cleared, content = around.guard.clear(stored, entries, content)
         if asked is not None:
             asked.gone(group)
         if len(cleared) < len(group):
@@ -448,6 +431,38 @@ class Slot:
         if done is not None:
             self._sent -= 1
             self.transaction_done(done)
+
+    def _pass(self, flight: _Flight, asked: Asked | None) -> Cleared | None:
+        """Let a flight's message pass the guard; None where it is not started now."""
+        around = self._around
+        group = flight.granted
+        clearing = self._clearing
+        if clearing is not None and clearing.entry == group[0].entry:
+            self._clearing = None
+            flight.stored = clearing.stored
+            return Cleared(clearing.stored, *clearing.future.result())
+        entries = [granted.entry for granted in group]
+        if asked is not None:
+            stored, content = asked.leaving.stored, asked.content_of(group[0])
+        else:
+            ready = self._ahead.take(entries) if self._ahead is not None else None
+            if ready is not None:
+                return ready
+            try:
+                stored, wire = self._read(group[0])
+            except SpoolError as error:
+                self._flights.remove(flight)
+                for granted in group:
+                    self._report_unreadable(granted, error)
+                return None
+            content = stored.content(wire)
+        flight.stored = stored
+        if len(content.wire) > LONG_OCTETS and around.guard.goes_through(stored):
+            self._clear_later(flight, stored, entries, content)
+            return None
+        if asked is None and self._ahead is None and around.guard.goes_through(stored):
+            self._ahead = Ahead(around.source, around.guard, around.clock)
+        return Cleared(stored, *around.guard.clear(stored, entries, content))
 
     def _clear_later(self, flight: _Flight, stored: Stored, entries: Sequence[int], content: Content) -> None:
         """Have a thread do it; the entries wait for it at the head of the backlog."""
@@ -541,6 +556,8 @@ class Slot:
 
     def _return_backlog(self) -> None:
         self._loading = self._clearing = None
+        if self._ahead is not None:
+            self._ahead.drop()
         if self._asked is not None:
             self._asked.give_up()
             self._asked = None
@@ -555,7 +572,3 @@ class Slot:
         self._ended = True
         self._around.report.closed(self.number, failure, self._sent)
         self._on_end(self, failure)
-
-
-def _is_of_one_message(first: Granted, other: Granted) -> bool:
-    return other.ref == first.ref and other.message == first.message
