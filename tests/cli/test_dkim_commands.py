@@ -232,7 +232,8 @@ def test_preflight_takes_the_addresses_of_the_binding(site: Site) -> None:
         'binding = "news"\nsource_addresses = ["192.0.2.7"]\nehlo_name = "news.shop.test"',
     )
     site.publish("shop.test", "v=spf1 ip4:192.0.2.1 -all")
-    found = site.json("preflight", "shop.test", "--no-reach", "--binding", "news", code=1)
+    found = site.json("preflight", "shop.test", "news", "--no-reach", code=1)
+    assert found == site.json("preflight", "shop.test", "--no-reach", "--binding", "news", code=1)
     assert (found["binding"], found["addresses"], found["ehlo_name"]) == (
         "news",
         ["192.0.2.7"],
@@ -242,3 +243,4 @@ def test_preflight_takes_the_addresses_of_the_binding(site: Site) -> None:
     found = site.json("preflight", "shop.test", "--no-reach", code=1)
     assert found["addresses"] == ["192.0.2.1"]
     site.run("preflight", "no domain", code=2)
+    assert "'a' and 'b'" in site.run("preflight", "shop.test", "a", "--binding", "b", code=2)

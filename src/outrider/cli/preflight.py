@@ -15,8 +15,9 @@ from outrider.cli.output import CONFIG_DEFAULT, AsJson, ConfigPath, print_json, 
 def preflight(
     domain: Annotated[str, typer.Argument(help="The domain of From and MAIL FROM.")],
     binding: Annotated[
-        str, typer.Option("--binding", help="Whose addresses mail leaves from; else policy.default_binding.")
+        str, typer.Argument(help="Whose addresses mail leaves from; else policy.default_binding.")
     ] = "",
+    named: Annotated[str, typer.Option("--binding", help="The same as BINDING.")] = "",
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Whose mail it is.")] = "",
     reach: Annotated[
         bool, typer.Option("--reach/--no-reach", help="Connect to the domain's exchangers, to see their TLS.")
@@ -32,7 +33,7 @@ def preflight(
 
     Examples:
       outrider preflight shop.example
-      outrider preflight shop.example --binding news --json
+      outrider preflight shop.example news --json
     """
     from outrider.base.clock import SystemClock
     from outrider.server.doctor.finding import Level, worst
@@ -41,10 +42,12 @@ def preflight(
     from outrider.server.preflight.report import report_data
     from outrider.server.resolvers import new_resolver
 
+    if binding and named and binding != named:
+        raise typer.BadParameter(f"two bindings are named, {binding!r} and {named!r}: name one")
     settings = settings_of(config)
     clock = SystemClock()
     name = domain_name(domain)
-    sender = sending_as(settings, name, binding)
+    sender = sending_as(settings, name, binding or named)
     parts = asyncio.run(
         examined(
             settings,
