@@ -1,12 +1,14 @@
 """Starts, stops and deaths: nothing that was accepted is lost, and nobody is in the way of a new server."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import smtplib
 import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -142,32 +144,58 @@ def test_a_connection_in_the_backlog_survives_the_worker(practice: Practice, ser
     wait_until(queue_is(server, 0), "the queue is empty")
 
 
+@contextlib.contextmanager
+def second_server(config: Path, log_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A server that is started and not waited for."""
+    with log_path.open("wb") as log:
+        second = subprocess.Popen(
+            [*PROGRAM, "serve", "-c", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield second
+    finally:
+        second.kill()
+        second.wait(timeout=PATIENCE_SECONDS)
+        assert second.stdout is not None
+        second.stdout.close()
+
+
+def waits_until_stopped(first: OutriderProcess, config: Path, log: Path) -> None:
+    """A server with this configuration waits, and starts when the first one is gone."""
+    with second_server(config, log) as second:
+        wait_until(lambda: "server.waits_for_lock" in log.read_text(), "the second waits")
+        assert first.command("status")["granting"]
+        assert first.stop() == 0
+        assert second.stdout is not None
+        assert second.stdout.readline().startswith("Ready")
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(timeout=PATIENCE_SECONDS) == 0
+
+
 def test_a_second_server_waits_for_the_spool(practice: Practice, tmp_path: Path) -> None:
     with serving(tmp_path / "server", practice.configuration()) as first:
-        with (tmp_path / "second.log").open("wb") as log:
-            second = subprocess.Popen(
-                [*PROGRAM, "serve", "-c", str(first.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        try:
-            wait_until(
-                lambda: "server.waits_for_lock" in (tmp_path / "second.log").read_text(), "the second waits"
-            )
-            assert first.command("status")["granting"]
-            assert first.stop() == 0
-            assert second.stdout is not None
-            assert second.stdout.readline().startswith("Ready")
-            second.send_signal(signal.SIGTERM)
-            assert second.wait(timeout=PATIENCE_SECONDS) == 0
-        finally:
-            second.kill()
-            second.wait(timeout=PATIENCE_SECONDS)
-            assert second.stdout is not None
-            second.stdout.close()
+        waits_until_stopped(first, first.config, tmp_path / "second.log")
+
+
+def test_a_second_server_waits_though_somebody_removed_the_lock(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "server", practice.configuration()) as first:
+        (first.folder / "state" / "server.lock").unlink()
+        waits_until_stopped(first, first.config, tmp_path / "second.log")
+
+
+def test_a_second_server_waits_for_the_run_directory(practice: Practice, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="outrider-run-") as sockets:
+        server = f'run_directory = "{sockets}"'
+        with serving(tmp_path / "server", practice.configuration(server=server)) as first:
+            other = first.folder / "other.toml"
+            text = first.config.read_text(encoding="utf-8")
+            other.write_text(text.replace('"state"', '"elsewhere"'), encoding="utf-8")
+            waits_until_stopped(first, other, tmp_path / "second.log")
 
 
 def test_children_go_with_their_supervisor(practice: Practice, tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ SOCKET_PATH_OCTETS_MAX = 107
 # linux/include/uapi/linux/un.h: UNIX_PATH_MAX is 108, with the final NUL
 LONGEST_SOCKET = "dispatcher.sock"
 
+LOCK_ADVICE = (
+    "another server works in this directory: stop it, or give this one its own server.state_directory and "
+    "server.run_directory"
+)
+
 Main = Callable[[Birth, Lifecycle], Awaitable[None]]
 
 
@@ -86,12 +91,30 @@ def prepare(settings: Settings) -> None:
 def lock_spool(directory: Path, log: Log) -> int:
     """Take the lock of the spool; waits for an earlier server to end. Children inherit it."""
     descriptor = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _take_lock(descriptor, directory, log)
+    return descriptor
+
+
+def lock_directory(directory: Path, log: Log) -> int:
+    """Lock a directory itself, which nobody removes as a left-over while a server works in it.
+
+    The lock file may be gone while its server lives; and two servers with one run directory, however far
+    apart their spools are, would talk to each other's processes.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _take_lock(descriptor, directory, log)
+    except OSError as error:  # flock(2): some network file systems lock only what is open for writing
+        log.warning("server.directory_not_locked", directory=str(directory), error=error.strerror)
+    return descriptor
+
+
+def _take_lock(descriptor: int, directory: Path, log: Log) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.warning("server.waits_for_lock", directory=str(directory))
+        log.warning("server.waits_for_lock", directory=str(directory), advice=LOCK_ADVICE)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
 
 
 def endpoints(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
@@ -132,7 +155,9 @@ def run(
         take_batch(log)
     notifier = Notifier.from_environment(os.environ, clock)
     activated = activated_sockets(os.environ, {listener.name for listener in settings.listeners})
-    lock = lock_spool(settings.server.state_directory, log)
+    locks = [lock_spool(settings.server.state_directory, log)]
+    directories = {settings.server.state_directory.resolve(), settings.server.sockets_directory.resolve()}
+    locks += (lock_directory(path, log) for path in sorted(directories))
     create_cells(settings.shared_numbers_file, settings.policy.shared_numbers).close()
     begin_shared(settings.server.sockets_directory)
     doors = Doors(settings, activated)
@@ -165,7 +190,8 @@ def run(
     try:
         return supervisor.run()
     finally:
-        os.close(lock)
+        for lock in locks:
+            os.close(lock)
 
 
 def _adopt(supervisor: Supervisor, settings: Settings) -> None:
