@@ -115,7 +115,16 @@ async def test_nothing_is_refused_where_nothing_can_be(tmp_path: Path, phase: st
     )
     assert await stage.decided() == FAILED
     assert isinstance(stage.failure, ForbiddenError)
-    assert (stage.failure.script, stage.failure.phase) == ("a", phase)
+    assert (stage.failure.script, stage.failure.line, stage.failure.phase) == ("a", 3, phase)
+
+
+@pytest.mark.parametrize("phase", ["set_binding", "final_validation"])
+def test_a_change_that_is_forbidden_names_its_line(tmp_path: Path, phase: str) -> None:
+    text = f"def {phase}(mail):\n    mail.header('Subject')\n    mail.message.header.set('X', 'y')\n"
+    stage = Stage(tmp_path, text)
+    assert stage.decide() == FAILED
+    assert isinstance(stage.failure, ForbiddenError)
+    assert (stage.failure.script, stage.failure.line, stage.failure.phase) == ("a", 3, phase)
 
 
 @pytest.mark.parametrize("word", ["def", "async def"])

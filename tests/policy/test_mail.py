@@ -16,6 +16,7 @@ from outrider.policy.errors import ForbiddenError
 from outrider.policy.mail import AHEAD_SECONDS_MAX, SIGNATURES_MAX, Mail, messages_of
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.stored import unpack
+from outrider.wire.message.editable import EditableMessage
 from outrider.wire.smtp.content import stuff_plain
 from tests.policy.acting import PLAIN, mail_of, submission
 
@@ -168,13 +169,42 @@ def test_a_message_that_is_only_read_keeps_its_very_content() -> None:
     assert mail.content is before
 
 
-def test_a_change_that_is_forbidden_is_forgotten() -> None:
-    mail = mail_of(submission(), HookPhase.FINAL_VALIDATION)
-    mail.message.header.set("Subject", "other")
-    with pytest.raises(ForbiddenError, match="content changes"):
-        mail.settle()
+LETTER = (
+    b"Subject: hello\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize("early", ["", "header", "root"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: message.header.set("Subject", "other"),
+        lambda message: message.header.delete("Subject"),
+        lambda message: message.set_body(b"other\r\n"),
+        lambda message: message.set_raw(b"\r\nother\r\n"),
+        lambda message: message.root.header.append("X-A", "b"),
+        lambda message: message.root.first_child.header.append("X-A", "b"),
+        lambda message: message.root.first_child.set_body(b"other\r\n"),
+        lambda message: message.root.first_child.unlink(),
+        lambda message: message.root.last_child.insert_before(message.root.first_child),
+        lambda message: message.root.add_last(message.root.first_child),
+        lambda message: message.root.first_child.set_transfer_encoding("8bit"),
+    ],
+)
+def test_a_change_that_is_forbidden_is_refused_where_it_is_tried(
+    early: str, change: Callable[[EditableMessage], object]
+) -> None:
+    mail = mail_of(submission(plain=LETTER))
+    before = mail.content
+    if early:
+        getattr(mail.message, early)
+    mail.enter(HookPhase.FINAL_VALIDATION)
+    with pytest.raises(ForbiddenError, match=r"content changes in data, .* only, not in final_valid"):
+        change(mail.message)
     mail.settle()
-    assert mail.header("subject") == ["hello"]
+    assert mail.content is before
+    assert mail.message.raw() == LETTER
 
 
 def test_recipients_are_named_once_and_keep_what_the_client_said_of_them() -> None:

@@ -81,7 +81,8 @@ class Asking:
             except HookError as error:
                 return self._failed(error.of(name, phase), mail)
             except Exception as error:  # what a script left in a message cannot be written
-                failure = ScriptError(f"{type(error).__name__}: {error}", script=name, phase=phase)
+                reason = f"{type(error).__name__}: {error}"
+                failure = ScriptError(reason, script=name, line=_line_of(session, phase), phase=phase)
                 failure.__cause__ = error
                 return self._failed(failure, mail)
             if answer is None:
@@ -92,7 +93,8 @@ class Asking:
                 refusal = answer.reply
                 if refusal is not None and not HOOKS[phase].can_refuse:
                     reason = "nothing can be refused in this phase"
-                    return self._failed(ForbiddenError(reason, script=name, phase=phase), mail)
+                    line = _line_of(session, phase)
+                    return self._failed(ForbiddenError(reason, script=name, line=line, phase=phase), mail)
                 if answer.is_last:
                     break
         return refusal
@@ -126,6 +128,11 @@ class Asking:
             ended = error.__cause__ or error.__context__ or error  # the first from Python 3.12 on
             line = session.waited_at(phase, ended) if isinstance(session, Placed) else 0
             raise TooSlowError(reason, script=name, line=line, phase=phase) from None
+
+
+def _line_of(session: ScriptSession, phase: HookPhase) -> int:
+    """Where its hook begins: the line of a failure that shows once the hook is through."""
+    return session.line_of(phase) if isinstance(session, Placed) else 0
 
 
 class _NeedsTask:

@@ -10,6 +10,8 @@ Invariant: what may not be changed in a phase raises, names phase and rule, and 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NoReturn
 
 from msgspec.structs import replace
 
@@ -205,6 +207,8 @@ class Mail:
         if message is None:
             utf8 = self._submission.envelope.smtputf8
             message = self._message = EditableMessage(self._content, utf8=utf8)
+            if self._phase not in EDIT_PHASES:
+                message.freeze(_REFUSALS[self._phase])
         return message
 
     @property
@@ -377,6 +381,8 @@ class Mail:
     def enter(self, phase: HookPhase) -> None:
         """A phase begins."""
         self._phase = phase
+        if self._message is not None and phase not in EDIT_PHASES:
+            self._message.freeze(_REFUSALS[phase])
 
     def bind(self) -> bool:
         """No script assigns a binding any more: it has the default; False where there is none."""
@@ -462,9 +468,20 @@ class Mail:
 
     def _only(self, phases: frozenset[HookPhase], what: str) -> None:
         if self._phase not in phases:
-            order = ", ".join(phase for phase in HookPhase if phase in phases)
-            raise ForbiddenError(f"{what} in {order} only, not in {self._phase}", phase=self._phase)
+            _forbid(self._phase, phases, what)
 
+
+def _forbid(phase: HookPhase, phases: frozenset[HookPhase], what: str) -> NoReturn:
+    order = ", ".join(each for each in HookPhase if each in phases)
+    raise ForbiddenError(f"{what} in {order} only, not in {phase}", phase=phase)
+
+
+_REFUSALS = {
+    phase: partial(_forbid, phase, EDIT_PHASES, "content changes")
+    for phase in HookPhase
+    if phase not in EDIT_PHASES
+}
+# what raises at the line of a script that changes a message too late; none of them holds the message
 
 _Notes = tuple[tuple[str, str], ...]
 

@@ -225,6 +225,10 @@ class _ObservedSession:
         self._owner.tell(phase, before, state(), at, answer)
         return answer
 
+    def line_of(self, phase: HookPhase) -> int:
+        """See `script.Placed`."""
+        return self._session.line_of(phase) if isinstance(self._session, Placed) else 0
+
     def waited_at(self, phase: HookPhase, error: BaseException) -> int:
         """See `script.Placed`."""
         return self._session.waited_at(phase, error) if isinstance(self._session, Placed) else 0

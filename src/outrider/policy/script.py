@@ -30,7 +30,11 @@ class ScriptSession(Protocol):
 
 @runtime_checkable
 class Placed(Protocol):
-    """A `ScriptSession` that can say where one of its hooks waited."""
+    """A `ScriptSession` that can say where one of its hooks is, and where it waited."""
+
+    def line_of(self, phase: HookPhase) -> int:
+        """Line in its own file where the hook of a phase begins; 0 where that is not known."""
+        ...
 
     def waited_at(self, phase: HookPhase, error: BaseException) -> int:
         """Line in its own file, of a hook that waited when it was broken off; 0 where that is not known.

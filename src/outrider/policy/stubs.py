@@ -65,6 +65,7 @@ _ASKERS = frozenset(
         "seed",
         "clear",
         "copy",
+        "freeze",
         "shared",
         "public",
         "without_secrets",

@@ -186,6 +186,7 @@ def test_nothing_is_refused_where_nothing_can_be(tmp_path: Path) -> None:
     stage = LuaStage(tmp_path, hook("core_final_validation", 'vctx:set_code(550, "no")'))
     assert stage.decide() == Refusal(replies.POLICY_FAILED, "policy")
     assert isinstance(stage.failure, ForbiddenError)
+    assert (stage.failure.script, stage.failure.line) == ("shop", 2)
 
 
 def test_a_loop_ends_with_its_budget(tmp_path: Path) -> None:

@@ -332,6 +332,10 @@ class LuaScriptSession:
         answer: Answer | Awaitable[Answer] = self._script.ask(conversation, phase, values)
         return answer
 
+    def line_of(self, phase: HookPhase) -> int:
+        """See `script.Placed`."""
+        return self._script.line_of(phase)
+
     def waited_at(self, phase: HookPhase, error: BaseException) -> int:  # noqa: ARG002 - the port's shape
         """See `script.Placed`; where it was to be asked again, the line where it begins."""
         line = 0

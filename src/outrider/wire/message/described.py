@@ -10,6 +10,7 @@ RFC 6532 §3.7 (message/global).
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from outrider.wire.headers import begins_field
@@ -28,14 +29,19 @@ _TYPE: Final = re.compile(r"[^ \t/]+/[^ \t/]+").fullmatch
 
 
 class Tree:
-    """What the parts of one tree share: bounds, how their headers are written, and how many they are."""
+    """What the parts of one tree share: bounds, how their headers are written, and how many they are.
 
-    __slots__ = ("limits", "parts", "utf8")
+    Attributes:
+        refuse: Raises where nothing may be changed any more; None as long as it may.
+    """
+
+    __slots__ = ("limits", "parts", "refuse", "utf8")
 
     def __init__(self, limits: MessageLimits = DEFAULT, *, utf8: bool = False) -> None:
         self.limits = limits
         self.utf8 = utf8
         self.parts = 1
+        self.refuse: Callable[[], None] | None = None
 
     def check(self, count: int) -> None:
         """Raises if so many more are too many."""
@@ -74,6 +80,10 @@ class Described:
     def limits(self) -> MessageLimits:
         """The bounds of the tree that it is in."""
         return self._tree.limits
+
+    def freeze(self, refuse: Callable[[], None]) -> None:
+        """Nothing of its tree is changed from now on: whoever tries meets what `refuse` raises."""
+        self._tree.refuse = refuse
 
     @property
     def header(self) -> Header:

@@ -12,7 +12,7 @@ the octets that it was.
 Standards: RFC 5321 §4.5.2 (transparency), RFC 5322 §2.1 (header and body), RFC 6532 §3 (UTF-8 in headers).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from outrider.model.flow import Content, Traits
 from outrider.wire.message.header import Header
@@ -31,7 +31,7 @@ class EditableMessage:
         limits: Bounds of reading it.
     """
 
-    __slots__ = ("_content", "_header", "_limits", "_root", "_utf8")
+    __slots__ = ("_content", "_header", "_limits", "_refuse", "_root", "_utf8")
 
     def __init__(self, content: Content, *, utf8: bool = False, limits: MessageLimits = DEFAULT) -> None:
         self._content = content
@@ -39,6 +39,7 @@ class EditableMessage:
         self._limits = limits
         self._header: Header | None = None
         self._root: Part | None = None
+        self._refuse: Callable[[], None] | None = None
 
     @property
     def header(self) -> Header:
@@ -54,6 +55,7 @@ class EditableMessage:
         if header is None:
             section = unstuff_header(self._content)
             self._header = header = Header(section, utf8=self._utf8, limits=self._limits)
+            self._freeze()
         return header
 
     @property
@@ -64,6 +66,7 @@ class EditableMessage:
             self._root = root = read_part(
                 unstuff(self._content), limits=self._limits, utf8=self._utf8, header=self.header
             )
+            self._freeze()
         return root
 
     @property
@@ -73,6 +76,20 @@ class EditableMessage:
         if root is not None:
             return root.is_changed
         return self._header is not None and self._header.is_changed
+
+    def freeze(self, refuse: Callable[[], None]) -> None:
+        """Nothing is changed from now on: whoever tries meets what `refuse` raises, where he tries."""
+        self._refuse = refuse
+        self._freeze()
+
+    def _freeze(self) -> None:
+        refuse = self._refuse
+        if refuse is None:
+            return
+        if self._root is not None:
+            self._root.freeze(refuse)
+        elif self._header is not None:
+            self._header.watch(lambda _name: refuse())
 
     def walk(self) -> Iterator[Part]:
         """All parts, in the order of the message; itself first."""

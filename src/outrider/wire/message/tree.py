@@ -182,6 +182,7 @@ class Part(Described):
         Raises:
             EditError: It holds a NUL, a bare CR or a bare LF.
         """
+        self._may_change()
         check_lines(octets, "the body")
         _ = self.header  # which is read before its octets are gone
         self._replace_body(octets)
@@ -193,6 +194,7 @@ class Part(Described):
         Raises:
             EditError: They hold a NUL, a bare CR or a bare LF.
         """
+        self._may_change()
         check_lines(octets, "the part")
         head, body = find_body(octets, 0, len(octets), is_strict=self.parent is not None)
         self._replace_body(octets)
@@ -271,6 +273,7 @@ class Part(Described):
 
     def unlink(self) -> None:
         """Take it, with all below it, out of its tree; it can be put somewhere else."""
+        self._may_change()
         if self.parent is not None:
             self.parent._find_children()
         parent = self.parent
@@ -284,6 +287,10 @@ class Part(Described):
 
     # Inside.
 
+    def _may_change(self) -> None:
+        if self._tree.refuse is not None:
+            self._tree.refuse()
+
     def _leave(self) -> None:
         """Belong to a tree of its own; the neighbours know already."""
         self.parent = self.previous = self.next = None
@@ -294,6 +301,7 @@ class Part(Described):
 
     def _link(self, child: "Part", other: "Part | None", *, is_before: bool) -> bool:
         """Put `child` beside `other`, or without it at the beginning or end."""
+        self._may_change()
         if not self.is_multipart or child is other:
             return False
         self._find_children()
@@ -471,6 +479,7 @@ class Part(Described):
 
     def _before_field(self, name: str) -> None:
         """The header is about to change; what was read from it is forgotten."""
+        self._may_change()
         if name in ("content-type", "content-transfer-encoding"):
             self._settle()
             self._is_retyped = True
