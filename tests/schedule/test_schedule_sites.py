@@ -130,3 +130,23 @@ def test_the_table_is_bounded() -> None:
     assert len(table) == 10
     assert table.needs("d14.test", 1.0)
     assert not table.needs("d15.test", 1.0)
+
+
+def test_our_own_address_and_all_behind_it_are_no_hosts() -> None:
+    """RFC 5321 §5.1: what is not better than ourselves would bring the mail back."""
+    table = SiteTable()
+    exchangers = (
+        Exchanger(5, "first.example", ("192.0.2.1",)),
+        Exchanger(10, "us.example", ("192.0.2.2",)),
+        Exchanger(20, "late.example", ("192.0.2.3",)),
+    )
+    table.put(Route("a.test", exchangers, implicit=False, valid_seconds=60.0), 0.0)
+
+    def hosts(port: int) -> list[str]:
+        found = table.hosts(
+            "a.test", 1.0, port, random.Random(1), lambda *place: place == ("192.0.2.2", 2525)
+        )
+        return [host.name for host in found or ()]
+
+    assert hosts(2525) == ["first.example"]
+    assert hosts(25) == ["first.example", "us.example", "late.example"]

@@ -32,6 +32,7 @@ from outrider.model.dispatch import (
 )
 from outrider.model.reply import Reply
 from outrider.model.route import Exchanger, Route, RouteFailure
+from outrider.net.replies import LOOP
 from outrider.schedule.options import ScheduleOptions
 from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
@@ -80,6 +81,7 @@ class World:
         self.index = Index.open(OsFiles(), str(folder / "spool"), SMALL, self.clock, NullLog())
         self.asked: list[str] = []
         self.woken = 0
+        self.own: set[tuple[str, int]] = set()
         shaping = ShapingTable(ScheduleOptions.model_validate(options))
         self.dispatcher = Dispatcher(
             self.index,
@@ -90,6 +92,7 @@ class World:
             Random(1),
             self.asked.append,
             self._wake,
+            lambda address, port: (address, port) in self.own,
             started_at=None,
             first_slot=1,
         )
@@ -623,4 +626,25 @@ async def test_what_is_past_its_time_is_settled_as_expired(tmp_path: Path) -> No
     assert job.lasts == (None,), "it was never tried"
     world.dispatcher.expire()
     assert end.take() == [], "once"
+    await world.index.close()
+
+
+async def test_mail_that_a_paths_port_would_bring_back_to_us_bounces(tmp_path: Path) -> None:
+    """A port that only this domain has: the resolver, which looks at the usual one, finds nothing wrong."""
+    world = World(tmp_path, override=[{"domain": ONE, "smtp_port": 2525}])
+    world.own.add(("192.0.2.1", 2525))
+    end = world.join(0)
+    one, two = world.arrive(0, 1, ONE, TWO)
+    for domain in (ONE, TWO):
+        world.dispatcher.routed(route(domain, "mx.one.example"))
+    given = world.plan(end)
+    (order,) = opened(given)
+    assert (order.hosts[0].port, entries_of([order])) == (25, [two])
+    (job,) = [message for message in given if isinstance(message, Settle)]
+    assert (job.outcome.reply, job.outcome.phase, job.outcome.ours) == (LOOP, flow.Phase.RESOLVE, True)
+    assert [granted.entry for granted in job.entries] == [one]
+    later = world.arrive(0, 3, ONE)
+    (again,) = world.plan(end)
+    assert isinstance(again, Settle)
+    assert [granted.entry for granted in again.entries] == later, "the next one too"
     await world.index.close()

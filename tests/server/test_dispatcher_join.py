@@ -56,6 +56,7 @@ class Node:
             Random(1),
             lambda _domain: None,
             lambda: None,
+            lambda _address, _port: False,
             started_at=None,
             first_slot=1,
         )

@@ -83,6 +83,10 @@ class MxResolver:
         self._exact = {route.domain: route for route in reversed(options.routes)}
         self._suffixes = any(route.domain.startswith("*.") for route in options.routes)
 
+    def is_own(self, address: str, port: int) -> bool:
+        """True when one of our own listeners would take a connection to `address` and `port`."""
+        return self._targets.is_own(address, port)
+
     async def route(self, domain: str) -> Route | RouteFailure:
         """The route of `domain` as of now; never raises for what others do."""
         if domain.startswith(INBOUND_PREFIX):  # written into a directory of ours: there is no host to find

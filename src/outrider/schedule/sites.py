@@ -148,20 +148,35 @@ class SiteTable:
         if known is not None and isinstance(known[2], RouteFailure):
             del self._known[domain]
 
-    def hosts(self, domain: str, now: float, port: int, rng: random.Random) -> tuple[Host, ...] | None:
+    def hosts(
+        self,
+        domain: str,
+        now: float,
+        port: int,
+        rng: random.Random,
+        is_own: Callable[[str, int], bool] = lambda _address, _port: False,
+    ) -> tuple[Host, ...] | None:
         """The addresses to try, in order; None when the domain has to be resolved or has no route.
+
+        Empty when mail for it would come back to us: we are its best exchanger (RFC 5321 §5.1).
 
         Args:
             domain: Routing domain.
             now: Monotonic seconds.
             port: Where the route names none.
             rng: Shuffles exchangers of equal preference.
+            is_own: True for an address and port at which we listen ourselves.
         """
         known = self.get(domain, now)
         if known is None or not isinstance(known[1], Route):
             return None
         route = known[1]
-        exchangers = list(route.exchangers)
+        own = [
+            exchanger.preference
+            for exchanger in route.exchangers
+            if any(is_own(address, exchanger.port or route.port or port) for address in exchanger.addresses)
+        ]
+        exchangers = [each for each in route.exchangers if not own or each.preference < min(own)]
         if len(exchangers) > 1:
             rng.shuffle(exchangers)
             exchangers.sort(key=lambda exchanger: exchanger.preference)

@@ -129,8 +129,9 @@ class DispatchProcess:
             (listener.address, birth.sockets[listener.name].getsockname()[1])
             for listener in settings.listener
         ]
+        self._mx = self._resolver_of(settings, places)
         self._routes = RouteFinder(
-            self._resolver_of(settings, places),
+            self._mx,
             lambda answer: self.dispatcher.routed(answer),  # noqa: PLW0108 - not there yet
             birth.log,
         )
@@ -165,6 +166,7 @@ class DispatchProcess:
             rng,
             self._routes.ask,
             self._wake,
+            lambda address, port: self._mx.is_own(address, port),  # noqa: PLW0108 - a reload exchanges it
             started_at=None if is_clean else birth.clock.now(),
             first_slot=int(birth.clock.wall() * 1000) << 20,
         )
@@ -207,7 +209,7 @@ class DispatchProcess:
         mx = self._resolver_of(new, snapshot.places)
 
         async def swap() -> None:
-            self._routes.resolver = mx
+            self._mx = self._routes.resolver = mx
             self._events.reshape(new.record)
             if old.net != new.net:
                 self.dispatcher.sites.forget_all()

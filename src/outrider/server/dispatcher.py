@@ -37,6 +37,7 @@ from outrider.model.dispatch import (
 from outrider.model.flow import Host, Outcome, Path, Phase
 from outrider.model.reply import Reply
 from outrider.model.route import Route, RouteFailure
+from outrider.net.replies import LOOP
 from outrider.schedule.scheduler import Fate, Scheduler
 from outrider.schedule.shaping import ShapingTable
 from outrider.schedule.sites import SiteTable
@@ -84,6 +85,7 @@ class Dispatcher:
         rng: Shuffles exchangers of equal preference.
         resolve: Asks for the route of a domain; the answer comes by `routed`. Asking twice is harmless.
         wake: Asks the owner to call `plan` in the next turn.
+        is_own: True for an address and port at which we listen ourselves.
         started_at: `clock.now()` when a predecessor may have sent mail until then, else None.
     """
 
@@ -97,6 +99,7 @@ class Dispatcher:
         rng: Random,
         resolve: Callable[[str], None],
         wake: Callable[[], None],
+        is_own: Callable[[str, int], bool],
         *,
         started_at: float | None,
         first_slot: int,
@@ -116,10 +119,12 @@ class Dispatcher:
         self._rng = rng
         self._resolve = resolve
         self._wake = wake
+        self._is_own = is_own
         self._waiting: dict[str, list[Entry]] = {}
         self._waiting_count = 0
         self._next_settler = 0
         self._strays: set[tuple[Path, str]] = set()
+        self._looped: set[tuple[Path, str]] = set()
 
     def reshape(self, table: ShapingTable) -> None:
         """Other limits, providers and separate domains from now on, for everything that is here."""
@@ -327,10 +332,13 @@ class Dispatcher:
             self._strays.add((path, domain))
             return None
         port = self._shaping.for_path(path).options.smtp_port
-        hosts = self.sites.hosts(domain, now, port, self._rng)
+        # the resolver looks at the usual port only: it knows no path, and each may have its own
+        hosts = self.sites.hosts(domain, now, port, self._rng, self._is_own)
         if hosts is None:
             self.paths_of.setdefault(domain, set()).add(path)
             self._resolve(domain)
+        elif not hosts:
+            self._looped.add((path, domain))
         return hosts
 
     def _settle_unroutable(self, entries: Sequence[Entry], failure: RouteFailure) -> None:
@@ -394,8 +402,21 @@ class Dispatcher:
             return
         for worker, order in self.scheduler.plan(self._clock.now()):
             self.workers[worker].end.send(order)
+        if self._looped:
+            self._break_loops()
         if self._strays:
             self._put_right()
+
+    def _break_loops(self) -> None:
+        """Mail that its path's port would bring back to ourselves goes nowhere."""
+        now, wall = self._clock.now(), self._clock.wall()
+        looped, self._looped = self._looped, set()
+        for path, domain in looped:
+            failure = RouteFailure(domain, LOOP, 0.0)
+            for _, group in groupby(self.scheduler.reroute(path, domain), queue_key):
+                self._place_unroutable(list(group), failure, now, wall)
+            self.scheduler.path_ready(path)
+        self._wake()
 
     def _put_right(self) -> None:
         """Mail on a path that is not its domain's, as when it became due only now, goes where it belongs."""
