@@ -39,6 +39,7 @@ from outrider.store.editor import Author
 from outrider.store.engine import open_engine
 from outrider.store.online_copy import copy_database
 from outrider.store.upgrade import upgrade
+from tests.wire.dkim.signing import pem
 
 WORLD = """
 [[provider]]
@@ -465,6 +466,30 @@ def test_signing_keys_that_are_not_there_are_faults(tmp_path: Path) -> None:
     found = check_signing(settings, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, clock)
     assert [finding.level for finding in found] == [Level.FAULT]
     assert check_signing(Settings(), {}, clock) == []
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_a_signing_key_that_is_too_short_is_a_fault_unless_it_may_be(
+    tmp_path: Path, is_allowed: bool
+) -> None:
+    (tmp_path / "one.pem").write_bytes(pem("rsa1024"))
+    (tmp_path / "one.pem").chmod(0o600)
+    table = {
+        "domain": "one.test",
+        "selector": "s1",
+        "key_file": str(tmp_path / "one.pem"),
+        "allow_short_key": is_allowed,
+    }
+    settings = Settings.model_validate({"server": {"state_directory": str(tmp_path)}, "dkim": [table]})
+    (only,) = check_signing(settings, {}, SystemClock())
+    assert (only.level, only.what) == (
+        (Level.GOOD, "1 signing keys can be used")
+        if is_allowed
+        else (
+            Level.FAULT,
+            "the key of s1._domainkey.one.test: it has 1024 bits: make one of 2048, or set allow_short_key",
+        )
+    )
 
 
 async def test_who_may_not_look_into_the_state_is_told_who_may(

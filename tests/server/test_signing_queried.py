@@ -59,6 +59,7 @@ def settings_of(folder: Path, text: str = CONFIG) -> Settings:
             ("shop.test", "s2", pem("ed25519"), "news.shop.test"),
             ("bare.test", "s1", None, None),
             ("broken.test", "s1", "no key", None),
+            ("short.test", "s1", pem("rsa1024"), None),
         ]
         database.executemany("INSERT INTO signing_keys VALUES (?, ?, ?, ?)", rows)
         database.commit()
@@ -91,6 +92,13 @@ async def test_what_cannot_be_used_says_why_and_shows_no_key(tmp_path: Path) -> 
     [away] = await uses(settings, "shop.test")
     assert away.key is None
     assert "data source crm" in away.trouble
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+async def test_a_key_that_is_too_short_says_so_unless_it_may_be(tmp_path: Path, is_allowed: bool) -> None:
+    settings = settings_of(tmp_path, CONFIG + ("allow_short_key = true\n" if is_allowed else ""))
+    [use] = await uses(settings, "short.test")
+    assert (use.key is not None, "it has 1024 bits" in use.trouble) == (is_allowed, not is_allowed)
 
 
 async def test_a_query_that_asks_with_more_than_a_domain_blames_nobody(tmp_path: Path) -> None:

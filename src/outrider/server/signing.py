@@ -23,7 +23,9 @@ from outrider.privacy.signing_table import SigningTable
 from outrider.server.settings import Settings
 from outrider.wire.dkim.keys import RSA_SIGN_BITS, SigningKey
 from outrider.wire.dkim.record import RecordError, format_record, parse_record, record_name, zone_line
+from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Records
+from outrider.wire.dkim.signer import short_key_fault
 
 KEEP_SECONDS = 14 * 86_400
 """Chosen: mail waits for five days in most queues and is read later; a record costs nothing meanwhile."""
@@ -169,22 +171,33 @@ def uses_of(
     ring = open_signing_ring(settings, clock)
     keys = signing_keys(settings, environment, clock)
     uses = [
-        _use(keys, request.domain, request.selector, request.key, "configured")
+        _use(keys, request, "configured")
         for request in signing_table(settings, clock).requests_for(domain, tenant)
         if not request.key.startswith("ring:")
     ]
     uses += [
-        _use(keys, domain, each.name, f"ring:{domain}/{each.name}", str(each.state))
+        _use(keys, SignRequest(domain, each.name, f"ring:{domain}/{each.name}"), str(each.state))
         for each in ring.selectors(domain)
     ]
     return uses
 
 
-def _use(keys: SigningKeys, domain: str, selector: str, name: str, state: str) -> SigningUse:
+def _use(keys: SigningKeys, request: SignRequest, state: str) -> SigningUse:
     try:
-        return SigningUse(domain, selector, name, state, keys.get(name))
+        key = keys.get(request.key)
     except OutriderError as error:
-        return SigningUse(domain, selector, name, state, None, error.message)
+        return SigningUse(request.domain, request.selector, request.key, state, None, error.message)
+    return use_of_key(
+        request.domain, request.selector, request.key, state, key, is_short_allowed=request.allow_short_key
+    )
+
+
+def use_of_key(
+    domain: str, selector: str, source: str, state: str, key: SigningKey, *, is_short_allowed: bool
+) -> SigningUse:
+    """The use of a key that is there; one that the signer refuses for its size cannot be used."""
+    why = short_key_fault(key, is_allowed=is_short_allowed)
+    return SigningUse(domain, selector, source, state, None if why else key, f"it {why}" if why else "")
 
 
 async def check_uses(lookup: Lookup, uses: Sequence[SigningUse]) -> list[RecordCheck | None]:

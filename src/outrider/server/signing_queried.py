@@ -18,7 +18,7 @@ from outrider.policy.query_names import find_query
 from outrider.privacy.signing_keys import parse_private_key
 from outrider.privacy.signing_options import DkimOptions
 from outrider.server.settings import Settings
-from outrider.server.signing import SigningUse, signing_table
+from outrider.server.signing import SigningUse, signing_table, use_of_key
 from outrider.store.sources.sources import Sources
 
 UNKNOWN: Final = "unknown"
@@ -63,12 +63,12 @@ async def _uses_of(
         ]
     except OutriderError as error:
         return [SigningUse(domain, table.selector, place, "configured", None, error.message)]
-    return [_use(place, *each) for each in named]
+    return [_use(table, place, *each) for each in named]
 
 
-def _use(place: str, domain: str, selector: str, text: str) -> SigningUse:
+def _use(table: DkimOptions, place: str, domain: str, selector: str, text: str) -> SigningUse:
     try:
         key = parse_private_key(text, f"the key of {selector}._domainkey.{domain}")
     except OutriderError as error:
         return SigningUse(domain, selector, place, "configured", None, error.message)
-    return SigningUse(domain, selector, place, "configured", key)
+    return use_of_key(domain, selector, place, "configured", key, is_short_allowed=table.allow_short_key)

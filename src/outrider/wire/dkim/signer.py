@@ -72,16 +72,25 @@ def check_key(key: SigningKey, request: SignRequest) -> None:
     """
     if key.algorithm != "rsa-sha256" or key.bits >= RSA_SIGN_BITS:
         return
-    if key.bits < RSA_BITS_MIN or not request.allow_short_key:
+    why = short_key_fault(key, is_allowed=request.allow_short_key)
+    if why:
         raise UnsignableError(
-            f"the key of {request.selector}._domainkey.{request.domain} has {key.bits} bits: "
-            + (
-                "no receiver takes it; make a new one"
-                if key.bits < RSA_BITS_MIN
-                else f"make one of {RSA_SIGN_BITS}, or set allow_short_key"
-            ),
-            bits=key.bits,
+            f"the key of {request.selector}._domainkey.{request.domain} {why}", bits=key.bits
         )
+
+
+def short_key_fault(key: SigningKey, *, is_allowed: bool) -> str:
+    """What is wrong with the size of a key, as the end of a sentence; empty where nothing is.
+
+    Args:
+        key: Of any kind.
+        is_allowed: Short RSA keys may sign.
+    """
+    if key.algorithm != "rsa-sha256" or key.bits >= RSA_SIGN_BITS:
+        return ""
+    if key.bits < RSA_BITS_MIN:
+        return f"has {key.bits} bits: no receiver takes it; make a new one"
+    return "" if is_allowed else f"has {key.bits} bits: make one of {RSA_SIGN_BITS}, or set allow_short_key"
 
 
 def _signature(parts: Parts, request: SignRequest, key: SigningKey, now: int) -> bytes:
