@@ -83,6 +83,14 @@ def test_times_are_shown_as_the_control_api_shows_them(config: Path) -> None:
     assert run(config, "tenant", "show", "default")["created_time"] is None
 
 
+@pytest.mark.parametrize(
+    "time", ["2099-01-01T00:00:00", "2099-01-01T00:00:00Z", "2099-01-01T00:00:00.000000Z"]
+)
+def test_an_end_is_given_as_it_is_shown(config: Path, time: str) -> None:
+    made = run(config, "key", "add", "shop", "--expires", time)
+    assert made["expires_time"] == "2099-01-01T00:00:00.000000Z"
+
+
 def test_who_cannot_send_yet_is_told_what_is_missing(config: Path) -> None:
     def told(*words: str, stdin: str = "") -> str:
         result = CliRunner().invoke(app, [*words, "-c", str(config)], input=stdin, catch_exceptions=False)

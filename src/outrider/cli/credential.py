@@ -45,7 +45,13 @@ Networks = Annotated[
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="Messages are accepted and recorded, never sent.")]
 Expires = Annotated[
     datetime | None,
-    typer.Option("--expires", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="It ends then, UTC."),
+    typer.Option(
+        "--expires",
+        # the last two as lists and the control API show a time
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"],
+        metavar="<time>",
+        help="It ends then, UTC: 2027-12-31 or 2027-12-31T18:00:00Z.",
+    ),
 ]
 SetDomains = Annotated[
     list[str] | None,
