@@ -184,6 +184,14 @@ def write_events(config: Path, log: int) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("profile", ["masked", "domain", "customer-id", "none", "token", "full"])
+def test_who_looks_for_a_recipient_hears_when_events_show_none(config: Path, profile: str) -> None:
+    config.write_text(f'{SERVER}[record]\nredaction = "full"\n[record.events]\nrecipient = "{profile}"\n')
+    said = run(config, "trace", "-r", "bob@one.example", code=1).replace("\n", " ")
+    is_told = f"Events show recipients as `{profile}` (record.redaction)" in said
+    assert is_told is (profile not in ("token", "full"))
+
+
 def test_one_recipient_is_found_under_every_version_of_the_key(config: Path) -> None:
     for log in (1, 2):
         run(config, "keys", "rotate", "log")

@@ -23,6 +23,8 @@ from outrider.cli.output import (
 
 FOLLOW_SECONDS = 1.0
 # chosen: as a person reads; each look reads the event files that were written to since the message came
+FINDABLE = ("token", "full")
+# Redaction profiles (`record.redact.Profile`) that keep what one recipient can be found by.
 
 
 def trace(
@@ -172,8 +174,9 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
     from outrider.server.tracing import mail_to
 
     text = sys.stdin.readline() if given == "-" else given
+    settings = settings_of(config)
     try:
-        found = mail_to(settings_of(config), os.environ, text)
+        found = mail_to(settings, os.environ, text)
     except AddressError as error:
         raise typer.BadParameter(f"--recipient: {error.message}") from error
     states, refusals = found["messages"], found["refusals"]
@@ -184,6 +187,12 @@ def _trace_recipient(given: str, config: Path, *, as_json: bool) -> None:
             "Nothing is known of this recipient: events are kept as long as record.keep_seconds says, and "
             "tokens of a destroyed `log` key cannot be found."
         )
+        profile = settings.record.profiles(settings.record.events)[0].value
+        if profile not in FINDABLE:
+            say(
+                f"Events show recipients as `{profile}` (record.redaction), so nothing can be found of what "
+                f"was written so: only `{'` and `'.join(FINDABLE)}` tell one recipient from another."
+            )
     else:
         print_table(
             "Mail to one recipient",
