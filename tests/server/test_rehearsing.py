@@ -8,6 +8,7 @@ from typing import Any
 from outrider.base.clock import FakeClock
 from outrider.base.log import NullLog
 from outrider.model.flow import Decided
+from outrider.model.hooks import HookPhase
 from outrider.policy.shadow import Shadow
 from outrider.server.rehearsing import staged
 from outrider.server.settings import Settings
@@ -41,6 +42,27 @@ async def test_messages_are_checked(tmp_path: Path) -> None:
     notes = dict(message.notes)
     assert notes["spf"] == "temperror"
     assert "spf=temperror" in notes["results"]
+
+
+async def test_a_seal_that_a_script_asks_for_is_a_change_like_a_signature(tmp_path: Path) -> None:
+    text = """
+        from outrider.policy.api import SignRequest
+
+        async def data_spool(mail):
+            await mail.check()
+
+        def final_validation(mail):
+            mail.seal(SignRequest("relay.test", "s1", "ring:relay.test/s1"))
+            mail.sign(SignRequest("shop.test", "s2", "ring:shop.test/s2"))
+    """.replace("\n        ", "\n")
+    async with staged(settings(tmp_path, "shop.py", text), FakeClock(), NullLog(), {}) as stage:
+        found = await stage.play(submission())
+    assert found.failures == []
+    [asked] = [each for each in found.decisions if each.phase is HookPhase.FINAL_VALIDATION]
+    assert {(each.what, each.before, each.after) for each in asked.changes} == {
+        ("signatures", "", "s2.shop.test"),
+        ("seal", "", "s1.relay.test"),
+    }
 
 
 async def test_a_shadow_checks_what_a_worker_checks(tmp_path: Path) -> None:

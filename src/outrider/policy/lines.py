@@ -40,6 +40,7 @@ def _setters() -> dict[CodeType, str]:
         (Mail.try_binding, "binding"),
         (Mail.sign, "signatures"),
         (Mail.leave_unsigned, "signatures"),
+        (Mail.seal, "seal"),
         (Mail.discard, "discarded"),
         (Attempt.hold_back, "held back"),
         (Attempt.retry_after, "tried again"),

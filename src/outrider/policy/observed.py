@@ -10,7 +10,7 @@ Invariant: notes that are secret are shown by their names alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
@@ -24,6 +24,7 @@ from outrider.policy.connection import Connection, Context
 from outrider.policy.errors import HookError, TooSlowError
 from outrider.policy.mail import Mail
 from outrider.policy.script import Placed, Script, ScriptSession
+from outrider.wire.dkim.request import SignRequest
 from outrider.wire.smtp.content import unstuff_header
 
 SHOWN_CHARACTERS: Final = 200
@@ -254,7 +255,8 @@ class _State:
         if mail is not None:
             self._content = mail.content
             self._values = {name: _text(getattr(mail, name)) for name in _ATTRIBUTES}
-            self._values["signatures"] = " ".join(f"{each.selector}.{each.domain}" for each in mail.signing)
+            self._values["signatures"] = _keys(mail.signing)
+            self._values["seal"] = _keys(mail.all_requests[len(mail.signing) :])
             self._values["discarded"] = "yes" if mail.is_discarded else ""
         if attempt is not None:
             self._values |= attempt.shown()
@@ -283,7 +285,9 @@ class _State:
                 found.append(Change(what, _cut(old), _cut(new), line))
 
         for name, value in self._values.items():
-            differs(name, before._values.get(name, ""), value, name)
+            # a seal that is gone went with the signatures
+            place = "signatures" if name == "seal" and not value else name
+            differs(name, before._values.get(name, ""), value, place)
         if self._content is not None and before._content is not None and self._content is not before._content:
             for what, old, new in content_changes(before._content, self._content):
                 differs(what, old, new, "content")
@@ -293,6 +297,10 @@ class _State:
             for name in {**old_notes, **new_notes}:
                 differs(f"{kind} {name}", old_notes.get(name, ""), new_notes.get(name, ""), f"note {name}")
         return tuple(found)
+
+
+def _keys(requests: Sequence[SignRequest]) -> str:
+    return " ".join(f"{each.selector}.{each.domain}" for each in requests)
 
 
 def _notes(context: Context) -> Mapping[str, str]:
