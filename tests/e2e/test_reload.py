@@ -1,5 +1,6 @@
 """A reload while mail goes: nothing is dropped or lost, new limits hold, and a fault changes nothing."""
 
+import json
 import signal
 import smtplib
 import socket
@@ -110,6 +111,11 @@ def test_limits_change_under_load_and_nothing_is_dropped_or_lost(practice: Pract
         assert practice.seen("paced").report()["duplicates"] == 0
         # on a busy machine there are other notices, of stress
         wait_until(lambda: epochs(server) == [2, 3], "both reloads are told")
+        wait_until(lambda: len(audited(server)) == 3, "both are in the audit log")
+        by_signal, *by_command = audited(server)
+        assert by_signal["actor"] == "signal"
+        assert json.loads(by_signal["details"])["changed"] == "shaping.override.0.max_message_rate"
+        assert [row["action"] for row in by_command] == ["config.reload.result", "config.reload"]
         assert server.stop() == 0
         assert not log_lines(server, "process.failed")
         assert not log_lines(server, "process.died")
@@ -119,6 +125,12 @@ def epochs(server: OutriderProcess) -> list[int]:
     """The reloads that events tell of."""
     notices = [event for event in events_of(server, "notice") if event["name"] == "config.reloaded"]
     return [event["fields"]["epoch"] for event in notices]
+
+
+def audited(server: OutriderProcess) -> list[Any]:
+    """Rows of the audit log about reloads, the newest first."""
+    rows: list[Any] = server.command("audit", "list", "--action", "config.reload")
+    return rows
 
 
 def greeting(port: int) -> bytes:

@@ -53,6 +53,7 @@ class Process:
             places=[],
             changed=[],
             waiting=[],
+            is_signalled=False,
         )
 
 

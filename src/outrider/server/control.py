@@ -87,7 +87,7 @@ class Control:
         users = {ROOT_USER, os.geteuid()}
         api = HttpServer(app_module.control_app(hub), LIMITS, birth.clock, birth.log, users=users)
         async with asyncio.TaskGroup() as tasks:
-            self._life.follow(partial(_prepare, hub), tasks)
+            self._life.follow(partial(_prepare, hub, tasks), tasks)
             upgrading = tasks.create_task(hub_module.upgrade_store(hub))
             await api.start([listening])
             await self._life.draining.wait()
@@ -123,11 +123,13 @@ class Control:
                 task.cancel()
 
 
-def _prepare(hub: Any, snapshot: Snapshot) -> Swap:
+def _prepare(hub: Any, tasks: asyncio.TaskGroup, snapshot: Snapshot) -> Swap:
     """Show other settings; nothing else here depends on what a reload may change."""
 
     async def swap() -> None:
         hub.settings = snapshot.settings
+        if snapshot.is_signalled:  # beside the swap, which a slow database must not hold up
+            tasks.create_task(hub.signalled("config.reload", "configuration", **snapshot.facts()))
 
     return swap
 

@@ -214,12 +214,7 @@ class DispatchProcess:
             if old.net != new.net:
                 self.dispatcher.sites.forget_all()
             self.dispatcher.reshape(shaping)
-            self._events.noticed(
-                "config.reloaded",
-                epoch=snapshot.epoch,
-                changed=" ".join(snapshot.changed),
-                needs_restart=" ".join(snapshot.waiting),
-            )
+            self._events.noticed("config.reloaded", epoch=snapshot.epoch, **snapshot.facts())
 
         return swap
 

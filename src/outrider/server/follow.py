@@ -33,6 +33,7 @@ class Snapshot:
         places: Where all SMTP listeners listen.
         changed: Names of the options that change.
         waiting: Names of those that wait for a restart.
+        is_signalled: A signal asked for it, so that nobody else has put it into the audit log.
     """
 
     epoch: int
@@ -42,6 +43,11 @@ class Snapshot:
     places: tuple[tuple[str, int], ...] = ()
     changed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    is_signalled: bool = False
+
+    def facts(self) -> dict[str, str]:
+        """What it is, for the event and the audit log."""
+        return {"changed": " ".join(self.changed), "needs_restart": " ".join(self.waiting)}
 
 
 Swap = Callable[[], Awaitable[None]]
@@ -181,6 +187,7 @@ def snapshot_of(message: Message) -> Snapshot:
         tuple((address, port) for address, port in body["places"]),
         tuple(body["changed"]),
         tuple(body["waiting"]),
+        body["is_signalled"],
     )
 
 

@@ -195,6 +195,7 @@ class Reloads:
             places=self._doors.places(pending.settings, opened),
             changed=names(pending.changes, needs_restart=False),
             waiting=names(pending.changes, needs_restart=True),
+            is_signalled=pending.asked.by is None,
         )
 
     def _done(self, pending: _Pending, process: Process) -> None:

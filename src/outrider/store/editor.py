@@ -38,7 +38,7 @@ class Author:
     """Who changes something.
 
     Attributes:
-        actor: `cli:NAME`, `api:NAME` or `server`.
+        actor: `cli:NAME`, `api:NAME`, `signal` or `server`.
         clock: Gives the time of the change.
         reason: Why, in the actor's words.
         user_id: Id of the user of the machine who asked, as the kernel says; None where it was nobody.

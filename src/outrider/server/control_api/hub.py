@@ -25,7 +25,7 @@ from outrider.server.measures import Summed
 from outrider.server.requests import ask
 from outrider.server.settings import Settings
 from outrider.server.shadows import Shadows
-from outrider.store.audit import noting
+from outrider.store.audit import note, noting
 from outrider.store.editor import Author
 from outrider.store.engine import Database
 from outrider.store.upgrade import upgrade
@@ -141,6 +141,16 @@ class Hub:
         result = await work(self._author(act))
         await self.tell(act, "done", changed=1)
         return result
+
+    async def signalled(self, action: str, subject: str, **facts: Any) -> None:
+        """Record what a signal had done: the kernel lets the server's own user and root send it.
+
+        It is done by now and stays so where the database does not answer (decision 0029).
+        """
+        try:
+            await note(self.engine, Author("signal", self.clock), action, subject, **facts)
+        except OutriderError as error:
+            self.log.error("control.audit_not_written", action=action, error=error.message)
 
     async def tell(
         self, act: "Act", result: str, *, matched: int = 0, changed: int = 0, audit: int = 0
