@@ -101,9 +101,7 @@ class Asking:
 
     def _failed(self, error: HookError, mail: Mail | None) -> Reply:
         connection = self._connection
-        if isinstance(error.__cause__, SourceError):
-            with suppress(ValueError):  # there is no room for it
-                connection.context[CONTEXT_KEY] = str(error.__cause__.fields.get("source", ""))
+        note_source(connection, error.__cause__)
         reason = connection.message.without_secrets(connection.context.without_secrets(error.reason))
         if mail is not None:
             reason = mail.context.without_secrets(reason)
@@ -128,6 +126,13 @@ class Asking:
             ended = error.__cause__ or error.__context__ or error  # the first from Python 3.12 on
             line = session.waited_at(phase, ended) if isinstance(session, Placed) else 0
             raise TooSlowError(reason, script=name, line=line, phase=phase) from None
+
+
+def note_source(connection: Connection | None, error: BaseException | None) -> None:
+    """Note in a connection's context which data source failed, where one did and there is room for it."""
+    if connection is not None and isinstance(error, SourceError):
+        with suppress(ValueError):
+            connection.context[CONTEXT_KEY] = str(error.fields.get("source", ""))
 
 
 def _line_of(session: ScriptSession, phase: HookPhase) -> int:

@@ -172,6 +172,21 @@ async def test_a_source_that_is_down_is_told_to_the_peer_as_transient(stage: Mak
     assert caught.value.script == "script.lua"
 
 
+@pytest.mark.parametrize("function", ["query", "fetch_row", "execute"])
+async def test_a_script_that_looks_at_a_failure_finds_the_source_in_the_context(
+    stage: Make, function: str
+) -> None:
+    backend = Scripted()
+    backend.answer = SourceDownError("it cannot be reached")
+    options = DataSourceOptions(name="crm", url="sqlite:///crm.db")
+    source = Source(options, backend, FakeClock(), ListLog(), SourceMeasures(NoMetrics(), "crm"))
+    made = stage(
+        f"msys.db.{function}('crm', 'SELECT 1', nil, {{raise_error = false}})", source=lambda _: source
+    )
+    await made.call()
+    assert made.connection.context["datasource_error"] == "crm"
+
+
 # cidr
 
 LISTS = b"""$SOA 1 ns.test. x. 0 1 1 1 1

@@ -5,8 +5,9 @@ given at once; otherwise the script waits.
 
 Theory: Momentum's pages say that failures raise unless `raise_error` is false, and its examples test for nil
 as if it were; raising is the default, and the examples work as long as the query succeeds. A source that is
-down raises so that the peer hears 451, whoever does not look. Beyond Momentum's, the name of a query that the
-configuration has (`[[data_source.query]]`) stands for its text.
+down raises so that the peer hears 451, whoever does not look; who looks finds its name in the connection's
+context too. Beyond Momentum's, the name of a query that the configuration has (`[[data_source.query]]`)
+stands for its text.
 
 Not here: the row iterator, which is in Lua (`db.lua`).
 """
@@ -15,6 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from outrider.base.errors import OutriderError
+from outrider.policy.asking import note_source
+from outrider.policy.connection import Connection
 from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, install, lua_text, needs, options_of, text_of
 from outrider.policy.lua.convert import kind_of
@@ -47,16 +50,27 @@ class Databases:
         try:
             source = self._source(cache)
             text, params = _named(source, text_of(sql, "a statement"), params)
-            return self._execute(source, text, _parameters(source, text, params), raises=raises)
+            parameters = _parameters(source, text, params)
+            connection = self._host.current().connection
+            return self._execute(source, text, parameters, connection, raises=raises)
         except (OutriderError, ValueError) as error:
             if raises:
                 raise
             return False, _reason(error)
 
-    async def _execute(self, source: Source, sql: str, parameters: Parameters, *, raises: bool) -> Any:
+    async def _execute(
+        self,
+        source: Source,
+        sql: str,
+        parameters: Parameters,
+        connection: Connection | None,
+        *,
+        raises: bool,
+    ) -> Any:
         try:
             await source.execute(sql, parameters)
         except OutriderError as error:
+            note_source(connection, error)
             if raises:
                 raise
             return False, error.message
@@ -88,13 +102,15 @@ class Databases:
             rows = source.peek(text, parameters)
             if rows is not None:
                 return shape(rows)
-        return self._fetch(source, text, parameters, shape, use_cache=use_cache, raises=raises)
+        connection = self._host.current().connection
+        return self._fetch(source, text, parameters, connection, shape, use_cache=use_cache, raises=raises)
 
     async def _fetch(
         self,
         source: Source,
         sql: str,
         parameters: Parameters,
+        connection: Connection | None,
         shape: Callable[[Rows], Any],
         *,
         use_cache: bool,
@@ -103,6 +119,7 @@ class Databases:
         try:
             return shape(await source.fetch(sql, parameters, use_cache=use_cache))
         except OutriderError as error:
+            note_source(connection, error)
             if raises:
                 raise
             return None, error.message
