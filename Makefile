@@ -98,6 +98,8 @@ SYSCONFDIR ?= /etc
 DEPENDENCIES ?= lock
 SITE = $(DESTDIR)$(PREFIX)/lib/outrider
 UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+# Laid out as the checkout is, so that every link between pages leads somewhere.
+MANUAL = $(DESTDIR)$(PREFIX)/share/doc/outrider
 
 .PHONY: wheel
 wheel: $(VENV)/.ready ## The wheel, in dist
@@ -121,7 +123,7 @@ install: $(VENV)/.ready ## Install program, units, man page and example; DESTDIR
 	rm -rf "$(SITE).old"; if [ -e "$(SITE)" ]; then mv "$(SITE)" "$(SITE).old"; fi; \
 	mv "$(SITE).new" "$(SITE)"; rm -rf "$(SITE).old"
 	@install -d -m 755 "$(DESTDIR)$(PREFIX)/bin" "$(UNITS)" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" \
-	  "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)$(PREFIX)/share/doc/outrider" "$(DESTDIR)$(PREFIX)/share/man/man1"
+	  "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)$(PREFIX)/share/man/man1"
 	@install -d -m 750 "$(DESTDIR)$(SYSCONFDIR)/outrider"
 	@sed 's|@PYTHON@|$(shell command -v $(PYTHON))|' packaging/bin/outrider >"$(DESTDIR)$(PREFIX)/bin/outrider.new"
 	@chmod 755 "$(DESTDIR)$(PREFIX)/bin/outrider.new"
@@ -130,9 +132,11 @@ install: $(VENV)/.ready ## Install program, units, man page and example; DESTDIR
 	  sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" >"$(UNITS)/$${unit##*/}"; chmod 644 "$(UNITS)/$${unit##*/}"; done
 	@install -m 644 packaging/sysusers.d/outrider.conf "$(DESTDIR)$(PREFIX)/lib/sysusers.d/outrider.conf"
 	@install -m 644 packaging/tmpfiles.d/outrider.conf "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/outrider.conf"
-	@cp -R docs/. "$(DESTDIR)$(PREFIX)/share/doc/outrider/"
-	@chmod -R u+rwX,go+rX,go-w "$(DESTDIR)$(PREFIX)/share/doc/outrider"
-	@install -m 644 packaging/outrider.toml LICENSE README.md "$(DESTDIR)$(PREFIX)/share/doc/outrider/"
+	@rm -rf "$(MANUAL)"; install -d -m 755 "$(MANUAL)"
+	@cp -R docs examples changes "$(MANUAL)/"
+	@find "$(MANUAL)" -name __pycache__ -prune -exec rm -rf {} +
+	@chmod -R u+rwX,go+rX,go-w "$(MANUAL)"
+	@install -m 644 packaging/outrider.toml LICENSE *.md "$(MANUAL)/"
 	@$(BIN)/python -m tools.gen_manual >"$(DESTDIR)$(PREFIX)/share/man/man1/outrider.1"
 	@test -e "$(DESTDIR)$(SYSCONFDIR)/outrider/outrider.toml" || \
 	  install -m 640 packaging/outrider.toml "$(DESTDIR)$(SYSCONFDIR)/outrider/outrider.toml"

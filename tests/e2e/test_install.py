@@ -30,7 +30,10 @@ FILES = (
     "usr/lib/sysusers.d/outrider.conf",
     "usr/lib/tmpfiles.d/outrider.conf",
     "usr/share/man/man1/outrider.1",
-    "usr/share/doc/outrider/how-to/install.md",
+    "usr/share/doc/outrider/README.md",
+    "usr/share/doc/outrider/docs/README.md",
+    "usr/share/doc/outrider/docs/how-to/install.md",
+    "usr/share/doc/outrider/examples/policy/verp.py",
 )
 
 
@@ -81,11 +84,29 @@ def test_everything_is_where_a_packager_looks(installed: Path) -> None:
     assert (installed / FILES[0]).stat().st_mode & 0o007 == 0
 
 
+def test_every_link_of_the_installed_manual_leads_somewhere(installed: Path) -> None:
+    manual = installed / "usr/share/doc/outrider"
+    pages = list(manual.rglob("*.md"))
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+        if "://" not in link
+    ]
+    assert len(links) > 100, "they are looked at"
+    assert not [(page, link) for page, link in links if not (page.parent / link).exists()]
+    for unit in (installed / "usr/lib/systemd/system").glob("*.service"):
+        [named] = re.findall(r"file:(\S+)", unit.read_text("utf-8"))
+        assert (installed / named.lstrip("/")).is_file(), unit
+
+
 def test_a_second_installation_keeps_the_configuration(installed: Path, tmp_path: Path) -> None:
     target = tmp_path / "again"
     shutil.copytree(installed, target, symlinks=True)
     (target / FILES[0]).write_text("# mine\n", encoding="utf-8")
-    (target / "usr/lib/outrider/left-over.py").touch()
+    left_over = (target / "usr/lib/outrider/left-over.py", target / "usr/share/doc/outrider/left-over.md")
+    for file in left_over:
+        file.touch()
     subprocess.run(
         ["make", "-s", "-o", ".venv/.ready", "install", f"DESTDIR={target}", "DEPENDENCIES=none"],
         cwd=ROOT,
@@ -94,7 +115,7 @@ def test_a_second_installation_keeps_the_configuration(installed: Path, tmp_path
         timeout=120,
     )
     assert (target / FILES[0]).read_text(encoding="utf-8") == "# mine\n"
-    assert not (target / "usr/lib/outrider/left-over.py").exists()
+    assert not [file for file in left_over if file.exists()]
 
 
 def test_the_installed_server_delivers_a_message(installed: Path, tmp_path: Path) -> None:
