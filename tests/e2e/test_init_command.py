@@ -84,6 +84,18 @@ def test_a_configuration_is_not_replaced_unless_told(tmp_path: Path) -> None:
     assert "hostname" in config.read_text(encoding="utf-8")
 
 
+def test_who_could_read_the_configuration_still_can(tmp_path: Path) -> None:
+    """As installed it is root's, and the group of the server's user reads it."""
+    config = tmp_path / "outrider.toml"
+    config.write_text("# mine\n", encoding="utf-8")
+    config.chmod(0o644)
+    owner = (os.geteuid(), os.getegid() if os.geteuid() else 4_711)
+    os.chown(config, *owner)
+    outrider(tmp_path, "init", "--force")
+    found = config.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (*owner, 0o640)
+
+
 def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     try:

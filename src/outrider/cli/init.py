@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -83,8 +84,21 @@ def _asked(hostname: str | None, trust: list[str] | None) -> tuple[str, list[str
     return hostname or HOSTNAME_DEFAULT, trust or []
 
 
+def _hand_over(draft: Path, config: Path) -> None:
+    """Give the draft to who owns the file that it replaces, so that whoever could read that still can."""
+    if not config.exists():
+        return
+    like = config.stat()
+    if os.geteuid() == 0:
+        os.chown(draft, like.st_uid, like.st_gid, follow_symlinks=False)
+    draft.chmod(FILE_MODE | stat.S_IMODE(like.st_mode) & stat.S_IRGRP)
+
+
 def _write(config: Path, text: str) -> None:
-    """Write it closed to others, and take it away again when it is wrong."""
+    """Write it closed to others, and take it away again when it is wrong.
+
+    A file that is there keeps its owner, its group, and that the group reads it.
+    """
     from outrider.base.files import OsFiles, write_atomic
     from outrider.server.configuration import load
 
@@ -99,6 +113,7 @@ def _write(config: Path, text: str) -> None:
         ) from None
     try:
         settings = load(draft)
+        _hand_over(draft, config)
         draft.replace(config)
     except ConfigError as error:
         # the draft is gone: what was given is at fault, by the names of options
