@@ -237,7 +237,7 @@ class EngineMachine(RuleBasedStateMachine):
         dry_run: bool,
     ) -> None:
         chosen = QueueFilter(
-            tenant=tenant, routing_domains=tuple(domains), attempts_min=attempts, held=held, reply=reply
+            tenant=tenant, routing_domains=frozenset(domains), attempts_min=attempts, held=held, reply=reply
         )
         if what == "unhold":
             chosen = msgspec.structs.replace(chosen, held=True)

@@ -217,6 +217,35 @@ def test_a_server_that_gives_no_answer_is_told_apart_from_none(
             ControlClient(tmp_path).get("/v1/status")
 
 
+def test_a_change_may_take_longer_than_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outrider.server.control_api.client.ANSWER_SECONDS", 0.0)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n"
+    given_up = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "control.sock"))
+        listening.listen()
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    asked = connection.recv(65_536)
+                    if asked.startswith(b"GET"):
+                        given_up.wait(60)
+                    else:
+                        connection.sendall(answer + b'{"changed":1}')
+                        connection.recv(65_536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with ControlClient(tmp_path) as client:
+            with pytest.raises(UnavailableError):
+                client.get("/v1/queue/count")
+            given_up.set()
+            assert client.post("/v1/queue/purge", {}) == {"changed": 1}
+        thread.join()
+
+
 async def test_pages_go_through_the_whole_queue(site: Site) -> None:
     site.dispatcher.entries = 7
     cursor, seen = None, []

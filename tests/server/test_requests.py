@@ -1,6 +1,7 @@
 """Questions between processes: one answer each, faults as text, nothing that hangs."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,57 @@ async def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 async def test_nobody_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="is the server running"):
         await ask(tmp_path / "nothing", "double", value=1)
+
+
+async def test_what_takes_long_is_waited_for_as_long_as_it_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outrider.server.requests.AT_WORK_SECONDS", 0.01)
+    monkeypatch.setattr("outrider.server.requests.ANSWER_SECONDS", 5.0)
+    heard = asyncio.Event()
+    signs = 0
+
+    async def purge() -> int:
+        await heard.wait()
+        return 1_000_000
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Between asker and server: lets the work end only when it was told twice that it goes on."""
+        nonlocal signs
+        back, forth = await asyncio.open_unix_connection(str(tmp_path / "behind"))
+        forth.write(await reader.read(65_536))
+        with contextlib.closing(writer), contextlib.closing(forth):
+            while octets := await back.read(65_536):
+                signs += 1
+                if signs == 2:
+                    heard.set()
+                writer.write(octets)
+                if b"\xce\x00\x0fB@" in octets:  # a million: the answer is there
+                    return
+
+    behind = await asyncio.start_unix_server(RequestServer({"purge": purge}).serve, str(tmp_path / "behind"))
+    front = await asyncio.start_unix_server(relay, str(tmp_path / "front"))
+    assert await ask(tmp_path / "front", "purge") == 1_000_000
+    assert signs >= 2
+    for server in (front, behind):
+        server.close()
+        await server.wait_closed()
+
+
+async def test_who_is_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outrider.server.requests.ANSWER_SECONDS", 0.01)
+    path = tmp_path / "requests"
+    ended = asyncio.Event()
+
+    async def hang() -> None:
+        await ended.wait()
+
+    server = await asyncio.start_unix_server(RequestServer({"hang": hang}).serve, str(path))
+    with pytest.raises(UnavailableError, match="gives no answer"):
+        await ask(path, "hang")
+    ended.set()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_many_questions_on_one_connection_are_answered_in_order(socket: Path) -> None:

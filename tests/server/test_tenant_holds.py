@@ -152,7 +152,7 @@ async def test_no_route_is_no_reason_to_give_up_what_is_held(site: Site) -> None
 async def test_another_reason_stays(site: Site) -> None:
     site.world.join(1)
     first, _ = site.world.arrive(1, 0, ONE, ONE)
-    await site.admin.hold(QueueFilter(entries=(first,)), "cli:tester", "a complaint")
+    await site.admin.hold(QueueFilter(entries=frozenset((first,))), "cli:tester", "a complaint")
     await site.set(is_enabled=False)
     await site.see()
     assert sorted(await site.held()) == ["a complaint", REASON]

@@ -134,8 +134,28 @@ def test_both_forms_of_a_filter_by_reply_mean_the_same(text: str, pattern: str) 
     assert bool(found) == has_reply(text, pattern)
 
 
+class Counted(str):
+    """A text that knows how often it was compared."""
+
+    __slots__ = ()
+    comparisons = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return str.__eq__(self, other)
+
+
+def test_an_entry_is_not_compared_with_each_domain_that_a_filter_means() -> None:
+    many = QueueFilter(routing_domains=frozenset(f"d{number}.example" for number in range(10_000)))
+    Counted.comparisons = 0
+    assert not many.matches(replace(ENTRY, routing_domain=Counted("elsewhere.example")))
+    assert many.matches(replace(ENTRY, routing_domain=Counted("d9999.example")))
+    assert Counted.comparisons < 10
+
+
 def test_a_filter_takes_as_many_domains_as_a_site_has(tmp_path: Path) -> None:
-    many = tuple(f"d{number}.example" for number in range(100_000))
+    many = frozenset(f"d{number}.example" for number in range(100_000))
     condition, arguments = QueueFilter(routing_domains=many).sql()
     database = sqlite3.connect(":memory:")
     try:

@@ -109,8 +109,8 @@ async def test_a_dead_segment_goes_and_the_states_in_it_are_remembered(tmp_path:
     await house.engine.release([moved, held])
     change = retried(lease.entry, house.clock.wall() + 1_000)
     await house.engine.commit([change], epoch=lease.epoch)
-    await house.engine.move(QueueFilter(entries=(moved,)), "me", binding="other")
-    await house.engine.hold(QueueFilter(entries=(held,)), "me", "why")
+    await house.engine.move(QueueFilter(entries=frozenset((moved,))), "me", binding="other")
+    await house.engine.hold(QueueFilter(entries=frozenset((held,))), "me", "why")
     await house.finish(await house.accept(80))
     before = await house.alive()
     for _ in range(3):

@@ -27,7 +27,7 @@ from outrider.spool.checkpoint import Group
 from outrider.spool.filters import QueueFilter
 from outrider.spool.index import Index
 
-NOWHERE: Final = ("",)
+NOWHERE: Final = frozenset(("",))
 # the routing domain that no entry has: a filter whose site has no queued domain matches nothing
 GROUPS_MAX: Final = 1_000
 # chosen: what a person reads; the rest is summed as one
@@ -195,8 +195,8 @@ class QueueOperations:
             "tenant": lambda value: {"tenant": value},
             "stream": lambda value: {"stream": value},
             "binding": lambda value: {"binding": value},
-            "message_ids": lambda value: {"message_ids": tuple(value)},
-            "entries": lambda value: {"entries": tuple(value)},
+            "message_ids": lambda value: {"message_ids": frozenset(value)},
+            "entries": lambda value: {"entries": frozenset(value)},
             "older_than_seconds": lambda value: {"received_before_time": now - value},
             "newer_than_seconds": lambda value: {"received_after_time": now - value},
             "min_attempts": lambda value: {"attempts_min": value},
@@ -211,22 +211,22 @@ class QueueOperations:
                 raise ValueError(f"{name} is nothing to choose entries by")
             for field, meant in known[name](value).items():
                 if field == "routing_domains" and field in chosen:
-                    chosen[field] = tuple(sorted({*chosen[field]} & {*meant})) or NOWHERE
+                    chosen[field] = chosen[field] & meant or NOWHERE
                 elif chosen.setdefault(field, meant) != meant:
                     raise ValueError(f"{name} contradicts another option about {field}")
         return QueueFilter(**chosen)
 
-    def _domains(self, pattern: str) -> tuple[str, ...]:
+    def _domains(self, pattern: str) -> frozenset[str]:
         """The queued domains that `pattern` names; itself when none is, so that nothing else matches."""
         if not pattern.startswith("*."):
-            return (pattern.lower(),)
-        found = {key[2] for key in self._index.key_counts() if key[2].endswith(pattern[1:].lower())}
-        return tuple(sorted(found)) or NOWHERE
+            return frozenset((pattern.lower(),))
+        suffix = pattern[1:].lower()
+        return frozenset(domain for domain in self._queued_domains() if domain.endswith(suffix)) or NOWHERE
 
-    def _domains_of(self, site: str) -> tuple[str, ...]:
+    def _domains_of(self, site: str) -> frozenset[str]:
         """The queued domains that go to a site, which may be a pattern with `*`."""
-        found = {domain for domain in self._queued_domains() if matches(site, self._site(domain) or "")}
-        return tuple(sorted(found)) or NOWHERE
+        found = (domain for domain in self._queued_domains() if matches(site, self._site(domain) or ""))
+        return frozenset(found) or NOWHERE
 
     def _of_path(self, path: str) -> dict[str, Any]:
         parts = path.split("/", 2)

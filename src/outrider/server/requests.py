@@ -1,7 +1,9 @@
 """Questions between processes of the node, each answered once, over Unix sockets.
 
 Framing as on the link: four octets of length, then MessagePack; a request is `(number, operation,
-arguments)`, an answer is `(number, result, error)`. Operations are plain coroutines registered by name.
+arguments)`, an answer is `(number, result, error)`. Operations are plain coroutines registered by name. While
+one is at work, which may take minutes, an answer of number `AT_WORK` says so now and then: who is silent
+hangs.
 """
 
 import asyncio
@@ -23,7 +25,10 @@ CONNECT_SECONDS = 5.0
 AGAIN_SECONDS = 0.1
 # chosen: a process is back in a second or two
 ANSWER_SECONDS = 60.0
-# chosen, because a purge of a million entries works in slices and takes tens of seconds
+# chosen: six signs of life were missed by then
+AT_WORK_SECONDS = 10.0
+# chosen: a purge of a million entries works in slices and takes a minute, or several on a slow disk
+AT_WORK: Final = 0
 
 
 class Asked(msgspec.Struct, array_like=True):
@@ -87,7 +92,12 @@ class RequestServer:
         try:
             while True:
                 asked = self._decoder.decode(await _read(reader))
-                writer.write(_framed(_encode(await self._answer(asked))))
+                telling = _AtWork(writer)
+                try:
+                    answered = await self._answer(asked)
+                finally:
+                    telling.end()
+                writer.write(_framed(_encode(answered)))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError, UnavailableError):
             pass  # the asker is gone or speaks another language; it has its own error
@@ -106,6 +116,35 @@ class RequestServer:
             return Answered(asked.number, None, error.message)
         except (TypeError, ValueError) as error:
             return Answered(asked.number, None, f"{asked.operation}: {error}", "invalid")
+
+
+class _AtWork:
+    """Tells the asker that its question is being worked on, until it is ended; who has gone hears nothing."""
+
+    __slots__ = ("_timer", "_writer")
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._timer = self._arm()
+
+    def _arm(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(AT_WORK_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(_framed(_encode(Answered(AT_WORK, None))))
+            self._timer = self._arm()
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+
+async def _answer_from(reader: asyncio.StreamReader) -> Answered:
+    while True:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answered = msgspec.msgpack.decode(await _read(reader), type=Answered)
+        if answered.number != AT_WORK:
+            return answered
 
 
 async def _connect(path: Path, patience_seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -140,8 +179,7 @@ async def ask(path: Path, operation: str, /, *, patience_seconds: float = 0.0, *
         raise UnavailableError(f"nobody answers at {path}; is the server running?") from error
     try:
         writer.write(_framed(_encode(Asked(1, operation, arguments))))
-        async with asyncio.timeout(ANSWER_SECONDS):
-            answered = msgspec.msgpack.decode(await _read(reader), type=Answered)
+        answered = await _answer_from(reader)
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
         raise UnavailableError(f"{path} gives no answer; {HANGS}", operation=operation) from error
     finally:

@@ -200,7 +200,7 @@ class TenantHolds:
             SpoolError: It could not be written; it stays aside.
         """
         while barred := self._dispatcher.scheduler.barred(BARRED_PER_ORDER):
-            numbers = tuple(entry.entry for entry in barred)
+            numbers = frozenset(entry.entry for entry in barred)
             done = await self._admin.hold(QueueFilter(entries=numbers, held=False), ACTOR, REASON)
             if not done.changed:
                 return

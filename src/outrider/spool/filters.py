@@ -2,6 +2,9 @@
 
 One filter has two forms that mean the same: `matches` for an entry in memory, `sql` for rows of the
 checkpoint.
+
+What may be one of many is a set: a pattern or a site stands for tens of thousands of domains, and each entry
+is looked at in the loop.
 """
 
 import json
@@ -39,7 +42,7 @@ class QueueFilter(msgspec.Struct, frozen=True):
     stream: str | None = None
     channel: str | None = None
     binding: str | None = None
-    routing_domains: tuple[str, ...] = ()
+    routing_domains: frozenset[str] = frozenset()
     received_before_time: float | None = None
     received_after_time: float | None = None
     attempts_min: int | None = None
@@ -49,8 +52,8 @@ class QueueFilter(msgspec.Struct, frozen=True):
     due_before_time: float | None = None
     due_after_time: float | None = None
     reply: str | None = None
-    message_ids: tuple[str, ...] = ()
-    entries: tuple[int, ...] = ()
+    message_ids: frozenset[str] = frozenset()
+    entries: frozenset[int] = frozenset()
 
     def matches(self, entry: Entry) -> bool:
         """True when `entry` is meant."""
@@ -116,7 +119,7 @@ class QueueFilter(msgspec.Struct, frozen=True):
         for term, values in several:
             if values:
                 terms.append(term)
-                arguments.append(json.dumps(values))
+                arguments.append(json.dumps([*values]))
         return " AND ".join(terms) or "1", arguments
 
 

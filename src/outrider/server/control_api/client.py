@@ -20,7 +20,10 @@ from outrider.base.errors import OutriderError, PermissionDeniedError, Unavailab
 from outrider.server.requests import HANGS, RefusedError
 
 ANSWER_SECONDS: Final = 90.0
-# chosen: a purge of a million entries works in slices and takes tens of seconds
+# chosen: longer than control waits for a sign of the dispatcher, whose failure says more
+CHANGE_SECONDS: Final = 86_400.0
+# chosen: a purge of a million entries or a backup takes minutes; who hangs is ended by the supervisor, which
+# breaks the connection, so this is only for a whole server that stands still
 SOCKET: Final = "control.sock"
 PAGE: Final = 1_000
 # control_api.models.ITEMS_MAX: the server gives no more at once
@@ -30,8 +33,14 @@ class _Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        super().__init__("localhost")
         self._path = path
+
+    def wait_at_most(self, seconds: float) -> None:
+        """How long to wait for the next answer."""
+        self.timeout = seconds
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -108,6 +117,7 @@ class ControlClient:
 
     def _exchange(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
         connection = self._connection or _Connection(self._path)
+        connection.wait_at_most(ANSWER_SECONDS if method == "GET" else CHANGE_SECONDS)
         headers = {"content-type": "application/json"} if body is not None else {}
         try:
             with contextlib.suppress(BrokenPipeError):  # what it said before it closed is still there
