@@ -144,9 +144,23 @@ def test_a_file_that_is_nested_without_end_is_a_fault(tmp_path: Path, text: str)
     assert "outrider.toml" in told
 
 
+def test_two_listeners_in_one_place_are_named_and_said_to_be_in_any_of_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[listener]]\nname = "submission"\nport = 2525\n')
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d/more.toml").write_text('[[listener]]\nname = "postfix"\n', encoding="utf-8")
+    [told] = faults(path)
+    assert told == (
+        f"{path} with conf.d: the listeners 'submission' and 'postfix' both have the address 127.0.0.1 "
+        "and port 2525; each needs its own"
+    )
+    more = "".join(f'[[listener]]\nname = "{name}"\nport = 0\n' for name in ("postfix", "other"))
+    (tmp_path / "conf.d/more.toml").write_text(more, encoding="utf-8")
+    assert load(path).listener[2].name == "other"
+
+
 def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     [told] = faults(tmp_path / "outrider.toml")
-    assert "`outrider init` writes one" in told
+    assert "OUTRIDER_CONFIG, or let `outrider init` write it" in told
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:

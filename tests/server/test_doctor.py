@@ -323,6 +323,9 @@ async def test_ports_can_be_opened_or_answer() -> None:
         assert level(await check_ports([place], running=False)) is Level.FAULT
         assert level(await check_ports([place], running=True)) is Level.GOOD
     assert level(await check_ports([place], running=False)) is Level.GOOD
+    # RFC 5737 §3: nobody has it, so there is no other program to stop
+    [elsewhere] = await check_ports([("smtp", "192.0.2.1", 2525)], running=False)
+    assert (elsewhere.level, elsewhere.mend) == (Level.FAULT, "choose another address or port")
     assert level(await check_ports([place], running=True)) is Level.FAULT
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from outrider.base.errors import ConfigError
 from outrider.server.catalogue import options, values
 from outrider.server.settings import Settings
-from outrider.server.sources import DEFAULT, Sources, read_sources
+from outrider.server.sources import DEFAULT, FOLDER, Sources, read_sources
 from outrider.server.toml_places import Location
 
 _PASSWORD: Final = re.compile(r"(://[^\s/?:@]*:)\S*(?=@)|([?&]password=)[^\s&']*")
@@ -70,6 +70,8 @@ def read(
         settings = Settings.model_validate(sources.data)
     except ValidationError as error:
         main = str(path) if path is not None else "defaults"
+        if len(sources.files) > 1:  # a fault between two tables may be in any of them
+            main += f" with {FOLDER}"
         faults = tuple(_fault(each, sources, main) for each in error.errors(include_url=False))
         raise ConfigError(
             f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the configuration", faults

@@ -78,10 +78,14 @@ class Settings(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two listeners have the name {twice[0]!r}; each needs its own")
-        places = [(listener.address, listener.port) for listener in listeners if listener.port]
-        for place in places:
-            if places.count(place) > 1:
-                raise ValueError(f"two listeners have the address {place[0]} and port {place[1]}")
+        there: dict[tuple[str, int], str] = {}
+        for listener in listeners:
+            other = there.setdefault((listener.address, listener.port), listener.name)
+            if listener.port and other != listener.name:
+                raise ValueError(
+                    f"the listeners {other!r} and {listener.name!r} both have the address {listener.address} "
+                    f"and port {listener.port}; each needs its own"
+                )
         return self
 
     @model_validator(mode="after")

@@ -84,7 +84,9 @@ class Sources:
             text = path.read_text("utf-8")
             data = tomllib.loads(text)
         except FileNotFoundError:
-            self.faults.append(f"{path} does not exist; `outrider init` writes one")
+            self.faults.append(
+                f"{path} does not exist; name one by -c or OUTRIDER_CONFIG, or let `outrider init` write it"
+            )
         except PermissionError:
             self.faults.append(
                 f"{path} may not be read by this user: give it to the group of the server's user"

@@ -40,7 +40,8 @@ def _can_open(name: str, address: str, port: int) -> Finding:
                 f"{shown} needs a privilege that this user does not have",
                 f"let outrider-{name}.socket open it, or give the service CAP_NET_BIND_SERVICE",
             )
-        return fault(check, error.message, "stop the other program, or choose another address or port")
+        other = "stop the other program, or " if "another program" in error.message else ""
+        return fault(check, error.message, f"{other}choose another address or port")
     return good(check, f"{shown} can be opened")
 
 
