@@ -1,8 +1,10 @@
 """The event file of one process: batches, syncs, rotation, and what happens when the disk says no."""
 
+import asyncio
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,39 @@ async def test_what_comes_while_files_change_goes_into_the_new_one(
     await writer.sync()
     assert synced(writer) == late[0]
     writer.close()
+
+
+async def test_a_stop_while_files_change_neither_loses_nor_doubles_an_event(
+    open_writer: Open, make: Any, frames: Any, clock: FakeClock, tmp_path: Path
+) -> None:
+    writer = open_writer(rotate_seconds=60, sync_seconds=0.05)
+    write_frame(writer, frames, make.stored(ALICE))
+    clock.advance(61)
+    loop = asyncio.get_running_loop()
+    is_changing = asyncio.Event()
+    is_stopped = threading.Event()
+
+    class Slow(OsFiles):
+        def rename(self, source: str, target: str) -> None:
+            loop.call_soon_threadsafe(is_changing.set)
+            is_stopped.wait(60)
+            super().rename(source, target)
+
+    writer._files = Slow()
+    running = asyncio.create_task(writer.run())  # noqa: TID251 - awaited below
+    await is_changing.wait()
+    running.cancel()
+    await asyncio.sleep(0)  # the task hears it
+    write_frame(writer, frames, make.finished(ALICE))  # the last results of a process that ends
+    is_stopped.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    writer.close()
+    again = open_writer()
+    catch_up(again, frames.scan)
+    again.close()
+    assert types_of(tmp_path / "3-1.jsonl") == ["opened", "reception"]
+    assert types_of(tmp_path / "3.jsonl") == ["opened", "delivery"]
 
 
 async def test_an_old_file_is_closed(

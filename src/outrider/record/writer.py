@@ -212,15 +212,28 @@ class EventWriter:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
     async def _rotate(self) -> None:
+        """Begin the next file; who is cancelled meanwhile waits, to know which file has which name."""
         first_line = self._first_line()
         self._is_rotating = True  # what comes meanwhile waits for the new file
-        try:
-            fd = await asyncio.to_thread(self._change_files, first_line)
-        except OSError as error:
-            self._freeze("record.rotate_failed", error)
-            return
-        finally:
-            self._is_rotating = False
+        changing = asyncio.get_running_loop().run_in_executor(None, self._change_files, first_line)
+        cancelled: asyncio.CancelledError | None = None
+        while not changing.done():
+            try:
+                await asyncio.wait([changing])
+            except asyncio.CancelledError as request:  # a thread is not stopped by it
+                cancelled = request
+        self._is_rotating = False
+        failure = changing.exception()
+        if isinstance(failure, OSError):
+            self._freeze("record.rotate_failed", failure)
+        elif failure is not None:
+            raise failure
+        else:
+            self._begin_file(changing.result(), first_line)
+        if cancelled is not None:
+            raise cancelled
+
+    def _begin_file(self, fd: int, first_line: bytes) -> None:
         self._files.close(self._fd)
         self._fd = fd
         self._offset = self._synced_offset = len(first_line)
