@@ -55,7 +55,7 @@ def test_each_service_has_a_user_of_its_own() -> None:
 def test_the_server_is_told_about_and_restarted_but_not_for_its_configuration() -> None:
     service = unit("outrider.service")["Service"]
     assert service["Type"] == "notify"
-    assert service["RestartPreventExitStatus"] == "78"
+    assert service["RestartPreventExitStatus"] == "65 78"
     assert float(service["WatchdogSec"]) > 2 * 30  # twice server.watchdog_seconds
     assert float(service["TimeoutStopSec"]) > 20 + 20  # server.drain_seconds and the supervisor's margin
     assert service["CapabilityBoundingSet"] == ""

@@ -19,6 +19,7 @@ from outrider.base.exits import Exit
 from outrider.cli import main
 from outrider.cli.main import exit_code
 from outrider.server.configuration import load
+from outrider.spool.frames import FormatError
 
 PROGRAM = (sys.executable, "-m", "outrider.cli.main")
 
@@ -29,6 +30,7 @@ PROGRAM = (sys.executable, "-m", "outrider.cli.main")
         (ConfigError("x"), 78),
         (UnavailableError("x"), 69),
         (SpoolError("x"), 74),
+        (FormatError("x"), 65),
         (PermissionDeniedError("x"), 77),
         (OutriderError("x"), 70),
     ],

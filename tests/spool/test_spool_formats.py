@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from outrider.base.clock import FakeClock
+from outrider.base.errors import SpoolError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
 from outrider.spool.directory import SpoolDirectory
@@ -69,3 +70,20 @@ def test_a_newer_spool_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     ):
         SpoolDirectory(OsFiles(), str(spool)).open()
     assert {path: path.read_bytes() for path in spool.rglob("*") if path.is_file()} == before
+
+
+def test_a_spool_that_does_not_say_its_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    shutil.copytree(FIXTURES / "spool-v1", spool)
+    (spool / "format").unlink()
+    before = {path: path.read_bytes() for path in spool.rglob("*") if path.is_file()}
+    with pytest.raises(SpoolError, match=r"format is gone, and logs are there: restore it"):
+        SpoolDirectory(OsFiles(), str(spool)).open()
+    assert {path: path.read_bytes() for path in spool.rglob("*") if path.is_file()} == before
+
+
+def test_a_start_that_died_before_it_wrote_the_format_is_no_spool_yet(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    (spool / "logs").mkdir(parents=True)
+    SpoolDirectory(OsFiles(), str(spool)).open()
+    assert (spool / "format").read_text("ascii").strip() == str(FORMAT)

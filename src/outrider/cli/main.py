@@ -99,7 +99,9 @@ def exit_code(error: OutriderError) -> int:
     if isinstance(error, UnavailableError):
         return Exit.UNAVAILABLE
     if isinstance(error, SpoolError):
-        return Exit.IO
+        from outrider.spool.frames import FormatError
+
+        return Exit.DATA if isinstance(error, FormatError) else Exit.IO
     if isinstance(error, PermissionDeniedError):
         return Exit.NO_PERMISSION
     if isinstance(error, RefusedError | StoreError):

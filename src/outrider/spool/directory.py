@@ -61,7 +61,7 @@ class SpoolDirectory:
 
         Raises:
             FormatError: A newer program made this spool.
-            SpoolError: The directory cannot be used.
+            SpoolError: The directory cannot be used, or nothing says which format its logs have.
         """
         try:
             for name in ("", "logs", "quarantine"):
@@ -84,6 +84,11 @@ class SpoolDirectory:
         try:
             found = self.read_format()
         except FileNotFoundError:
+            if any(self.segments(log) for log in self.logs()):  # the format is there before the first of them
+                raise SpoolError(
+                    f"{self._join('format')} is gone, and logs are there: restore it (this program writes "
+                    f"{FORMAT}), or move {self.path} away"
+                ) from None
             found = 0
         if (
             found < FORMAT
