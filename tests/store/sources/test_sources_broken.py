@@ -14,7 +14,12 @@ import pytest
 from outrider.base.clock import FakeClock
 from outrider.base.errors import UnavailableError
 from outrider.base.log import ListLog
-from outrider.store.sources.failures import SourceDownError, SourceQueryError, SourceTimeoutError
+from outrider.store.sources.failures import (
+    SourceDownError,
+    SourceError,
+    SourceQueryError,
+    SourceTimeoutError,
+)
 from outrider.store.sources.source import Source
 from outrider.store.sources.sqlite import FileConnection
 from tests.patience import PATIENCE_SECONDS
@@ -227,6 +232,38 @@ async def test_what_redis_says_of_a_command_is_not_repeated(opened: Opened) -> N
     source, _ = opened(url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     with pytest.raises(SourceQueryError, match=r"Redis refuses GET: ERR$"):
         await source.fetch("GET ?", ("erika@example.test",))
+    await source.close()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "told"),
+    [
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", SourceDownError,
+         "Redis: MASTERDOWN$"),
+        ("OOM command not allowed when used memory > 'maxmemory'.", SourceDownError, "Redis: OOM$"),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", SourceDownError, "Redis: TRYAGAIN$"),
+        ("CLUSTERDOWN The cluster is down", SourceDownError, "Redis: CLUSTERDOWN$"),
+        ("BUSY Redis is busy running a script.", SourceDownError, "Redis: BUSY$"),
+        ("NOPERM No permissions to access a key", SourceQueryError, "Redis refuses GET: NOPERM$"),
+        ("WRONGTYPE Operation against a key", SourceQueryError, "Redis refuses GET: WRONGTYPE$"),
+    ],
+)  # fmt: skip
+async def test_what_speaks_of_the_state_of_redis_is_no_fault_of_the_query(
+    reply: str, error: type[SourceError], told: str, opened: Opened
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(f"-{reply}\r\n".encode())
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    source, _ = opened(url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    with pytest.raises(SourceError, match=told) as raised:
+        await source.fetch("GET ?", ("erika@example.test",))
+    assert raised.type is error
     await source.close()
     server.close()
     await server.wait_closed()

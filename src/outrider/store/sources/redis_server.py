@@ -160,9 +160,12 @@ class RedisBackend:
         return command, words, await self._pool.run(work, may_repeat=may_repeat)
 
 
-def _code(error: Exception) -> str:
-    """The code of an error reply: what follows may repeat the arguments. redis-py takes away `ERR`."""
-    word = str(error).partition(" ")[0]
+def _code(error: replies.ResponseError) -> str:
+    """The code of an error reply: what follows may repeat the arguments.
+
+    Where redis-py knows the code, it stands apart and no longer in the text.
+    """
+    word = error.status_code or str(error).partition(" ")[0]
     return word[:32] if word.isalpha() and word.isupper() else "ERR"
 
 
