@@ -22,6 +22,7 @@ from outrider.wire.message.tree import Part
 
 _SOURCE = frozenset({"ask", "execute", "fetch", "name", "peek"})
 # the rest of a data source is the server's
+_RETURNS = {"always": "", "perhaps": "; it may return nothing", "never": "; what it returns says nothing"}
 
 
 def hook_lines() -> Iterator[str]:
@@ -38,7 +39,8 @@ def hook_lines() -> Iterator[str]:
         "A hook gives nothing or `CONTINUE` (the next script is asked), `DONE` (the other scripts are not "
         f"asked in this phase), or `Refuse(code, text)`: 400 to 599, at most {LINES_MAX} lines of "
         f"{TEXT_OCTETS} octets, which may begin with an enhanced code of the same class; 421 ends the "
-        "session."
+        "session. A function in Lua returns `VALIDATE_CONT`, `VALIDATE_DONE` or, except in `set_binding`, "
+        "`VALIDATE_AGAIN`, and refuses with `vctx:set_code`."
     )
     for hook in HOOKS.values():
         yield from _hook(hook)
@@ -71,7 +73,8 @@ def _hook(hook: Hook) -> Iterator[str]:
     if not hook.can_refuse:
         yield "- It refuses nothing: that was the phases' before it."
     yield f"- Python: `{hook.phase}({arguments})`"
-    yield f"- Lua: `{hook.lua}({', '.join(hook.lua_arguments)})`"
+    functions = [f"`{name}({', '.join(hook.lua_arguments)})`" for name in (hook.lua, *hook.lua_also)]
+    yield f"- Lua: {', then '.join(functions)}{_RETURNS[hook.lua_returns]}"
     yield from ("", "| argument | type | what it is |", "| --- | --- | --- |")
     for argument in hook.arguments:
         yield f"| `{argument.name}` | `{argument.type.replace('|', chr(92) + '|')}` | {argument.meaning} |"

@@ -19,6 +19,7 @@ from outrider.cli.main import app
 from outrider.model.hooks import HookPhase
 from outrider.policy.lua.api.coverage import Status
 from outrider.policy.lua.api.packages import ROWS
+from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.surroundings import HERE
 from outrider.policy.traces import Trace
 from outrider.store.sources.source import Source
@@ -247,7 +248,7 @@ def test_a_refusal_where_nothing_is_refused_is_told(site: Site) -> None:
     )
     site.configure("late")
     text = site.run("test", str(site.folder / "letter.eml"), "--to", "joe@one.test", code=70)
-    assert "Failed: late: set_binding: nothing can be refused in this phase" in text
+    assert "Failed: late:2: set_binding: nothing can be refused in this phase" in text
 
 
 def test_a_hook_that_catches_its_end_does_not_keep_the_command(site: Site) -> None:
@@ -482,7 +483,10 @@ def test_stubs_hold_a_script_to_its_types(tmp_path: Path) -> None:
 def test_stubs_of_lua_name_every_hook() -> None:
     stub = CliRunner().invoke(app, ["policy", "stubs", "--language", "lua"]).output
     module = stub.partition("---@class PolicyModule")[2].partition("\n\n")[0]
-    assert module.count("---@field ") == len(HookPhase)
+    also = ("validate_rcptto_list_final", *LIFE)
+    assert module.count("---@field ") == len(HookPhase) + len(also)
+    assert all(f"---@field {name}? fun(self: PolicyModule" in module for name in also)
+    assert "core_validate_auth? fun(self: PolicyModule, vctx: ValidateContext, auth_info: table" in stub
     assert "validate_rcptto? fun(self: PolicyModule, msg: EcMessage, str: string, ac: Accept" in stub
 
 

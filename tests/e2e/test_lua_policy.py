@@ -136,6 +136,29 @@ def test_the_database_says_which_key_signs(server: OutriderProcess, store: Path)
     assert b"\r\nX-Marked: v1\r\n" in message
 
 
+def test_scripts_say_what_ehlo_announces(server: OutriderProcess) -> None:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
+        client.ehlo("client.test")
+        assert client.esmtp_features["xpractice"] == "one"
+        assert client.has_extn("pipelining")
+        assert not client.has_extn("chunking")
+
+
+def test_scripts_know_both_ends_of_a_connection(server: OutriderProcess, store: Path) -> None:
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
+        assert client.sock is not None
+        ours = client.sock.getsockname()[1]
+        client.ehlo("client.test")
+        client.mail("ann@sender.test")
+        client.rcpt("joe@one.test")
+        code, text = client.data(CONTENT % (b"ends", b"acme"))
+    message_id = id_of((code, text.decode()))
+    await_events(server, 1, "delivery", message_id=message_id)
+    message = received(store, message_id)
+    assert b"\r\nX-Ends: 127.0.0.1:%d 127.0.0.1:%d\r\n" % (ours, server.ports["smtp"]) in message
+    assert b"\r\nX-Relay: true\r\n" in message
+
+
 def test_a_user_who_used_up_his_allowance_hears_so(server: OutriderProcess) -> None:
     def asked(client: smtplib.SMTP, count: int) -> list[bytes]:
         """The replies to so many MAIL."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from outrider.base.log import ListLog
 from outrider.model.changes import ContentRef, Finished, Keyed, Stored
+from outrider.model.ends import Ends
 from outrider.model.flow import Decided, Delivery, Message, Origin, Recipient, Refusal, Submission
 from outrider.model.ports import PolicySession
 from outrider.model.reply import Reply
@@ -78,7 +79,7 @@ class World:
         )
         self.ingress.scripts = self
 
-    def open(self, origin: Origin) -> PolicySession:
+    def open(self, origin: Origin, ends: Ends | None = None) -> PolicySession:
         self.opened += 1
         return self.session  # type: ignore[return-value]  # an intake asks no more of it
 

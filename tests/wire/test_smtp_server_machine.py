@@ -374,3 +374,14 @@ def test_within_tls_auth_is_offered_and_starttls_is_not() -> None:
     told = talk.send(b"EHLO c.test\r\n")
     assert b"250-AUTH PLAIN LOGIN\r\n" in told
     assert b"STARTTLS" not in told
+
+
+def test_ehlo_offers_what_the_session_changed() -> None:
+    talk = Talk(ServerLimits("mx.test", auth=True, auth_without_tls=True))
+    talk.server.offers = {"AUTH": "", "CHUNKING": "", "X-OWN": "x-own a b", "SIZE": "SIZE 7"}
+    first, *lines = talk.send(b"EHLO c.test\r\n").splitlines()
+    assert first == b"250-mx.test"
+    assert {line[4:] for line in lines} == {
+        *(b"PIPELINING", b"SIZE 7", b"ENHANCEDSTATUSCODES", b"8BITMIME", b"DSN", b"SMTPUTF8", b"x-own a b")
+    }
+    assert talk.send(b"HELO c.test\r\n") == b"250 mx.test\r\n"

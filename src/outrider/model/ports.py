@@ -9,6 +9,7 @@ from typing import Protocol
 from outrider.model.address import Address
 from outrider.model.changes import Change, ContentRef, Keyed, Stored
 from outrider.model.dispatch import Reserved
+from outrider.model.ends import Ends
 from outrider.model.flow import (
     Content,
     Decided,
@@ -237,8 +238,8 @@ class PolicyDoor(Protocol):
         """What is asked on the way out; None where nobody can be."""
         ...
 
-    def open(self, origin: Origin) -> PolicySession:
-        """For a session or request that begins."""
+    def open(self, origin: Origin, ends: Ends | None = None) -> PolicySession:
+        """For a session or request that begins; `ends` is shared with a session by SMTP."""
         ...
 
 

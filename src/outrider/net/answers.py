@@ -13,6 +13,7 @@ class Kind(IntEnum):
     """Types of records that mail needs; the values are those of the protocol."""
 
     A = 1
+    NS = 2
     PTR = 12
     MX = 15
     TXT = 16
@@ -36,7 +37,7 @@ class Answer(msgspec.Struct, frozen=True):
         ttl_seconds: How long it may be used from now on.
         addresses: For A and AAAA, in the order of the answer.
         exchangers: For MX: (preference, host name without final dot, lower case); the root is `""`.
-        names: For PTR: host names as for MX.
+        names: For PTR and NS: host names as for MX.
         texts: For TXT: each record's strings as one text, octets over 127 as Latin-1.
         trouble: For FAILED: what went wrong, for the log.
         is_cut: There were more records than are read.

@@ -242,7 +242,7 @@ def _positive(records: dns.rrset.RRset, kind: Kind, ttl: float) -> Answer:
     if kind is Kind.MX:
         exchangers = tuple((record.preference, _host_text(record.exchange)) for record in records)
         return Answer(Status.FOUND, ttl, exchangers=exchangers)
-    if kind is Kind.PTR:
+    if kind in {Kind.PTR, Kind.NS}:
         return Answer(Status.FOUND, ttl, names=tuple(_host_text(record.target) for record in records))
     if kind is Kind.TXT:  # RFC 7208 §3.3: the strings of a record are one text, without spaces between
         texts = tuple(b"".join(record.strings).decode("latin-1") for record in records)

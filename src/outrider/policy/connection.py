@@ -4,10 +4,11 @@ Theory: notes are text, as in Momentum's contexts; a connection's last as long a
 as its transaction. A key can be marked secret: what it holds is then never written anywhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from outrider.model.ends import Ends
 from outrider.model.flow import SECRET_PREFIX, Origin
 
 NOTES_MAX = 1_000
@@ -147,16 +148,31 @@ class Connection:
 
     Args:
         origin: What is known of it when it begins.
+        ends: What the session knows besides; without it, nothing.
 
     Attributes:
+        ends: See there.
+        messages: Transactions that began, the one under way included.
+        named: Recipients that were named in them.
+        named_before: Those of them that were named before the transaction under way.
         mail_from: Reverse-path of the transaction under way; empty for the null one, and outside of any.
         rcpt_to: The recipient that was named last in it; empty without.
+        list_edits: What scripts want of its recipients before there is a message, in order: to `add` or
+            `remove` an address, or to `clear` the list.
     """
 
-    __slots__ = ("_context", "_message", "_origin", "_shared", "mail_from", "rcpt_to")
+    __slots__ = (
+        *("_context", "_message", "_origin", "_shared", "ends", "list_edits", "mail_from", "messages"),
+        *("named", "named_before", "rcpt_to"),
+    )
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, ends: Ends | None = None) -> None:
         self._origin = origin
+        self.ends = Ends() if ends is None else ends
+        self.messages = 0
+        self.named = 0
+        self.named_before = 0
+        self.list_edits: list[tuple[str, str]] = []
         self._context = Context()
         self._message = Context()
         self._shared: dict[Any, Any] = {}
@@ -169,6 +185,18 @@ class Connection:
         if found is None:
             found = self._shared[owner] = make()
         return found
+
+    def edited(self, recipients: Iterable[str]) -> tuple[str, ...]:
+        """Recipients with what scripts want of them; nobody twice."""
+        found = dict.fromkeys(recipients)
+        for what, address in self.list_edits:
+            if what == "add":
+                found.setdefault(address)
+            elif what == "remove":
+                found.pop(address, None)
+            else:
+                found.clear()
+        return tuple(found)
 
     def update(self, origin: Origin) -> None:
         """For whoever asks the hooks: what is known of it now."""
@@ -200,6 +228,21 @@ class Connection:
         return self._origin.client
 
     @property
+    def client_port(self) -> int:
+        """Port of the client; 0 where it is not known: by HTTP, behind a load balancer, on the way out."""
+        return self.ends.client_port
+
+    @property
+    def listener_address(self) -> str:
+        """Our address that it reached; by HTTP that of the listener's configuration."""
+        return self.ends.address
+
+    @property
+    def listener_port(self) -> int:
+        """Our port that it reached."""
+        return self.ends.port
+
+    @property
     def helo(self) -> str:
         """What it calls itself; empty before EHLO."""
         return self._origin.helo
@@ -223,3 +266,9 @@ class Connection:
     def tls(self) -> str:
         """TLS version and cipher; empty without."""
         return self._origin.tls or ""
+
+
+def configured_ends(addresses: Mapping[str, tuple[str, int]], origin: Origin) -> Ends:
+    """What the configuration says of a connection that is not there: of a request, or of what was stored."""
+    address, port = addresses.get(origin.listener, ("", 0))
+    return Ends(address=address, port=port, may_relay=True)

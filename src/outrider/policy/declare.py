@@ -4,7 +4,7 @@ The manual's page, the stubs for editors and the checks of scripts are made from
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from outrider.model.hooks import HookPhase
 
@@ -36,6 +36,9 @@ class Hook:
         summary: When it is called, for the manual.
         may: What may be done in it, for the manual.
         can_refuse: Its answer may be a refusal.
+        lua_also: Names of further functions in Lua that are asked directly behind it, called likewise.
+        lua_returns: What the function in Lua gives: it must say who is asked next (`always`), may say so
+            (`perhaps`), or is not heard (`never`).
     """
 
     phase: HookPhase
@@ -45,6 +48,8 @@ class Hook:
     may: str
     can_refuse: bool = True
     lua_arguments: tuple[str, ...] = ("msg", "ac", "vctx")
+    lua_also: tuple[str, ...] = ()
+    lua_returns: Literal["always", "perhaps", "never"] = "always"
 
 
 _CONNECTION: Final = Argument("connection", "Connection", "the client, and notes about it")
@@ -81,7 +86,8 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             ),
             "The client's credentials were checked.",
             "refuse credentials that are right; wrong ones stay wrong",
-            lua_arguments=("user", "ac", "vctx"),
+            lua_arguments=("vctx", "auth_info", "auth_status"),
+            lua_returns="never",
         ),
         Hook(
             HookPhase.MAILFROM,
@@ -106,6 +112,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "All recipients are known; the content is to come.",
             "refuse the message before it is sent",
             lua_arguments=("list_node", "vctx"),
+            lua_also=("validate_rcptto_list_final",),
         ),
         Hook(
             HookPhase.DATA,
@@ -128,6 +135,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "A message came by HTTP.",
             "check, refuse, discard, change content, sender and the list of recipients",
             lua_arguments=("msg",),
+            lua_returns="never",
         ),
         Hook(
             HookPhase.EACH_RCPT,
@@ -153,6 +161,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "After the last change.",
             "ask for signatures and a seal",
             can_refuse=False,
+            lua_returns="never",
         ),
         Hook(
             HookPhase.OUTBOUND,
@@ -163,6 +172,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "change content for this recipient, hold back, refuse (a permanent reply ends the recipient, a "
             "transient one has it tried again), discard",
             lua_arguments=("msg", "attempt", "vctx"),
+            lua_returns="perhaps",
         ),
         Hook(
             HookPhase.RESPONSE,
@@ -173,6 +183,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "note something in the event; a delivery is only read",
             can_refuse=False,
             lua_arguments=("attempt", "vctx"),
+            lua_returns="perhaps",
         ),
         Hook(
             HookPhase.DISPOSAL,
@@ -182,6 +193,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             "note something in the event; to route on to another channel raises as long as there is none",
             can_refuse=False,
             lua_arguments=("attempt", "vctx"),
+            lua_returns="perhaps",
         ),
     )
 }

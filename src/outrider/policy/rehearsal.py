@@ -79,6 +79,7 @@ class Surroundings:
         signing: What the configuration says of signatures.
         notes: For each listener the notes that its connections begin with.
         checks: What it says of checks of messages.
+        addresses: Address and port of each listener.
         lines: Knows lines of scripts.
         classify: Says what a reply means.
     """
@@ -89,6 +90,7 @@ class Surroundings:
     signing: ConfiguredSigning | None = None
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     checks: Checks = NO_CHECKS
+    addresses: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     lines: Lines | None = None
     classify: Callable[[Outcome], Verdict] | None = None
 
@@ -120,6 +122,7 @@ async def rehearse(
         signing=around.signing,
         notes={listener: {**around.notes.get(listener, {}), **(notes or {})}},
         checks=around.checks,
+        addresses=around.addresses,
     )
     session = door.open(submission.origin)
     try:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from outrider.base.errors import ConfigError, OutriderError
 from outrider.model.address import Address
+from outrider.model.ends import Ends
 from outrider.model.flow import HTTP, Decided, Origin, Recipient, Refusal, RefusedRecipient, Submission
 from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer, PolicySession
@@ -23,7 +24,7 @@ from outrider.model.reply import Reply
 from outrider.policy.asking import Asking, Told, drive, needs_task
 from outrider.policy.bindings import Bindings
 from outrider.policy.checking import NO_CHECKS, Checking, Checks
-from outrider.policy.connection import Connection
+from outrider.policy.connection import Connection, configured_ends
 from outrider.policy.mail import Mail, messages_of
 from outrider.policy.script import Script, ScriptSession
 from outrider.policy.signing import ConfiguredSigning
@@ -65,6 +66,7 @@ class Scripts:
         signing: What the configuration says of signatures; scripts see it and may change it.
         notes: For each listener the notes that its connections begin with.
         checks: What it says of checks of messages.
+        addresses: Address and port of each listener in the configuration, for what has no connection.
 
     Attributes:
         way_out: The same scripts, asked about what goes out.
@@ -80,8 +82,10 @@ class Scripts:
         signing: ConfiguredSigning | None = None,
         notes: Mapping[str, Mapping[str, str]] | None = None,
         checks: Checks = NO_CHECKS,
+        addresses: Mapping[str, tuple[str, int]] | None = None,
     ) -> None:
         self._notes = notes or {}
+        self._addresses = addresses or {}
         self._scripts = tuple(scripts)
         self._told = told
         self._wait_seconds = wait_seconds
@@ -90,16 +94,18 @@ class Scripts:
         self._checks = checks
         self.phases = frozenset().union(*(script.phases for script in scripts))
         self._plan = _plan(self.phases)
-        self.way_out = ScriptedWayOut(self._scripts, told, wait_seconds=wait_seconds, bindings=bindings)
+        self.way_out = ScriptedWayOut(
+            self._scripts, told, wait_seconds=wait_seconds, bindings=bindings, addresses=self._addresses
+        )
 
-    def open(self, origin: Origin) -> PolicySession:
+    def open(self, origin: Origin, ends: Ends | None = None) -> PolicySession:
         """For a session or request that begins; whoever listens (`surroundings.Tap`) hears of it."""
-        session = self._session(origin)
+        session = self._session(origin, ends)
         tap = HERE.tap
         return session if tap is None or not tap.is_on else tap.session(session, origin)
 
-    def _session(self, origin: Origin) -> "ScriptedSession":
-        connection = Connection(origin)
+    def _session(self, origin: Origin, ends: Ends | None) -> "ScriptedSession":
+        connection = Connection(origin, ends or configured_ends(self._addresses, origin))
         if origin.listener in self._notes:
             connection.context.seed(self._notes[origin.listener].items())
         sessions = [(script, script.open(connection)) for script in self._scripts]
@@ -167,6 +173,9 @@ class ScriptedSession:
     def mail_from(self, origin: Origin, sender: Address | None) -> Answer | Awaitable[Answer]:
         connection = self._connection
         connection.message.clear()
+        connection.list_edits.clear()
+        connection.messages += 1
+        connection.named_before = connection.named
         connection.mail_from, connection.rcpt_to = "" if sender is None else str(sender), ""
         if HookPhase.MAILFROM not in self._phases:
             return None
@@ -174,6 +183,7 @@ class ScriptedSession:
 
     def rcpt_to(self, origin: Origin, recipient: Recipient) -> Answer | Awaitable[Answer]:
         self._connection.rcpt_to = str(recipient.address)
+        self._connection.named += 1
         if HookPhase.RCPTTO not in self._phases:
             return None
         return self._ask(HookPhase.RCPTTO, origin, self._connection.rcpt_to)
@@ -181,7 +191,8 @@ class ScriptedSession:
     def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
         if HookPhase.RCPTTO_LIST not in self._phases:
             return None
-        return self._ask(HookPhase.RCPTTO_LIST, origin, tuple(str(each.address) for each in recipients))
+        known = self._connection.edited(str(each.address) for each in recipients)
+        return self._ask(HookPhase.RCPTTO_LIST, origin, known)
 
     def decide(self, submission: Submission) -> Decided | Refusal | Awaitable[Decided | Refusal]:
         self._connection.update(submission.origin)
@@ -191,7 +202,7 @@ class ScriptedSession:
         origin = submission.origin
         mail = Mail(submission, self._connection, self._bindings, Checking(submission, self._checks.checker))
         is_http = origin.protocol == HTTP
-        if submission.notes or is_http:
+        if submission.notes or is_http or self._connection.list_edits:
             _note(mail, submission)
         if origin.listener in self._checks.marked:
             await needs_task()
@@ -241,6 +252,7 @@ class ScriptedSession:
 
     def reset(self) -> None:
         self._connection.message.clear()
+        self._connection.list_edits.clear()
 
     def close(self) -> None:
         for session in self._sessions:
@@ -248,7 +260,9 @@ class ScriptedSession:
 
 
 def _note(mail: Mail, submission: Submission) -> None:
-    """Note what came with a message."""
+    """Note what came with a message, and what was said of its recipients before it came."""
+    if mail.connection.list_edits:
+        mail.recipients = mail.connection.edited(mail.recipients)
     mail.context.seed(submission.notes, are_claims=True)
     if submission.origin.protocol == HTTP:
         metadata = submission.envelope.recipients[0].metadata  # of the request: all have the same

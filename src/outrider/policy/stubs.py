@@ -20,6 +20,7 @@ from outrider.policy.declare import HOOKS
 from outrider.policy.lua.api.constants import CORE, GLOBALS
 from outrider.policy.lua.api.coverage import ANY, Row, Status
 from outrider.policy.lua.api.packages import ROWS
+from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.mail import Mail
 
 _CLASSES = (Context, Connection, Mail, Attempt)
@@ -38,9 +39,11 @@ _LUA_ARGUMENTS = {
     "vctx": "ValidateContext",
     "str": "string",
     "list_node": "string[]",
-    "user": "string",
+    "auth_info": "table<string, string>",
+    "auth_status": "string",
     "attempt": "Attempt",
 }
+_LIFE_RETURNS = {"init": "boolean", "deinit": "boolean", "rsrc_setup": "boolean"}
 _ASKERS = frozenset(
     {
         "enter",
@@ -64,6 +67,7 @@ _ASKERS = frozenset(
         "is_claimed",
         "seed",
         "clear",
+        "edited",
         "copy",
         "freeze",
         "shared",
@@ -239,8 +243,13 @@ def lua_stub() -> str:
     ]
     for hook in HOOKS.values():
         arguments = [f"{name}: {_LUA_ARGUMENTS[name]}" for name in hook.lua_arguments]
-        signature = f"fun(self: PolicyModule, {', '.join(arguments)}): integer?"
-        lines.append(f"---@field {hook.lua}? {signature} {hook.summary} It may {hook.may}.")
+        returns = "integer" if hook.lua_returns == "always" else "integer?"
+        signature = f"fun(self: PolicyModule, {', '.join(arguments)}): {returns}"
+        lines += [
+            f"---@field {name}? {signature} {hook.summary} It may {hook.may}."
+            for name in (hook.lua, *hook.lua_also)
+        ]
+    lines += (f"---@field {name}? fun(self: PolicyModule): {_LIFE_RETURNS.get(name, 'any')}" for name in LIFE)
     members: dict[str, list[Row]] = {}
     for row in ROWS.values():
         members.setdefault(_owner_of(row.name), []).append(row)

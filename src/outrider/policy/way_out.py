@@ -27,7 +27,7 @@ from outrider.model.way_out import Departure, Ended, Leaving, Ruling, Stay
 from outrider.policy.asking import Asking, Told, drive, needs_task
 from outrider.policy.attempt import Attempt
 from outrider.policy.bindings import Bindings
-from outrider.policy.connection import Connection
+from outrider.policy.connection import Connection, configured_ends
 from outrider.policy.mail import Mail
 from outrider.policy.script import Script, ScriptSession
 from outrider.policy.surroundings import HERE, Tap
@@ -51,11 +51,19 @@ class ScriptedWayOut:
         told: Hears of calls and failures.
         wait_seconds: How long one hook may wait.
         bindings: Those that there are.
+        addresses: Address and port of each listener in the configuration.
     """
 
     def __init__(
-        self, scripts: Sequence[Script], told: Told, *, wait_seconds: float, bindings: Bindings
+        self,
+        scripts: Sequence[Script],
+        told: Told,
+        *,
+        wait_seconds: float,
+        bindings: Bindings,
+        addresses: Mapping[str, tuple[str, int]],
     ) -> None:
+        self._addresses = addresses
         self._scripts = tuple(script for script in scripts if script.phases & WAY_OUT_PHASES)
         self._told = told
         self._wait_seconds = wait_seconds
@@ -115,7 +123,7 @@ class ScriptedWayOut:
 
     @contextmanager
     def _session(self, stored: Stored) -> Iterator[tuple[Asking, Connection]]:
-        connection = Connection(stored.origin)
+        connection = Connection(stored.origin, configured_ends(self._addresses, stored.origin))
         connection.message.seed(stored.notes, are_claims=True)  # a client's are among them
         sessions = [(script, script.open(connection)) for script in self._scripts]
         hooks: dict[HookPhase, list[tuple[str, ScriptSession]]] = {}

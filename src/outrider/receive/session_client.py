@@ -15,6 +15,7 @@ import ssl
 from typing import cast
 
 from outrider.base.errors import where
+from outrider.model.ends import Ends
 from outrider.model.flow import Origin
 from outrider.model.ports import Principal
 from outrider.model.reply import Reply
@@ -37,6 +38,7 @@ class ClientSession(PolicedSession):
         "_client",
         "_client_key",
         "_counted",
+        "_ends",
         "_is_unknown",
         "_origin",
         "_peer_text",
@@ -53,6 +55,7 @@ class ClientSession(PolicedSession):
         self._client = ""
         self._client_key = ""
         self._counted = False
+        self._ends: Ends | None = None
         self._is_unknown = False
         self._trusted = False
         self._recipient_refusal: Reply | None = replies.RELAY_DENIED
@@ -101,8 +104,18 @@ class ClientSession(PolicedSession):
         elif context.scripts is None:
             self._welcome()
         else:
-            self._policy = context.scripts.open(self._current_origin())
+            self._ends = self._both_ends()
+            self._server.offers = self._ends.offers
+            self._policy = context.scripts.open(self._current_origin(), self._ends)
             self._heed(self._policy.connect(self._current_origin()), self._welcome, self._turn_away)
+
+    def _both_ends(self) -> Ends:
+        """For scripts; behind a load balancer the client's port is not known."""
+        transport = cast("asyncio.Transport", self._transport)
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        is_direct = isinstance(peer, tuple) and peer[0].partition("%")[0] == self._client
+        address, port = (own[0].partition("%")[0], own[1]) if isinstance(own, tuple) else ("", 0)
+        return Ends(peer[1] if is_direct else 0, address, port, self._recipient_refusal is None)
 
     def _welcome(self) -> None:
         seconds = self._context.options.greeting_delay_seconds
@@ -191,6 +204,8 @@ class ClientSession(PolicedSession):
         granted = options.own_tenant if principal is None else principal.tenant
         self._tenant = "" if domains is None else granted
         self._submitter = self._context.anyone if principal is None else Submitter(principal, options.stream)
+        if self._ends is not None:
+            self._ends.may_relay = self._recipient_refusal is None
 
     def _current_origin(self) -> Origin:
         origin = self._origin

@@ -30,7 +30,7 @@ from outrider.server.checks import checks_of
 from outrider.server.lookups import configured_lookups
 from outrider.server.lua_scripts import LuaSurroundings
 from outrider.server.resolvers import new_resolver
-from outrider.server.scripts import configured_signing, listener_notes, load_all
+from outrider.server.scripts import configured_signing, listener_addresses, listener_notes, load_all
 from outrider.server.settings import Settings
 from outrider.store.sources.sources import Sources
 
@@ -69,6 +69,7 @@ class Stage:
             configured_signing(settings, clock),
             listener_notes(settings),
             checks,
+            listener_addresses(settings),
             self._lines,
             classify,
         )

@@ -15,6 +15,7 @@ from outrider.base.clock import Clock, SystemClock
 from outrider.base.errors import ConfigError, StoreError
 from outrider.base.log import Log, NullLog
 from outrider.model.address import Address
+from outrider.model.ends import Ends
 from outrider.model.flow import Origin, Recipient, Refusal, Submission
 from outrider.model.hooks import HookPhase
 from outrider.model.ports import PolicyDoor, WayOutPolicy
@@ -227,6 +228,7 @@ class WorkerScripts:
             signing=configured_signing(settings, self._clock),
             notes=listener_notes(settings),
             checks=checks_of(settings, self._clock, resolver),
+            addresses=listener_addresses(settings),
         )
         return self._untaken
 
@@ -271,7 +273,7 @@ class Broken:
 
     way_out: WayOutPolicy | None = None
 
-    def open(self, origin: Origin) -> "Broken":  # noqa: ARG002 - the port's shape
+    def open(self, origin: Origin, ends: Ends | None = None) -> "Broken":  # noqa: ARG002 - the port's shape
         return self
 
     def connect(self, origin: Origin) -> Reply:  # noqa: ARG002 - the port's shape
@@ -306,6 +308,12 @@ def listener_notes(settings: Settings) -> dict[str, dict[str, str]]:
     """For each listener that has some the notes that its connections begin with."""
     smtp = {each.name: each.context for each in settings.listener if each.context}
     return smtp | {each.name: each.context for each in settings.http if each.context}
+
+
+def listener_addresses(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Address and port of each listener in the configuration."""
+    smtp = {each.name: (str(each.address), each.port) for each in settings.listener}
+    return smtp | {each.name: (str(each.address), each.port) for each in settings.http}
 
 
 def configured_signing(settings: Settings, clock: Clock) -> ConfiguredSigning | None:

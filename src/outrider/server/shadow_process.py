@@ -131,6 +131,7 @@ def door_of(stage: Stage, settings: Settings, shadow: Shadow) -> Scripts:
         signing=stage.around.signing,
         notes=stage.around.notes,
         checks=stage.around.checks,
+        addresses=stage.around.addresses,
     )
 
 

@@ -1,5 +1,10 @@
 local shop = require("lib.shop")
 local mod = {}
+function mod:validate_connect(ac, vctx)
+  ac:esmtp_capability_add("XPRACTICE one")
+  ac:esmtp_capability_remove("CHUNKING")
+  return msys.core.VALIDATE_CONT
+end
 function mod:validate_ehlo(str, ac, vctx)
   if tostring(str):find("bad.test") then vctx:set_code(550, "5.7.1 not you") end
   return msys.core.VALIDATE_CONT
@@ -14,6 +19,10 @@ function mod:validate_rcptto(msg, str, ac, vctx)
 end
 function mod:validate_data_spool_each_rcpt(msg, ac, vctx)
   local subject = msg:header("Subject")[1] or ""
+  if subject == "ends" then
+    msg:header("X-Ends", msg:reception_peer() .. " " .. msg:listener_addr())
+    msg:header("X-Relay", vctx:get(msys.core.VCTX_CONN, "can_relay"))
+  end
   if subject == "raise" then error("as asked") end
   if subject == "spin" then while true do end end
   if subject == "wait" then msys.sleep(60) end

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from outrider.base.clock import SystemClock
 from outrider.base.log import ListLog
+from outrider.model.ends import Ends
 from outrider.model.flow import Decided, Refusal, Submission
 from outrider.model.ports import PolicySession
 from outrider.policy.bindings import Bindings
@@ -76,12 +77,16 @@ class LuaStage:
 
         self.scripts = script.load(files, registry, limits or LuaLimits(), self.log, [folder])
         self.door = Scripts(
-            self.scripts, self.told, wait_seconds=wait_seconds, bindings=Bindings(BINDINGS, (POOL,))
+            self.scripts,
+            self.told,
+            wait_seconds=wait_seconds,
+            bindings=Bindings(BINDINGS, (POOL,)),
+            addresses={"smtp": ("2001:db8::25", 2525), "api": ("2001:db8::25", 2525)},
         )
 
-    def open(self, submitted: Submission | None = None) -> PolicySession:
+    def open(self, submitted: Submission | None = None, ends: Ends | None = None) -> PolicySession:
         """A session that begins."""
-        return self.door.open((submitted or submission()).origin)
+        return self.door.open((submitted or submission()).origin, ends)
 
     def decide(self, submitted: Submission | None = None) -> Decided | Refusal:
         """What becomes of a message, where no script waits."""

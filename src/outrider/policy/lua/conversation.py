@@ -131,7 +131,8 @@ class Conversation:
                 return (self.vctx.predefined("ehlo_string"), self.ac, self.vctx)
             case HookPhase.AUTH:
                 _, user, is_valid = arguments
-                return (self.vctx, {"auth_user": user}, "pass" if is_valid else "fail")
+                self.vctx.auth = (user, "pass" if is_valid else "fail")
+                return (self.vctx, {"auth_user": user}, self.vctx.auth[1])
             case HookPhase.MAILFROM:
                 return (self.vctx.predefined("mailfrom_string"), self.ac, self.vctx)
             case HookPhase.RCPTTO:

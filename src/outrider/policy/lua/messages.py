@@ -56,15 +56,17 @@ class Validation:
     """A `vctx`: notes, and the answer that a hook gives.
 
     Attributes:
+        auth: Login that was tried last, and whether it was right: `pass` or `fail`; empty before.
         code: What the hook under way says: code and text, or None.
         helo: What the client calls itself, as it said last.
         recipients: Those of the transaction, once all are known.
     """
 
-    __slots__ = ("code", "conversation", "helo", "recipients")
+    __slots__ = ("auth", "code", "conversation", "helo", "recipients")
 
     def __init__(self, conversation: Exchange) -> None:
         self.conversation = conversation
+        self.auth = ("", "")
         self.code: tuple[int, str] | None = None
         self.helo = ""
         self.recipients: tuple[str, ...] = ()
@@ -93,8 +95,25 @@ class Validation:
             case "rcptto":
                 address = connection.rcpt_to if mail is None else mail.rcpt_to
                 return _aspect("RCPT TO", address, aspect)
+            case "auth":
+                return self._of_login(aspect)
             case _:
                 return _of_connection(connection, key, self.helo or connection.helo)
+
+    def _of_login(self, aspect: str) -> str | None:
+        """The login that is valid, or is being checked in the hook under way; how it ended."""
+        user, status = self.auth
+        proved = self.conversation.connection.user
+        is_checked = self.conversation.phase is HookPhase.AUTH
+        match aspect:
+            case "user" | "name":
+                return user if is_checked else proved
+            case "status":
+                if is_checked or (status == "fail" and not proved):
+                    return status
+                return "pass" if proved else ""
+            case _:
+                return None
 
 
 def _aspect(verb: str, address: str, aspect: str) -> str | None:
@@ -116,10 +135,14 @@ def _of_connection(connection: Connection, key: str, helo: str) -> str | None:
             return helo
         case "ehlo_string":
             return f"EHLO {helo}" if helo else ""
-        case "auth_user":
-            return origin.principal or ""
-        case "auth_status":
-            return "pass" if origin.principal else ""
+        case "can_relay":
+            return "true" if connection.ends.may_relay else ""
+        case "connection_message_count":
+            return str(connection.messages)
+        case "connection_rcpt_count":
+            return str(connection.named)
+        case "message_rcpt_count":
+            return str(connection.named - connection.named_before)
         case "tls":
             return origin.tls.partition(" ")[0] if origin.tls else ""
         case "tls_cipher":

@@ -8,7 +8,7 @@ what it said with `vctx:set_code`. A refusal ends the phase. A hook that answers
 after a pause that doubles, until the time that it may wait is used up.
 
 Invariant: a hook that returns what it may not is a failure, and so is a script that registers no module, or
-one of another name than its own.
+one of another name than its own. Hooks of the way out, which are our own, may give nothing.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ VALIDATE_DONE: Final = 1
 VALIDATE_AGAIN: Final = 2
 # chosen: scripts only pass and compare them
 
-_ALSO: Final = {HookPhase.RCPTTO_LIST: ("validate_rcptto_list", "validate_rcptto_list_final")}
-# phases of which scripts know more than one hook, in order
-_FREE: Final = frozenset({"core_final_validation", "core_validate_auth", "msg_gen_data_spool"})
+_FREE: Final = frozenset(hook.lua for hook in HOOKS.values() if hook.lua_returns == "never")
 # hooks whose result says nothing
+_SILENT: Final = frozenset(hook.lua for hook in HOOKS.values() if hook.lua_returns == "perhaps")
+# hooks that may give nothing
 _ENDS_SESSION: Final = 421
 # RFC 5321 §3.8; Momentum's `disconnect` too asks nobody else
 _PAUSE_SECONDS: Final = 0.01
@@ -55,7 +55,8 @@ _PAUSE_MAX_SECONDS: Final = 1.0
 
 def hooks_of_phase(phase: HookPhase) -> tuple[str, ...]:
     """Names of the functions that a phase asks."""
-    return _ALSO.get(phase, (HOOKS[phase].lua,))
+    hook = HOOKS[phase]
+    return (hook.lua, *hook.lua_also)
 
 
 class Follower(Protocol):
@@ -273,7 +274,7 @@ class LuaScript:
 
     def _is_last(self, conversation: Conversation, phase: HookPhase, hook: LuaHook, result: Any) -> bool:
         """True when nobody else is asked in this phase, after a hook that is through."""
-        is_free = hook.name in _FREE
+        is_free = hook.name in _FREE or (result is None and hook.name in _SILENT)
         if not is_free and (type(result) is not int or result not in (VALIDATE_CONT, VALIDATE_DONE)):
             got = f"{result}".lower() if type(result) in (int, float, bool) else kind_of(result)
             wanted = "VALIDATE_CONT or VALIDATE_DONE"

@@ -6,6 +6,8 @@ not once a connection.
 Standards: RFC 5321 §4.1.1.1 (EHLO), RFC 5321 §4.5.3 (limits), RFC 1870 §4 (SIZE), RFC 4954 §3 (AUTH).
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec.structs import force_setattr
 
@@ -56,6 +58,17 @@ class ServerLimits(msgspec.Struct, frozen=True):
     def offers_auth(self, *, tls: bool) -> bool:
         """AUTH can be used."""
         return self.auth and (tls or self.auth_without_tls)
+
+    def ehlo_with(self, offers: Mapping[str, str], *, tls: bool) -> bytes:
+        """The octets of the reply to EHLO with some lines changed.
+
+        Args:
+            offers: Keywords in upper case and their lines; an empty one leaves the keyword out. What is left
+                out is not announced, and works all the same for whoever uses it.
+            tls: TLS is active.
+        """
+        lines = {line.partition(" ")[0]: line for line in self._offer(tls=tls).lines[1:]} | dict(offers)
+        return format_reply(Reply(250, None, (self.hostname, *(line for line in lines.values() if line))))
 
     def _offer(self, *, tls: bool) -> Reply:
         lines = [self.hostname, "PIPELINING", f"SIZE {self.content.message_octets}"]

@@ -8,6 +8,9 @@ counted since the last accepted message; too many end the session.
 Standards: RFC 5321 §4.1.4 (state), RFC 3207 §4.2 (what STARTTLS forgets), RFC 3848 §2 (`protocol`).
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 from outrider.base.errors import LocalProtocolError
 from outrider.model.flow import Recipient
 from outrider.model.reply import Reply, format_reply
@@ -21,6 +24,7 @@ from outrider.wire.smtp.server_lines import LineInput
 
 NEW, COMMAND, DATA, CHUNK, AUTH, TLS, CLOSED = range(7)
 # the modes; those from TLS on take no octets
+_AS_THEY_ARE: Final[Mapping[str, str]] = {}
 
 
 class ServerState(LineInput):
@@ -36,6 +40,7 @@ class ServerState(LineInput):
         waiting: The event that waits for an answer, or None.
         mail: The open transaction's MAIL, or None.
         recipients: Its accepted recipients.
+        offers: Other lines of the reply to EHLO, by keyword; see `ServerLimits.ehlo_with`.
     """
 
     __slots__ = (
@@ -53,6 +58,7 @@ class ServerState(LineInput):
         "esmtp",
         "helo",
         "mail",
+        "offers",
         "output",
         "recipients",
         "tls",
@@ -69,6 +75,7 @@ class ServerState(LineInput):
         self._errors = 0
         self._idle = 0
         self.tls = tls
+        self.offers: Mapping[str, str] = _AS_THEY_ARE
         self._forget()
 
     def _forget(self) -> None:
@@ -162,6 +169,8 @@ class ServerState(LineInput):
         limits = self._limits
         if not self.esmtp:
             return limits.helo
+        if self.offers:
+            return limits.ehlo_with(self.offers, tls=self.tls)
         return limits.ehlo_tls if self.tls else limits.ehlo
 
     def _auth_step(self, step: Step) -> Event | None:

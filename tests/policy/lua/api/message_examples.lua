@@ -28,20 +28,29 @@ vctx:tarpit(0.001)
 return true
 -- [vctx:add_recipient]
 vctx:add_recipient("new@one.test")
+if phase == "rcptto" then return true end
 local list = vctx:recipient_list()
 return list[#list] == "new@one.test"
 -- [vctx:remove_recipient]
+vctx:remove_recipient("x1@one.test")
+if phase == "mailfrom" or phase == "rcptto" then return true end
 vctx:add_recipient({"x1@one.test", "x2@one.test"})
 vctx:remove_recipient("x1@one.test")
 local list = vctx:recipient_list()
 return list[#list] == "x2@one.test" and list[0] == ""
 -- [vctx:recipient_list]
-if phase == "data" or phase == "data_spool" or phase == "msg_gen" then
+if phase == "rcptto_list" or phase == "data" or phase == "data_spool" or phase == "msg_gen" then
   vctx:recipient_list({"joe@one.test", "second@one.test"})
   local list = vctx:recipient_list()
   return #list == 2 and list[2] == "second@one.test"
 end
 return type(vctx:recipient_list()) == "table"
+-- [ac:esmtp_capability_add]
+ac:esmtp_capability_add("X-PRACTICE one two")
+return not pcall(ac.esmtp_capability_add, ac, "X\r\nAUTH") and not pcall(ac.esmtp_capability_add, ac, "")
+-- [ac:esmtp_capability_remove]
+ac:esmtp_capability_remove("chunking")
+return not pcall(ac.esmtp_capability_remove, ac, "a\nb")
 -- [msys.core.string_new]
 local s = msys.core.string_new()
 s:set("ab")
@@ -120,9 +129,14 @@ return msg:get_message_size() == #msg:raw()
 -- [msg:is_mcmt]
 return msg:is_mcmt() == 0
 -- [msg:listener_addr]
-return #msg:listener_addr() > 0 and not pcall(msg.listener_addr, msg, "port")
+local ip, port = msg:listener_addr("ip"), msg:listener_addr("port")
+return ip == "2001:db8::25" and port == "2525" and msg:listener_addr() == "[2001:db8::25]:2525"
+  and msg:listener_addr("all") == msg:listener_addr() and not pcall(msg.listener_addr, msg, "name")
 -- [msg:reception_peer]
-return msg:reception_peer() == "192.0.2.1" and msg:reception_peer("ip") == "192.0.2.1"
+local port = (phase == "outbound" or phase == "msg_gen") and "0" or "4025"
+if msg.recv_method == msys.core.P_HTTP then port = "0" end
+return msg:reception_peer() == "192.0.2.1:" .. port and msg:reception_peer("ip") == "192.0.2.1"
+  and msg:reception_peer("port") == port
 -- [msg:code]
 local before = msg:code()
 msg:code(0, "550 5.7.1 no\r\nsecond line")
@@ -363,7 +377,7 @@ local none, why = msys.dnsLookup("none.test", "TXT")
 local mx = msys.dnsLookup("a.test", "mx", {priority = true})
 return found[1] == "192.0.2.7" and none == nil and why:find("none.test") ~= nil and mx[1][1] == 10 and mx[1][2] == "mx.a.test"
   and msys.dnsLookup("a.test", "MX")[2] == "mx2.a.test" and msys.dnsLookup("192.0.2.7", "PTR")[1] == "ptr.a.test"
-  and not pcall(msys.dnsLookup, "a.test", "SRV")
+  and msys.dnsLookup("a.test", "NS")[1] == "ns.a.test" and not pcall(msys.dnsLookup, "a.test", "SRV")
 -- [msys.expandMacro]
 if vctx then vctx:set(msys.core.VCTX_CONN, "who", "me") end
 local text = msys.expandMacro("<%{vctx_conn:who}>")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from outrider.model.ends import Ends
 from outrider.model.flow import Origin, Submission
 from outrider.model.hooks import WAY_OUT_PHASES, HookPhase
 from outrider.net.answers import Answer, Kind, Status
@@ -88,6 +89,8 @@ class Names:
                 return Answer(Status.FOUND, 60.0, ("192.0.2.7",))
             case "a.test", Kind.MX:
                 return Answer(Status.FOUND, 60.0, exchangers=((20, "mx2.a.test"), (10, "mx.a.test")))
+            case "a.test", Kind.NS:
+                return Answer(Status.FOUND, 60.0, names=("ns.a.test",))
             case "7.2.0.192.in-addr.arpa", Kind.PTR:
                 return Answer(Status.FOUND, 60.0, names=("ptr.a.test",))
             case _:
@@ -113,7 +116,7 @@ async def _had(answer: Any) -> Any:
 async def through(stage: LuaStage, origin: Origin = SMTP) -> None:
     """All phases of a session with one message."""
     submitted: Submission = submission(origin=origin, plain=LETTER)
-    session = stage.open(submitted)
+    session = stage.open(submitted, Ends(4025, "2001:db8::25", 2525) if origin is SMTP else None)
     if origin is SMTP:
         await _had(session.connect(origin))
         await _had(session.ehlo(origin, "client.test"))

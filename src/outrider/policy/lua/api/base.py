@@ -34,7 +34,7 @@ FILE_OCTETS_MAX: Final = 4 << 20
 SLEEP_SECONDS_MAX: Final = 300.0
 # chosen: the longest that a hook may be let wait
 
-_KINDS: Final = {"A": Kind.A, "AAAA": Kind.AAAA, "TXT": Kind.TXT, "MX": Kind.MX, "PTR": Kind.PTR}
+_KINDS: Final = {each.name: each for each in (Kind.A, Kind.AAAA, Kind.TXT, Kind.MX, Kind.PTR, Kind.NS)}
 _DNS_OPTIONS: Final = frozenset({"priority", "server"})
 
 
@@ -211,7 +211,7 @@ def _records(answer: Answer, kind: str, *, with_preference: bool) -> list[Any]:
             if with_preference:
                 return [[preference, name] for preference, name in exchangers]
             return [name for _, name in exchangers]
-        case "PTR":
+        case "PTR" | "NS":
             return list(answer.names)
         case _:
             return list(answer.texts)

@@ -32,6 +32,11 @@ _CODED: Final = re.compile(r"([2-5][0-9]{2})[ -](?=.)", re.DOTALL)
 _CLOSING: Final = "4.7.0 closing connection"
 _TARPIT_MAX: Final = 300.0
 # seconds, chosen: the longest that a hook may be let wait
+_BEFORE_LIST: Final = frozenset({HookPhase.MAILFROM, HookPhase.RCPTTO, HookPhase.RCPTTO_LIST})
+_EHLO_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,63})(?: [!-~]+){0,16}")
+# RFC 5321 §4.1.1.1 (ehlo-line); its lengths are chosen
+_CAPABILITIES_MAX: Final = 50
+# chosen: several times what servers announce
 
 
 def note_text(value: Any, what: str = "a note's value") -> str:
@@ -134,20 +139,34 @@ class Validations:
         await asyncio.sleep(wait)
 
     def add_recipient(self, vctx: Validation, address: Any) -> None:
+        """In RCPT, before there is a message, he is added once it is there."""
+        if vctx.conversation.phase in _BEFORE_LIST:
+            vctx.conversation.connection.list_edits += [("add", each) for each in _parsed(address)]
+            return
         mail = _list_of(vctx)
         mail.recipients = [*mail.recipients, *_addresses(address)]
 
     def remove_recipient(self, vctx: Validation, address: Any) -> None:
+        """As `add_recipient`; in MAIL he is removed if he is named later."""
+        gone = [_as_recipient(each) for each in _addresses(address)]
+        if vctx.conversation.phase in _BEFORE_LIST:
+            vctx.conversation.connection.list_edits += [("remove", each) for each in gone]
+            return
         mail = _list_of(vctx)
-        gone = {_as_recipient(each) for each in _addresses(address)}
         mail.recipients = [each for each in mail.recipients if each not in gone]
 
     def recipient_list(self, vctx: Validation, addresses: Any = None) -> dict[int, str]:
         """All recipients, from 1 on; 0 is empty, for scripts that begin there."""
-        if addresses is not None:
+        is_early = vctx.conversation.phase is HookPhase.RCPTTO_LIST
+        connection = vctx.conversation.connection
+        if addresses is not None and is_early:
+            connection.list_edits += [("clear", ""), *(("add", each) for each in _parsed(addresses))]
+        elif addresses is not None:
             _list_of(vctx).recipients = _addresses(addresses)
         mail = vctx.conversation.mail
         found = vctx.recipients if mail is None else mail.recipients
+        if is_early:
+            found = connection.edited(found)
         return {0: "", **dict(enumerate(found, 1))}
 
 
@@ -171,6 +190,14 @@ def _addresses(value: Any) -> list[str]:
     return [text_of(each, "an address").strip().removeprefix("<").removesuffix(">") for each in values]
 
 
+def _parsed(value: Any) -> list[str]:
+    """As `_addresses`, for a list that is made later. Raises ValueError: one of them is none."""
+    try:
+        return [str(parse_mailbox(each, smtputf8=False)) for each in _addresses(value)]
+    except AddressError as error:
+        raise ValueError(f"no recipient can be added: {error.message}") from error
+
+
 def _as_recipient(address: str) -> str:
     """An address as recipients are written, the domain in lower case; what is none, as it is."""
     try:
@@ -183,12 +210,33 @@ def _protocol(ac: Accepted) -> int:
     return P_HTTP if ac.conversation.connection.origin.protocol == HTTP else P_ESMTP
 
 
-def _no_capabilities(_ac: Accepted, _name: Any) -> None:
-    raise ValueError("what EHLO offers is said by the listener's options, not by scripts")
+def _capability(name: Any) -> tuple[str, str]:
+    """Keyword and line of a capability. Raises ValueError: it is none (RFC 5321 §4.1.1.1)."""
+    line = text_of(name, "a capability").strip()
+    found = _EHLO_LINE.fullmatch(line)
+    if found is None:
+        raise ValueError(f"{line!r} is no line of EHLO: a keyword, and perhaps parameters behind a space")
+    return found[1].upper(), line
+
+
+def add_capability(ac: Accepted, name: Any) -> None:
+    """Announce a capability in this session's EHLO."""
+    keyword, line = _capability(name)
+    offers = ac.conversation.connection.ends.offers
+    if keyword not in offers and len(offers) >= _CAPABILITIES_MAX:
+        raise ValueError(f"more than {_CAPABILITIES_MAX} capabilities are added and removed")
+    offers[keyword] = line
+
+
+def remove_capability(ac: Accepted, name: Any) -> None:
+    """Do not announce one; who uses it all the same can."""
+    keyword, _ = _capability(name)
+    add_capability(ac, name)
+    ac.conversation.connection.ends.offers[keyword] = ""
 
 
 def _no_sessions(_ac: Accepted, _cidr: Any = None, _service: Any = None) -> None:
-    raise ValueError("sessions are not counted by network; limit them by `listener.per_client`")
+    raise ValueError("sessions are not counted by network; limit them by `limits.connections_per_client`")
 
 
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
@@ -224,8 +272,8 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
             methods(
                 "ac",
                 {
-                    "esmtp_capability_add": _no_capabilities,
-                    "esmtp_capability_remove": _no_capabilities,
+                    "esmtp_capability_add": add_capability,
+                    "esmtp_capability_remove": remove_capability,
                     "inbound_session_count": _no_sessions,
                 },
             ),

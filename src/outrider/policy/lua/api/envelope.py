@@ -107,23 +107,27 @@ def routing_domain(msg: Msg, domain: Any = None) -> str:
     return mail.routing_domain.lower()
 
 
-def _endpoint(address: str, flag: Any, what: str) -> str:
+def _endpoint(address: str, port: int, flag: Any) -> str:
     wanted = "all" if flag is None else text_of(flag, "a flag")
     if wanted not in _FLAGS:
         raise ValueError(f"a flag is one of {', '.join(sorted(_FLAGS))}")
     if wanted == "port":
-        raise ValueError(f"the port of {what} is not known")
-    return address
+        return str(port)
+    if wanted == "ip":
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def reception_peer(msg: Msg, flag: Any = None) -> str:
     """The injecting address."""
-    return _endpoint(mail_behind(msg).connection.client, flag, "the client")
+    connection = mail_behind(msg).connection
+    return _endpoint(connection.client, connection.client_port, flag)
 
 
 def listener_addr(msg: Msg, flag: Any = None) -> str:
-    """The listener."""
-    return _endpoint(mail_behind(msg).connection.listener, flag, "the listener")
+    """The address that it came to."""
+    connection = mail_behind(msg).connection
+    return _endpoint(connection.listener_address, connection.listener_port, flag)
 
 
 def lua_code(msg: Msg, number: Any = None, text: Any = None) -> str:

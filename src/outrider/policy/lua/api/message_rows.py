@@ -32,6 +32,9 @@ _READ_ENVELOPE: Final = READ | RCPTTO
 _LIST: Final = frozenset({HookPhase.DATA, HookPhase.DATA_SPOOL, HookPhase.MSG_GEN})
 _EACH: Final = frozenset({HookPhase.EACH_RCPT})
 _CONNECT: Final = frozenset({HookPhase.CONNECT})
+_EHLO: Final = frozenset({HookPhase.EHLO})
+_MAILFROM: Final = frozenset({HookPhase.MAILFROM})
+_RCPTTO_LIST: Final = frozenset({HookPhase.RCPTTO_LIST})
 READERS: Final = frozenset(
     ("header", "address_header", "content_type", "text", "text_match", "body_match", "raw_match")
 )
@@ -58,35 +61,23 @@ VCTX: Final = (
     Row("vctx:pbp_action", "vctx", SESSION, _PARTLY, "as vctx:set_code"),
     Row("vctx:pbp_disconnect", "vctx", SESSION, _PARTLY, "as vctx:disconnect"),
     Row("vctx:tarpit", "vctx", _CONNECT),
-    Row(
-        "vctx:add_recipient",
-        "vctx",
-        _LIST,
-        _PARTLY,
-        "in data, data_spool and msg_gen; a forbidden phase before, where Momentum permits rcptto",
-    ),
-    Row("vctx:remove_recipient", "vctx", _LIST, _PARTLY, "as vctx:add_recipient"),
+    Row("vctx:add_recipient", "vctx", _LIST | RCPTTO | _RCPTTO_LIST),
+    Row("vctx:remove_recipient", "vctx", _LIST | RCPTTO | _RCPTTO_LIST | _MAILFROM),
     Row(
         "vctx:recipient_list",
         "vctx",
         SESSION - RCPTTO,
         _PARTLY,
-        "empty before all are known; changed as vctx:add_recipient",
+        "empty before all are known; replaced from rcptto_list up to data_spool",
     ),
-    Row("ac:esmtp_capability_add", "ac", SESSION, _NOT, "what EHLO offers is said by the listener's options"),
-    Row(
-        "ac:esmtp_capability_remove",
-        "ac",
-        SESSION,
-        _NOT,
-        "what EHLO offers is said by the listener's options",
-    ),
+    Row("ac:esmtp_capability_add", "ac", _CONNECT | _EHLO),
+    Row("ac:esmtp_capability_remove", "ac", _CONNECT | _EHLO),
     Row(
         "ac:inbound_session_count",
         "ac",
         SESSION,
         _NOT,
-        "sessions are not counted by network; limit them by listener.per_client",
+        "sessions are not counted by network; limit them by limits.connections_per_client",
     ),
 )
 
@@ -133,9 +124,15 @@ MSG: Final = (
         _ENVELOPE,
         READ,
         _PARTLY,
-        "the listener's name; address and port are not known",
+        "by HTTP and on the way out as the configuration says",
     ),
-    Row("msg:reception_peer", _ENVELOPE, READ, _PARTLY, "the address; the port is not known"),
+    Row(
+        "msg:reception_peer",
+        _ENVELOPE,
+        READ,
+        _PARTLY,
+        "the port is 0 where it is not known: by HTTP, behind a load balancer and on the way out",
+    ),
     Row("msg:code", _ENVELOPE, _EDIT, _PARTLY, "as vctx:set_code; empty where this hook set none"),
     Row("msg:discard", _ENVELOPE, _EDIT),
     Row("msg:inject", _ENVELOPE, BODY | BIND),
@@ -214,7 +211,13 @@ BASE: Final = (
         "msys.registerAuth", "msys", ANY, _NOT, "logins are the server's; what is registered is never called"
     ),
     Row("msys.config", "msys", ANY, _PARTLY, '("get", "hostname") alone'),
-    Row("msys.dnsLookup", "msys", SESSION, _PARTLY, "A, AAAA, TXT, MX, PTR; the configuration's nameservers"),
+    Row(
+        "msys.dnsLookup",
+        "msys",
+        SESSION,
+        _PARTLY,
+        "asks the configuration's nameservers: the option server is refused",
+    ),
     Row("msys.expandMacro", "msys", ANY, _PARTLY, "%{vctx_conn:key} and %{vctx_mess:key}"),
     Row("msys.parseRFC2822Addresses", "msys", ANY),
     Row("msys.readfile", "msys", ANY, _PARTLY, "files in the folder of the scripts and below it"),
