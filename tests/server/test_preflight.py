@@ -60,7 +60,9 @@ def levels(part: Part, check: str) -> list[str]:
     [
         ((), "has no SPF record", "v=spf1 ip4:192.0.2.1 ~all"),
         (("v=spf1 -all",), "192.0.2.1: fail", "v=spf1 ip4:192.0.2.1 -all"),
-        (("v=spf1 mx ~all",), "192.0.2.1: softfail", "v=spf1 mx ip4:192.0.2.1 ~all"),
+        (("v=spf1 mx ~all",), "192.0.2.1: softfail", "v=spf1 ip4:192.0.2.1 mx ~all"),
+        (("v=spf1 ip4:192.0.2.9 ?all",), "192.0.2.1: neutral", "v=spf1 ip4:192.0.2.9 ip4:192.0.2.1 ~all"),
+        (("v=spf1 -ip4:192.0.2.0/24 a -all",), "fail", "v=spf1 ip4:192.0.2.1 -ip4:192.0.2.0/24 a -all"),
         (
             ("v=spf1 redirect=one.test",),
             "192.0.2.1: permerror",
@@ -68,7 +70,7 @@ def levels(part: Part, check: str) -> list[str]:
         ),
         (("v=spf1 -all", "v=spf1 +all"), "2 SPF records", "v=spf1 ip4:192.0.2.1 ~all"),
         (("v=spf1 nonsense -all",), "receivers take all of it for void", "v=spf1 ip4:192.0.2.1 ~all"),
-        (("v=spf1 ip4:192.0.2.1 +all",), "lets everybody send", None),
+        (("v=spf1 ip4:192.0.2.1 +all",), "lets everybody send", "v=spf1 ip4:192.0.2.1 ~all"),
         (("v=spf1 ip4:192.0.2.0/24 -all",), None, None),
     ],
 )
@@ -92,6 +94,21 @@ async def test_spf_that_costs_too_much_and_spf_that_is_about_to() -> None:
     table.put("n1.test", "v=spf1 nonsense")
     found = await check_spf(table, "shop.example", SENDER)
     assert levels(found, "spf.lookups") == ["warning", "warning"]
+
+
+@pytest.mark.parametrize(
+    "includes", [" ".join(f"include:n{number}.test" for number in range(11)), "include:shop.example"]
+)
+async def test_a_proposed_record_passes_where_receivers_give_up_on_what_is_included(includes: str) -> None:
+    table = Table().put("shop.example", f"v=spf1 {includes} -all")
+    for number in range(11):
+        table.put(f"n{number}.test", "v=spf1 ip4:198.51.100.1 -all")
+    part = await check_spf(table, "shop.example", SENDER)
+    assert any("192.0.2.1: permerror" in what for what in faults(part))
+    [record] = part.publish
+    assert record.value == f"v=spf1 ip4:192.0.2.1 {includes} -all"
+    table.put("shop.example", record.value)
+    assert levels(await check_spf(table, "shop.example", SENDER), "spf.address") == ["good"]
 
 
 async def test_spf_that_cannot_be_looked_up() -> None:

@@ -10,7 +10,7 @@ from outrider.privacy.sender_checks import check_sender, spf_cost
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
 from outrider.server.preflight.report import Part, Publish, SendingAs
 from outrider.wire.spf.evaluate import LOOKUPS_MAX, Sender, SpfWord
-from outrider.wire.spf.record import SpfError, SpfRecord, parse_spf, select
+from outrider.wire.spf.record import SpfError, SpfRecord, Term, parse_spf, select
 
 LOOKUPS_NEAR: int = LOOKUPS_MAX - 2
 """Chosen: a provider that is included may add one or two without asking."""
@@ -45,7 +45,8 @@ async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
         findings.append(finding)
         if finding.level == "fault":
             refused.append(address)
-    publish = (_proposal(domain, record, list(map(_term, refused))),) if refused else ()
+    is_open = any(map(_is_open, record.mechanisms))
+    publish = (_proposal(domain, record, list(map(_term, refused))),) if refused or is_open else ()
     return Part(tuple(findings), publish)
 
 
@@ -92,7 +93,7 @@ def _style(domain: str, record: SpfRecord) -> list[Finding]:
     findings = []
     last = record.mechanisms[-1] if record.mechanisms else None
     ends = [term for term in record.mechanisms if term.name == "all"]
-    if ends and ends[0].qualifier in {"+", "?"}:
+    if ends and _is_open(ends[0]):
         findings.append(
             fault(
                 check, f"{ends[0].text} lets everybody send as {domain}", "end the record with ~all or -all"
@@ -111,6 +112,11 @@ def _style(domain: str, record: SpfRecord) -> list[Finding]:
     return findings
 
 
+def _is_open(term: Term) -> bool:
+    """The end of a record that refuses nobody."""
+    return term.name == "all" and term.qualifier in {"+", "?"}
+
+
 def _is_seen(address: str, option: str) -> bool:
     """Receivers see mail come from this address: it is public, or an operator says so."""
     return bool(option) or ip_address(address).is_global
@@ -127,10 +133,15 @@ def _terms(sender: SendingAs) -> list[str]:
 
 
 def _proposal(domain: str, record: SpfRecord | None, added: list[str]) -> Publish:
-    """The record with terms added before its end."""
+    """The record with an end that refuses, and terms added before all that asks DNS or refuses.
+
+    Behind those they would count for nothing where receivers give up on an include, and ours cost no look-up.
+    """
     if record is None:
         return Publish(domain, " ".join(["v=spf1", *added, "~all"]), _TXT_WHY)
-    terms = [term.text for term in record.mechanisms]
-    end = next((place for place, term in enumerate(record.mechanisms) if term.name == "all"), len(terms))
+    terms = record.mechanisms
+    own = [term.name in {"ip4", "ip6"} and term.qualifier == "+" for term in terms]
+    first = own.index(False) if False in own else len(own)
+    texts = ["~all" if _is_open(term) else term.text for term in terms]
     rest = [each.text for each in (record.redirect, record.explanation) if each is not None]
-    return Publish(domain, " ".join(["v=spf1", *terms[:end], *added, *terms[end:], *rest]), _TXT_WHY)
+    return Publish(domain, " ".join(["v=spf1", *texts[:first], *added, *texts[first:], *rest]), _TXT_WHY)
