@@ -14,6 +14,7 @@ from outrider.model.changes import Entry
 from outrider.model.dispatch import Held
 from outrider.schedule.fairness import FairQueue
 from outrider.server import queue_operations
+from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.writer import LogWriter
@@ -81,3 +82,17 @@ async def test_a_change_that_would_wait_too_long_is_refused(
     world.dispatcher.is_granting = False
     with pytest.raises(UnavailableError, match="nothing was changed"):
         await operations(world).purge("tester", "why")
+
+
+async def test_deferred_mail_is_at_its_site_when_dns_would_have_to_be_asked_again(world: World) -> None:
+    """Mail waits for longer than an answer of the DNS lives."""
+    world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    world.arrive(0, 1, ONE)
+    world.clock.advance(3_600.0)
+    assert world.dispatcher.sites.needs(ONE, world.clock.now())
+    asked = operations(world)
+    assert await asked.count(site="mx.one.example") == {"count": 1, "unresolved": 0}
+    assert [group["name"] for group in await asked.summary("site")] == ["mx.one.example"]
+    paths = PathOperations(world.dispatcher, world.index, cast("Any", None), world.clock, lambda: None)
+    assert [(row["site"], row["queued"]) for row in (await paths.paths())["paths"]] == [("mx.one.example", 1)]

@@ -194,7 +194,10 @@ def count(
 
 def _say_unresolved(counted: dict[str, Any]) -> None:
     if counted["unresolved"]:
-        say(f"{counted['unresolved']} queued domains have no known route now; no site could match them.")
+        say(
+            f"{counted['unresolved']} queued domains have no route, or none was looked up since the start; "
+            "no site could match them."
+        )
 
 
 @app.command("summary")

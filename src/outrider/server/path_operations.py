@@ -88,10 +88,9 @@ class PathOperations:
         counted = self._index.counts().keys <= KEYS_MAX
         unresolved = 0
         if counted:
-            now = self._clock.now()
             for (key_channel, key_binding, domain), alive in self._index.key_counts().items():
-                found = self._dispatcher.sites.site(domain, now)
-                if found is None:
+                found = self._dispatcher.sites.last_site(domain)
+                if not found:
                     unresolved += alive
                     continue
                 name = key_channel, key_binding, found
@@ -117,11 +116,10 @@ class PathOperations:
         found = [row for row in listed["paths"] if Path(row["channel"], row["binding"], row["site"]) == path]
         domains: Rows = []
         if listed["counted"]:
-            now = self._clock.now()
             domains = [
                 {"domain": domain, "queued": alive}
                 for (*key, domain), alive in self._index.key_counts().items()
-                if key == [channel, binding] and self._dispatcher.sites.site(domain, now) == site
+                if key == [channel, binding] and self._dispatcher.sites.last_site(domain) == site
             ]
             domains.sort(key=lambda row: -row["queued"])
         return {

@@ -3,9 +3,10 @@
 In: the options of a filter by name, as the control API passes them on. Out: plain values.
 
 Theory: entries know their routing domain, not their site, so a filter by site becomes one by the queued
-domains that are known to go there. Domains whose route is not known now cannot match; `unresolved` counts
-them, so that nobody takes the answer for more than it is. While logs of living workers are still to be read,
-as after the death of a dispatcher, it is not known what they are sending: changes wait for it.
+domains that went there when they were last looked up. Domains that have no route, or were not looked up
+since a start or a change of `[net]`, cannot match; `unresolved` counts them, so that nobody takes the answer
+for more than it is. While logs of living workers are still to be read, as after the death of a dispatcher, it
+is not known what they are sending: changes wait for it.
 
 Not here: paths and suspensions (path_operations.py), who asked and why it is allowed (control_api).
 """
@@ -246,7 +247,8 @@ class QueueOperations:
         return sum(self._site(domain) is None for domain in self._queued_domains())
 
     def _site(self, domain: str) -> str | None:
-        return self._dispatcher.sites.site(domain, self._clock.now())
+        """Of the last look-up, however old: mail is deferred for longer than an answer of the DNS lives."""
+        return self._dispatcher.sites.last_site(domain) or None
 
     # what is shown
 

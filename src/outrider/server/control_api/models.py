@@ -111,7 +111,7 @@ class Entry(BaseModel):
     channel: str
     binding: str
     routing_domain: str
-    site: str = Field(description="Empty where the route is not known now.")
+    site: str = Field(description="By the last look-up; empty where there was none, or no route.")
     tenant: str
     stream: str
     priority: int
@@ -232,7 +232,9 @@ class Paths(BaseModel):
     next_cursor: int | None
     total: int
     counted: bool = Field(description="False: too many queue keys to count what is on disk.")
-    unresolved: int = Field(description="Entries whose domain's route is not known now.")
+    unresolved: int = Field(
+        description="Entries whose domain was not looked up since the start, or has no route."
+    )
 
 
 class PathDetail(PathRow):
