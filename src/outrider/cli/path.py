@@ -49,8 +49,10 @@ def list_(
       outrider path list --site '*.example.test' --sort failures
     """
     check_one_of("--sort", sort, SORTS)
+    asked = {"site": site, "binding": binding, "channel": channel, "sort": sort}
     with control(config) as server:
-        rows = list(server.pages("/v1/paths", limit, site=site, binding=binding, channel=channel, sort=sort))
+        rows = list(server.pages("/v1/paths", limit, **asked))
+        whole = server.get("/v1/paths", **asked, limit=1)
     if as_json:
         print_json(rows)
         return
@@ -60,6 +62,13 @@ def list_(
     ]
     sums[0] = f"{len(rows)} paths"
     print_table("Paths", COLUMNS, [[row[column] for column in COLUMNS] for row in rows], totals=sums)
+    if not whole["counted"]:
+        say("What waits on disk is not counted here: too many domains are queued. See outrider queue count.")
+    elif whole["unresolved"]:
+        say(
+            f"{whole['unresolved']} queued entries are not counted here: their domains have no route, or none "
+            "was looked up since the start."
+        )
 
 
 @app.command("show")
