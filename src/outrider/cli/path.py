@@ -66,8 +66,8 @@ def list_(
         say("What waits on disk is not counted here: too many domains are queued. See outrider queue count.")
     elif whole["unresolved"]:
         say(
-            f"{whole['unresolved']} queued entries are not counted here: their domains have no route, or none "
-            "was looked up since the start."
+            f"{whole['unresolved']} queued entries are not counted here: their domains have no route, or "
+            "none was looked up since the start."
         )
 
 
