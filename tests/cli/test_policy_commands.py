@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from outrider.cli.main import app
 from outrider.model.hooks import HookPhase
 from outrider.policy.lua.api.coverage import Status
 from outrider.policy.lua.api.packages import ROWS
+from outrider.policy.lua.api.signatures import SIGNATURES
 from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.surroundings import HERE
 from outrider.policy.traces import Trace
@@ -490,6 +492,12 @@ def test_stubs_of_lua_name_every_hook() -> None:
     assert "validate_rcptto? fun(self: PolicyModule, msg: EcMessage, str: string, ac: Accept" in stub
 
 
+def _types_of(stub: str) -> list[str]:
+    """What stands for types of arguments and results."""
+    found = re.findall(r"^---@(?:param [\w.?]+|return) (.+)$", stub, re.MULTILINE)
+    return [*found, *re.findall(r"^---@overload (.+)$", stub, re.MULTILINE)]
+
+
 def test_stubs_of_lua_have_every_function_and_say_what_differs() -> None:
     stub = CliRunner().invoke(app, ["policy", "stubs", "--language", "lua"]).output
     named = {
@@ -509,7 +517,19 @@ def test_stubs_of_lua_have_every_function_and_say_what_differs() -> None:
     assert stub.count("---@deprecated") == sum(
         row.status is Status.NOT_CARRIED_OVER for name, row in ROWS.items() if name not in fields
     )
-    assert "Works in set_binding, final_validation.\n---@param ... any" in stub
+    assert SIGNATURES.keys() == {
+        name for name, row in ROWS.items() if row.status is not Status.NOT_CARRIED_OVER and name not in fields
+    }
+    group = "---@param name? string\n---@return string?\nfunction EcMessage:binding_group(name) end\n"
+    assert f"Works in set_binding, final_validation.\n{group}" in stub
+    assert (
+        "---@return boolean\n---@return string?\nfunction msys.db.execute(cache, sql, params, options) end"
+        in stub
+    )
+    assert "---@field remote_addr string\n" in stub
+    classes = set(re.findall(r"---@class (\w+)", stub))
+    used = re.findall(r"\b[A-Z][A-Za-z]*[a-z]\b", " ".join(_types_of(stub)))
+    assert set(used) <= classes, set(used) - classes
     assert "---@field VALIDATE_CONT integer" in stub
     lua = lupa.luajit21.LuaRuntime()
     lua.execute(stub)

@@ -20,6 +20,7 @@ from outrider.policy.declare import HOOKS
 from outrider.policy.lua.api.constants import CORE, GLOBALS
 from outrider.policy.lua.api.coverage import ANY, Row, Status
 from outrider.policy.lua.api.packages import ROWS
+from outrider.policy.lua.api.signatures import CLASSES, FIELDS, OVERLOADS, OWN_FIELDS, SIGNATURES, Signature
 from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.mail import Mail
 
@@ -43,6 +44,7 @@ _LUA_ARGUMENTS = {
     "auth_status": "string",
     "attempt": "Attempt",
 }
+_ANYTHING = Signature((("...", "any"),), ("any ...",))
 _LIFE_RETURNS = {"init": "boolean", "deinit": "boolean", "rsrc_setup": "boolean"}
 _ASKERS = frozenset(
     {
@@ -230,8 +232,7 @@ def _attempt_in_lua() -> Iterator[str]:
 def lua_stub() -> str:
     """The stub for Lua, as LuaCATS annotations: hooks, what they are given, and all functions.
 
-    Arguments of functions are not typed: Momentum's take many forms. What differs from Momentum's is said;
-    what is not carried over is marked as deprecated.
+    What differs from Momentum's is said; what is not carried over is marked as deprecated and takes anything.
     """
     lines = [
         "---@meta",
@@ -250,6 +251,7 @@ def lua_stub() -> str:
             for name in (hook.lua, *hook.lua_also)
         ]
     lines += (f"---@field {name}? fun(self: PolicyModule): {_LIFE_RETURNS.get(name, 'any')}" for name in LIFE)
+    lines += ["", *CLASSES.splitlines()]
     members: dict[str, list[Row]] = {}
     for row in ROWS.values():
         members.setdefault(_owner_of(row.name), []).append(row)
@@ -276,7 +278,9 @@ def _lua_table(owner: str, rows: Sequence[Row]) -> Iterator[str]:
     name = kind or (owner.capitalize() if is_object else owner)
     fields = [row for row in rows if kind is not None and "." in row.name]
     yield from ("", f"---@class {name}")
-    yield from (f"---@field {row.name.rpartition('.')[2]} any {_said_of(row)}" for row in fields)
+    for row in fields:
+        yield f"---@field {row.name.rpartition('.')[2]} {FIELDS.get(row.name, 'any')} {_said_of(row)}"
+    yield from (f"---@field {each} {of_type}" for each, of_type in OWN_FIELDS.get(name, {}).items())
     if owner == "msys.core":
         yield from (f"---@field {constant} integer" for constant in CORE)
     yield f"local {name} = {{}}" if is_object else f"{name} = {{}}"
@@ -287,8 +291,13 @@ def _lua_table(owner: str, rows: Sequence[Row]) -> Iterator[str]:
         if row.status is Status.NOT_CARRIED_OVER:
             yield "---@deprecated"
         mark = ":" if ":" in row.name else "."
-        yield from ("---@param ... any", "---@return any ...")
-        yield f"function {name}{mark}{re.split('[:.]', row.name)[-1]}(...) end"
+        signature = SIGNATURES.get(row.name, _ANYTHING)
+        yield from (f"---@param {argument} {of_type}" for argument, of_type in signature.arguments)
+        yield from (f"---@return {of_type}" for of_type in signature.returns)
+        if row.name in OVERLOADS:
+            yield f"---@overload {OVERLOADS[row.name]}"
+        taken = ", ".join(argument.rstrip("?") for argument, _ in signature.arguments)
+        yield f"function {name}{mark}{re.split('[:.]', row.name)[-1]}({taken}) end"
 
 
 def _said_of(row: Row) -> str:
