@@ -128,16 +128,19 @@ install: $(VENV)/.ready ## Install program, units, man page and example; DESTDIR
 	@sed 's|@PYTHON@|$(shell command -v $(PYTHON))|' packaging/bin/outrider >"$(DESTDIR)$(PREFIX)/bin/outrider.new"
 	@chmod 755 "$(DESTDIR)$(PREFIX)/bin/outrider.new"
 	@mv "$(DESTDIR)$(PREFIX)/bin/outrider.new" "$(DESTDIR)$(PREFIX)/bin/outrider"
-	@for unit in packaging/systemd/*; do \
-	  sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" >"$(UNITS)/$${unit##*/}"; chmod 644 "$(UNITS)/$${unit##*/}"; done
+	@install -m 644 packaging/systemd/* "$(UNITS)/"
 	@install -m 644 packaging/sysusers.d/outrider.conf "$(DESTDIR)$(PREFIX)/lib/sysusers.d/outrider.conf"
 	@install -m 644 packaging/tmpfiles.d/outrider.conf "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/outrider.conf"
+	@sed -i 's|@PREFIX@|$(PREFIX)|g; s|/etc/outrider|$(SYSCONFDIR)/outrider|g' "$(UNITS)"/outrider* \
+	  "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/outrider.conf"
 	@rm -rf "$(MANUAL)"; install -d -m 755 "$(MANUAL)"
 	@cp -R docs examples changes "$(MANUAL)/"
 	@find "$(MANUAL)" -name __pycache__ -prune -exec rm -rf {} +
 	@chmod -R u+rwX,go+rX,go-w "$(MANUAL)"
 	@install -m 644 packaging/outrider.toml LICENSE *.md "$(MANUAL)/"
-	@$(BIN)/python -m tools.gen_manual >"$(DESTDIR)$(PREFIX)/share/man/man1/outrider.1"
+	@$(BIN)/python -m tools.gen_manual | sed 's|/etc/outrider|$(SYSCONFDIR)/outrider|g; s|/usr/share|$(PREFIX)/share|g' \
+	  >"$(DESTDIR)$(PREFIX)/share/man/man1/outrider.1"
+	@chmod 644 "$(DESTDIR)$(PREFIX)/share/man/man1/outrider.1"
 	@test -e "$(DESTDIR)$(SYSCONFDIR)/outrider/outrider.toml" || \
 	  install -m 640 packaging/outrider.toml "$(DESTDIR)$(SYSCONFDIR)/outrider/outrider.toml"
 	@echo "installed below $(DESTDIR)$(PREFIX); next: docs/how-to/install.md"

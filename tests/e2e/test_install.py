@@ -100,6 +100,23 @@ def test_every_link_of_the_installed_manual_leads_somewhere(installed: Path) -> 
         assert (installed / named.lstrip("/")).is_file(), unit
 
 
+def test_other_places_are_named_and_everybody_reads_whatever_the_umask(tmp_path: Path) -> None:
+    places = ("PREFIX=/opt/outrider", "SYSCONFDIR=/opt/etc")
+    subprocess.run(
+        ["make", "-s", "-o", ".venv/.ready", "install", f"DESTDIR={tmp_path}", "DEPENDENCIES=none", *places],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=120,
+        umask=0o077,
+    )
+    assert not [path for path in (tmp_path / "opt/outrider").rglob("*") if not path.stat().st_mode & 0o004]
+    assert (tmp_path / "opt/etc/outrider/outrider.toml").stat().st_mode & 0o777 == 0o640
+    units = "".join(path.read_text("utf-8") for path in (tmp_path / "opt/outrider/lib/systemd").rglob("*.*"))
+    assert "ExecStart=/opt/outrider/bin/outrider serve -c /opt/etc/outrider/outrider.toml" in units
+    assert re.search(r"@\w+@|[ :=]/etc/outrider", units) is None
+
+
 def test_a_second_installation_keeps_the_configuration(installed: Path, tmp_path: Path) -> None:
     target = tmp_path / "again"
     shutil.copytree(installed, target, symlinks=True)
