@@ -83,7 +83,7 @@ docs: $(VENV)/.ready ## Write the generated reference pages
 	$(BIN)/python -m tools.gen_reference
 
 .PHONY: peers
-peers: ## Install mail and database servers, HAProxy, swaks, strace and curl for the tests; needs root on Debian, starts nothing
+peers: ## Install mail servers and stores, databases, HAProxy, swaks, strace and curl for the tests; needs root on Debian, starts nothing
 	@bash tools/peers.sh
 
 .PHONY: lock

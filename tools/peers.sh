@@ -102,7 +102,7 @@ system_user() {
 }
 
 missing=()
-for package in swaks libnet-ssleay-perl strace curl systemd opendkim opendkim-tools; do
+for package in swaks libnet-ssleay-perl strace curl systemd opendkim opendkim-tools dovecot-lmtpd pgbouncer; do
   installed "$package" || missing+=("$package")
 done
 
@@ -159,5 +159,7 @@ say "microsocks: $(find_program .peers/microsocks/usr/bin/microsocks)"
 say "postgres: $(find_program /usr/lib/postgresql/*/bin/postgres)"
 say "mariadb: $(find_program /usr/sbin/mariadbd) ($(/usr/sbin/mariadbd --version | awk '{print $3}'))"
 say "redis: $(find_program /usr/bin/redis-server) ($(/usr/bin/redis-server --version | awk '{print $3}'))"
+say "pgbouncer: $(find_program /usr/sbin/pgbouncer)"
 say "opendkim: $(find_program /usr/sbin/opendkim)"
+say "dovecot: $(find_program /usr/lib/dovecot/lmtp) ($(/usr/sbin/dovecot --version))"
 say "swaks: $(command -v swaks), strace: $(command -v strace), curl: $(command -v curl)"

@@ -52,12 +52,13 @@ class DatabaseServer:
         self._running.close()
 
 
-def _someone(name: str = "nobody") -> int | None:
+def someone(name: str = "nobody") -> int | None:
     """The user id that a server runs as; None when we are not root."""
     return pwd.getpwnam(name).pw_uid if os.getuid() == 0 else None
 
 
-def _give(folder: Path, user: int | None) -> None:
+def give(folder: Path, user: int | None) -> None:
+    """The folder and all in it become the user's."""
     if user is not None:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, user, -1)
@@ -92,7 +93,7 @@ def missing(kind: str) -> str:
 @contextlib.contextmanager
 def mariadb() -> Iterator[DatabaseServer]:
     """A MariaDB with the database `shop` and the user `outrider`."""
-    user, port = _someone(), free_port()
+    user, port = someone(), free_port()
     with peer_folder("mariadb") as folder:
         (folder / "data").mkdir()
         tables = "".join((Path("/usr/share/mysql") / name).read_text() for name in _MARIADB_TABLES)
@@ -103,7 +104,7 @@ def mariadb() -> Iterator[DatabaseServer]:
             "GRANT ALL ON *.* TO outrider@'%';\n"
         )
         certificate, key, _ = _certify(folder)
-        _give(folder, user)
+        give(folder, user)
         usual = [
             "/usr/sbin/mariadbd",
             "--no-defaults",
@@ -149,11 +150,11 @@ def postgresql() -> Iterator[DatabaseServer]:
     programs = _postgresql_programs()
     if programs is None:
         raise PeerError(missing("postgresql"))
-    user, port = _someone("postgres"), free_port()
+    user, port = someone("postgres"), free_port()
     with peer_folder("postgresql") as folder:
         (folder / "password").write_text(PASSWORD)
         certificate, key, _ = _certify(folder)
-        _give(folder, user)
+        give(folder, user)
         data = str(folder / "data")
         made = subprocess.run(
             [
@@ -198,10 +199,10 @@ def _create_shop(programs: Path, port: int) -> None:
 @contextlib.contextmanager
 def redis() -> Iterator[DatabaseServer]:
     """A Redis that asks for a password and keeps what it is told."""
-    user, port, tls_port = _someone(), free_port(), free_port()
+    user, port, tls_port = someone(), free_port(), free_port()
     with peer_folder("redis") as folder:
         certificate, key, authority = _certify(folder)
-        _give(folder, user)
+        give(folder, user)
         command = ["/usr/bin/redis-server", "--port", str(port), "--bind", "127.0.0.1"]
         command += ["--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always"]
         command += ["--dir", str(folder), "--unixsocket", f"{folder}/redis.sock", "--unixsocketperm", "777"]

@@ -279,6 +279,27 @@ def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
         StoreOptions(url=url)
 
 
+async def test_a_server_that_says_nothing_is_told_with_the_option_that_it_overran(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    silent = await asyncio.start_server(stay_silent, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    engine = open_engine(StoreOptions(url=f"postgresql://x@127.0.0.1:{port}/y", wait_seconds=0.1), tmp_path)
+    with pytest.raises(UnavailableError, match=r"does not answer: not within store\.wait_seconds$"):
+        async with reading(engine):
+            raise AssertionError
+    await ended.wait()
+    await engine.dispose()
+    silent.close()
+    await silent.wait_closed()
+
+
 @pytest.mark.parametrize(
     ("octets", "told"),
     [(b"no database at all" * 1000, "is damaged, and the way back is a copy"), (None, "full, or broken")],

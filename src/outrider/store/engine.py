@@ -145,7 +145,8 @@ async def _translated() -> AsyncIterator[None]:
         raise StoreError("the control database refuses the change", "conflict") from error
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        raise UnavailableError(f"the control database does not answer: {cause}{_advice(cause)}") from error
+        told = str(cause) or "not within store.wait_seconds"  # a time-out of the driver says nothing itself
+        raise UnavailableError(f"the control database does not answer: {told}{_advice(cause)}") from error
 
 
 def _advice(cause: BaseException) -> str:

@@ -4,7 +4,9 @@ In: statements. Out: rows. Statements are prepared once for each connection; arg
 in the binary form of the type that PostgreSQL says each has. Scripts give text and numbers, so an argument
 is first turned into what its type asks for (`5` and `"5"` both fit an integer).
 
-Theory: without `writable` the session is read-only, by PostgreSQL's own default of its transactions.
+Theory: without `writable` the session is read-only, by PostgreSQL's own default of its transactions. What is
+between, such as PgBouncer, may drop that wish, so the server is asked whether it holds; and it may give each
+transaction another connection, so a statement has no name there and goes with each of its executions.
 """
 
 from collections.abc import Callable
@@ -31,6 +33,10 @@ from outrider.store.sources.verified import verified_context
 
 _DOWN_CLASSES: Final = frozenset({"08", "28", "40", "53", "57", "58", "3D"})
 # SQLSTATE classes of the server's state: connection, authorisation, rollback, resources, intervention, system
+_PROTOCOL: Final = "08P01"
+# protocol_violation: PgBouncer's code for all that it refuses
+_SETTINGS: Final = ("statement_timeout", "default_transaction_read_only")
+# what is asked for at a connection's start, and PgBouncer does not know
 _CANCELLED: Final = "57014"
 _NO_CHARACTER: Final = "22021"
 # character_not_in_repertoire: a text with an octet 0
@@ -67,11 +73,30 @@ class PostgresqlConnector:
             )
         except asyncpg.PostgresError as error:
             raise SourceDownError(
-                f"PostgreSQL does not let us in: {error.sqlstate} {_kind(error)}"
+                f"PostgreSQL does not let us in: {error.sqlstate} {_kind(error)}{_startup(error)}"
             ) from error
         except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
             raise SourceDownError(f"no connection to PostgreSQL: {_reason(error)}") from error
-        return PreparingConnection(client, Statements())
+        connection = PreparingConnection(client, Statements())
+        if not self._options.writable:
+            try:
+                await self._check_read_only(client)
+            except BaseException:
+                self.drop(connection)
+                raise
+        return connection
+
+    async def _check_read_only(self, client: Any) -> None:
+        try:
+            is_read_only = await client.fetchval("SHOW transaction_read_only") == "on"
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise SourceDownError(f"the connection to PostgreSQL was lost: {_kind(error)}") from error
+        if not is_read_only:
+            raise SourceDownError(
+                "the source is only to be read, but PostgreSQL would let us write: what is between, such as "
+                "PgBouncer, drops default_transaction_read_only; let the server itself set it, by ALTER ROLE "
+                f"{self._options.address.user} SET default_transaction_read_only = on"
+            )
 
     def is_usable(self, connection: PreparingConnection) -> bool:
         return not connection.client.is_closed()
@@ -113,6 +138,16 @@ class PostgresqlConnector:
             raise SourceDownError(f"the connection to PostgreSQL was lost: {_kind(error)}") from error
         except asyncpg.InternalClientError as error:
             raise SourceDownError(f"asyncpg: {_kind(error)}") from error
+
+
+def _startup(error: Any) -> str:
+    """What a pooler says of a connection that it does not take; no query was put yet."""
+    if error.sqlstate != _PROTOCOL:
+        return ""
+    told = f": {error.message}"
+    if "startup parameter" in error.message:
+        told += "; let PgBouncer pass it over: ignore_startup_parameters = " + ", ".join(_SETTINGS)
+    return told
 
 
 def _kind(error: Exception) -> str:
