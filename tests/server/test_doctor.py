@@ -23,7 +23,7 @@ from outrider.server.doctor.database import check_database
 from outrider.server.doctor.examine import examine
 from outrider.server.doctor.finding import Finding, Level, as_data, worst
 from outrider.server.doctor.machine import EARLIEST_TIME, Machine, check_machine, read_machine
-from outrider.server.doctor.ownership import check_config, check_directory, check_secrets
+from outrider.server.doctor.ownership import check_config, check_directory, check_ownership, check_secrets
 from outrider.server.doctor.ports import check_ports
 from outrider.server.doctor.signing import check_signing
 from outrider.server.doctor.spool import check_keys, check_spool, is_running
@@ -316,6 +316,32 @@ def listening() -> Iterator[tuple[str, str, int]]:
         one.bind(("127.0.0.1", 0))
         one.listen()
         yield "smtp", "127.0.0.1", one.getsockname()[1]
+
+
+def test_a_password_that_delivery_would_look_for_in_vain_is_a_fault(tmp_path: Path) -> None:
+    """Nothing else reads it before mail goes there, and then waits."""
+    relay = {"site": "relay", "tls": "required", "auth_user": "us", "password_file": "relay-password"}
+    far = {
+        "name": "far",
+        "proxy": "socks5://192.0.2.1:1080",
+        "proxy_user": "us",
+        "proxy_password_file": "proxy",
+    }
+    data = {
+        "server": {"state_directory": "state"},
+        "delivery": {"override": [relay]},
+        "binding": [far],
+    }
+    settings = Settings.model_validate(data).resolved(tmp_path)
+
+    def missing() -> list[str]:
+        found = check_ownership(settings, [])
+        return [one.what for one in found if (one.check, one.level) == ("files.passwords", Level.FAULT)]
+
+    assert len(missing()) == 2
+    (tmp_path / "relay-password").touch(0o600)
+    [told] = missing()
+    assert told.startswith(f"{tmp_path / 'proxy'} is not there")
 
 
 async def test_ports_can_be_opened_or_answer() -> None:

@@ -147,11 +147,15 @@ def secret_files(settings: Settings) -> list[Path]:
     if settings.store.password_file is not None:
         found.append(settings.store.password_file)
     found += [one.password_file for one in settings.data_source if one.password_file is not None]
+    return _distinct(found + delivery_passwords(settings))
+
+
+def delivery_passwords(settings: Settings) -> list[Path]:
+    """Files of passwords for hosts and proxies, also where there is none; read as mail goes there."""
     delivery = settings.delivery
-    found += [Path(one.password_file) for one in (delivery.default, *delivery.override) if one.password_file]
+    found = [Path(one.password_file) for one in (delivery.default, *delivery.override) if one.password_file]
     senders = (delivery.default, *delivery.override, *settings.binding)
-    found += [Path(one.proxy_password_file) for one in senders if one.proxy_password_file]
-    return _distinct(found)
+    return found + [Path(one.proxy_password_file) for one in senders if one.proxy_password_file]
 
 
 def _distinct(paths: Iterable[Path]) -> list[Path]:

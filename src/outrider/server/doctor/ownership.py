@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from outrider.server.backup.make import secret_files
+from outrider.server.backup.make import delivery_passwords, secret_files
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
 from outrider.server.settings import Settings
 from outrider.store.engine import database_path
@@ -31,6 +31,7 @@ def check_ownership(settings: Settings, config_files: Iterable[Path]) -> list[Fi
         if path is not None and path.exists():
             secrets.append(path)
     found += check_secrets(secrets)
+    found += check_passwords(delivery_passwords(settings))
     found += [check_config(path) for path in config_files]
     return found
 
@@ -92,6 +93,19 @@ def check_secrets(paths: Iterable[Path]) -> list[Finding]:
     if sound or not found:
         found.append(good(check, f"{sound} secret files are closed to others"))
     return found
+
+
+def check_passwords(paths: Iterable[Path]) -> list[Finding]:
+    """What delivery reads at each connection is there."""
+    return [
+        fault(
+            "files.passwords",
+            f"{path} is not there; mail that needs it waits",
+            f"write the password into {path}",
+        )
+        for path in dict.fromkeys(paths)
+        if not path.is_file()
+    ]
 
 
 def check_config(path: Path) -> Finding:
