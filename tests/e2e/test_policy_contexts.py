@@ -65,6 +65,45 @@ def test_notes_come_from_listener_and_header_and_secrets_are_kept_nowhere(tmp_pa
         assert "hush" not in server.log()
 
 
+NOTING = """
+def data(mail):
+    context = mail.connection.context
+    mail.message.header.set("X-Connection", " ".join(f"{k}={v}" for k, v in sorted(context.items())))
+"""
+
+
+def test_trusted_relays_note_things_about_their_connections(tmp_path: Path) -> None:
+    store = tmp_path / "received"
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "shop.py").write_text(NOTING, encoding="utf-8")
+    with practising(WORLD, store) as practice:
+        configuration = practice.configuration(more=POLICY)
+        trusted = 'context_networks = ["127.0.0.1/32"]\ntrusted_networks'
+        configuration = configuration.replace("trusted_networks", trusted, 1)
+        with serving(folder, configuration) as server:
+            with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS) as client:
+                client.ehlo("client.test")
+                assert client.has_extn("xsetcontext")
+                assert client.docmd("XSETCONTEXT", "customer=a+20b secret_key=hush-4")[0] == 250
+                assert client.docmd("XSETCONTEXT", "customer")[0] == 501
+                client.mail("shop@sender.test")
+                client.rcpt("joe@one.test")
+                assert client.data(b"Subject: x\r\n\r\ntext\r\n")[0] == 250
+            with smtplib.SMTP(
+                "127.0.0.1", server.ports["smtp"], timeout=PATIENCE_SECONDS, source_address=("127.0.0.2", 0)
+            ) as client:
+                client.ehlo("client.test")
+                assert not client.has_extn("xsetcontext")
+                assert client.docmd("XSETCONTEXT", "customer=a")[0] == 500
+            await_events(server, 1, "delivery")
+        [received] = [path.read_bytes() for path in store.rglob("*.eml")]
+        assert b"X-Connection: customer=a b secret_key=hush-4\r\n" in received
+        assert "hush" not in server.log()
+        for path in (folder / "state" / "events").rglob("*"):
+            assert not path.is_file() or b"hush" not in path.read_bytes()
+
+
 def test_metadata_of_a_request_is_noted_and_what_is_secret_of_it_is_kept_nowhere(tmp_path: Path) -> None:
     store = tmp_path / "received"
     folder = tmp_path / "server"

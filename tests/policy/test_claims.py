@@ -1,10 +1,14 @@
 """What a client notes is its own word: it replaces nothing that scripts, or the session itself, say."""
 
+from ast import literal_eval
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from outrider.model.ends import Ends
 from outrider.model.flow import Origin, Recipient, Submission
 from outrider.policy.connection import Context
 from tests.policy.acting import HTTP, SMTP, Stage, address, messages, submission
@@ -70,3 +74,33 @@ def test_a_claim_is_one_until_a_script_sets_it() -> None:
     assert [context.copy().is_claimed(name) for name in ("a", "b", "c")] == [True, False, False]
     context.clear()
     assert not context.is_claimed("a")
+
+
+def test_a_trusted_client_notes_what_its_connection_is_until_tls_begins(tmp_path: Path) -> None:
+    stage = Stage(
+        tmp_path,
+        """
+        def mailfrom(connection, sender):
+            print(sorted(connection.context.items()))
+        """,
+        notes={"smtp": {"customer": "acme", "plan": "gold"}},
+    )
+    ends = Ends()
+    session = stage.door.open(SMTP, ends)
+
+    def noted() -> object:
+        with redirect_stdout(StringIO()) as said:
+            assert session.mail_from(SMTP, None) is None
+        return literal_eval(said.getvalue())
+
+    given = [("customer", "acme"), ("plan", "gold")]
+    assert noted() == given
+    ends.notes += [("customer", "other"), ("extra", "1")]
+    ends.notes.append(("extra", "2"))
+    assert noted() == [("customer", "other"), ("extra", "2"), ("plan", "gold")]
+    ends.notes = []
+    assert noted() == given
+    ends.notes = [("plan", "tin")]
+    assert noted() == [("customer", "acme"), ("plan", "tin")]
+    ends.notes = [("extra", "3")]
+    assert noted() == [*given[:1], ("extra", "3"), *given[1:]]

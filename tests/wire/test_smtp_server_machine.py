@@ -385,3 +385,60 @@ def test_ehlo_offers_what_the_session_changed() -> None:
         *(b"PIPELINING", b"SIZE 7", b"ENHANCEDSTATUSCODES", b"8BITMIME", b"DSN", b"SMTPUTF8", b"x-own a b")
     }
     assert talk.send(b"HELO c.test\r\n") == b"250 mx.test\r\n"
+
+
+NOTED = ServerLimits("mx.test", starttls=True)
+
+
+def noting(notes: list[tuple[str, str]] | None) -> Talk:
+    talk = Talk(NOTED)
+    talk.server.notes = notes
+    return talk
+
+
+def test_a_client_that_may_notes_what_it_likes() -> None:
+    notes: list[tuple[str, str]] = []
+    talk = noting(notes)
+    assert talk.send(b"xsetcontext a=1\r\n")[:3] == b"503"
+    talk.send(b"EHLO c.test\r\n")
+    assert talk.send(b"xsetcontext customer=acme  plan=very+20good+3D\r\nXSETCONTEXT empty=\r\n") == (
+        b"250 2.0.0 Ok\r\n" * 2
+    )
+    assert notes == [("customer", "acme"), ("plan", "very good="), ("empty", "")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [b"", b" ", b" a", b" =b", b" 1a=b", b" a=b c", b" a=+", b" a=+0A", b" a=b=c"],
+)
+def test_what_cannot_be_read_notes_nothing(arguments: bytes) -> None:
+    notes: list[tuple[str, str]] = []
+    talk = noting(notes)
+    talk.send(b"EHLO c.test\r\n")
+    assert talk.send(b"XSETCONTEXT" + arguments + b"\r\n")[:3] == b"501"
+    assert notes == []
+
+
+def test_a_session_notes_a_hundred_things() -> None:
+    notes: list[tuple[str, str]] = []
+    talk = noting(notes)
+    talk.send(b"EHLO c.test\r\n")
+    assert talk.send(b"XSETCONTEXT a=1 b=2\r\n" * 50) == b"250 2.0.0 Ok\r\n" * 50
+    assert talk.send(b"XSETCONTEXT a=1\r\n")[:3] == b"501"
+    assert len(notes) == 100
+
+
+@pytest.mark.parametrize("command", [b"XSETCONTEXT a=1", b"XSETCONTEX a=1", b"XSETCONTEXTS a=1"])
+def test_nobody_else_notes_anything(command: bytes) -> None:
+    talk = noting(None if command[:12] == b"XSETCONTEXT " else [])
+    talk.send(b"EHLO c.test\r\n")
+    assert talk.send(command + b"\r\n")[:3] == b"500"
+    assert not talk.server.notes
+
+
+def test_what_was_noted_in_the_clear_is_forgotten_with_tls() -> None:
+    before: list[tuple[str, str]] = []
+    talk = noting(before)
+    talk.send(b"EHLO c.test\r\nXSETCONTEXT a=1\r\nSTARTTLS\r\n")
+    assert talk.server.notes == []
+    assert before == [("a", "1")]

@@ -19,6 +19,7 @@ class Ends:
         address: Our address, as the client reached it; empty where it is not known.
         port: Our port; 0 where it is not known.
         may_relay: The client has a grant: by its network, or by its login.
+        notes: What a trusted client noted about the connection, in order: name and value.
         offers: Keywords of EHLO in upper case, and their lines as they are announced; an empty one is not.
     """
 
@@ -26,4 +27,5 @@ class Ends:
     address: str = ""
     port: int = 0
     may_relay: bool = False
+    notes: list[tuple[str, str]] = field(default_factory=list)
     offers: dict[str, str] = field(default_factory=dict)

@@ -163,12 +163,15 @@ class Connection:
 
     __slots__ = (
         *("_context", "_message", "_origin", "_shared", "ends", "list_edits", "mail_from", "messages"),
-        *("named", "named_before", "rcpt_to"),
+        *("_noted", "_replaced", "_told", "named", "named_before", "rcpt_to"),
     )
 
     def __init__(self, origin: Origin, ends: Ends | None = None) -> None:
         self._origin = origin
         self.ends = Ends() if ends is None else ends
+        self._told = self.ends.notes
+        self._noted = 0
+        self._replaced: dict[str, str | None] = {}
         self.messages = 0
         self.named = 0
         self.named_before = 0
@@ -201,6 +204,22 @@ class Connection:
     def update(self, origin: Origin) -> None:
         """For whoever asks the hooks: what is known of it now."""
         self._origin = origin
+        notes = self.ends.notes
+        if len(notes) != self._noted or notes is not self._told:
+            self._take(notes)
+
+    def _take(self, notes: list[tuple[str, str]]) -> None:
+        """Note what the client noted since; another list is one of a client who begins anew with TLS."""
+        context = self._context
+        if notes is not self._told:
+            for name, before in self._replaced.items():
+                context.pop(name, None)
+                context.seed([] if before is None else [(name, before)])
+            self._told, self._noted, self._replaced = notes, 0, {}
+        for name, text in notes[self._noted :]:
+            self._replaced.setdefault(name, context.get(name))
+            context.seed([(name, text)])
+        self._noted = len(notes)
 
     @property
     def origin(self) -> Origin:

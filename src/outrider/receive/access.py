@@ -42,10 +42,17 @@ def refuse_tenant(principal: Principal, tenant: str | None) -> Reply | None:
     return None if tenant is None or principal.tenant == tenant else replies.OTHER_TENANT
 
 
+def _is_within(client: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    address = ipaddress.ip_address(client)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
 class Access:
     """The rules of one listener."""
 
-    __slots__ = ("_ipv4", "_networks", "_require_auth", "_sender_domains")
+    __slots__ = ("_ipv4", "_networks", "_noting", "_require_auth", "_sender_domains")
 
     def __init__(self, options: ListenerOptions) -> None:
         self._networks = [ipaddress.ip_network(network) for network in options.trusted_networks]
@@ -54,6 +61,7 @@ class Access:
             for network in self._networks
             if network.version == 4
         ]
+        self._noting = [ipaddress.ip_network(network) for network in options.context_networks]
         self._sender_domains = frozenset(options.sender_domains)
         self._require_auth = options.require_auth
 
@@ -64,10 +72,11 @@ class Access:
         if ":" not in client:
             number = int.from_bytes(inet_pton(AF_INET, client))  # a third of what ipaddress takes for it
             return any(number & mask == network for mask, network in self._ipv4)
-        address = ipaddress.ip_address(client)
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
+        return _is_within(client, self._networks)
+
+    def may_note(self, client: str) -> bool:
+        """True when the client may note things about its connection."""
+        return bool(self._noting) and _is_within(client, self._noting)
 
     def granted_domains(self, *, trusted: bool, principal: Principal | None) -> frozenset[str] | None:
         """The sender domains of the session's grant, or None when it has no grant."""

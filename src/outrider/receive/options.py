@@ -317,6 +317,13 @@ class ListenerOptions(BaseModel):
         description="Networks whose clients may relay without AUTH, as sender domains allow.",
         json_schema_extra=about("CIDR", "RFC 6409 §3.3"),
     )
+    context_networks: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks whose clients may note things about their connection for policy scripts, with "
+        "the command XSETCONTEXT; they replace what `context` says. Only your own programs and relays: "
+        "scripts believe them.",
+        json_schema_extra=about("CIDR", "Momentum's XSETCONTEXT"),
+    )
     sender_domains: tuple[SenderDomain, ...] = Field(
         default=("*",),
         description="Domains that clients in trusted networks may use in MAIL FROM; `*` is any, "
@@ -424,6 +431,8 @@ class ListenerOptions(BaseModel):
             raise ValueError("role = 'inbound' needs at least one [[listener.mailbox]]")
         if self.trusted_networks or self.require_auth:
             raise ValueError("role = 'inbound' relays for nobody: no trusted_networks, no require_auth")
+        if self.context_networks:
+            raise ValueError("context_networks is for scripts, which are not asked where role = 'inbound'")
         if self.authentication_results:
             raise ValueError("authentication_results is for mail that is passed on, not for role = 'inbound'")
         return self

@@ -106,6 +106,9 @@ class ClientSession(PolicedSession):
         else:
             self._ends = self._both_ends()
             self._server.offers = self._ends.offers
+            if not self._is_unknown and context.access.may_note(self._client):
+                self._server.notes = self._ends.notes
+                self._ends.offers["XSETCONTEXT"] = "XSETCONTEXT"
             self._policy = context.scripts.open(self._current_origin(), self._ends)
             self._heed(self._policy.connect(self._current_origin()), self._welcome, self._turn_away)
 
@@ -314,6 +317,8 @@ class ClientSession(PolicedSession):
         self._note_grant()
         self.tighten()
         self._server.tls_started()
+        if self._ends is not None and self._server.notes is not None:
+            self._ends.notes = self._server.notes
         self._note_tls()
         self._renewed_at = self._context.now()
 

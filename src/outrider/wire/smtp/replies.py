@@ -148,6 +148,12 @@ NULL_RECIPIENT = Reply(501, "5.1.3", ("A recipient cannot be empty",))
 BAD_PARAMETER = Reply(501, "5.5.4", ("Syntax error in a parameter",))
 """RFC 5321 §4.1.1.11."""
 
+BAD_NOTE = Reply(501, "5.5.4", ("XSETCONTEXT takes NAME=VALUE, the values in xtext",))
+"""RFC 5321 §4.2.4: a syntax error in an argument."""
+
+TOO_MANY_NOTES = Reply(501, "5.5.4", ("XSETCONTEXT was used for too many notes in this session",))
+"""Chosen: the command cannot be obeyed again, so the client is told for good."""
+
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", ("Unknown parameter, or one that was not offered",))
 """RFC 5321 §4.1.1.11."""
 

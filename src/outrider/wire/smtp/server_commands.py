@@ -13,6 +13,7 @@ from collections.abc import Callable
 from outrider.model.reply import Reply, format_reply
 from outrider.wire.smtp import replies
 from outrider.wire.smtp.commands import CommandError, parse_bdat, parse_helo, parse_mail, parse_rcpt
+from outrider.wire.smtp.notes import NOTES_MAX, parse_notes
 from outrider.wire.smtp.server_auth import maybe_exchange
 from outrider.wire.smtp.server_chunks import Chunk
 from outrider.wire.smtp.server_events import (
@@ -180,6 +181,20 @@ def _auth(server: ServerState, text: str) -> Event | Reply | None:
     return server._auth_step(exchange.start(initial))
 
 
+def _xsetcontext(server: ServerState, text: str) -> Event | Reply | None:
+    notes = server.notes
+    if notes is None or text[:11].upper() != "XSETCONTEXT" or text[11:12] not in {"", " "}:
+        return replies.UNKNOWN_COMMAND
+    if not server.esmtp:
+        return replies.HELO_FIRST
+    found = parse_notes(text[11:])
+    if len(notes) + len(found) > NOTES_MAX:
+        return replies.TOO_MANY_NOTES
+    notes += found
+    server._say(replies.OK)
+    return None
+
+
 COMMANDS: dict[str, Callable[[ServerState, str], Event | Reply | None]] = {
     "MAIL": _mail,
     "RCPT": _rcpt,
@@ -195,4 +210,5 @@ COMMANDS: dict[str, Callable[[ServerState, str], Event | Reply | None]] = {
     "EXPN": _not_implemented,
     "STAR": _starttls,
     "AUTH": _auth,
+    "XSET": _xsetcontext,
 }

@@ -41,6 +41,7 @@ class ServerState(LineInput):
         mail: The open transaction's MAIL, or None.
         recipients: Its accepted recipients.
         offers: Other lines of the reply to EHLO, by keyword; see `ServerLimits.ehlo_with`.
+        notes: What the client noted with XSETCONTEXT, in order; None where it may not.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class ServerState(LineInput):
         "esmtp",
         "helo",
         "mail",
+        "notes",
         "offers",
         "output",
         "recipients",
@@ -76,6 +78,7 @@ class ServerState(LineInput):
         self._idle = 0
         self.tls = tls
         self.offers: Mapping[str, str] = _AS_THEY_ARE
+        self.notes: list[tuple[str, str]] | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -130,6 +133,8 @@ class ServerState(LineInput):
             raise LocalProtocolError("no STARTTLS was accepted")
         self._mode = COMMAND
         self.tls = True
+        if self.notes is not None:
+            self.notes = []
         self._forget()
 
     # Replies and errors
