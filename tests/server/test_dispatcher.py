@@ -109,7 +109,9 @@ class World:
         assert [type(message) for message in end.take()] == [Welcome]
         return end
 
-    def arrive(self, worker: int, first: int, *domains: str, not_before_time: float = 0.0) -> list[int]:
+    def arrive(
+        self, worker: int, first: int, *domains: str, not_before_time: float = 0.0, message_id: str = ""
+    ) -> list[int]:
         """A message for these domains in the worker's log."""
         log = 10 + worker
         arrived = Arrived(
@@ -120,7 +122,7 @@ class World:
             50,
             self.clock.wall(),
             tuple(("smtp", "default", domain, 0, not_before_time) for domain in domains),
-            f"{first:018d}",
+            message_id or f"{first:018d}",
         )
         self.dispatcher.committed(worker, Committed(Position(0, first * 100 + 100), (arrived,), (), NOTHING))
         return [arrived.first_entry + index for index in range(len(domains))]

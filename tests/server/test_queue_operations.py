@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from outrider.base.errors import UnavailableError
+from outrider.base.ids import IdSource
 from outrider.base.log import NullLog
 from outrider.model.changes import Entry
 from outrider.model.dispatch import Held
@@ -82,6 +83,19 @@ async def test_a_change_that_would_wait_too_long_is_refused(
     world.dispatcher.is_granting = False
     with pytest.raises(UnavailableError, match="nothing was changed"):
         await operations(world).purge("tester", "why")
+
+
+async def test_the_oldest_message_was_received_first_even_if_it_is_due_last(world: World) -> None:
+    """Its age, which counts from when it is due, is not what it has waited here."""
+    world.join(0)
+    ids = IdSource(world.clock, 1)
+    asked = operations(world)
+    assert await asked.oldest() == {"is_known": True, "received_time": None}
+    began_time = world.clock.wall()
+    world.arrive(0, 1, ONE, not_before_time=began_time + 20 * 86_400.0, message_id=ids.next())
+    world.clock.advance(10 * 86_400.0)
+    world.arrive(0, 2, ONE, message_id=ids.next())
+    assert (await asked.oldest())["received_time"] == pytest.approx(began_time, abs=0.001)
 
 
 async def test_deferred_mail_is_at_its_site_when_dns_would_have_to_be_asked_again(world: World) -> None:

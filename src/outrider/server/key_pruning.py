@@ -3,9 +3,9 @@
 In: what the dispatcher knows of the oldest message. Out: fewer files.
 
 Theory: a key's file is at most an hour older than any message that names it (`SigningKeys.write`), and a
-message is in the queue, whatever holds it there, from its reception on. So what is older than the oldest
-message is named by none; no message has to be read for that. Where the queue is not wholly known, as after a
-start, nothing is removed.
+message is in the queue, whatever holds it there, from its reception on, which its id tells. So what is older
+than the oldest message is named by none; no message has to be read for that. Where the queue is not wholly
+known, as after a start, nothing is removed.
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from outrider.base.clock import Clock, format_utc
 from outrider.base.errors import UnavailableError
+from outrider.base.ids import created_time
 from outrider.model.changes import Entry
 from outrider.model.scopes import matches
 from outrider.record.derive import Act
@@ -107,12 +108,14 @@ class QueueOperations:
         return sorted(folded.values(), key=lambda row: (-row["entries"], row["name"]))
 
     async def oldest(self) -> dict[str, Any]:
-        """When the oldest message was received; `is_known` is false while logs are still being read."""
+        """When the oldest message was received; `is_known` is false while logs are still being read.
+
+        Its id tells: entries count their age from when they were to be sent, which may be weeks later.
+        """
         if not self._dispatcher.is_granting:
             return {"is_known": False, "received_time": None}
-        groups = await self._index.summary(self._filter({}), ("channel",))
-        times = [group.oldest_time for group in groups]
-        return {"is_known": True, "received_time": min(times, default=None)}
+        first = await self._index.first_message()
+        return {"is_known": True, "received_time": None if first is None else created_time(first)}
 
     def _name(self, by: str, group: Group) -> str:
         if by in ("site", "path"):

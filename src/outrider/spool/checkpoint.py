@@ -372,6 +372,11 @@ class Checkpoint:
         query = f"SELECT count(*) {_FROM} WHERE {condition}"
         return int(self._database.execute(query, arguments).fetchone()[0])
 
+    def first_message(self) -> str | None:
+        """The lowest message id of all rows; None where there is no row."""
+        found: str | None = self._database.execute("SELECT min(message_id) FROM entries").fetchone()[0]
+        return found
+
     def summary(self, chosen: QueueFilter, columns: Sequence[str]) -> list[Group]:
         """Rows that match, counted by `columns`, the largest group first."""
         if not columns or not set(columns) <= set(GROUPS):

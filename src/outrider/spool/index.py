@@ -505,6 +505,14 @@ class Index:
                 await self._take()
             return await self._run(lambda: self._checkpoint.summary(chosen, columns))
 
+    async def first_message(self) -> str | None:
+        """The id of the message that was received first; None where nothing is queued."""
+        async with self._lock:
+            await self._settle_strays()
+            if self.table.changed:
+                await self._take()
+            return await self._run(self._checkpoint.first_message)
+
     # -- replay --
 
     async def replay(self, log: int, until: Position | None = None) -> Replayed:
