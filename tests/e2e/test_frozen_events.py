@@ -1,5 +1,6 @@
 """Events that cannot be synced any more: the processes start anew, and nothing is missing or there twice."""
 
+import os
 import smtplib
 from collections import Counter
 from collections.abc import Callable
@@ -52,3 +53,15 @@ def test_processes_whose_events_freeze_start_anew(
     for number in taken:
         recipient = f"customer{number}@example.test"
         assert (counts["reception", recipient], counts["delivery", recipient]) == (1, 1)
+
+
+def test_old_events_that_cannot_be_removed_are_told_and_the_control_api_answers(
+    serve: Callable[[str], OutriderProcess], tmp_path: Path
+) -> None:
+    old = tmp_path / "outrider-1" / "state" / "events" / "777-1.jsonl"
+    old.mkdir(parents=True)
+    os.utime(old, (1.0, 1.0))
+    server = serve(configuration_for({}, workers=1))
+    wait_until(lambda: bool(log_lines(server, "record.not_expired")), "it is told")
+    assert server.command("status")["granting"]
+    assert not log_lines(server, "process.died")

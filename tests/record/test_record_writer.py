@@ -347,6 +347,26 @@ def test_files_live_as_long_as_they_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2.jsonl", "3-1.jsonl", "other.txt"]
 
 
+def test_a_file_that_cannot_be_removed_is_told_and_keeps_no_other(tmp_path: Path) -> None:
+    clock = FakeClock(time=10_000_000.0)
+    (tmp_path / "1.jsonl").mkdir()
+    for name in ("1.jsonl", "2.jsonl", "3.jsonl"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1.0, 1.0))
+
+    class Shared(OsFiles):
+        def unlink(self, path: str) -> None:
+            if path.endswith("2.jsonl"):
+                Path(path).unlink()  # somebody else was faster
+            super().unlink(path)
+
+    with pytest.raises(IsADirectoryError):
+        expire(Shared(), tmp_path, RecordOptions(), clock, frozenset())
+    assert [path.name for path in tmp_path.iterdir()] == ["1.jsonl"]
+    (tmp_path / "1.jsonl").rmdir()
+    assert expire(Shared(), tmp_path, RecordOptions(), clock, frozenset()) == 0
+
+
 async def test_a_rotated_key_is_taken_up_with_the_next_sync(
     tmp_path: Path, clock: FakeClock, log: ListLog
 ) -> None:

@@ -108,14 +108,29 @@ def expire(
 ) -> int:
     """Remove event files that are older than `keep_seconds`; returns how many.
 
+    One that somebody else has removed meanwhile is no error.
+
     Args:
         files: The file primitive.
         directory: Where event files are.
         options: Says how long files are kept.
         clock: Gives the time.
         live_logs: Logs whose open file stays, however old.
+
+    Raises:
+        OSError: The directory cannot be read, or some could not be removed; all others are.
     """
-    paths = expired_paths(directory, clock.wall() - options.keep_seconds, live_logs)
-    for path in paths:
-        files.unlink(str(path))
-    return len(paths)
+    removed = 0
+    failures: list[OSError] = []
+    for path in expired_paths(directory, clock.wall() - options.keep_seconds, live_logs):
+        try:
+            files.unlink(str(path))
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # the others need not stay for it
+            failures.append(error)
+        else:
+            removed += 1
+    if failures:
+        raise failures[0]
+    return removed

@@ -54,13 +54,18 @@ class Control:
         settings = self._birth.settings
         files = files_of(os.environ)
         spool = SpoolDirectory(files, str(settings.server.spool_directory))
+        directory = settings.server.events_directory
         while True:
-            living = frozenset(log for log in spool.logs() if spool.is_alive(log))
-            removed = await asyncio.to_thread(
-                expire, files, settings.server.events_directory, settings.record, self._birth.clock, living
-            )
-            if removed:
-                self._birth.log.info("record.expired", files=removed)
+            try:
+                living = frozenset(log for log in spool.logs() if spool.is_alive(log))
+                removed = await asyncio.to_thread(
+                    expire, files, directory, settings.record, self._birth.clock, living
+                )
+            except OSError as error:  # as of a file system that became read-only: all else goes on
+                self._birth.log.error("record.not_expired", directory=str(directory), error=str(error))
+            else:
+                if removed:
+                    self._birth.log.info("record.expired", files=removed)
             await asyncio.sleep(EXPIRE_SECONDS)
 
     async def _prune_keys(self) -> None:
