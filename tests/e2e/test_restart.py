@@ -182,6 +182,15 @@ def test_a_second_server_waits_for_the_spool(practice: Practice, tmp_path: Path)
         waits_until_stopped(first, first.config, tmp_path / "second.log")
 
 
+def test_a_second_server_that_waited_listens_where_the_first_did(practice: Practice, tmp_path: Path) -> None:
+    with serving(tmp_path / "server", practice.configuration()) as first:
+        again = first.folder / "again.toml"
+        text = first.config.read_text(encoding="utf-8")
+        port = first.ports["smtp"]
+        again.write_text(text.replace("\nport = 0", f"\nport = {port}", 1), encoding="utf-8")
+        waits_until_stopped(first, again, tmp_path / "second.log")
+
+
 def test_a_second_server_waits_though_somebody_removed_the_lock(practice: Practice, tmp_path: Path) -> None:
     with serving(tmp_path / "server", practice.configuration()) as first:
         (first.folder / "state" / "server.lock").unlink()

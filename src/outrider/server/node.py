@@ -190,6 +190,10 @@ def run(
     try:
         return supervisor.run()
     finally:
+        # the locks last: who waits for them listens at the same places next
+        for child in supervisor.children:
+            for listening in child.sockets.values():
+                listening.close()
         for lock in locks:
             os.close(lock)
 
