@@ -123,6 +123,11 @@ async def test_no_record_is_proposed_with_an_address_that_nobody_sees() -> None:
     behind_nat = SendingAs("x", (("10.1.2.3", ""), ("fd00::2", "")), "mx.shop.example")
     [record] = (await check_spf(Table(), "shop.example", behind_nat)).publish
     assert record.value == "v=spf1 a:mx.shop.example ~all"
+    nowhere = await check_spf(Table(), "shop.example", SendingAs("x", (), "localhost.localdomain"))
+    assert nowhere.publish == ()
+    assert [each.mend for each in nowhere.findings] == [
+        "set server.hostname or net.own_addresses, publish one"
+    ]
     both = SendingAs("x", (("10.1.2.3", ""), ("198.51.100.1", "net.own_addresses")), "mx.shop.example")
     [record] = (await check_spf(Table(), "shop.example", both)).publish
     assert record.value == "v=spf1 ip4:198.51.100.1 ~all"

@@ -37,10 +37,15 @@ def system_sources() -> list[str]:
     return found
 
 
+def is_public_name(hostname: str) -> bool:
+    """False for a name that receivers cannot look up, whatever DNS says here."""
+    return "." in hostname and not hostname.endswith(UNKNOWN_ENDS)
+
+
 async def check_hostname(lookup: Lookup, hostname: str, *, option: str = "server.hostname") -> list[Finding]:
     """The name that we greet with exists; `option` says where it is configured."""
     check = "dns.hostname"
-    if "." not in hostname or hostname.endswith(UNKNOWN_ENDS):
+    if not is_public_name(hostname):
         return [
             warning(
                 check,

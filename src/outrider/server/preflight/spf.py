@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from outrider.net.answers import Kind, Lookup, Status
 from outrider.privacy.sender_checks import check_sender, spf_cost
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
+from outrider.server.doctor.names import is_public_name
 from outrider.server.preflight.report import Part, Publish, SendingAs
 from outrider.wire.spf.evaluate import LOOKUPS_MAX, Sender, SpfWord
 from outrider.wire.spf.record import SpfError, SpfRecord, Term, parse_spf, select
@@ -16,6 +17,7 @@ LOOKUPS_NEAR: int = LOOKUPS_MAX - 2
 """Chosen: a provider that is included may add one or two without asking."""
 
 _TXT_WHY = "allows the addresses that mail leaves from"
+_UNKNOWN = "set server.hostname, or net.own_addresses to what receivers see, and run this again"
 
 
 async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
@@ -24,7 +26,9 @@ async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
     if answer.status is Status.FAILED:
         what = f"the nameservers gave no answer for {domain}: {answer.trouble}"
         return Part((fault("spf.record", what, "try again; look at net.nameservers"),))
-    whole = _proposal(domain, None, _terms(sender))
+    terms = _terms(sender)
+    whole = (_proposal(domain, None, terms),) if terms else ()
+    mend = "publish one" if terms else _UNKNOWN
     try:
         text = select(answer.texts)
         record = parse_spf(text) if text is not None else None
@@ -32,11 +36,11 @@ async def check_spf(lookup: Lookup, domain: str, sender: SendingAs) -> Part:
         what = f"{domain}: {error.message}; receivers take all of it for void"
         return Part(
             (fault("spf.record", what, "correct the record"),),
-            (whole,),
+            whole,
         )
     if record is None:
         what = f"{domain} has no SPF record"
-        return Part((fault("spf.record", what, "publish one"),), (whole,))
+        return Part((fault("spf.record", what, mend),), whole)
     findings = [good("spf.record", f"{domain}: {record.text}"), *_style(domain, record)]
     findings += await _cost(lookup, domain, record)
     refused = []
@@ -127,9 +131,10 @@ def _term(address: str) -> str:
 
 
 def _terms(sender: SendingAs) -> list[str]:
-    """What a record has to allow; behind NAT, whatever address the EHLO name has."""
+    """What a record has to allow; behind NAT, whatever address the EHLO name has, if it can have one."""
     seen = [address for address, option in sender.addresses if _is_seen(address, option)]
-    return [_term(address) for address in seen] or [f"a:{sender.ehlo_name}"]
+    named = [f"a:{sender.ehlo_name}"] if is_public_name(sender.ehlo_name) else []
+    return [_term(address) for address in seen] or named
 
 
 def _proposal(domain: str, record: SpfRecord | None, added: list[str]) -> Publish:
