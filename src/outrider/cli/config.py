@@ -25,7 +25,7 @@ def explain(
 
     Examples:
       outrider config explain server.workers
-      outrider config explain listener.smtp
+      outrider config explain listener.limits
       outrider config explain '*_seconds' --json
     """
     from outrider.server.explanation import explain as explained
