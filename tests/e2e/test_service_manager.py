@@ -67,6 +67,9 @@ def test_a_service_manager_hears_the_whole_life(tmp_path: Path) -> None:
         manager.until("STATUS=Starting again: worker-1")
         manager.until(ready[1])
         manager.until("WATCHDOG=1")
+        server.process.send_signal(signal.SIGHUP)
+        manager.until("RELOADING=1")
+        assert manager.until("READY=1") == ready, "it still says where it listens"
         assert server.stop() == 0
         assert manager.until("STOPPING=1")[2].startswith("EXTEND_TIMEOUT_USEC=")
 

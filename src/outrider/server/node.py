@@ -164,11 +164,13 @@ def run(
     if os.environ.get(VARIABLE):
         log.warning("server.injected_faults", faults=os.environ[VARIABLE])
 
-    def ready() -> None:
-        places = endpoints(doors.sockets[0])
-        listening = ", ".join(f"{name} on {place}" for name, place in places.items())
+    def tell_ready() -> None:
+        listening = ", ".join(f"{name} on {place}" for name, place in endpoints(doors.sockets[0]).items())
         notifier.ready(f"Ready: {settings.server.workers} workers; {listening}")
-        on_ready(places)
+
+    def ready() -> None:
+        tell_ready()
+        on_ready(endpoints(doors.sockets[0]))
 
     supervisor = Supervisor(settings, clock, log, ready, input_fd, notifier)
     supervisor.add("control", _main_of(run_control), metrics_sockets(settings.record))
@@ -185,7 +187,7 @@ def run(
             clock,
             log,
             partial(_adopt, supervisor),
-            lambda: notifier.ready(f"Ready: {settings.server.workers} workers"),
+            tell_ready,
         )
     try:
         return supervisor.run()
