@@ -125,9 +125,7 @@ async def test_no_record_is_proposed_with_an_address_that_nobody_sees() -> None:
     assert record.value == "v=spf1 a:mx.shop.example ~all"
     nowhere = await check_spf(Table(), "shop.example", SendingAs("x", (), "localhost.localdomain"))
     assert nowhere.publish == ()
-    assert [each.mend for each in nowhere.findings] == [
-        "set server.hostname or net.own_addresses, publish one"
-    ]
+    assert [each.mend.partition(",")[0] for each in nowhere.findings] == ["set server.hostname"]
     both = SendingAs("x", (("10.1.2.3", ""), ("198.51.100.1", "net.own_addresses")), "mx.shop.example")
     [record] = (await check_spf(Table(), "shop.example", both)).publish
     assert record.value == "v=spf1 ip4:198.51.100.1 ~all"
