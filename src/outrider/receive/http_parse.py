@@ -38,6 +38,8 @@ _QUOTED_NAMES: Final = re.compile(
 _PLACE: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.{0,64})", re.DOTALL)
 """How msgspec names a field that there is not; of a longer name the beginning is enough."""
+_MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
+"""How it names one that has to be there; the names are ours."""
 _INNER: Final[dict[str, type[msgspec.Struct]]] = {
     "attachments": AttachmentRequest,
     "recipients": PersonalRecipient,
@@ -154,6 +156,11 @@ def _decode(body: bytes | bytearray) -> MessageRequest:
         text = str(error)
         place = _PLACE.search(text)
         steps = [] if place is None else [a or b for a, b in _STEP.findall(place.group(1))]
+        missing = _MISSING.match(text)
+        if missing is not None:
+            raise Problem(
+                "invalid", errors=(Fault(pointer_of(*steps, missing.group(1)), "is needed"),)
+            ) from error
         unknown = _UNKNOWN.match(_PLACE.sub("", text).removesuffix("`"))
         if unknown is not None:
             raise Problem("invalid", errors=(_unknown_field(steps, unknown.group(1)),)) from error
