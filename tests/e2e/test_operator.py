@@ -127,7 +127,7 @@ def test_a_timeline_tells_the_whole_life_with_its_report(server: OutriderProcess
     told = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "by listener smtp (ESMTP) from 127.0.0.1 calling itself client.test" in told
     assert "said at RCPT: 550 5.1.1 Nobody" in told
-    assert "b@never.test is bounced after 1 attempts" in told
+    assert "b@never.test is bounced after 1 attempt:" in told
 
 
 def test_following_ends_with_the_message(practice: Practice, server: OutriderProcess) -> None:

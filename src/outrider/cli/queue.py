@@ -298,7 +298,7 @@ def act(
         answer = counted_first(
             lambda body: server.post(path, {"filter": chosen, **arguments, **body}),
             lambda counted: counted["matched"],
-            question=f"{verb} {{}} entries?",
+            question=f"{operation.capitalize()} {{}} entries?",
             warning="{} entries would be changed",
             deed=operation if needs_reason else "",
             reason=reason,

@@ -114,9 +114,10 @@ def timeline(life: dict[str, Any]) -> list[str]:
     lines += [_line(step, several=several) for step in life["steps"]]
     for state in life["recipients"]:
         reply = f": {state['reply']}" if state.get("reply") else ""
+        attempts = state.get("attempts", 0)
         lines.append(
             f"{state.get('recipient') or state.get('domain') or state['entry']} is {state['state']} after "
-            f"{state.get('attempts', 0)} attempts{reply}"
+            f"{attempts} attempt{'' if attempts == 1 else 's'}{reply}"
         )
     if life["queued"] is None:
         lines.append("The server does not run, so its queue was not asked.")
