@@ -1,12 +1,17 @@
-"""The demo: its account waits for what the server says of its queue, and its ports are no other demo's."""
+"""The demo: its account waits for what the server says of its queue, its ports are no other demo's, and what
+it shows has room on a terminal of 80 columns.
+"""
 
+import io
 from contextlib import ExitStack
 from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
 from outrider.base.clock import SystemClock
 from outrider.cli import demo
+from outrider.sim.live import Live, Sample, SiteNumbers
 from tests.peers.processes import free_port
 
 
@@ -37,3 +42,19 @@ def test_a_port_that_another_demo_is_about_to_take_is_not_taken() -> None:
         assert demo._port(wanted, other) == 0
         one.close()
         assert demo._port(wanted, other) == wanted
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_numbers_and_replies_can_be_read_and_leave_room_for_an_interrupt(width: int) -> None:
+    site = SiteNumbers(123_456, 98_765, 4_321, 12, "451 4.7.1 Greylisted, please try again later")
+    live = Live()
+    for at in (0.0, 3600.0):
+        live.add(Sample(at, 1_234_567, queued=98_765, sites={"greymail": site, "bigmail": site}))
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(demo._panel(live, width))
+    shown = cast("io.StringIO", console.file).getvalue()
+    assert max(map(len, shown.splitlines())) <= width - len("^C")
+    assert "451 4.7.1 Grey" in shown
+    assert all(str(number) in shown for number in (123_456, 98_765, 4_321, 1_234_567))
+    for part in live.parts():
+        assert part.strip() in shown

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,10 @@ START_SECONDS = 60.0  # chosen, because a start takes ten seconds or two on a bu
 STOP_SECONDS = 40.0  # chosen: the server's drain_seconds, twice
 ANSWER_SECONDS = 60.0  # chosen: twice what a start takes on a busy machine
 LOOK_SECONDS = 0.05  # chosen: how exactly the time of the first delivery is known
+FRAME_COLUMNS = 4
+# a border and a space on either side, as rich draws a panel
+FREE_COLUMNS = 2
+# chosen: the terminal shows `^C` behind the last line, and what it pushes to the next one would stay there
 _READY = re.compile(r"\b(smtp|http) on 127\.0\.0\.1:(\d+)")
 _PROGRAM = (sys.executable, "-m", "outrider.cli.main")
 
@@ -434,16 +438,16 @@ class _Display:
     def add(self, sample: Sample) -> None:
         self._live.add(sample)
         if self._screen:
-            self._screen.update(_panel(self._live))
+            self._screen.update(_panel(self._live, self._console.width))
         elif not self._quiet:
             sys.stdout.write(f"{self._live.line()}\n")
             sys.stdout.flush()
 
 
-def _panel(live: Live) -> Panel:
-    table = Table("provider", expand=True, box=None)
-    for heading in ("delivered", "/s", "deferred", "/s", "bounced", "/s", "connections"):
-        table.add_column(heading, justify="right")
+def _panel(live: Live, width: int) -> Panel:
+    table = Table("provider", expand=True, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("delivered", "/s", "deferred", "/s", "bounced", "/s", "conns"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("last refusal", ratio=1, no_wrap=True)
     sample = live.current
     if sample:
@@ -457,7 +461,23 @@ def _panel(live: Live) -> Panel:
                 str(site.connections),
                 Text(site.last_reply, style="dim"),
             )
-    return Panel(Group(Text(live.line()), table), title="Outrider", subtitle="Ctrl-C drains and ends")
+    inside = width - FREE_COLUMNS - FRAME_COLUMNS
+    numbers = Text("\n".join(_lines(live.parts(), inside)))
+    return Panel(
+        Group(numbers, table), title="Outrider", subtitle="Ctrl-C drains and ends", width=width - FREE_COLUMNS
+    )
+
+
+def _lines(parts: Sequence[str], width: int) -> list[str]:
+    """The parts in as few lines as they fit in, none torn."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]}  {part}"
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 app.command()(demo)

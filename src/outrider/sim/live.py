@@ -113,22 +113,28 @@ class Live:
             (now.bounced - before.bounced) / seconds,
         )
 
-    def line(self) -> str:
-        """The current moment in one line, for output that is no terminal."""
+    def parts(self) -> tuple[str, ...]:
+        """The current moment as words that belong together."""
         if self.current is None or self.first is None:
-            return "starting"
+            return ("starting",)
         sample, rates = self.current, self.rates()
         queued = "-" if sample.queued is None else sample.queued
         moving = sorted(((self.site_rates(name)[0], name) for name in sample.sites), reverse=True)
         busiest = ", ".join(f"{name} {rate:.0f}/s" for rate, name in moving[:3] if rate > 0)
-        return (
-            f"{sample.at - self.first.at:5.0f}s  "
-            f"accepted {sample.acknowledged} ({rates['acknowledged']:.0f}/s)  "
-            f"delivered {sample.delivered} ({rates['delivered']:.0f}/s)  "
-            f"deferred {sample.deferred} ({rates['deferred']:.0f}/s)  "
-            f"bounced {sample.bounced} ({rates['bounced']:.0f}/s)  queued {queued}"
-            f"{f'  [{busiest}]' if busiest else ''}"
+        counted = (
+            ("acknowledged", "accepted"),
+            *((name, name) for name in ("delivered", "deferred", "bounced")),
         )
+        return (
+            f"{sample.at - self.first.at:5.0f}s",
+            *(f"{shown} {getattr(sample, name)} ({rates[name]:.0f}/s)" for name, shown in counted),
+            f"queued {queued}",
+            *((f"[{busiest}]",) if busiest else ()),
+        )
+
+    def line(self) -> str:
+        """The current moment in one line, for output that is no terminal."""
+        return "  ".join(self.parts())
 
 
 @dataclass(frozen=True, slots=True)
