@@ -38,11 +38,13 @@ class HttpAnswer(msgspec.Struct, frozen=True):
         status: Its code.
         fields: Names in lower case, and values.
         body: Content, decoded from chunks.
+        names: The same names as they came.
     """
 
     status: int
     fields: tuple[tuple[str, str], ...]
     body: bytes
+    names: tuple[str, ...] = ()
 
 
 class _Reading:
@@ -57,6 +59,7 @@ class _Reading:
 
     def _begin(self) -> None:
         self.fields: list[tuple[str, str]] = []
+        self.names: list[str] = []
         self.body = bytearray()
         self.fields_octets = 0
         self.has_head = False
@@ -68,7 +71,8 @@ class _Reading:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.has_head:  # RFC 9110 §6.5.1: a trailer is no header field
-            self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")))
+            self.names.append(name.decode("latin-1"))
+            self.fields.append((self.names[-1].lower(), value.decode("latin-1").strip(" \t")))
         self.fields_octets += len(name) + len(value)
         if self.fields_octets > HEAD_OCTETS:  # those that follow chunks may come for ever
             raise RemoteProtocolError(f"the fields of the answer are longer than {HEAD_OCTETS} octets")
@@ -156,7 +160,7 @@ class HttpConnection:
         except OSError as error:  # a reset, or TLS that was broken off
             raise UnavailableError(f"the connection was lost: {error}") from error
         self._is_free = reading.keeps_connection
-        return HttpAnswer(reading.status, tuple(reading.fields), bytes(reading.body))
+        return HttpAnswer(reading.status, tuple(reading.fields), bytes(reading.body), tuple(reading.names))
 
     def _head(self, method: str, target: str, fields: Sequence[tuple[str, str]], body: bytes) -> bytes:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]

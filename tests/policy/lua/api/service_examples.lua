@@ -248,7 +248,8 @@ return #c:get_headers() > 0
 
 -- [client:parse_headers]
 local c = msys.http.client.new() c:do_request('GET', url)
-return c:parse_headers(c:get_headers())['x-served-by'] == 'test'
+local found = c:parse_headers(c:get_headers())
+return found['X-Served-By'] == 'test' and found['x-served-by'] == 'test'
 
 -- [curl.new]
 local c = curl.new() c:close()

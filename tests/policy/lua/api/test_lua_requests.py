@@ -125,7 +125,7 @@ async def test_a_url_cannot_bring_fields_of_its_own(stage: Make, echo: Echo) -> 
             ),
             ["PUT / ", "\n\npart1part2"],
         ),
-        ("c:setopt(curl.OPT_HEADER, true)", ["HTTP/1.1 200 OK", "x-served-by: test"]),
+        ("c:setopt(curl.OPT_HEADER, true)", ["HTTP/1.1 200 OK", "X-Served-By: test"]),
     ],
 )
 async def test_options_of_curl(stage: Make, echo: Echo, options: str, expected: list[str]) -> None:

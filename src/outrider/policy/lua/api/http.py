@@ -105,6 +105,11 @@ async def _ask_once(
         connection.drop()
 
 
+def _lines_of(answer: HttpAnswer) -> list[str]:
+    """Its fields, their names as they came."""
+    return [f"{name}: {value}" for name, (_, value) in zip(answer.names, answer.fields, strict=True)]
+
+
 def field_of(line: Any) -> tuple[str, str]:
     """`Name: value`. Raises ValueError."""
     name, colon, value = text_of(line, "a header line").partition(":")
@@ -172,12 +177,12 @@ class HttpClient:
         return None if self.answer is None else self.answer.body
 
     def get_headers(self) -> list[str]:
-        return [] if self.answer is None else [f"{name}: {value}" for name, value in self.answer.fields]
+        return [] if self.answer is None else _lines_of(self.answer)
 
     def parse_headers(self, raw: Any) -> dict[str, str]:
         """Names, as they came and in lower case, to values; of several the last."""
-        lines = raw if isinstance(raw, list) else []
-        return dict(field_of(line) for line in lines)
+        fields = [field_of(line) for line in (raw if isinstance(raw, list) else ())]
+        return {name.lower(): value for name, value in fields} | dict(fields)
 
 
 class Curl:
@@ -205,7 +210,7 @@ class Curl:
         except OutriderError as error:
             return None, error.message
         lines = [f"HTTP/1.1 {answer.status} {phrase(answer.status)}"]
-        lines += [f"{name}: {value}" for name, value in answer.fields]
+        lines += _lines_of(answer)
         return answer.status, lines, answer.body
 
 
