@@ -25,8 +25,19 @@ _IN_THEIR_PLACE: Final = {
     "core_log_transient_failure_v1": "outrider_response",
     "core_log_permanent_failure_v1": "outrider_disposal",
     "generic_delivery_msg_dispose": "outrider_disposal",
+    "core_validate_accept": "validate_connect",
+    "core_validate_connect": "validate_connect",
+    "core_pre_esmtp_auth": "core_validate_auth",
+    "core_validate_data_spool_each_rcpt": "validate_data_spool_each_rcpt",
+    "core_post_validate_data_spool_each_rcpt_v1": "validate_data_spool_each_rcpt",
+    "core_post_validate_set_binding": "core_final_validation",
+    "restinj_json_request": "msg_gen_data_spool",
+    "restinj_body_assignment": "msg_gen_data_spool",
+    "restinj_post_body_assignment": "msg_gen_data_spool",
+    "core_config_get_message_routing_domain": "msg:routing_domain in validate_data_spool_each_rcpt",
+    "core_binding_group_choose_binding": "msg:binding_group in validate_set_binding",
 }
-# what is asked at the same place, with other arguments
+# what is asked at the same place, with other arguments, or does the same
 _C_HOOKS: Final = """
 core_config_get_message_routing_domain core_config_fetch_domain_routes core_config_get_domain_relay
 core_pre_ec_can_relay_to core_binding_group_choose_binding core_post_validate_set_binding
