@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -57,6 +58,7 @@ CASES = {
     "http-batch-100": Case("http-batch-100", 2048, True, {"outrider": 40000}, "personal"),
 }
 HTTP_CONNECTIONS = 8
+REUSED_PER_CONNECTION = 10_000
 SINGLE_PER_CONNECTION = 1
 
 
@@ -119,11 +121,18 @@ max_deliveries_per_connection = {per_connection}
 
 [record]
 metrics_port = {metrics}
-log_level = "warning"
 """
 
 
 OUTRIDER = [sys.executable, "-m", "outrider.cli.main"]
+
+POSTFIX_CF = """\
+default_destination_concurrency_limit = {outbound}
+initial_destination_concurrency = {outbound}
+smtpd_client_connection_count_limit = 0
+default_process_limit = {inbound}
+smtp_connection_cache_on_demand = {reuse}
+"""
 
 HTTP_TOML = """\
 
@@ -137,7 +146,7 @@ key_requests = 10000
 def configure(case: Case, workers: int, sink: int, folder: Path, spool: str = "", more: str = "") -> int:
     """Writes the configuration, with `spool` in the section of that name; gives the listener's port."""
     port = free_port()
-    per_connection = 10_000 if case.reuse else SINGLE_PER_CONNECTION
+    per_connection = REUSED_PER_CONNECTION if case.reuse else SINGLE_PER_CONNECTION
     text = OUTRIDER_TOML.format(
         workers=workers,
         port=port,
@@ -194,12 +203,7 @@ def postfix_program(case: Case, workers: int, sink: int, folder: Path) -> Iterat
     """A real Postfix with its default durability, relaying everything to the sink."""
     from tests.peers.postfix import postfix
 
-    more = (
-        f"default_destination_concurrency_limit = {OUTBOUND}\n"
-        f"initial_destination_concurrency = {OUTBOUND}\n"
-        f"smtpd_client_connection_count_limit = 0\ndefault_process_limit = {INBOUND}\n"
-        f"smtp_connection_cache_on_demand = {'yes' if case.reuse else 'no'}\n"
-    )
+    more = POSTFIX_CF.format(outbound=OUTBOUND, inbound=INBOUND, reuse="yes" if case.reuse else "no")
     with postfix(relay_port=sink, more=more) as running:
         master = int((running.folder / "queue" / "pid" / "master.pid").read_text())
         yield running.port, master
@@ -259,6 +263,23 @@ VARIANTS = {
     "50k-reused": ("outrider-pure", *policy_programs.PROGRAMS),
 }
 # what else of ours is measured in a case, when we are
+
+
+def differences() -> str:
+    """All that is not a shipped default: the configurations that are run, with words for what changes."""
+    ours = OUTRIDER_TOML.format(
+        workers="W",
+        port="P",
+        sink="S",
+        outbound=OUTBOUND,
+        per_connection=f"{REUSED_PER_CONNECTION} (single: {SINGLE_PER_CONNECTION})",
+        metrics="M",
+    )
+    theirs = POSTFIX_CF.format(outbound=OUTBOUND, inbound=INBOUND, reuse="yes (single: no)")
+    return (
+        "Everything is a shipped default, but for this (and what a program's name says):\n"
+        f"{indent(ours, '  ')}\nPostfix, beside its listener and relayhost:\n{indent(theirs, '  ')}"
+    )
 
 
 def measure_http(case: Case, workers: int, row: Row, scale: float) -> None:
@@ -456,9 +477,7 @@ def main() -> None:
                 row = Row(program, name, workers)
                 rows.append(row)
                 plan.append((program, CASES[name], workers, row))
-    print(
-        "Differs from the shipped defaults: listener, route to the sink, 20 outbound connections, log level."
-    )
+    print(differences())
     for number in range(rounds):
         for program, case, workers, row in plan:
             print(f"round {number + 1}/{rounds} {case.name} {program} workers={workers} …", flush=True)
