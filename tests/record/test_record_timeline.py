@@ -116,6 +116,7 @@ def test_what_is_still_queued_waits() -> None:
     row = {"entry": 1, "state": "held", "held": "a complaint", "due_time": "2026-11-24T12:00:00.000000Z"}
     last = steps_of([RECEIVED], queued=[row])[-1]
     assert (last.kind, last.text, last.recipient) == ("waits", "on hold: a complaint", "*@one.test")
+    assert last.until == ""  # it waits for somebody, not for its next attempt
 
 
 ORDER = {"number": 4, "actor": "root", "reason": "they asked", "until_time": "2026-11-24T14:00:00Z"}
@@ -188,6 +189,15 @@ def test_reports_are_found_by_the_frame_that_they_share(tmp_path: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     assert [each["message_id"] for each in reports_of(tmp_path, life)] == [other]
+
+
+def test_only_what_waits_for_a_time_has_an_end() -> None:
+    """A hold ends when somebody releases it, and who makes something due does not put it off."""
+    later, now = "2026-11-24T12:00:00.000000Z", "2026-11-24T10:01:00.500000Z"
+    at = {"entry": 1, "time": "2026-11-24T10:01:00.000000Z", "actor": "root"}
+    hold, retry = {**at, "type": "hold", "due_time": later}, {**at, "type": "retry", "due_time": now}
+    release = {**at, "type": "release", "due_time": later}
+    assert [step.until for step in steps_of([RECEIVED, hold, retry, release])[2:]] == ["", "", later]
 
 
 def test_who_makes_a_held_entry_due_leaves_it_held() -> None:

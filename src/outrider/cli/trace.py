@@ -146,11 +146,13 @@ def _follow(life: dict[str, Any], config: Path, *, as_json: bool) -> None:
         several = len(life["recipients"]) > 1
         for step in life["steps"]:
             key = json.dumps(step, sort_keys=True)
-            if key in told or (step["kind"] == "waits" and not step.get("id") and step.get("until") in told):
+            until = str(step.get("until", "")) if step["kind"] == "waits" else ""
+            # the wait that an attempt began is a row of the queue as well
+            if key in told or (until in told and not step.get("id")):
                 continue
             told.add(key)
-            if step["kind"] == "waits":
-                told.add(str(step.get("until")))
+            if until:
+                told.add(until)
             sys.stdout.write((key if as_json else printable(_line(step, several=several))) + "\n")
         sys.stdout.flush()
         if life.get("is_final"):

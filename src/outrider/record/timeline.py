@@ -163,7 +163,10 @@ def _altered(event: Event, kind: str, names: dict[int, str]) -> Step:
     if event.get("reason"):
         parts.append(f"because: {event['reason']}")
     named = {**event, "recipient": names.get(event.get("entry", 0), "")}
-    return _step(named, kind, " ".join(filter(None, parts)), until=str(event.get("due_time", "")))
+    due = str(event.get("due_time", ""))
+    # what is on hold waits for somebody, and what is due at once for nothing
+    waits = kind != "hold" and _seconds_between(str(event.get("time", "")), due) >= 1
+    return _step(named, kind, " ".join(filter(None, parts)), until=due if waits else "")
 
 
 def _reported(event: Event) -> Step:
@@ -180,6 +183,8 @@ def _waits_now(row: Event, names: dict[int, str]) -> Step:
     )
     if state == "due":
         text, until = _stopped(row)
+    elif state == "held":
+        until = ""
     entry = int(row.get("entry", 0))
     return Step(
         str(row.get("due_time", "")),
