@@ -18,6 +18,7 @@ from outrider.base.files import FreeSpace, OsFiles
 from outrider.base.log import NullLog
 from outrider.net.options import NetOptions
 from outrider.net.resolver import DnsResolver
+from outrider.privacy.keyfile import Purpose
 from outrider.server.doctor import disk, exposure, names
 from outrider.server.doctor.database import check_database
 from outrider.server.doctor.examine import examine
@@ -27,6 +28,7 @@ from outrider.server.doctor.ownership import check_config, check_directory, chec
 from outrider.server.doctor.ports import check_ports
 from outrider.server.doctor.signing import check_signing
 from outrider.server.doctor.spool import check_keys, check_spool, is_running
+from outrider.server.keys import key_store
 from outrider.server.node import lock_spool
 from outrider.server.settings import Settings
 from outrider.server.signing import open_signing_ring
@@ -448,6 +450,11 @@ def test_keys_that_are_needed_are_there(tmp_path: Path) -> None:
     assert level(check_keys(plain, {})) is Level.NOTE
     sealed = settings(server={"state_directory": str(tmp_path)}, spool={"encryption": "aes-256-gcm"})
     assert level(check_keys(sealed, {})) is Level.FAULT
+    # the other key is made by the first start
+    key_store(sealed, {}, OsFiles(), FakeClock(), NullLog()).generate(Purpose.SPOOL)
+    assert level(check_keys(sealed, {})) is Level.NOTE
+    unneeded = {"state_directory": str(tmp_path / "elsewhere")}
+    assert level(check_keys(settings(server=unneeded, record={"redaction": "domain"}), {})) is Level.GOOD
 
 
 def test_a_running_server_is_seen_by_its_lock(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def check_keys(settings: Settings, environment: Mapping[str, str]) -> list[Findi
     """The key ring has no faults, and holds what the configuration needs."""
     try:
         ring = live_ring(settings, environment).ring
-        if ring.maybe_newest(Purpose.LOG) is None and settings.spool.encryption == "none":
+        comes = settings.record.needs_tokens and ring.maybe_newest(Purpose.LOG) is None
+        if comes and (settings.spool.encryption == "none" or ring.maybe_newest(Purpose.SPOOL) is not None):
             return [note("keys", "there is no key for tokens in events yet; the first start makes it")]
         ServerKeys(settings, environment)
     except OutriderError as error:
