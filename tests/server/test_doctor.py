@@ -451,7 +451,7 @@ def test_keys_that_are_needed_are_there(tmp_path: Path) -> None:
     sealed = settings(server={"state_directory": str(tmp_path)}, spool={"encryption": "aes-256-gcm"})
     assert level(check_keys(sealed, {})) is Level.FAULT
     # the other key is made by the first start
-    key_store(sealed, {}, OsFiles(), FakeClock(), NullLog()).generate(Purpose.SPOOL)
+    key_store(sealed, {}, OsFiles(), FakeClock(), NullLog()).add(Purpose.SPOOL)
     assert level(check_keys(sealed, {})) is Level.NOTE
     unneeded = {"state_directory": str(tmp_path / "elsewhere")}
     assert level(check_keys(settings(server=unneeded, record={"redaction": "domain"}), {})) is Level.GOOD
