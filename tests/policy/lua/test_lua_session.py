@@ -196,3 +196,21 @@ def test_a_session_has_fifty_at_most(tmp_path: Path) -> None:
     found = stage.open().connect(SMTP)
     assert isinstance(found, Reply)
     assert "more than 50" in stage.failure.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("%{s} %{l}/%{o}/%{d}", "shop@sender.test shop/sender.test/sender.test"),
+        ("%{i} %{c} %{ir} %{i2r}.%{v}.arpa", "192.0.2.1 192.0.2.1 1.2.0.192 0.192.in-addr.arpa"),
+        ("%{h} %{r} %{p}", "client.test localhost unknown"),
+        ("%{L}", "shop"),
+        ("%{S}", "shop%40sender.test"),
+        ("%{l-}", "shop"),
+        ("100% %{vctx_conn:none}%", "100% %"),
+    ],
+)
+def test_macros_know_the_letters_of_spf(tmp_path: Path, text: str, shown: str) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", f"print(msys.expandMacro({text!r})) return 0"))
+    assert isinstance(stage.decide(), Decided)
+    assert stage.printed == [shown]

@@ -18,13 +18,13 @@ from collections.abc import Generator
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Literal
-from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
 
 from outrider.base.errors import AddressError
 from outrider.model.mailbox import parse_domain
+from outrider.wire.spf.macros import LETTER, letters_of, transformed
 from outrider.wire.spf.record import (
     EXPLANATION_OCTETS_MAX,
     SpfError,
@@ -50,7 +50,7 @@ DEPTH_MAX: Final = 10
 DOMAIN_OCTETS_MAX: Final = 253
 # RFC 7208 §7.3
 
-_MACRO: Final = re.compile(r"%(?:\{([A-Za-z])([0-9]*)([Rr]?)([.+,/_=-]*)\}|(%)|(_)|(-))")
+_MACRO: Final = re.compile(rf"%(?:\{{{LETTER}\}}|(%)|(_)|(-))")
 _LOCAL_PART: Final = re.compile(r"%\{[LlSs]")
 
 
@@ -251,18 +251,9 @@ class _Check:
         address = ip_address(sender.address)
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         self._address: IPv4Address | IPv6Address = mapped or address
-        is_4 = isinstance(self._address, IPv4Address)
-        self._letters = {  # RFC 7208 §7.2, but `d` and `p`
-            "s": f"{self._local_part}@{self.sender_domain}",
-            "l": self._local_part,
-            "o": self.sender_domain,
-            "i": str(self._address) if is_4 else ".".join(self._address.exploded.replace(":", "")),
-            "v": "in-addr" if is_4 else "ip6",
-            "h": sender.helo.removesuffix("."),
-            "c": str(self._address),
-            "r": sender.receiver,
-            "t": str(int(sender.now)),
-        }
+        self._letters = letters_of(
+            self._local_part, self.sender_domain, self._address, sender.helo, sender.receiver, sender.now
+        )
         self._inside = 0  # of how many includes
         self._names: tuple[str, ...] | None = None
         self._validated: tuple[str, ...] | None = None
@@ -444,8 +435,7 @@ class _Check:
             at = found.end()
             if found[1]:
                 value = yield from self._letter(found[1].lower(), domain)
-                value = _transformed(value, found[2], reverse=bool(found[3]), delimiters=found[4])
-                parts.append(quote(value, safe="") if found[1].isupper() else value)
+                parts.append(transformed(value, found[1], found[2], found[3], found[4]))
             else:
                 parts.append("%" if found[5] else " " if found[6] else "%20")
         return "".join(parts) + text[at:]
@@ -472,14 +462,6 @@ class _Check:
             name for name in self._validated if _is_below(name, own)
         ]
         return (of_own or self._validated or ("unknown",))[0]
-
-
-def _transformed(value: str, digits: str, *, reverse: bool, delimiters: str) -> str:
-    pieces = re.split(f"[{re.escape(delimiters or '.')}]", value)
-    if reverse:
-        pieces.reverse()
-    count = int(digits) if digits else 0
-    return ".".join(pieces[-count:] if count else pieces)
 
 
 def _is_below(name: str, domain: str) -> bool:

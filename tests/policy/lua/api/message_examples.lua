@@ -381,7 +381,10 @@ return found[1] == "192.0.2.7" and none == nil and why:find("none.test") ~= nil 
 -- [msys.expandMacro]
 if vctx then vctx:set(msys.core.VCTX_CONN, "who", "me") end
 local text = msys.expandMacro("<%{vctx_conn:who}>")
+local known = msys.expandMacro("%{i} %{ir} %{d1} %{p} 5% %%")
+local sender = phase == "load" and "    5% %%" or "192.0.2.1 1.2.0.192 "
 return text == (vctx and "<me>" or "<>") and not pcall(msys.expandMacro, "%{spf:x}")
+  and not pcall(msys.expandMacro, "%{q}") and known:sub(1, #sender) == sender
 -- [msys.parseRFC2822Addresses]
 local found = msys.parseRFC2822Addresses('"A, B" <a+x@one.test>, c@two.test', "user")
 return #found == 2 and found[1] == "a"

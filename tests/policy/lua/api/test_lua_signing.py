@@ -83,7 +83,7 @@ async def test_options(stage: Make, options: dict[str, Any], expected: dict[str,
         ({"identity": "@other.test"}, "identity: must be of the signing domain"),
         ({"keyfile": "../key.pem", "keybuf": None}, "not below the scripts' folder"),
         ({"keyfile": "none.pem", "keybuf": None}, "cannot be read: No such file"),
-        ({"keyfile": "%{d}.pem", "keybuf": None}, r"the macro %\{d\} is not known"),
+        ({"keyfile": "%{q}.pem", "keybuf": None}, r"the macro %\{q\} is not known"),
         ({"selecter": "x"}, "no option 'selecter'"),
     ],
 )
@@ -123,6 +123,15 @@ async def test_the_name_of_a_key_file_may_have_macros(stage: Make) -> None:
         """
     )
     (made.folder / "c7-sender.test.pem").write_text(PEM)
+    await made.call(FINAL)
+    assert made.keys == [PEM]
+
+
+async def test_the_name_of_a_key_file_may_have_domain_and_selector(stage: Make) -> None:
+    options = "{signing_domain = 'sender.test', selector = 's1', keyfile = '%{d}/%{s}.key'}"
+    made = stage(f"msys.validate.opendkim.sign(msg, nil, {options})")
+    (made.folder / "sender.test").mkdir()
+    (made.folder / "sender.test" / "s1.key").write_text(PEM)
     await made.call(FINAL)
     assert made.keys == [PEM]
 

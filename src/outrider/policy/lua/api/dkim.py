@@ -153,7 +153,7 @@ class Dkim:
             request = SignRequest(
                 domain or _author_domain(mail),
                 selector,
-                self._key(chosen),
+                self._key(chosen, domain or _author_domain(mail), selector),
                 self._option(chosen, "identity"),
                 canon["header_canon"],
                 canon["body_canon"],
@@ -212,14 +212,17 @@ class Dkim:
         wanted = dict.fromkeys(["from", *(name for name in lower if name and name not in UNSIGNED_FIELDS)])
         return tuple(wanted), tuple(name for name in OVERSIGNED_FIELDS if name in wanted)
 
-    def _key(self, chosen: dict[str, Any]) -> str:
-        """The name of the key that the options bring. Raises ValueError, OutriderError."""
+    def _key(self, chosen: dict[str, Any], domain: str, selector: str) -> str:
+        """The name of the key that the options bring. Raises ValueError, OutriderError.
+
+        In the name of a file `%{d}` is the signing domain and `%{s}` the selector, as in Momentum's.
+        """
         text = self._option(chosen, "keybuf")
         name = self._option(chosen, "keyfile")
         if not text and not name:
             raise ValueError("sign needs a key: keybuf or keyfile")
         if not text:
-            text = self._read(expand_macros(self._host, name))
+            text = self._read(expand_macros(self._host, name, {"d": domain, "s": selector}))
         keep: Callable[[str], str] = needs(self._host.keep_key, "a place for signing keys")
         return keep(armoured(text))
 

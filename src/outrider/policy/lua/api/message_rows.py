@@ -218,7 +218,7 @@ BASE: Final = (
         _PARTLY,
         "asks the configuration's nameservers: the option server is refused",
     ),
-    Row("msys.expandMacro", "msys", ANY, _PARTLY, "%{vctx_conn:key} and %{vctx_mess:key}"),
+    Row("msys.expandMacro", "msys", ANY, _PARTLY, "%{vctx_conn:key}, %{vctx_mess:key} and SPF's letters"),
     Row("msys.parseRFC2822Addresses", "msys", ANY),
     Row("msys.readfile", "msys", ANY, _PARTLY, "files in the folder of the scripts and below it"),
     Row("msys.sleep", "msys", SESSION),
