@@ -207,6 +207,18 @@ def test_a_second_server_waits_for_the_run_directory(practice: Practice, tmp_pat
             waits_until_stopped(first, other, tmp_path / "second.log")
 
 
+def test_a_worker_without_its_dispatcher_says_so(practice: Practice, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="outrider-run-") as sockets:
+        configuration = practice.configuration(server=f'run_directory = "{sockets}"')
+        with serving(tmp_path / "server", configuration) as server:
+            (Path(sockets) / "dispatcher.sock").unlink()
+            kill_child(server, "worker-0")
+            wait_until(lambda: bool(log_lines(server, "link.none")), "it says what it waits for")
+            (line, *_) = log_lines(server, "link.none")
+            assert line["path"].endswith("dispatcher.sock")
+            assert "restart the server" in line["advice"]
+
+
 def test_children_go_with_their_supervisor(practice: Practice, tmp_path: Path) -> None:
     practice.shut("later")
     with serving(tmp_path / "server", practice.configuration()) as server:

@@ -93,6 +93,14 @@ from outrider.wire.smtp import replies
 
 RECONNECT_SECONDS = 0.1
 # chosen: a dispatcher's restart takes about a second; ten tries in it cost nothing
+UNLINKED_SECONDS = 5.0
+# chosen: longer than a restart takes; with a long queue to read it is said too, and is true
+UNLINKED_AGAIN_SECONDS = 60.0
+# chosen: whoever looks at the log sees that it lasts
+UNLINKED_ADVICE = (
+    "mail is taken and kept, and nothing of it is sent meanwhile; if the dispatcher has nothing to read and its"
+    " socket was removed, restart the server"
+)
 SETTLE_SECONDS = 0.005
 # chosen: finishes are synced within 20 ms
 LONG_SEGMENTS = 4
@@ -374,13 +382,20 @@ class Worker:
     async def _keep_linked(self) -> None:
         """Connect to the dispatcher, and again whenever it went away; runs until cancelled."""
         path = str(self._birth.settings.server.sockets_directory / "dispatcher.sock")
+        clock = self._birth.clock
+        tell_at = clock.now() + UNLINKED_SECONDS
         while True:
             lost = asyncio.Event()
             try:
                 _, link = await self._loop.create_unix_connection(
                     partial(Link[ToWorker], ToWorker, self._heard, _setter(lost)), path
                 )
-            except OSError:
+            except OSError as error:
+                if clock.now() >= tell_at:
+                    tell_at = clock.now() + UNLINKED_AGAIN_SECONDS
+                    self._birth.log.warning(
+                        "link.none", path=path, error=error.strerror, advice=UNLINKED_ADVICE
+                    )
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
             await self.egress.drain()
@@ -402,6 +417,7 @@ class Worker:
             self.deliverer.ask_again()
             self.asker.ask_again()
             await lost.wait()
+            tell_at = clock.now() + UNLINKED_SECONDS
             self._link = None
             self._is_welcome = False
             self._birth.log.warning("link.lost")
