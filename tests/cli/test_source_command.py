@@ -75,6 +75,7 @@ def test_one_is_asked(config: str) -> None:
     [
         (("customers", "-q", "SELECT nope"), SourceQueryError, Exit.DATA, "no such column"),
         (("customers", "-q", "binding"), SourceQueryError, Exit.DATA, "1 placeholders, but 0"),
+        (("customers", "-q", "nope"), SourceQueryError, Exit.DATA, "no query 'nope'; configured: binding"),
         (("nobody",), SourceQueryError, Exit.DATA, "configured: customers, away"),
         (("away",), SourceDownError, Exit.UNAVAILABLE, "no connection to PostgreSQL"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from outrider.store.sources.sources import Sources
 
 app = typer.Typer(no_args_is_help=True, help="Data sources of policy: list them, and ask one.")
+
+_NAME = re.compile(r"[\w.-]+")
+# what may be the name of a query, and no text of one
 
 COLUMNS = ("name", "kind", "url", "queries", "writable", "tls", "connections", "cache seconds")
 
@@ -109,6 +113,11 @@ async def _ask(sources: "Sources", name: str, text: str, parameters: tuple[str, 
     if not text:
         await source.probe()
         return None
+    if _NAME.fullmatch(text) and source.options.address.kind != "redis":  # there a command may be one word
+        from outrider.store.sources.failures import SourceQueryError
+
+        known = ", ".join(query.name for query in source.options.query) or "none"
+        raise SourceQueryError(f"data source {name} has no query {text!r}; configured: {known}")
     return await source.fetch(text, parameters, use_cache=False)
 
 
