@@ -44,6 +44,9 @@ def list_(
 ) -> None:
     """List paths with what waits, what is under way, and their state.
 
+    `queued` counts all entries of a path; `waiting`, `deferred` and `granted` those in memory. The rest waits
+    on disk.
+
     Examples:
       outrider path list
       outrider path list --site '*.example.test' --sort failures
