@@ -25,6 +25,7 @@ from outrider.model.changes import (
 from outrider.model.dispatch import Position, Settled
 from outrider.spool.announce import arrived_of
 from outrider.spool.await_commit import commit_and_wait
+from outrider.spool.checkpoint import Write
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.filters import QueueFilter
 from outrider.spool.frames import FORMAT
@@ -391,6 +392,34 @@ async def test_the_order_of_the_logs_does_not_matter(
         for entry in await index.select(ALL, 100)
     }
     assert found == EXPECTED
+    await index.close()
+
+
+async def test_a_log_is_read_to_its_end_though_no_checkpoint_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk, with more in memory than a checkpoint is waited for."""
+    count = 3 * SMALL.checkpoint_changes
+    frames: list[tuple[list[Change], list[list[bytes]]]] = [
+        ([stored(entry_id(1, number), CONTENT, number=number)], [[CONTENT]]) for number in range(count)
+    ]
+    await write_logs(tmp_path, [frames])
+    log = ListLog()
+    index = open_index(tmp_path, log)
+    write = index._checkpoint.write
+
+    def fail(_: Write) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(index._checkpoint, "write", fail)
+    monkeypatch.setattr("outrider.spool.index.FRAMES_PER_SLICE", 20)
+    assert (await index.replay(1)).created == count
+    failures = [line for line in log.lines if line[1] == "spool.checkpoint_failed"]
+    assert 0 < len(failures) < 4, "it is not tried again with each slice"
+    monkeypatch.setattr(index._checkpoint, "write", write)
+    index.recovered()
+    await index.checkpoint()
+    assert await index.count(ALL) == count
     await index.close()
 
 

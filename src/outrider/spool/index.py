@@ -425,6 +425,14 @@ class Index:
         if failure is not None:
             raise SpoolError(f"checkpoint cannot be written: {failure}") from failure
 
+    async def _has_taken(self) -> bool:
+        """As `_take`; False where it failed, which the log tells."""
+        try:
+            await self._take()
+        except SpoolError:
+            return False
+        return True
+
     # -- what is due --
 
     def next_due(self) -> float | None:
@@ -518,7 +526,8 @@ class Index:
     async def replay(self, log: int, until: Position | None = None) -> Replayed:
         """Apply a log from the covered position to `until`, or to its end when its writer is dead.
 
-        In slices; `arrive`, `settle` and `advance` of other logs may be called meanwhile.
+        In slices; `arrive`, `settle` and `advance` of other logs may be called meanwhile. While no checkpoint
+        can be written, as on a full disk, it goes on in memory: what is delivered then is what makes room.
 
         Raises:
             FormatError: A newer program wrote it.
@@ -528,13 +537,15 @@ class Index:
         self._logs[log] = row
         tally = Tally()
         frames = self.reader.scan(log, row.position, until, lambda damage: self._damaged(damage, tally))
+        changes_max = self.options.checkpoint_changes
         while True:
             async with self._lock:
                 batch = await self._run(lambda: list(islice(frames, FRAMES_PER_SLICE)))
                 if batch:
                     await self._apply_slice(log, batch, tally)
-                    if self.table.changed + self.keys.changed > self.options.checkpoint_changes:
-                        await self._take()
+                    changes = self.table.changed + self.keys.changed
+                    if changes > changes_max and not await self._has_taken():
+                        changes_max = 2 * changes
             if not batch:
                 break
         dead = until is None and not self.directory.is_alive(log)
