@@ -45,8 +45,8 @@ _DEPTH_MAX = 100
 # chosen: deeper tables are loops
 _ENTRIES_MAX = 200_000
 # chosen: parts of the largest messages, some megabytes
-_INTEGER_MAX = 1 << 53
-# a Lua number is a double
+INTEGER_MAX: Final = 1 << 53
+"""A Lua number is a double."""
 
 
 class LuaFunction:
@@ -105,7 +105,7 @@ def plain(value: Any) -> Any:
     """A scalar as one that lupa takes; what is none comes back as it is."""
     kind = type(value)
     if kind is int:
-        return value if -_INTEGER_MAX <= value <= _INTEGER_MAX else float(value)
+        return value if -INTEGER_MAX <= value <= INTEGER_MAX else float(value)
     if kind in PLAIN:
         return value
     if isinstance(value, str):

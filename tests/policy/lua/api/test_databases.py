@@ -66,6 +66,10 @@ async def table(made: ServiceStage) -> None:
         ("fetch_row('crm', 'customer', {[':who'] = 'Bob', below = 2})", None),
         ("fetch_row('crm', 'customer', {who = 'Bob'})", None),
         ("fetch_row('crm', 'customer')", None),
+        (
+            "fetch_row('crm', 'SELECT 9007199254740993 AS a, -9007199254740993 AS b, 9007199254740992 AS c')",
+            {b"a": b"9007199254740993", b"b": b"-9007199254740993", b"c": 1 << 53},
+        ),
         ("execute('crm', 'rename', {who = 'Eve'})", True),
         ("execute('crm', 'DELETE FROM customer WHERE id = ?', {1})", True),
     ],

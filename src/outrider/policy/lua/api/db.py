@@ -20,7 +20,7 @@ from outrider.policy.asking import note_source
 from outrider.policy.connection import Connection
 from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, install, lua_text, needs, options_of, text_of
-from outrider.policy.lua.convert import kind_of
+from outrider.policy.lua.convert import INTEGER_MAX, kind_of
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.store.sources.failures import SourceQueryError
 from outrider.store.sources.rows import Parameters, Rows
@@ -126,11 +126,20 @@ class Databases:
 
 
 def _all(rows: Rows) -> list[dict[str, Any]]:
-    return [dict(row) for row in rows]
+    return [_exact(row) for row in rows]
 
 
 def _first(rows: Rows) -> dict[str, Any] | None:
-    return dict(rows[0]) if rows else None
+    return _exact(rows[0]) if rows else None
+
+
+def _exact(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with whole numbers as text where those of Lua would round them."""
+    found = dict(row)
+    for name, value in found.items():
+        if type(value) is int and not -INTEGER_MAX <= value <= INTEGER_MAX:
+            found[name] = str(value)
+    return found
 
 
 def _reason(error: Exception) -> str:
