@@ -12,7 +12,7 @@ from outrider.base.clock import FakeClock
 from outrider.classify.verdict import classify
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Batch, Close
-from outrider.model.flow import Content, Phase, Traits
+from outrider.model.flow import Content, Disposition, Phase, Traits
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import Peer, World
@@ -109,6 +109,61 @@ async def test_recipients_over_the_host_s_number_go_with_the_next_transaction(
                 deliverer.batch(Batch(slot, tuple(entries[count:])))
     assert [recipients for _, recipients, _ in peer.contents] == [("b", "c"), ("d", "e"), ("f",)]
     world.assert_once(entries)
+
+
+@pytest.mark.parametrize("features", [(), ("PIPELINING",), ("PIPELINING", "CHUNKING")])
+@pytest.mark.parametrize("reply", ["554 Too many recipients", "550 5.5.3 That many never"])
+async def test_a_content_that_is_refused_for_the_number_of_recipients_goes_to_fewer(
+    world: "World", features: tuple[str, ...], reply: str
+) -> None:
+    """Exim with recipients_max_reject refuses the content for those too whom it took."""
+    asked = 0
+
+    def rule(peer: "Peer", verb: str, line: str) -> str | None:
+        nonlocal asked
+        asked = 0 if verb in {"MAIL", "RSET"} else asked + (verb == "RCPT")
+        if verb == "RCPT" and asked > 2:
+            return "552 too many recipients"
+        content = "CONTENT" if "CHUNKING" in features else "DATA"
+        return reply if verb == content and asked > 2 else None
+
+    peer = await world.peer(rule, features=features)
+    entries = world.message("b", "c", "d", "e", "f")
+    async with world.running() as deliverer:
+        slot = world.open_slot(deliverer, [peer], *entries)
+        outcomes = world.report.outcomes
+        await world.report.until(lambda: len(outcomes) == 2)
+        deliverer.batch(Batch(slot, tuple(entries[2:])))
+        await world.report.until(lambda: len(outcomes) == 5)
+    numbers = [granted.entry for granted in entries]
+    assert world.report.back == numbers[2:]
+    codes = world.report.codes()
+    assert [codes[number][0] for number in numbers] == [452, 452, 250, 250, 250]
+    outcome = outcomes[numbers[0]][0]
+    assert classify(outcome).disposition is Disposition.TRANSIENT
+    assert outcome.reply.text.endswith(reply.partition(" ")[2].removeprefix("5.5.3 "))
+    assert [recipients for _, recipients, _ in peer.contents][-2:] == [("d", "e"), ("f",)]
+
+
+@pytest.mark.parametrize("features", [(), ("PIPELINING",), ("PIPELINING", "CHUNKING")])
+async def test_a_content_that_is_refused_for_itself_is_refused_also_where_others_were_put_off(
+    world: "World", features: tuple[str, ...]
+) -> None:
+    asked = 0
+
+    def rule(peer: "Peer", verb: str, line: str) -> str | None:
+        nonlocal asked
+        asked = 0 if verb in {"MAIL", "RSET"} else asked + (verb == "RCPT")
+        if verb == "RCPT" and asked > 2:
+            return "452 4.5.3 Too many recipients"
+        return "550 5.7.1 Looks like spam" if verb == "CONTENT" else None
+
+    peer = await world.peer(rule, features=features)
+    entries = world.message("b", "c", "d")
+    async with world.running() as deliverer:
+        world.open_slot(deliverer, [peer], *entries)
+        await world.report.until(lambda: len(world.report.outcomes) == 2)
+    assert [code for code, _, _ in world.report.codes().values()] == [550, 550]
 
 
 @pytest.mark.parametrize("features", [(), ("PIPELINING",), ("CHUNKING",), ("PIPELINING", "CHUNKING")])

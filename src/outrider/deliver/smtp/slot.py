@@ -94,7 +94,7 @@ class Slot:
     Attributes:
         number: Given by the dispatcher.
         path: Whose mail.
-        options: Of the path.
+        options: Of the path; after a host was found to take fewer recipients together, so many.
         hosts: To try, in order.
         connection: None until one is set up.
     """
@@ -503,6 +503,11 @@ class Slot:
             self._report(granted, stored, outcome)
         self._completed += heard
         if left:
+            together = [each for each in answers if each is not None and each.phase > Phase.RCPT]
+            if together and together[0].reply.code == 452:  # refused for their number: fewer from now on
+                self.options = self.options.model_copy(
+                    update={"max_recipients_per_transaction": len(together)}
+                )
             # by way of the dispatcher, because a throttle counts the RCPT that was not taken
             self._return(left, was_seen=flight.transaction is not None)
 

@@ -33,6 +33,8 @@ UNSTUFF_MAX_OCTETS = 1_048_576
 
 _ONE_DOMAIN = "multiple destination domains"
 # Gmail, SMTP error reference 4.3.0
+_TOO_MANY = "too many recipients"
+# Exim 4.96, which has no enhanced codes
 
 COUNT_MAX_OCTETS = 1_048_576
 # chosen: counting dots costs 0.2 ms a MiB; a longer content is counted only where the limit may depend on it
@@ -57,6 +59,20 @@ def is_too_many(reply: Reply) -> bool:
     return reply.code in {452, 552}
 
 
+def _as_too_many(reply: Reply) -> Reply:
+    """The reply to a content, read as 452 where it is refused for a number that RCPT has already put off.
+
+    RFC 5321 §4.5.3.1.10: Exim with recipients_max_reject says 552 to those over its number and then 554 to
+    the content, though nothing is wrong with the recipients that it took: fewer of them are taken together.
+    """
+    if not reply.is_permanent:
+        return reply
+    speaks_of_number = (reply.enhanced or "").endswith(".5.3") or _TOO_MANY in reply.text.lower()
+    if not speaks_of_number:
+        return reply
+    return Reply(452, "4.5.3", (f"{reply.code}, read as 452, because others were put off:", *reply.lines))
+
+
 class Underway:
     """The bookkeeping of one transaction.
 
@@ -73,6 +89,7 @@ class Underway:
         dotted: The content has stuffed dots.
         bdat: Content goes by BDAT, else by DATA.
         smtputf8: The SMTPUTF8 parameter is sent.
+        put_off: A recipient was put off, because there are too many.
         refused: MAIL was refused.
         heard: At least one reply to it arrived.
         content_sent: The whole content was handed over: from here a loss may mean a duplicate.
@@ -88,6 +105,7 @@ class Underway:
         "eight_bit",
         "heard",
         "mail",
+        "put_off",
         "rcpts",
         "refused",
         "replied",
@@ -109,6 +127,7 @@ class Underway:
         self.dotted = False
         self.bdat = False
         self.smtputf8 = False
+        self.put_off = False
         self.refused = False
         self.heard = False
         self.content_sent = False
@@ -196,6 +215,7 @@ class Underway:
         if reply.code < 300:
             self.accepted.append(index)
         elif self.accepted and is_too_many(reply):
+            self.put_off = True
             return False  # not attempted: it goes with the next transaction
         else:
             self.answers[index] = Answer(reply, Phase.RCPT)
@@ -203,7 +223,7 @@ class Underway:
 
     def answer_accepted(self, reply: Reply, phase: int) -> None:
         """The accepted recipients share the fate of the content."""
-        answer = Answer(reply, phase)
+        answer = Answer(_as_too_many(reply) if self.put_off else reply, phase)
         for index in self.accepted:
             self.answers[index] = answer
 
