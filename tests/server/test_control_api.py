@@ -161,6 +161,8 @@ async def test_release_counts_only_what_is_held(site: Site) -> None:
         (f"DELETE /v1/suspensions/{2**63}?reason=y", "", 422, "invalid"),
         ("GET /v1/queue?domian=x", "", 422, "invalid"),
         ("GET /v1/queue?state=lost", "", 422, "invalid"),
+        ("GET /v1/queue?domain=d*.example", "", 422, "invalid"),
+        ("GET /v1/queue/count?site=mx*.example", "", 422, "invalid"),
         ("POST /v1/queue/purge", "{", 422, "invalid"),
         ("POST /v1/queue/purge", '{"filter": {"domian": "x"}, "reason": "y"}', 422, "invalid"),
         ("POST /v1/queue/move", '{"reason": "y"}', 422, "invalid"),

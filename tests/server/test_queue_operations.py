@@ -19,7 +19,7 @@ from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.writer import LogWriter
-from tests.server.test_dispatcher import ONE, World, route
+from tests.server.test_dispatcher import ONE, TWO, World, route
 from tests.spool.samples import SMALL
 
 
@@ -110,3 +110,26 @@ async def test_deferred_mail_is_at_its_site_when_dns_would_have_to_be_asked_agai
     assert [group["name"] for group in await asked.summary("site")] == ["mx.one.example"]
     paths = PathOperations(world.dispatcher, world.index, cast("Any", None), world.clock, lambda: None)
     assert [(row["site"], row["queued"]) for row in (await paths.paths())["paths"]] == [("mx.one.example", 1)]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "found"),
+    [
+        ({"routing_domain": "*"}, 3),
+        ({"routing_domain": "*.example"}, 2),
+        ({"routing_domain": ONE.upper()}, 1),
+        ({"routing_domain": "*.nowhere"}, 0),
+        ({"path": "smtp/default/*"}, 3),
+    ],
+)
+async def test_domains_are_chosen_by_name_or_pattern(
+    world: World, criteria: dict[str, Any], found: int
+) -> None:
+    world.join(0)
+    world.arrive(0, 1, ONE, TWO, "xn--bcher-kva.test")
+    assert (await operations(world).count(**criteria))["count"] == found
+
+
+async def test_a_path_whose_site_could_never_match_is_refused(world: World) -> None:
+    with pytest.raises(ValueError, match="a star stands alone or begins the pattern"):
+        await operations(world).count(path="smtp/default/mx*.example")

@@ -19,6 +19,7 @@ from outrider.base.clock import Clock, format_utc
 from outrider.base.errors import UnavailableError
 from outrider.base.ids import created_time
 from outrider.model.changes import Entry
+from outrider.model.domain_patterns import parse_site_pattern
 from outrider.model.scopes import matches
 from outrider.record.derive import Act
 from outrider.record.writer import EventWriter
@@ -222,7 +223,7 @@ class QueueOperations:
 
     def _domains(self, pattern: str) -> frozenset[str]:
         """The queued domains that `pattern` names; itself when none is, so that nothing else matches."""
-        if not pattern.startswith("*."):
+        if not pattern.startswith("*"):
             return frozenset((pattern.lower(),))
         suffix = pattern[1:].lower()
         return frozenset(domain for domain in self._queued_domains() if domain.endswith(suffix)) or NOWHERE
@@ -236,7 +237,7 @@ class QueueOperations:
         parts = path.split("/", 2)
         if len(parts) != 3:
             raise ValueError("a path is CHANNEL/BINDING/SITE, as `outrider path list` shows it")
-        channel, binding, site = parts
+        channel, binding, site = (*parts[:2], parse_site_pattern(parts[2]))
         given = {"channel": channel, "binding": binding}
         chosen: dict[str, Any] = {name: text for name, text in given.items() if text != "*"}
         return chosen if site == "*" else chosen | {"routing_domains": self._domains_of(site)}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from outrider.model.domain_patterns import parse_site_pattern
+from outrider.model.domain_patterns import parse_domain_pattern, parse_site_pattern
 
 ITEMS_MAX = 1_000
 # chosen: one answer is at most some 500 KiB; further ones come by cursor
@@ -50,8 +50,12 @@ class Asked(BaseModel):
 class QueueFilter(Asked):
     """Which entries are meant: all that is given must hold; nothing at all means every entry."""
 
-    domain: Choice | None = Field(None, description="Routing domain: exact, or `*.suffix`.")
-    site: Choice | None = Field(None, description="Site that the domain is known to go to; `*.suffix` too.")
+    domain: Annotated[Choice, AfterValidator(parse_domain_pattern)] | None = Field(
+        None, description="Routing domain: exact, or `*.suffix`."
+    )
+    site: Annotated[Choice, AfterValidator(parse_site_pattern)] | None = Field(
+        None, description="Site that the domain is known to go to; `*.suffix` too."
+    )
     path: Choice | None = Field(None, description="CHANNEL/BINDING/SITE; each may be `*`.")
     channel: Name | None = Field(None, description="Channel.")
     binding: Name | None = Field(None, description="Binding.")
