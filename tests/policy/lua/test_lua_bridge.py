@@ -252,8 +252,34 @@ def test_what_cannot_be_used_is_not_loaded(tmp_path: Path, text: str, reason: st
 
 def test_a_hook_that_is_never_asked_is_told(tmp_path: Path) -> None:
     stage = LuaStage(tmp_path, hook("core_pre_mailq_message_requeue", ""))
-    assert ("warning", "policy.hook_not_asked") in [(level, event) for level, event, _ in stage.log.lines]
+    [told] = [fields for _, event, fields in stage.log.lines if event == "policy.hook_not_asked"]
+    assert told["hook"] == "core_pre_mailq_message_requeue"
+    assert "the server decides this by its options" in str(told["text"])
     assert isinstance(stage.decide(), Decided)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("validate_conect", "validate_conect is no hook and never asked; validate_connect is one"),
+        ("validate_data_spool_each_rcp", "validate_data_spool_each_rcpt is one"),
+        ("outrider_respond", "outrider_response is one"),
+        ("core_final_validations", "no hook of this name is known: is it misspelt?"),
+        ("core_validate_connect", "validate_connect is in its place"),
+    ],
+)
+def test_a_hook_that_is_misspelt_is_told(tmp_path: Path, name: str, text: str) -> None:
+    stage = LuaStage(tmp_path, hook(name, ""))
+    [told] = [fields for _, event, fields in stage.log.lines if event == "policy.hook_not_asked"]
+    assert (told["hook"], told["modules"]) == (name, ["shop"])
+    assert text in str(told["text"])
+
+
+@pytest.mark.parametrize("name", ["validate_address", "helper", "check", "validate"])
+def test_a_function_of_the_script_s_own_is_not(tmp_path: Path, name: str) -> None:
+    own = f"local mod = {{}}\nfunction mod:{name}() end\nfunction mod:validate_data() end\n"
+    stage = LuaStage(tmp_path, own + 'msys.registerModule("shop", mod)\n')
+    assert "policy.hook_not_asked" not in [event for _, event, _ in stage.log.lines]
 
 
 def test_a_message_is_gone_when_the_next_one_comes(tmp_path: Path) -> None:

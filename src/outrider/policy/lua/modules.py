@@ -1,11 +1,13 @@
 """What `msys.registerModule` collected: the hooks of a set of scripts, in the order of their scripts.
 
 In: modules as they are registered. Out: hooks by name. A module without any hook is said to the log and
-never asked.
+never asked; so is a function whose name is almost a hook's.
 """
 
+import difflib
+
 from outrider.base.log import Log
-from outrider.policy.lua.hook_names import is_hook
+from outrider.policy.lua.hook_names import RECEPTION, WAY_OUT, is_hook
 from outrider.policy.lua.session import LuaHook
 
 
@@ -41,6 +43,13 @@ class Modules:
             self._found += 1
             hook = LuaHook(key, self._name, self.script, number)
             self._hooks.setdefault(key, []).append(hook)
+            return
+        almost = difflib.get_close_matches(key, (*RECEPTION, *WAY_OUT), 1, 0.85)
+        if almost:
+            text = f"{key} is no hook and never asked; {almost[0]} is one"
+            self._log.warning(
+                "policy.hook_not_asked", hook=key, script=self.script, modules=[self._name], text=text
+            )
 
     def end(self) -> None:
         """All its functions were given."""

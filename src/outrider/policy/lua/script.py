@@ -25,6 +25,7 @@ from outrider.policy.budget import SpentError
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
 from outrider.policy.errors import BudgetError, HookError, ScriptError
+from outrider.policy.lua.api.coverage_hooks import HOOK_ROWS
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.dialect import MOMENTUM, Precedence
@@ -387,10 +388,13 @@ def load(
         scripts.close()
         raise _of_file(error, paths) from None
     for name in sorted(scripts.hook_names - _ASKED):
-        log.warning("policy.hook_not_asked", hook=name, modules=[each.module for each in scripts.hooks(name)])
+        modules = [each.module for each in scripts.hooks(name)]
+        log.warning("policy.hook_not_asked", hook=name, modules=modules, text=_NOT_ASKED.get(name, _UNKNOWN))
     return [LuaScript(name, path.name, lua) for name, path in files]
 
 
+_NOT_ASKED: Final = {row.name: row.note for row in HOOK_ROWS}
+_UNKNOWN: Final = "no hook of this name is known: is it misspelt?"
 _ASKED: Final = frozenset((*LIFE, *(name for phase in HookPhase for name in hooks_of_phase(phase))))
 
 

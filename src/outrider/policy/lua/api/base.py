@@ -169,9 +169,18 @@ class Base:
             return self._host.hostname
         raise ValueError("msys.config gives `get hostname`; other options are not those of Momentum")
 
-    def no_console(self, name: Any, _what: Any = None) -> None:
-        """Taken and never called."""
-        self._host.log.warning("policy.not_carried_over", name=text_of(name, "a name"))
+    def in_vain(self, function: str) -> Callable[..., None]:
+        """A function that takes what is registered, and says that it is never called."""
+
+        def register(name: Any, _what: Any = None) -> None:
+            self._host.log.warning(
+                "policy.not_carried_over",
+                function=f"msys.{function}",
+                name=text_of(name, "a name"),
+                text="it is registered and never called; the manual's page of the Lua API says why",
+            )
+
+        return register
 
 
 def _plain(value: Any) -> Value:
@@ -268,8 +277,8 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
             "shareGet": base.share_get,
             "shareUnset": base.share_unset,
             "config": base.config,
-            "registerControl": base.no_console,
-            "registerAuth": base.no_console,
+            "registerControl": base.in_vain("registerControl"),
+            "registerAuth": base.in_vain("registerAuth"),
             "runSieveScript": _no_sieve,
             "getClassMetaTable": _no_metatable,
         },
