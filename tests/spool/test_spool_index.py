@@ -223,7 +223,7 @@ async def test_a_checkpoint_that_fails_is_made_up_for_by_the_next(tmp_path: Path
     blocker = sqlite3.connect(tmp_path / "spool" / "checkpoint.sqlite", isolation_level=None)
     index._checkpoint._database.execute("PRAGMA busy_timeout = 0")
     blocker.execute("BEGIN IMMEDIATE")
-    with pytest.raises(SpoolError):
+    with pytest.raises(SpoolError, match=r"checkpoint\.sqlite cannot be written: .*as soon as it can"):
         await index.checkpoint()
     blocker.execute("ROLLBACK")
     blocker.close()

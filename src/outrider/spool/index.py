@@ -423,7 +423,10 @@ class Index:
         if cancelled is not None:
             raise cancelled
         if failure is not None:
-            raise SpoolError(f"checkpoint cannot be written: {failure}") from failure
+            raise SpoolError(
+                f"{self.directory.checkpoint_path()} cannot be written: {failure}; the queue can be asked and "
+                "changed again as soon as it can, and goes on meanwhile"
+            ) from failure
 
     async def _has_taken(self) -> bool:
         """As `_take`; False where it failed, which the log tells."""
