@@ -140,3 +140,14 @@ def test_a_resolver_works_with_it(start_world: WorldMaker) -> None:
 def test_a_loop_of_aliases_ends() -> None:
     found = Zones(parse_world(WORLD, "w")).find("loop.extra.test", "A")
     assert {record.type for record in found.records} == {"CNAME"}
+
+
+def test_a_domain_in_utf8_is_known_by_its_a_labels() -> None:
+    provider = """
+    [[provider]]
+    name = "a"
+    domains = ["Bücher.test"]
+    mx = [{name = "mx.bücher.test", address = "127.0.0.1"}]
+    """
+    found = Zones(parse_world(provider, "w")).find("xn--bcher-kva.test", "MX")
+    assert ["mx.xn--bcher-kva.test" in str(record) for record in found.records] == [True]

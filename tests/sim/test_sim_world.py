@@ -52,6 +52,10 @@ mx = [{name = "mx.a.test", address = "127.0.0.1"}]
             PROVIDER + "[provider.behaviour.tls]\ncertificate = 'x'\n",
             "behaviour.tls: certificate and key go together",
         ),
+        (
+            PROVIDER.replace('"a.test"', '"b\u2260.test"'),
+            "w.toml: provider[0].domains[0]: not a domain name: ",
+        ),
         ("smtp_prt = 3\n" + PROVIDER, "w.toml: smtp_prt: unknown option, did you mean smtp_port?"),
         ("smtp_port = 'x'\n", "w.toml: provider: is missing"),
         ("a = \n", "w.toml: not TOML"),

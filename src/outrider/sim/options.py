@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from outrider.base.errors import AddressError
 from outrider.sim.spite import Spite
 
 Phase = Literal["connect", "ehlo", "starttls", "mail", "rcpt", "data", "body", "rset", "quit"]
@@ -49,6 +50,13 @@ def _loopback(text: str) -> str:
 
 def _domain(text: str) -> str:
     name = text.rstrip(".").lower()
+    if not name.isascii():
+        from outrider.model.mailbox import parse_domain  # it brings the tables of IDNA, which few worlds need
+
+        try:
+            name = parse_domain(name)  # what DNS is asked for
+        except AddressError as error:
+            raise ValueError(f"not a domain name: {error.message}") from error
     if not name or not all(0 < len(label) <= 63 for label in name.split(".")):
         raise ValueError("not a domain name")
     return name
