@@ -136,6 +136,7 @@ async def test_no_server_answers(dns_server: ScriptedDns) -> None:
         "h.example", Kind.MX
     )
     assert (answer.status, answer.ttl_seconds) == (Status.FAILED, 30)
+    assert answer.trouble == "no nameserver has an answer (SERVFAIL)"
     assert dns_server.count("h.example", "MX") == 3
     assert [line[1] for line in log.lines if line[0] == "warning"] == ["dns.lookup_failed"]
 
@@ -156,7 +157,7 @@ async def test_closed_port_is_a_failure_not_an_exception() -> None:
     unused = ScriptedDns()
     unused.port = 1  # tcpmux: nobody listens there on a test machine, and binding it is not ours
     answer = await make_resolver(unused, options=QUICK).lookup("h.example", Kind.A)
-    assert answer.status is Status.FAILED
+    assert (answer.status, answer.trouble) == (Status.FAILED, "no nameserver answered")
 
 
 async def test_deadline_ends_it_all(dns_server: ScriptedDns) -> None:

@@ -102,8 +102,9 @@ class DnsResolver:
         chain = _Chain(target, float(self._options.ttl_max_seconds))
         while True:
             response = await self._ask_servers(chain.target, kind)
-            if response is None:
-                return self._failed(name, kind, "no nameserver answered")
+            if isinstance(response, str):
+                why = f"no nameserver has an answer ({response})" if response else "no nameserver answered"
+                return self._failed(name, kind, why)
             try:
                 found = chain.follow(response, kind)
             except _ChainError as error:
@@ -118,19 +119,23 @@ class DnsResolver:
                 status = Status.NO_NAME if response.rcode() == dns.rcode.NXDOMAIN else Status.NO_DATA
                 return Answer(status, min(chain.ttl, _negative_ttl(response)))
 
-    async def _ask_servers(self, name: dns.name.Name, kind: Kind) -> dns.message.Message | None:
+    async def _ask_servers(self, name: dns.name.Name, kind: Kind) -> dns.message.Message | str:
+        """A response, or else what the last server said that said anything."""
+        said = ""
         for _ in range(self._options.query_rounds):
             for server in tuple(self._servers):
                 response = await self._ask(server, name, kind)
-                if response is not None:
+                if isinstance(response, str):
+                    said = response or said
+                else:
                     if self._servers[0] != server:
                         self._servers.remove(server)
                         self._servers.insert(0, server)
                     return response
-        return None
+        return said
 
-    async def _ask(self, server: Server, name: dns.name.Name, kind: Kind) -> dns.message.Message | None:
-        """A response that settles the question, or None when the next server should be asked."""
+    async def _ask(self, server: Server, name: dns.name.Name, kind: Kind) -> dns.message.Message | str:
+        """A response that settles the question, or what it says instead, empty for nothing."""
         for edns in (True, False):
             query = dns.message.make_query(
                 name,
@@ -144,14 +149,15 @@ class DnsResolver:
                     response = await exchange(query, server, self._options.query_timeout_seconds)
             except ExchangeError as error:
                 self._log.debug("dns.server_failed", server=server[0], port=server[1], trouble=str(error))
-                return None
+                return ""
             rcode = response.rcode()
             if rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) and not _is_referral(response):
                 return response
             if rcode not in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
                 break
-        self._log.debug("dns.server_refused", server=server[0], port=server[1], code=dns.rcode.to_text(rcode))
-        return None
+        said = dns.rcode.to_text(rcode)
+        self._log.debug("dns.server_refused", server=server[0], port=server[1], code=said)
+        return said if rcode != dns.rcode.NOERROR else "a referral"
 
     def _failed(self, name: str, kind: Kind, trouble: str) -> Answer:
         self._log.warning("dns.lookup_failed", **self._shown(name), kind=kind.name, trouble=trouble)
