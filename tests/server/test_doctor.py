@@ -252,6 +252,12 @@ def settings(**sections: Any) -> Settings:
         ({"address": "0.0.0.0"}, Level.NOTE, "nobody may relay"),
         ({"address": "0.0.0.0", "trusted_networks": ["128.0.0.0/2"]}, Level.FAULT, "OPEN RELAY"),
         ({"trusted_networks": ["2000::/3"]}, Level.FAULT, "OPEN RELAY"),
+        ({"context_networks": ["128.0.0.0/2"]}, Level.FAULT, "tell policy scripts what they like"),
+        (
+            {"context_networks": ["127.0.0.0/8"], "trusted_networks": ["127.0.0.0/8"]},
+            Level.GOOD,
+            "programs on this machine",
+        ),
         ({"address": "::", "auth_without_tls": True}, Level.FAULT, "clear text"),
         (
             {

@@ -43,6 +43,13 @@ def check_exposure(settings: Settings) -> list[Finding]:
     return found
 
 
+def _is_broad(text: str) -> bool:
+    """A network that is not one's own: of many addresses, public ones."""
+    network = ipaddress.ip_network(text)
+    broad = network.prefixlen < (BROAD_IPV6 if network.version == 6 else BROAD_IPV4)
+    return broad and not (network.is_private or network.is_loopback)
+
+
 def _check_listener(one: ListenerOptions) -> list[Finding]:
     check = f"listener.{one.name}"
     place = f"{one.address}:{one.port}"
@@ -54,10 +61,18 @@ def _check_listener(one: ListenerOptions) -> list[Finding]:
             )
         ]
     found: list[Finding] = []
+    found += [
+        fault(
+            check,
+            f"everybody in {text} may tell policy scripts what they like about connections to {place}",
+            "name only the networks of your own programs and relays in context_networks",
+        )
+        for text in one.context_networks
+        if _is_broad(text)
+    ]
     for text in one.trusted_networks:
         network = ipaddress.ip_network(text)
-        broad = network.prefixlen < (BROAD_IPV6 if network.version == 6 else BROAD_IPV4)
-        if broad and not (network.is_private or network.is_loopback):
+        if _is_broad(text):
             found.append(
                 fault(
                     check,
