@@ -203,6 +203,7 @@ def test_a_fault_changes_nothing_and_a_restart_is_named(practice: Practice, tmp_
         assert len(faults) == 2
         assert "did you mean hostname?" in " ".join(faults)
         assert outrider(server, "reload").returncode == 78
+        assert outrider(server, "status").returncode == 0, "who mends it may look and act meanwhile"
 
         server.config.write_text(good.replace("workers = 1", "workers = 2"), encoding="utf-8")
         answer = server.command("reload")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from outrider.base.errors import ConfigError
 from outrider.receive.http_options import HttpOptions
-from outrider.server.configuration import load
+from outrider.server.configuration import load, load_directories
 from outrider.server.settings import Settings
 from outrider.server.sources import value_of
 
@@ -142,6 +142,23 @@ def test_what_stands_in_the_wrong_table_or_unit_is_told_where_and_how(
 def test_a_file_that_is_nested_without_end_is_a_fault(tmp_path: Path, text: str) -> None:
     [told] = faults(write(tmp_path, text))
     assert "outrider.toml" in told
+
+
+def test_a_running_server_is_found_whatever_faults_other_options_have(tmp_path: Path) -> None:
+    path = write(tmp_path, '[server]\nstate_directory = "state"\nworkers = 0\n[shaping]\nnonsense = 1\n')
+    assert len(faults(path)) == 2
+    found = load_directories(path)
+    assert (found.sockets_directory, found.events_directory) == (
+        tmp_path / "state/run",
+        tmp_path / "state/events",
+    )
+    assert load_directories(path, {"OUTRIDER_SERVER__RUN_DIRECTORY": "elsewhere"}).sockets_directory == (
+        tmp_path / "elsewhere"
+    )
+    assert load_directories(write(tmp_path, "[net]\n")).state_directory == tmp_path / "outrider-state"
+    for wrong in ("[server]\nrun_directory = 1\n", "server = 1\n", "[server\n"):
+        with pytest.raises(ConfigError):
+            load_directories(write(tmp_path, wrong))
 
 
 def test_two_listeners_in_one_place_are_named_and_said_to_be_in_any_of_the_files(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from outrider.server.control_api.client import ControlClient
+    from outrider.server.options import ServerOptions
     from outrider.server.settings import Settings
 
 WIDTH = 200
@@ -201,11 +202,22 @@ def settings_of(config: Path) -> "Settings":
     return load(config, os.environ)
 
 
+def directories_of(config: Path) -> "ServerOptions":
+    """Where the server is that `config` describes, whatever faults all other options have just now.
+
+    Raises:
+        ConfigError: With the faults of these, or a file cannot be read.
+    """
+    from outrider.server.configuration import load_directories
+
+    return load_directories(config, os.environ)
+
+
 def control(config: Path) -> "ControlClient":
     """The way to the running server that `config` describes; see `ControlClient` for what it raises."""
     from outrider.server.control_api.client import ControlClient
 
-    return ControlClient(settings_of(config).server.sockets_directory)
+    return ControlClient(directories_of(config).sockets_directory)
 
 
 def number(value: float) -> str:

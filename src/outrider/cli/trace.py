@@ -14,6 +14,7 @@ from outrider.cli.output import (
     AsJson,
     ConfigPath,
     control,
+    directories_of,
     print_json,
     print_table,
     printable,
@@ -104,7 +105,7 @@ def _life(config: Path, message_id: str) -> dict[str, Any]:
 def _life_on_disk(config: Path, message_id: str) -> dict[str, Any]:
     from outrider.server.tracing import written_about
 
-    return written_about(settings_of(config).server.events_directory, message_id).with_queue(None)
+    return written_about(directories_of(config).events_directory, message_id).with_queue(None)
 
 
 def timeline(life: dict[str, Any]) -> list[str]:

@@ -16,10 +16,12 @@ from pydantic import BaseModel, ValidationError
 
 from outrider.base.errors import ConfigError
 from outrider.server.catalogue import options, values
+from outrider.server.options import ServerOptions
 from outrider.server.settings import Settings
 from outrider.server.sources import DEFAULT, FOLDER, Sources, read_sources
 from outrider.server.toml_places import Location
 
+DIRECTORIES: Final = ("state_directory", "run_directory")
 _PASSWORD: Final = re.compile(r"(://[^\s/?:@]*:)\S*(?=@)|([?&]password=)[^\s&']*")
 """What may be a password in a URL; a fault goes to logs and to whoever asked."""
 _HIDDEN: Final = r"\1\2***"
@@ -66,8 +68,27 @@ def read(
 ) -> Configuration:
     """As `load`, with the origin of each value."""
     sources = read_sources(path, environment, overrides)
+    return Configuration(_validated(sources, sources.data, path), sources)
+
+
+def load_directories(path: Path | None, environment: Mapping[str, str] | None = None) -> ServerOptions:
+    """The section `[server]` with its directories alone.
+
+    They say where a running server is, which is to be asked also while somebody works on the rest.
+
+    Raises:
+        ConfigError: With all faults of these options, or a file cannot be read.
+    """
+    sources = read_sources(path, environment)
+    section = sources.data.get("server")
+    if isinstance(section, Mapping):
+        section = {name: section[name] for name in DIRECTORIES if name in section}
+    return _validated(sources, {} if section is None else {"server": section}, path).server
+
+
+def _validated(sources: Sources, data: Mapping[str, Any], path: Path | None) -> Settings:
     try:
-        settings = Settings.model_validate(sources.data)
+        settings = Settings.model_validate(data)
     except ValidationError as error:
         main = str(path) if path is not None else "defaults"
         if len(sources.files) > 1:  # a fault between two tables may be in any of them
@@ -76,7 +97,7 @@ def read(
         raise ConfigError(
             f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the configuration", faults
         ) from None
-    return Configuration(settings.resolved(path.parent if path is not None else Path.cwd()), sources)
+    return settings.resolved(path.parent if path is not None else Path.cwd())
 
 
 def _fault(error: Any, sources: Sources, main: str) -> str:
