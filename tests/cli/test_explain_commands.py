@@ -88,6 +88,20 @@ def test_an_address_of_another_host_is_a_warning(folder: Path) -> None:
     assert found["ok"] is True
 
 
+def test_a_password_of_a_data_source_that_cannot_be_read_is_a_warning(folder: Path) -> None:
+    (folder / "outrider.toml").write_text(
+        '[[data_source]]\nname = "crm"\nurl = "postgresql://shop@127.0.0.1/crm"\n'
+        'password_file = "crm.password"\n',
+        encoding="utf-8",
+    )
+    done = run(folder, "check-config")
+    assert done.returncode == 0, done.stderr
+    assert "warning: data_source.crm.password_file: " in done.stderr
+    (folder / "crm.password").write_text("secret\n")
+    (folder / "crm.password").chmod(0o600)
+    assert run(folder, "check-config").stderr == ""
+
+
 def test_a_certificate_that_cannot_be_read_is_a_warning(folder: Path) -> None:
     (folder / "outrider.toml").write_text(
         '[[listener]]\nname = "doors"\ntls = "implicit"\ncertificate = "none.pem"\nprivate_key = "n.key"\n',

@@ -84,8 +84,8 @@ def serve(
 def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_json: AsJson = False) -> None:
     """Check a configuration without starting anything; every fault is shown at once.
 
-    Certificates that cannot be read, and addresses to send from that this host does not have, are a warning
-    only, as the server may run as another user and on another host.
+    Certificates and passwords of data sources that cannot be read, and addresses to send from that this host
+    does not have, are a warning only, as the server may run as another user and on another host.
 
     Examples:
       outrider check-config -c outrider.toml
@@ -96,6 +96,7 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
     from outrider.server.doctor.bindings import strangers
     from outrider.server.doors import unusable_certificates
     from outrider.server.scripts import check_scripts
+    from outrider.store.sources.secret import unreadable_files
 
     try:
         settings = load(Path(config), os.environ, overrides_of(override))
@@ -107,6 +108,7 @@ def check_config(config: ConfigPath = CONFIG_DEFAULT, override: Set = None, as_j
         raise
     warnings = [
         *unusable_certificates(settings),
+        *unreadable_files(settings.data_source),
         *(f"{each.place}: {each.address} is no address of this host" for each in strangers(settings)),
     ]
     if as_json:

@@ -3,7 +3,7 @@
 Its own user may read the file, and nobody else (`base.private_files`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,18 @@ def read_secret(options: DataSourceOptions, environment: Mapping[str, str]) -> s
     if options.password_file is not None:
         return _read(f"{where}.password_file", options.password_file, GROUP_AND_OTHERS)
     return ""
+
+
+def unreadable_files(sources: Iterable[DataSourceOptions]) -> tuple[str, ...]:
+    """What is wrong with password files; a server does not start while something is."""
+    faults = []
+    for options in sources:
+        try:
+            if options.password_file is not None:
+                read_secret(options, {})
+        except ConfigError as error:
+            faults.append(error.message)
+    return tuple(faults)
 
 
 def _read(where: str, path: Path, forbidden: int) -> str:
