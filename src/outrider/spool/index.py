@@ -424,8 +424,8 @@ class Index:
             raise cancelled
         if failure is not None:
             raise SpoolError(
-                f"{self.directory.checkpoint_path()} cannot be written: {failure}; the queue can be asked and "
-                "changed again as soon as it can, and goes on meanwhile"
+                f"{self.directory.checkpoint_path()} cannot be written: {failure}; the queue can be asked "
+                "and changed again as soon as it can, and goes on meanwhile"
             ) from failure
 
     async def _has_taken(self) -> bool:
