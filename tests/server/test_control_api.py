@@ -1,5 +1,6 @@
 """The control API: who may ask, what is recorded, what is refused and in which form."""
 
+import asyncio
 import json
 import os
 import pwd
@@ -13,12 +14,15 @@ import pytest
 
 from outrider.base.errors import OutriderError, PermissionDeniedError, UnavailableError
 from outrider.server.control_api import accounts, credentials, domains
+from outrider.server.control_api import hub as hub_module
 from outrider.server.control_api.app import BODY_OCTETS, openapi
 from outrider.server.control_api.client import ControlClient
 from outrider.server.control_api.models import QueueFilter
 from outrider.server.requests import RefusedError
 from outrider.store.domains import shown_domain
 from outrider.store.records import ApiKey, Domain, Rights, SmtpUser, Stream, Tenant, shown
+from outrider.store.schema import REVISION
+from tests.patience import PATIENCE_SECONDS
 from tests.server.control_site import DUE, KEPT, PATH, Site, control_site
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -74,6 +78,37 @@ async def test_a_change_that_fails_has_its_result_too(site: Site) -> None:
     with pytest.raises(RefusedError, match="the spool is full"):
         await site.call("post", "/v1/queue/purge", {"reason": "why"})
     assert json.loads((await site.audit())[-1].details)["result"] == "the spool is full"
+
+
+async def test_a_database_of_a_newer_program_ends_nobody_and_is_not_touched(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "UPGRADE_AGAIN_SECONDS", 0)
+
+    async def set_revision(revision: str) -> None:
+        async with site.engine.begin() as connection:
+            await connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+
+    before = await site.audit()
+    await set_revision("9999")
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(hub_module.upgrade_store(site.hub))
+        while site.hub.unfit is None:
+            await site.call("get", "/v1/queue/count")
+        for method, path, *body in (
+            ("post", "/v1/queue/purge", {"reason": "why"}),
+            ("post", "/v1/tenants", {"name": "acme"}),
+            ("get", "/v1/tenants"),
+        ):
+            with pytest.raises(RefusedError, match="a newer program made it"):
+                await site.call(method, path, *body)
+        assert (await site.call("get", "/v1/queue/count"))["count"] == 3, "who only looks is answered"
+        assert not waiting.done(), "it looks again"
+        await set_revision(REVISION)
+    assert site.dispatcher.changes() == []
+    assert await site.audit() == before
+    await site.call("post", "/v1/queue/purge", {"reason": "why"})
+    assert [line[1] for line in site.log.lines].count("store.newer") == 1
 
 
 async def test_nothing_is_changed_that_cannot_be_recorded(site: Site) -> None:

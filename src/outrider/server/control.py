@@ -83,7 +83,7 @@ class Control:
             settings=settings,
             clock=birth.clock,
             log=birth.log,
-            engine=open_engine(settings.store, settings.server.state_directory),
+            database=open_engine(settings.store, settings.server.state_directory),
             summed=self._summed,
             reload=self._life.reload,
             started_at=birth.up_since_at,
@@ -99,7 +99,7 @@ class Control:
             await api.close(1.0)
             upgrading.cancel()
             await hub.shadows.close()
-        await hub.engine.dispose()
+        await hub.database.dispose()
 
     async def run(self) -> None:
         """Answer until told to stop."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 from fastapi import Depends, Request
 
 from outrider.base.clock import Clock
-from outrider.base.errors import ConfigError, OutriderError, UnavailableError
+from outrider.base.errors import ConfigError, OutriderError, StoreError, UnavailableError
 from outrider.base.log import Log
 from outrider.net.http import Peer
 from outrider.server.control_api.problems import ReasonMissingError
@@ -53,23 +53,36 @@ class Hub:
         settings: What this process runs with; a reload exchanges it.
         clock: Time.
         log: Server log.
-        engine: The control database.
+        database: The control database, also while it is nothing for this program.
         summed: The metrics of all processes.
         reload: The supervisor's.
         started_at: When the server started, monotonic seconds.
         copying: Held while a backup is made.
         shadows: The shadow run; None where there can be none.
+        unfit: Why the control database is nothing for this program; None where it is.
     """
 
     settings: Settings
     clock: Clock
     log: Log
-    engine: Database
+    database: Database
     summed: Summed
     reload: Reload
     started_at: float
     copying: asyncio.Lock = field(default_factory=asyncio.Lock)
     shadows: Shadows | None = None
+    unfit: StoreError | None = None
+
+    @property
+    def engine(self) -> Database:
+        """The control database.
+
+        Raises:
+            StoreError: A newer program made it; nothing is read or written.
+        """
+        if self.unfit is not None:
+            raise StoreError(self.unfit.message, self.unfit.kind)
+        return self.database
 
     @property
     def events_directory(self) -> Path:
@@ -219,16 +232,21 @@ async def upgrade_store(hub: Hub) -> None:
     """Bring the control database to this program's revision, as soon as it answers.
 
     Everything that changes nothing works meanwhile; changes are refused until their audit rows can be
-    written.
+    written. So it is with a database that a newer program made, until another one is in its place.
     """
     while True:
         try:
-            await upgrade(hub.engine, Author("server", hub.clock))
+            await upgrade(hub.database, Author("server", hub.clock))
         except UnavailableError as error:
             hub.log.warning("store.unavailable", error=error.message)
-            await asyncio.sleep(UPGRADE_AGAIN_SECONDS)
+        except StoreError as error:
+            if hub.unfit is None:
+                hub.log.error("store.newer", error=error.message)
+            hub.unfit = error
         else:
+            hub.unfit = None
             return
+        await asyncio.sleep(UPGRADE_AGAIN_SECONDS)
 
 
 def act(by: Caller, action: str, target: str, reason: str, tenant: str = "", **details: Any) -> Act:
