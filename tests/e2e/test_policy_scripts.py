@@ -2,6 +2,7 @@
 
 import json
 import smtplib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +161,32 @@ def test_a_hook_that_waits_too_long_is_heard(storing: Practice, tmp_path: Path) 
     with serving(tmp_path, storing.configuration(more=hasty)) as server:
         assert refusal(server, "waits@shop.test") == "451 4.3.0 Policy takes too long, try again later"
         wait_until(lambda: refusal(server, "joe@shop.test") == "", "it goes on for others")
+
+
+CONNECT = """\
+from outrider.policy.api import Refuse, source
+
+async def connect(connection):
+    if connection.client == "127.0.0.3":
+        return Refuse(450, "4.7.1 Not now")
+    if connection.client == "127.0.0.4":
+        return Refuse(554, "5.7.1 Not you")
+    if connection.client == "127.0.0.5":
+        await source("away").fetch("SELECT 1")
+"""
+
+
+def test_a_client_that_is_turned_away_hears_421_or_what_lasts(storing: Practice, tmp_path: Path) -> None:
+    (tmp_path / "door.py").write_text(CONNECT, encoding="utf-8")
+    more = '[[policy.script]]\nname = "door"\nsource = "door.py"\n'
+    more += '[[data_source]]\nname = "away"\nurl = "postgresql://nobody@127.0.0.1:1/none"\n'
+    greetings = []
+    with serving(tmp_path, storing.configuration(more=more)) as server:
+        for place in range(2, 6):
+            address = "127.0.0.1", server.ports["smtp"]
+            with socket.create_connection(address, PATIENCE_SECONDS, (f"127.0.0.{place}", 0)) as client:
+                greetings.append(client.recv(1_000)[:9])
+    assert greetings == [b"220 outri", b"421 4.7.1", b"554 5.7.1", b"421 4.3.0"]
 
 
 def test_a_client_is_refused_by_what_it_calls_itself(server: OutriderProcess) -> None:

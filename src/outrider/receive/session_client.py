@@ -128,7 +128,9 @@ class ClientSession(PolicedSession):
             self._greet()
 
     def _turn_away(self, reply: Reply) -> None:
-        """Scripts want nothing from this client."""
+        """Scripts want nothing from this client; who closes for the time being says 421 (RFC 5321 §3.8)."""
+        if not reply.is_permanent:
+            reply = Reply(421, reply.enhanced, reply.lines)
         self._refused(reply)
         self._end(reply)
 
