@@ -125,11 +125,7 @@ class DispatchProcess:
         )
         shaping = shaping_of(settings)
         rng = Random(int.from_bytes(os.urandom(8)))  # noqa: S311 - spreads retries and hosts
-        places = [
-            (listener.address, birth.sockets[listener.name].getsockname()[1])
-            for listener in settings.listener
-        ]
-        self._mx = self._resolver_of(settings, places)
+        self._mx = self._resolver_of(settings, _places_of(birth))
         self._routes = RouteFinder(
             self._mx,
             lambda answer: self.dispatcher.routed(answer),  # noqa: PLW0108 - not there yet
@@ -498,6 +494,17 @@ class DispatchProcess:
         await self._writer.close()
         self._events.close()
         await self._index.close()
+
+
+def _places_of(birth: Birth) -> list[tuple[str, int]]:
+    """Where our SMTP listeners are. Their sockets are closed here: worker 0 serves, until a reload."""
+    places = [
+        (listener.address, birth.sockets[listener.name].getsockname()[1])
+        for listener in birth.settings.listener
+    ]
+    for each in birth.sockets.values():
+        each.close()
+    return places
 
 
 async def run_dispatcher(birth: Birth, life: Lifecycle) -> None:

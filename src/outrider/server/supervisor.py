@@ -227,6 +227,7 @@ class Supervisor:
                 if other.channel is not None:
                     other.channel.close()
             self._selector.close()
+            self._close_doors_of_others(child)
             child.main(
                 Birth(
                     child.name,
@@ -253,6 +254,14 @@ class Supervisor:
                 self.log.error("process.failed", name=child.name, error=told(error), trace=trace_of(error))
         finally:
             os._exit(code)
+
+    def _close_doors_of_others(self, child: Child) -> None:
+        """In the child: else a listener that a reload removes would let clients in whom nobody hears."""
+        own = set(child.sockets.values())
+        for other in self.children:
+            for listening in other.sockets.values():
+                if listening not in own:
+                    listening.close()
 
     def _hear(self, child: Child) -> None:
         try:
