@@ -20,7 +20,7 @@ from outrider.policy.declare import HOOKS
 from outrider.policy.lua.api.constants import CORE, GLOBALS
 from outrider.policy.lua.api.coverage import ANY, Row, Status
 from outrider.policy.lua.api.packages import ROWS
-from outrider.policy.lua.api.signatures import CLASSES, FIELDS, OVERLOADS, OWN_FIELDS, SIGNATURES, Signature
+from outrider.policy.lua.api.signatures import CLASSES, FIELDS, OVERLOADS, SIGNATURES, Signature
 from outrider.policy.lua.hook_names import LIFE
 from outrider.policy.mail import Mail
 
@@ -280,7 +280,6 @@ def _lua_table(owner: str, rows: Sequence[Row]) -> Iterator[str]:
     yield from ("", f"---@class {name}")
     for row in fields:
         yield f"---@field {row.name.rpartition('.')[2]} {FIELDS.get(row.name, 'any')} {_said_of(row)}"
-    yield from (f"---@field {each} {of_type}" for each, of_type in OWN_FIELDS.get(name, {}).items())
     if owner == "msys.core":
         yield from (f"---@field {constant} integer" for constant in CORE)
     yield f"local {name} = {{}}" if is_object else f"{name} = {{}}"

@@ -45,6 +45,10 @@ if phase == "rcptto_list" or phase == "data" or phase == "data_spool" or phase =
   return #list == 2 and list[2] == "second@one.test"
 end
 return type(vctx:recipient_list()) == "table"
+-- [ac.remote_addr]
+return ac.remote_addr == "192.0.2.1"
+-- [ac.protocol]
+return ac.protocol == msys.core.P_ESMTP
 -- [ac:esmtp_capability_add]
 ac:esmtp_capability_add("X-PRACTICE one two")
 return not pcall(ac.esmtp_capability_add, ac, "X\r\nAUTH") and not pcall(ac.esmtp_capability_add, ac, "")
@@ -307,6 +311,17 @@ part:header("X-P", nil)
 return ok and #part:header("X-P") == 0 and (refused or why:find("read%-only") ~= nil)
 -- [msgpart:address_header]
 return msg:mime():address_header("From", "domain")[1] == "sender.test"
+-- [msgpart.parts]
+local root = msg:mime()
+return #root.parts == 2 and root.parts[1].parts == nil
+-- [msgpart.thread]
+local found, part = 0, msg:mime()
+while part do found, part = found + 1, part.thread end
+return found == 3
+-- [msgpart.body_start]
+return msg:mime().parts[1].body_start == 0
+-- [msgpart.body_end]
+return msg:mime().parts[1].body_end == #"Hello 42"
 -- [msgpart:content_type]
 local kind = msg:mime().parts[2]:content_type()
 return kind.mimetype == "application/pdf" and kind.filename == "a.pdf" and kind.is_attachment == true

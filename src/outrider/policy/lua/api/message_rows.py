@@ -70,6 +70,8 @@ VCTX: Final = (
         _PARTLY,
         "empty before all are known; replaced from rcptto_list up to data_spool",
     ),
+    Row("ac.remote_addr", "ac", SESSION),
+    Row("ac.protocol", "ac", SESSION),
     Row("ac:esmtp_capability_add", "ac", _CONNECT | _EHLO),
     Row("ac:esmtp_capability_remove", "ac", _CONNECT | _EHLO),
     Row(
@@ -181,25 +183,33 @@ MSG: Final = (
     Row("msg:makeBoundary", _CONTENT_SECTION, READ),
 )
 
-MSGPART: Final = tuple(
-    Row(f"msgpart:{name}", "msgpart", READ if name in READERS else _EDIT)
-    for name in (
-        "header",
-        "address_header",
-        "content_type",
-        "text",
-        "text_match",
-        "text_replace",
-        "body_match",
-        "body_replace",
-        "raw_match",
-        "raw_replace",
-        "addFirstChild",
-        "addLastChild",
-        "insertAfter",
-        "insertBefore",
-        "unlink",
-    )
+_WINDOW: Final = "within the part's own body; may be set to what they are, as scripts do that make parts"
+
+MSGPART: Final = (
+    Row("msgpart.parts", "msgpart", READ),
+    Row("msgpart.thread", "msgpart", READ),
+    Row("msgpart.body_start", "msgpart", READ, _PARTLY, _WINDOW),
+    Row("msgpart.body_end", "msgpart", READ, _PARTLY, _WINDOW),
+    *(
+        Row(f"msgpart:{name}", "msgpart", READ if name in READERS else _EDIT)
+        for name in (
+            "header",
+            "address_header",
+            "content_type",
+            "text",
+            "text_match",
+            "text_replace",
+            "body_match",
+            "body_replace",
+            "raw_match",
+            "raw_replace",
+            "addFirstChild",
+            "addLastChild",
+            "insertAfter",
+            "insertBefore",
+            "unlink",
+        )
+    ),
 )
 
 _CONSOLE: Final = "there is no console of Momentum's; what is registered is never called, and the log says so"

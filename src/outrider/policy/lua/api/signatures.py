@@ -252,6 +252,12 @@ FIELDS: Final = {
     "msg.conn_id": "string",
     "msg.priority": "integer",
     "msg.recv_method": "integer",
+    "ac.remote_addr": "string",
+    "ac.protocol": "integer",
+    "msgpart.parts": "MessagePart[]?",
+    "msgpart.thread": "MessagePart?",
+    "msgpart.body_start": "integer",
+    "msgpart.body_end": "integer",
 }
 """Types of fields."""
 
@@ -288,17 +294,6 @@ CLASSES: Final = """\
 ---@field ec_message EcMessage
 """
 """Classes that no function is of, as LuaCATS."""
-
-OWN_FIELDS: Final = {
-    "Accept": {"remote_addr": "string", "protocol": "integer"},
-    "MessagePart": {
-        "parts": "MessagePart[]?",
-        "thread": "MessagePart?",
-        "body_start": "integer",
-        "body_end": "integer",
-    },
-}
-"""Fields of objects, with their types, beside those that have rows."""
 
 
 class Signature(NamedTuple):
