@@ -13,6 +13,7 @@ from outrider.store.engine import open_engine
 from outrider.store.options import StoreOptions
 from outrider.store.sources.failures import SourceDownError, SourceQueryError
 from outrider.store.upgrade import upgrade
+from tests.e2e.outrider_process import configuration_for, serving
 from tests.peers import databases
 from tests.peers import pgbouncer as pgbouncer_peer
 from tests.peers.databases import PASSWORD, DatabaseServer
@@ -115,3 +116,24 @@ async def test_the_control_database_behind_pgbouncer(
         finally:
             for engine in engines:
                 await engine.dispose()
+
+
+async def test_all_processes_share_one_connection_to_the_control_database(
+    server: DatabaseServer, opened: Opened, tmp_path: Path
+) -> None:
+    """The names of one process's statements are those of another's, so none may have a name."""
+    admin, _ = opened(**source_options(server.port), writable=True)
+    await admin.execute("CREATE DATABASE control_live")
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "password").write_text(PASSWORD)
+    (folder / "password").chmod(0o600)
+    with pgbouncer(server.port, "transaction", size=1) as port:
+        url = f"postgresql://outrider@127.0.0.1:{port}/control_live"
+        more = f'[store]\nurl = "{url}"\npassword_file = "password"\n'
+        with serving(folder, configuration_for({}, more=more)) as running:
+            for name in ("one", "two"):
+                running.command("tenant", "add", name)
+            found = running.command("tenant", "list")
+            assert {one["name"] for one in found} >= {"one", "two"}
+            assert "control database does not answer" not in running.log()

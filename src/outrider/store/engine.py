@@ -73,7 +73,14 @@ def open_engine(options: StoreOptions, state_directory: Path) -> AsyncEngine:
         url = url.set(password=_password(options.password_file))
     return create_async_engine(
         url,
-        connect_args={"timeout": options.wait_seconds, "command_timeout": options.wait_seconds},
+        connect_args={
+            "timeout": options.wait_seconds,
+            "command_timeout": options.wait_seconds,
+            # statements without names: PgBouncer may give each transaction another connection, where a name
+            # stands for another process's statement, because all processes count alike
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+        },
         pool_pre_ping=True,
         **pool,
     )
