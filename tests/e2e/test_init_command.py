@@ -75,6 +75,7 @@ def test_a_configuration_is_not_replaced_unless_told(tmp_path: Path) -> None:
     assert config.read_text(encoding="utf-8") == "# mine\n"
     told = outrider(tmp_path, "init", "--trust", "0.0.0.0/0", "--hostname", "two words", "--force", code=78)
     assert "nothing was written" in told
+    assert "server.workers" in outrider(tmp_path, "init", "--workers", "0", "--force", code=78)
     assert "  listener.0.trusted_networks.0: " in told
     assert "  server.hostname: " in told
     assert "draft" not in told

@@ -171,7 +171,7 @@ def init(
         config,
         _TEMPLATE.format(
             hostname=_text(name),
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=len(os.sched_getaffinity(0)) if workers is None else workers,
             state=_text(state),
             run=f"# Sockets between the processes.\nrun_directory = {_text(run)}\n" if run else "",
             address=_text(address),
