@@ -107,8 +107,13 @@ class Reloads:
         return self._pending is not None and not self._pending.is_committed
 
     def ask(self, by: Process | None = None, number: int = 0, *, dry_run: bool = False) -> None:
-        """Somebody wants a reload, or to know what one would change; in turn."""
-        self._queue.append(_Asked(by, number, dry_run))
+        """Somebody wants a reload, or to know what one would change; in turn.
+
+        Signals that come while others wait are one: it reads when its turn comes, after all of them.
+        """
+        asked = _Asked(by, number, dry_run)
+        if by is not None or asked not in self._queue:
+            self._queue.append(asked)
         self._next()
 
     def hear(self, process: Process, message: Message) -> None:
