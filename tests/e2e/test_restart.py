@@ -35,7 +35,7 @@ from tests.e2e.practice import (
     send,
 )
 from tests.patience import PATIENCE_SECONDS
-from tests.peers.processes import wait_until
+from tests.peers.processes import free_port, wait_until
 
 WORLD = (
     provider("plain", "plain.test", "127.30.4.1")
@@ -217,6 +217,34 @@ def test_a_worker_without_its_dispatcher_says_so(practice: Practice, tmp_path: P
             (line, *_) = log_lines(server, "link.none")
             assert line["path"].endswith("dispatcher.sock")
             assert "restart the server" in line["advice"]
+
+
+def test_a_port_that_a_reload_gave_up_is_free_whoever_was_started_since(
+    practice: Practice, tmp_path: Path
+) -> None:
+    """No process keeps a listening socket that is another's: clients would be let in and hear nothing."""
+    port = free_port()
+    door = f'[[http]]\nname = "door"\nport = {port}\n'
+    with serving(tmp_path / "server", practice.configuration(more=door)) as server:
+        with_door = server.config.read_text(encoding="utf-8")
+        for dies in ("", "control", "dispatcher", "worker-0"):
+            if dies:
+                await_restart(server, dies, kill_child(server, dies))
+                wait_until(lambda: server.command("status")["granting"], "it works again")
+            server.config.write_text(with_door.replace(door, ""), encoding="utf-8")
+            server.command("reload")
+            wait_until(lambda: is_refused(port), f"nobody listens there, {dies or 'nobody'} was started anew")
+            server.config.write_text(with_door, encoding="utf-8")
+            server.command("reload")
+            assert not is_refused(port)
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_children_go_with_their_supervisor(practice: Practice, tmp_path: Path) -> None:
