@@ -14,6 +14,8 @@ import asyncio
 import ssl
 from typing import cast
 
+from msgspec.structs import replace
+
 from outrider.base.errors import where
 from outrider.model.ends import Ends
 from outrider.model.flow import Origin
@@ -130,7 +132,7 @@ class ClientSession(PolicedSession):
     def _turn_away(self, reply: Reply) -> None:
         """Scripts want nothing from this client; who closes for the time being says 421 (RFC 5321 §3.8)."""
         if not reply.is_permanent:
-            reply = Reply(421, reply.enhanced, reply.lines)
+            reply = replace(reply, code=421)
         self._refused(reply)
         self._end(reply)
 
