@@ -9,9 +9,11 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from outrider.base.clock import SystemClock
+from outrider.base.clock import FakeClock, SystemClock
 from outrider.cli import demo
+from outrider.sim.demo import demo_load
 from outrider.sim.live import Live, Sample, SiteNumbers
+from outrider.sim.load import Load
 from tests.peers.processes import free_port
 
 
@@ -46,7 +48,7 @@ def test_a_port_that_another_demo_is_about_to_take_is_not_taken() -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_numbers_and_replies_can_be_read_and_leave_room_for_an_interrupt(width: int) -> None:
-    site = SiteNumbers(123_456, 98_765, 4_321, 12, "451 4.7.1 Greylisted, please try again later")
+    site = SiteNumbers(234_567, 123_456, 98_765, 4_321, 12, "451 4.7.1 Greylisted, please try again later")
     live = Live()
     for at in (0.0, 3600.0):
         live.add(Sample(at, 1_234_567, queued=98_765, sites={"greymail": site, "bigmail": site}))
@@ -58,3 +60,12 @@ def test_numbers_and_replies_can_be_read_and_leave_room_for_an_interrupt(width: 
     assert all(str(number) in shown for number in (123_456, 98_765, 4_321, 1_234_567))
     for part in live.parts():
         assert part.strip() in shown
+
+
+def test_what_was_accepted_is_counted_for_whoever_takes_it() -> None:
+    loads = [Load(demo_load(via, 25, rate=1.0), remember=True, clock=FakeClock()) for via in ("smtp", "http")]
+    for load in loads:
+        load.tally.fate("acknowledged", "1", ["a@bigmail.test", "b@bigmail.example", "c@d7.hoster.test"])
+        load.tally.fate("refused", "2", ["a@bigmail.test"])
+        load.tally.fate("unknown", "3", ["a@moody.test"])
+    assert demo._by_provider(loads) == {"bigmail": 4, "hoster": 2}

@@ -54,11 +54,11 @@ def test_duplicates_are_counted_beyond_the_first() -> None:
 def test_rates_are_differences() -> None:
     live = Live()
     assert live.line() == "starting"
-    live.add(Sample(10.0, 100, sites={"big": SiteNumbers(50, 1, 0)}))
-    live.add(Sample(12.0, 140, queued=7, sites={"big": SiteNumbers(90, 5, 2), "new": SiteNumbers(4)}))
+    live.add(Sample(10.0, 100, sites={"big": SiteNumbers(60, 50, 1, 0)}))
+    live.add(Sample(12.0, 140, queued=7, sites={"big": SiteNumbers(110, 90, 5, 2), "new": SiteNumbers(6, 4)}))
     assert live.rates() == {"acknowledged": 20.0, "delivered": 22.0, "deferred": 2.0, "bounced": 1.0}
-    assert live.site_rates("big") == (20.0, 2.0, 1.0)
-    assert live.site_rates("new") == (2.0, 0.0, 0.0)
+    assert live.site_rates("big") == (25.0, 20.0, 2.0, 1.0)
+    assert live.site_rates("new") == (3.0, 2.0, 0.0, 0.0)
     assert "accepted 140 (20/s)  delivered 94 (22/s)" in live.line()
     assert "queued 7" in live.line()
 
@@ -75,7 +75,7 @@ def test_refusals_become_deferrals_and_bounces() -> None:
             }
         }
     }
-    assert sites_of(report) == {"big": SiteNumbers(3, 3, 4, 2, "550 y")}
+    assert sites_of(report, {"big": 9, "gone": 1}) == {"big": SiteNumbers(9, 3, 3, 4, 2, "550 y")}
 
 
 def test_sliding_window() -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from outrider.net.loop import run
 from outrider.privacy.credentials import make_key
 from outrider.server.control_api.client import ControlClient
 from outrider.sim.control import ask_numbers, ask_report
-from outrider.sim.demo import SENDER, demo_load, server_toml
+from outrider.sim.demo import SENDER, demo_load, providers_by_domain, server_toml
 from outrider.sim.live import Account, Live, Sample, account, sites_of
 from outrider.sim.load import Load
 from outrider.sim.stopping import Stopping, first_failure
@@ -51,6 +52,8 @@ FRAME_COLUMNS = 4
 # a border and a space on either side, as rich draws a panel
 FREE_COLUMNS = 2
 # chosen: the terminal shows `^C` behind the last line, and what it pushes to the next one would stay there
+WIDE_COLUMNS = 100
+# chosen: from so many on a refusal can be read beside all the numbers
 _READY = re.compile(r"\b(smtp|http) on 127\.0\.0\.1:(\d+)")
 _PROGRAM = (sys.executable, "-m", "outrider.cli.main")
 
@@ -368,8 +371,18 @@ async def _sample(stage: _Stage, loads: list[Load]) -> Sample:
         refused=sum(count["refused"] for count in counts),
         unknown=sum(count["unknown"] for count in counts),
         queued=await _queued(stage),
-        sites=sites_of(report),
+        sites=sites_of(report, _by_provider(loads)),
     )
+
+
+def _by_provider(loads: list[Load]) -> Counter[str]:
+    """Recipients that the server took, by the provider of their domain."""
+    found: Counter[str] = Counter()
+    provider_of = providers_by_domain()
+    for load in loads:
+        for domain, count in load.tally.acknowledged_by_domain.items():
+            found[provider_of[domain]] += count
+    return found
 
 
 def _status(sockets: Path) -> dict[str, Any]:
@@ -445,20 +458,23 @@ class _Display:
 
 
 def _panel(live: Live, width: int) -> Panel:
+    is_wide = width >= WIDE_COLUMNS
     table = Table("provider", expand=True, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("delivered", "/s", "deferred", "/s", "bounced", "/s", "conns"):
+    for heading in ("accepted", "delivered", "deferred", "bounced"):
         table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("/s", justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("conns", justify="right", no_wrap=True)
     table.add_column("last refusal", ratio=1, no_wrap=True)
     sample = live.current
     if sample:
         for name, site in sample.sites.items():
-            delivered, deferred, bounced = live.site_rates(name)
+            totals = site.accepted, site.delivered, site.deferred, site.bounced
+            pairs = zip(totals, live.site_rates(name), strict=True)
             table.add_row(
                 name,
-                *(str(site.delivered), f"{delivered:.0f}"),
-                *(str(site.deferred), f"{deferred:.0f}"),
-                *(str(site.bounced), f"{bounced:.0f}"),
-                str(site.connections),
+                *(shown for total, rate in pairs for shown in (str(total), f"{rate:.0f}")),
+                *([str(site.connections)] if is_wide else []),
                 Text(site.last_reply, style="dim"),
             )
     inside = width - FREE_COLUMNS - FRAME_COLUMNS

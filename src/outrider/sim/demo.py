@@ -5,6 +5,8 @@ In: ports and folders. Out: a world, load options, the text of an `outrider.toml
 Not here: processes and the screen (`cli.demo`), the numbers on it (`sim.live`).
 """
 
+from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -31,6 +33,12 @@ def demo_world() -> WorldOptions:
     """The world that comes with the program."""
     text = resources.files("outrider.sim").joinpath("demo.toml").read_text(encoding="utf-8")
     return parse_world(text, "demo.toml")
+
+
+@cache
+def providers_by_domain() -> Mapping[str, str]:
+    """Who takes the mail of each domain of the demo's world."""
+    return {domain: each.name for each in demo_world().provider for domain in each.all_domains()}
 
 
 def demo_load(via: str, port: int, *, rate: float, api_key: str = "") -> LoadOptions:

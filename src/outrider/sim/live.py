@@ -19,8 +19,14 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SiteNumbers:
-    """One provider at one moment; totals since the start."""
+    """One provider at one moment, in recipients; totals since the start.
 
+    Attributes:
+        accepted: For whom the server took responsibility.
+        last_reply: The last one that refused somebody.
+    """
+
+    accepted: int = 0
     delivered: int = 0
     deferred: int = 0
     bounced: int = 0
@@ -61,11 +67,17 @@ class Sample:
         return sum(site.bounced for site in self.sites.values())
 
 
-def sites_of(report: Mapping[str, Any]) -> dict[str, SiteNumbers]:
-    """The providers in a report of the simulator; what they rejected bounces."""
+def sites_of(report: Mapping[str, Any], accepted: Mapping[str, int] | None = None) -> dict[str, SiteNumbers]:
+    """The providers in a report of the simulator; what they rejected bounces.
+
+    Args:
+        report: Of the simulator.
+        accepted: Recipients that the server took, by provider.
+    """
     found = {}
     for name, one in report["providers"].items():
         found[name] = SiteNumbers(
+            accepted=(accepted or {}).get(name, 0),
             delivered=one["recipients"],
             deferred=one["deferred"],
             bounced=one["rejected"],
@@ -100,14 +112,15 @@ class Live:
             for name in names
         }
 
-    def site_rates(self, site: str) -> tuple[float, float, float]:
-        """Delivered, deferred, bounced per second of one provider."""
+    def site_rates(self, site: str) -> tuple[float, float, float, float]:
+        """Accepted, delivered, deferred, bounced per second of one provider."""
         if self.previous is None or self.current is None or self.current.at == self.previous.at:
-            return 0.0, 0.0, 0.0
+            return 0.0, 0.0, 0.0, 0.0
         now = self.current.sites.get(site, SiteNumbers())
         before = self.previous.sites.get(site, SiteNumbers())
         seconds = self.current.at - self.previous.at
         return (
+            (now.accepted - before.accepted) / seconds,
             (now.delivered - before.delivered) / seconds,
             (now.deferred - before.deferred) / seconds,
             (now.bounced - before.bounced) / seconds,
@@ -119,7 +132,7 @@ class Live:
             return ("starting",)
         sample, rates = self.current, self.rates()
         queued = "-" if sample.queued is None else sample.queued
-        moving = sorted(((self.site_rates(name)[0], name) for name in sample.sites), reverse=True)
+        moving = sorted(((self.site_rates(name)[1], name) for name in sample.sites), reverse=True)
         busiest = ", ".join(f"{name} {rate:.0f}/s" for rate, name in moving[:3] if rate > 0)
         counted = (
             ("acknowledged", "accepted"),

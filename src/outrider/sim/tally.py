@@ -53,7 +53,12 @@ def read_journal(path: Path) -> dict[Fate, Counter[tuple[str, str]]]:
 
 
 class Tally:
-    """Running counts of one load."""
+    """Running counts of one load.
+
+    Args:
+        journal: Where each fate is written.
+        remember: Keep each (number, recipient), and what was acknowledged by domain.
+    """
 
     def __init__(self, journal: Journal | None = None, *, remember: bool = False) -> None:
         self.messages: Counter[Fate] = Counter()
@@ -65,6 +70,7 @@ class Tally:
         self.resent = 0
         self.last_reply = ""
         self.remembered: dict[tuple[str, str], Fate] | None = {} if remember else None
+        self.acknowledged_by_domain: Counter[str] = Counter()
         self._journal = journal
         self._latencies: list[float] = []
         self._measured = 0
@@ -76,6 +82,8 @@ class Tally:
         if self.remembered is not None:
             for recipient in recipients:
                 self.remembered[number, recipient] = fate
+                if fate == "acknowledged":
+                    self.acknowledged_by_domain[recipient.rpartition("@")[2]] += 1
         if self._journal:
             self._journal.write(fate, number, recipients)
 
