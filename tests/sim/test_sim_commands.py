@@ -12,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from outrider.base.errors import ConfigError, UnavailableError
+from outrider.base.exits import Exit
 from outrider.cli import demo, inject, sim, sink
 from outrider.server.configuration import load
 from outrider.sim.demo import server_toml
+from tests.e2e.outrider_process import PROGRAM
 from tests.patience import PATIENCE_SECONDS
 
 RUNNER = CliRunner()
@@ -89,6 +91,21 @@ def test_inject_in_words_and_its_faults(tmp_path: Path) -> None:
         failed = RUNNER.invoke(inject.app, arguments)
         assert isinstance(failed.exception, ConfigError)
         assert fault in str(failed.exception)
+
+
+def test_a_name_that_is_not_known_is_told_once() -> None:
+    """All connections look it up; those that are given up with the first say nothing of their own."""
+    done = subprocess.run(
+        [*PROGRAM, "inject", "nobody.invalid:25", "--connections", "3", "--give-up-seconds", "0.01"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+        env={**os.environ, "RES_OPTIONS": "timeout:1 attempts:1"},
+    )
+    assert done.returncode == Exit.UNAVAILABLE
+    [told] = done.stderr.splitlines()
+    assert told.startswith("outrider: nobody.invalid:25 cannot be reached: ")
 
 
 def test_asking_where_nobody_answers(tmp_path: Path) -> None:

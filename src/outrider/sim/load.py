@@ -10,9 +10,11 @@ Not here: the dialogues (`sim.load_smtp`, `sim.load_http`).
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_address
 
 from outrider.base.clock import Clock
 from outrider.base.errors import UnavailableError
@@ -168,14 +170,13 @@ class Load:
 
     async def _keep_open(self) -> None:
         options = self.options
-        loop = asyncio.get_running_loop()
         make: Callable[[], SmtpHand | HttpHand] = partial(
             SmtpHand if options.via == "smtp" else HttpHand, self
         )
         back_off = _BACK_OFF_FIRST_SECONDS
         while not self._over():
             try:
-                _, hand = await loop.create_connection(make, options.host, options.port)
+                hand = await self._connect(make)
             except OSError as error:
                 self.tally.connect_failures += 1
                 if options.give_up_seconds and self.now() - self._reached_at > options.give_up_seconds:
@@ -196,6 +197,29 @@ class Load:
                     await asyncio.sleep(back_off)
                     back_off = min(back_off * 2, _BACK_OFF_MAX_SECONDS) if not hand.carried else back_off
 
+    async def _connect(self, make: Callable[[], SmtpHand | HttpHand]) -> SmtpHand | HttpHand:
+        """Connect to the first address that answers.
+
+        The name is looked up apart: of a look-up within `create_connection` that nobody waits for any more,
+        because another connection failed first, uvloop tells the failure on standard error.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = self.options.host, self.options.port
+        places = [host]
+        if not _is_address(host):
+            places = [
+                str(found[4][0]) for found in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            ]
+        failure = OSError(f"{host} has no address")
+        for place in places:
+            try:
+                _, hand = await loop.create_connection(make, place, port)
+            except OSError as error:
+                failure = error
+            else:
+                return hand
+        raise failure
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
@@ -205,3 +229,11 @@ class Load:
                     hand.abort()
             if self._journal:
                 await asyncio.get_running_loop().run_in_executor(None, self._journal.sync)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
