@@ -7,7 +7,7 @@ Usage: `supervised.py SPEED KIND...`; the log comes out as JSON lines, with one 
 - `dies`: ready, then ends with 3 at once;
 - `tells`: as `dies`, and says since when the server is up;
 - `wrong`: finds a fault in its configuration, as processes do: within the task group of their lives;
-- `spoilt`: ready, then ends with 3, and the next time it finds such a fault;
+- `spoilt`: as `good`, and the next time it finds such a fault;
 - `stuck`: ready, then never beats again;
 - `stubborn`: ready, beats, does not end when told;
 - `raises`: has a bug.
@@ -106,7 +106,7 @@ def wrong(birth: Birth) -> None:
 def spoilt(birth: Birth) -> None:
     if birth.is_restart:
         wrong(birth)
-    dies(birth)
+    good(birth)
 
 
 def stuck(birth: Birth) -> None:

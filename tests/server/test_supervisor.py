@@ -122,7 +122,9 @@ def test_a_fault_in_the_configuration_ends_the_whole_server() -> None:
 
 def test_a_fault_that_is_found_later_ends_nobody_else() -> None:
     with family("good", "spoilt") as one:
+        first = one.until_event("process.started", name="spoilt-1")
         one.until_event("ready")
+        os.kill(first["pid"], signal.SIGKILL)
         one.until_event("process.misconfigured", name="spoilt-1")
         assert one.until_event("process.died")["code"] == 78
         one.until_event("process.started", name="spoilt-1")
