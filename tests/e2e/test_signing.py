@@ -115,6 +115,23 @@ def test_what_cannot_be_signed_waits_and_the_log_says_why(scripted: OutriderProc
     assert abs(received - oldest["received_time"]) < PATIENCE_SECONDS
 
 
+@pytest.mark.parametrize("name", ["server", "scripted"])
+@pytest.mark.parametrize("authors", [b"", b"From: Ann <ann@sender.test>\r\nFrom: joe@other.test\r\n"])
+def test_nobody_vouches_for_a_message_without_one_author(
+    request: pytest.FixtureRequest, store: Path, name: str, authors: bytes
+) -> None:
+    server = request.getfixturevalue(name)
+    content = authors + CONTENT.partition(b"\r\n")[2]
+    if authors:
+        code, text = reply_to(server, content, mail_from="ann@sender.test")
+        assert (code, text.partition(" ")[0]) == (550, "5.6.0")
+    else:  # it names no domain, so nothing is to be signed
+        assert signatures(received(server, store, "ann@sender.test", content)) == 0
+    # a script that leaves it unsigned may send it
+    if name == "scripted":
+        assert signatures(received(server, store, "bare@sender.test", content)) == 0
+
+
 DATABASE_SCRIPT = """\
 from outrider.policy.api import SignRequest, keep_key, source
 

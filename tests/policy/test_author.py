@@ -3,8 +3,9 @@
 import pytest
 
 from outrider.policy import author
-from outrider.policy.author import REMEMBERED, REMEMBERED_OCTETS, AuthorDomains
+from outrider.policy.author import REMEMBERED, REMEMBERED_OCTETS, AuthorDomains, has_one_author
 from outrider.privacy.mail_checks import AUTHOR_OCTETS
+from outrider.wire.dkim.message import Parts
 from tests.policy.acting import plain_content
 
 
@@ -41,3 +42,25 @@ def test_what_is_longer_than_any_crowd_names_nobody() -> None:
     authors = AuthorDomains()
     assert domain_of(authors, crowd("ann", AUTHOR_OCTETS - 100)) == "shop.test"
     assert domain_of(authors, crowd("ann", AUTHOR_OCTETS + 100)) == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "has_one"),
+    [
+        (b"From: a", True),
+        (b"FROM: a", True),
+        (b"To: b\r\nfRoM:\r\n a\r\nFrom-X: c", True),
+        (b"From-X: a\r\nFrom: b", True),
+        (b"From \t: a", True),
+        (b"Subject: x\r\n From: y\r\nFrom: a", True),
+        (b"To: b", False),
+        (b"From-X: a", False),
+        (b"To: b\r\n From: a", False),
+        (b"From: a\r\nFrom: a", False),
+        (b"From: a\r\nTo: b\r\nfrom :c", False),
+    ],
+)
+def test_a_message_has_one_author_as_the_signer_counts_them(header: bytes, *, has_one: bool) -> None:
+    content = plain_content(header + b"\r\n\r\nFrom: in a body\r\n")
+    assert has_one_author(content) is has_one
+    assert (Parts(content).count(b"from") == 1) is has_one

@@ -6,6 +6,7 @@ Theory: a message's author is mostly that of the one before, so what a field say
 than anybody's From is not remembered, and what is longer than that of any crowd names nobody, as for checks.
 """
 
+import re
 from typing import Final
 
 from outrider.model.flow import Content
@@ -16,6 +17,10 @@ REMEMBERED: Final = 4_096
 # chosen: authors that send lately; it is emptied when it is full
 REMEMBERED_OCTETS: Final = 512
 # chosen: several times what a name and an address take
+
+
+_FROM: Final = re.compile(rb"(?m)^from[ \t]*:")
+# RFC 5322 §4.5.8: white space may stand before the colon
 
 
 class AuthorDomains:
@@ -40,6 +45,15 @@ class AuthorDomains:
                     self._domains.clear()
                 self._domains[value] = domain
         return domain
+
+
+def has_one_author(content: Content) -> bool:
+    """True where there is exactly one From field, without which nothing is signed (`wire.dkim.signer`)."""
+    header = content.wire[: content.header_octets].lower()
+    begun = header.count(b"\nfrom") + (header[:4] == b"from")
+    if begun == 1 and (header[:5] == b"from:" or b"\nfrom:" in header):
+        return True
+    return len(_FROM.findall(header)) == 1
 
 
 def author_value(content: Content) -> bytes:

@@ -7,6 +7,7 @@ where a domain's exchangers are (`net.mx`), not who sends.
 
 from outrider.base.errors import ConfigError
 from outrider.model.flow import Delivery, Message, Refusal, Submission
+from outrider.policy.author import has_one_author
 from outrider.policy.bindings import Bindings
 from outrider.policy.signing import ConfiguredSigning
 from outrider.wire.dkim.stored import pack
@@ -35,7 +36,7 @@ class RoutingPolicy:
         self._fallback = fallback
 
     def decide(self, submission: Submission) -> Message | Refusal:
-        """One delivery for each recipient; a refusal where there is no binding, or no signing key to read."""
+        """One delivery for each recipient; a refusal where there is no binding, or it cannot be signed."""
         fixed = self.bindings.initial
         deliveries = []
         for recipient in submission.envelope.recipients:
@@ -57,4 +58,6 @@ class RoutingPolicy:
             requests = self.signing.requests_for(submission.content, submission.origin.tenant)
         except ConfigError as error:
             return Refusal(replies.POLICY_FAILED, error.message)
+        if requests and not has_one_author(submission.content):
+            return Refusal(replies.UNSIGNABLE, "not one From")
         return Message(submission, deliveries, "", pack(requests))

@@ -22,6 +22,7 @@ from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.asking import Asking, Told, drive, needs_task
+from outrider.policy.author import has_one_author
 from outrider.policy.bindings import Bindings
 from outrider.policy.checking import NO_CHECKS, Checking, Checks
 from outrider.policy.connection import Connection, configured_ends
@@ -230,8 +231,7 @@ class ScriptedSession:
                 replies_at[at] = refusal
         if replies_at or not mails:
             return await _without(submission, mail, mails, replies_at)
-        failure = await _failure_of_keys(mails) if HERE.keys is not None else None
-        return failure or Decided(messages_of(submission, mails))
+        return await _failure_to_sign(mails) or Decided(messages_of(submission, mails))
 
     def _through(self, mail: Mail, phases: Sequence[HookPhase]) -> Coroutine[Any, Any, Reply | None]:
         """Ask the hooks of these phases about a message that is not discarded."""
@@ -278,12 +278,16 @@ async def _without(
         return Refusal(replies_at.get(0, replies.NO_RECIPIENTS_LEFT), "policy")
     recipients = mail.all_recipients
     refused = tuple([RefusedRecipient(recipients[at], reply) for at, reply in replies_at.items()])
-    return await _failure_of_keys(kept) or Decided(messages_of(submission, kept), refused)
+    return await _failure_to_sign(kept) or Decided(messages_of(submission, kept), refused)
 
 
-async def _failure_of_keys(mails: Sequence[Mail]) -> Refusal | None:
-    """Wait for keys that scripts brought and that are new; a refusal where one cannot be kept."""
-    names = [request.key for mail in mails for request in mail.all_requests]
+async def _failure_to_sign(mails: Sequence[Mail]) -> Refusal | None:
+    """Wait for keys that scripts brought and that are new; a refusal where a message cannot be signed."""
+    names = []
+    for mail in mails:
+        if mail.signing and not has_one_author(mail.content):
+            return Refusal(replies.UNSIGNABLE, "not one From")
+        names += [request.key for request in mail.all_requests]
     waiting = HERE.keys.unwritten(names) if names and HERE.keys is not None else None
     if waiting is not None:
         await needs_task()

@@ -236,6 +236,9 @@ CONTEXT_UNREADABLE = Reply(550, "5.7.1", ("X-Outrider-Context is not key=value, 
 NO_BINDING = Reply(451, "4.3.5", ("Policy gives this message no way out yet, try again later",))
 """RFC 3463 §3.4 X.3.5: our configuration says that mail without a binding is not taken."""
 
+UNSIGNABLE = Reply(550, "5.6.0", ("It has not exactly one From field, so nobody can vouch for it",))
+"""RFC 5322 §3.6 (one From), RFC 6376 §5.4 (it is signed): what cannot be signed is not sent unsigned."""
+
 NEEDS_SMTPUTF8 = Reply(553, "5.6.7", ("The address needs SMTPUTF8",))
 """RFC 6531 §3.5."""
 
