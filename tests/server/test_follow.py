@@ -12,6 +12,7 @@ from outrider.base.log import ListLog
 from outrider.server.channel import Message, channel_pair
 from outrider.server.follow import Follower, Snapshot, Swap
 from outrider.server.settings import Settings
+from tests.patience import PATIENCE_SECONDS
 
 
 class Process:
@@ -37,9 +38,10 @@ class Process:
     async def told(self, kind: str, files: tuple[int, ...] = (), **body: object) -> Message:
         """What it answers to the supervisor."""
         assert self.supervisor.send(kind, list(files), **body)
-        while (message := self.supervisor.receive()) is None:  # noqa: ASYNC110 - it is there in a turn or two
-            await asyncio.sleep(0)
-        return message
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (message := self.supervisor.receive()) is None:  # noqa: ASYNC110 - there in a turn or two
+                await asyncio.sleep(0)
+            return message
 
     async def prepare(self, epoch: int, listening: socket.socket | None = None) -> Message:
         files = () if listening is None else (listening.fileno(),)

@@ -14,6 +14,7 @@ from outrider.server.channel import Channel, Message, channel_pair
 from outrider.server.follow import Snapshot, Swap
 from outrider.server.lifecycle import Birth, Lifecycle
 from outrider.server.settings import Settings
+from tests.patience import PATIENCE_SECONDS
 
 
 @contextmanager
@@ -28,9 +29,10 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
 
 
 async def heard(channel: Channel) -> Message:
-    while (message := channel.receive()) is None:  # noqa: ASYNC110 - the loop reads the other end
-        await asyncio.sleep(0)
-    return message
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (message := channel.receive()) is None:  # noqa: ASYNC110 - the loop reads the other end
+            await asyncio.sleep(0)
+        return message
 
 
 @pytest.mark.parametrize("is_draining", [False, True])
@@ -52,7 +54,8 @@ async def test_a_commit_swaps_unless_the_process_drains(*, is_draining: bool) ->
         async with asyncio.TaskGroup() as tasks:
             life.follow(prepare, tasks)
             lists: dict[str, Any] = dict.fromkeys(("sockets", "counts", "places", "changed", "waiting"), ())
-            own.send("prepare", epoch=2, settings=settings.model_dump_json(exclude_unset=True), **lists)
+            told = settings.model_dump_json(exclude_unset=True)
+            own.send("prepare", epoch=2, settings=told, is_signalled=False, **lists)
             assert (await heard(own)).kind == "prepared"
             if is_draining:
                 life.drain()
