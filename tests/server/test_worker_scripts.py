@@ -13,6 +13,9 @@ from outrider.base.clock import FakeClock
 from outrider.base.errors import ConfigError
 from outrider.base.files import OsFiles
 from outrider.base.log import ListLog
+from outrider.model.ends import Ends
+from outrider.model.ports import PolicySession
+from outrider.policy.audit import Audit, parse_network
 from outrider.policy.bindings import Bindings
 from outrider.policy.lua.api.host import Host, Outbox
 from outrider.policy.lua.api.packages import make_registry
@@ -311,3 +314,31 @@ async def test_nothing_is_left_of_sets_that_were_reloaded(site: Site, reload: Re
     assert had_states == has_states <= 2  # the live one, and one that was built last and not taken
     assert had_descriptors == has_descriptors
     assert has_objects - had_objects < ROUNDS  # not one for each
+
+
+async def test_a_reload_begins_and_ends_what_is_counted_and_forgets_no_session(site: Site) -> None:
+    def reload(*monitors: str) -> Audit | None:
+        policy = {"script": [{"name": "shop", "source": str(site.folder / "shop.lua")}]}
+        site.take(policy=policy | {"audit_monitors": monitors})
+        return site.scripts.audit
+
+    def session() -> PolicySession:
+        assert isinstance(site.scripts.scripts, Scripts)
+        return site.scripts.scripts.open(SMTP, Ends())
+
+    network = parse_network(SMTP.client)
+    assert site.scripts.audit is None
+    assert reload() is None
+    uncounted = session()
+    first = reload("60,1")
+    assert first is not None
+    counted = session()
+    again = reload("60,1", "10,2")
+    assert again is not None
+    assert [each.sessions(network) for each in (first, again)] == [1, 1]
+    assert again.total("connections", again.monitor("60,1"), network, 0, 0) == 1
+    uncounted.close()
+    assert again.sessions(network) == 1
+    assert reload() is None
+    counted.close()
+    assert again.sessions(network) == 0

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from outrider.model.binding import DEFAULT, NAME_CHARACTERS
 from outrider.policy import script
+from outrider.policy.audit import MONITORS_MAX, parse_monitor
 from outrider.policy.lookup_options import LookupOptions
 from outrider.policy.shared import SLOTS_DEFAULT, SLOTS_MAX
 
@@ -94,6 +95,14 @@ class PolicyOptions(BaseModel):
         "change takes effect when the server is started again, and begins all of them anew.",
         json_schema_extra={"unit": "numbers", "source": "chosen: some ten thousand keys, 3 MB"},
     )
+    audit_monitors: tuple[str, ...] = Field(
+        (),
+        max_length=MONITORS_MAX,
+        description="What is counted by network for `msys.audit` of scripts in Lua, each as seconds of a "
+        'window and number of windows: `["60,1"]`. With none nothing is. Sessions that are open when the '
+        "first one is added are not counted.",
+        json_schema_extra={"unit": "seconds,windows", "source": "Momentum's inbound_audit"},
+    )
     alert_failures: int = Field(
         10,
         ge=1,
@@ -108,6 +117,15 @@ class PolicyOptions(BaseModel):
         description="Time in which failures are counted; there is one alert in it at most.",
         json_schema_extra={"unit": "seconds", "source": "chosen: what an operator looks at"},
     )
+
+    @field_validator("audit_monitors")
+    @classmethod
+    def _are_monitors(cls, monitors: tuple[str, ...]) -> tuple[str, ...]:
+        known = [parse_monitor(each) for each in monitors]
+        for at, each in enumerate(known):
+            if each in known[:at]:
+                raise ValueError(f"the monitor '{each}' is there twice")
+        return monitors
 
     @property
     def module_folders(self) -> tuple[Path, ...]:

@@ -22,6 +22,7 @@ from outrider.model.hooks import RECIPIENT_PHASES, WHOLE_PHASES, HookPhase
 from outrider.model.ports import Answer, PolicySession
 from outrider.model.reply import Reply
 from outrider.policy.asking import Asking, Told, drive, needs_task
+from outrider.policy.audit import Audit
 from outrider.policy.author import has_one_author
 from outrider.policy.bindings import Bindings
 from outrider.policy.checking import NO_CHECKS, Checking, Checks
@@ -68,8 +69,10 @@ class Scripts:
         notes: For each listener the notes that its connections begin with.
         checks: What it says of checks of messages.
         addresses: Address and port of each listener in the configuration, for what has no connection.
+        audit: Counts connections, or None where no monitor is configured.
 
     Attributes:
+        audit: See there.
         way_out: The same scripts, asked about what goes out.
     """
 
@@ -84,7 +87,9 @@ class Scripts:
         notes: Mapping[str, Mapping[str, str]] | None = None,
         checks: Checks = NO_CHECKS,
         addresses: Mapping[str, tuple[str, int]] | None = None,
+        audit: Audit | None = None,
     ) -> None:
+        self.audit = audit
         self._notes = notes or {}
         self._addresses = addresses or {}
         self._scripts = tuple(scripts)
@@ -102,6 +107,8 @@ class Scripts:
     def open(self, origin: Origin, ends: Ends | None = None) -> PolicySession:
         """For a session or request that begins; whoever listens (`surroundings.Tap`) hears of it."""
         session = self._session(origin, ends)
+        if self.audit is not None and ends is not None:  # a connection: requests have none
+            session.count_in(self.audit)
         tap = HERE.tap
         return session if tap is None or not tap.is_on else tap.session(session, origin)
 
@@ -135,7 +142,8 @@ class ScriptedSession:
     """`model.ports.PolicySession`."""
 
     __slots__ = (
-        *("_asking", "_bindings", "_checks", "_connection", "_phases", "_plan", "_sessions", "_signing"),
+        *("_asking", "_audit", "_bindings", "_checks", "_connection", "_phases", "_plan", "_sessions"),
+        "_signing",
     )
 
     def __init__(
@@ -157,6 +165,12 @@ class ScriptedSession:
         self._plan = plan
         self._asking = asking
         self._bindings = bindings
+        self._audit: Audit | None = None
+
+    def count_in(self, audit: Audit) -> None:
+        """Its connection counts until it is closed."""
+        self._audit = audit
+        audit.connected(self._connection.client)
 
     def _ask(self, phase: HookPhase, origin: Origin, *arguments: object) -> Answer | Awaitable[Answer]:
         self._connection.update(origin)
@@ -255,6 +269,9 @@ class ScriptedSession:
         self._connection.list_edits.clear()
 
     def close(self) -> None:
+        if self._audit is not None:
+            audit, self._audit = self._audit, None
+            audit.left(self._connection.client)
         for session in self._sessions:
             session.close()
 

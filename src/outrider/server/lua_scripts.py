@@ -18,6 +18,7 @@ from outrider.base.errors import OutriderError, UnavailableError
 from outrider.base.log import Log
 from outrider.net.answers import Lookup
 from outrider.net.tls import TlsContexts
+from outrider.policy.audit import Audit, parse_monitor
 from outrider.policy.budget import CpuBudget
 from outrider.policy.lua import script as lua
 from outrider.policy.lua.api.host import Host, Outbox
@@ -28,6 +29,7 @@ from outrider.policy.lua.limits import LuaLimits
 from outrider.policy.lua.messages import mail_behind
 from outrider.policy.lua.registry import LuaRegistry
 from outrider.policy.surroundings import HERE, keep_key, shared_numbers, source
+from outrider.receive.options import Role
 from outrider.server.bounces import TableBounces
 from outrider.server.settings import Settings
 
@@ -146,6 +148,7 @@ class LuaSurroundings:
             folder=folder,
             names=HERE.names,
             values=HERE.values,
+            audit=audit_of(settings, self.clock, self.log),
         )
 
     def begin(self) -> None:
@@ -153,6 +156,15 @@ class LuaSurroundings:
         services, self._services = self._services, None
         if services is not None:
             services.begin(asyncio.get_running_loop())
+
+
+def audit_of(settings: Settings, clock: Clock, log: Log, column: int = 0) -> Audit | None:
+    """What a configuration counts by network, as the worker of that number; None where it counts nothing."""
+    monitors = [parse_monitor(each) for each in settings.policy.audit_monitors]
+    if not monitors:
+        return None
+    listeners = frozenset(each.name for each in settings.listener if each.role is not Role.INBOUND)
+    return Audit(monitors, listeners, settings.server.workers, shared_numbers, clock.wall, log, column)
 
 
 def _never(work: Coroutine[Any, Any, Any]) -> None:

@@ -54,6 +54,7 @@ LIVE = (
     "policy.hook_seconds",
     "policy.wait_seconds",
     "policy.alert_*",
+    "policy.audit_monitors",
     "data_source",
     "data_source.*",
     "dkim",

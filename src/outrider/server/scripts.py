@@ -22,6 +22,7 @@ from outrider.model.ports import PolicyDoor, WayOutPolicy
 from outrider.model.reply import Reply
 from outrider.net.answers import Lookup
 from outrider.policy import python
+from outrider.policy.audit import Audit
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.errors import HookError
@@ -36,7 +37,7 @@ from outrider.privacy.key_keeper import KeyKeeper
 from outrider.record.metrics import Metrics
 from outrider.server.checks import asks_for_checks, checks_of
 from outrider.server.lookups import configured_lookups
-from outrider.server.lua_scripts import LuaSurroundings
+from outrider.server.lua_scripts import LuaSurroundings, audit_of
 from outrider.server.resolvers import new_resolver
 from outrider.server.settings import Settings
 from outrider.server.signing import signing_table
@@ -168,9 +169,11 @@ class WorkerScripts:
         log: Server log.
         bindings: Makes what chooses bindings.
         outbox: Sends new messages of scripts.
+        column: Number of this worker, from 0.
 
     Attributes:
         scripts: Those of the start; later those that were taken.
+        audit: Counts for them by network, or None where no monitor is configured.
     """
 
     def __init__(
@@ -183,7 +186,11 @@ class WorkerScripts:
         log: Log,
         bindings: Callable[[Settings], Bindings],
         outbox: Outbox,
+        column: int = 0,
     ) -> None:
+        self._column = column
+        self._has_begun = False
+        self.audit: Audit | None = None
         self._bindings = bindings
         self._teller = teller
         self._clock = clock
@@ -229,8 +236,16 @@ class WorkerScripts:
             notes=listener_notes(settings),
             checks=checks_of(settings, self._clock, resolver),
             addresses=listener_addresses(settings),
+            audit=self._audit_of(settings),
         )
         return self._untaken
+
+    def _audit_of(self, settings: Settings) -> Audit | None:
+        audit = audit_of(settings, self._clock, self._log, self._column)
+        if audit is not None and not self._has_begun:
+            audit.begin()
+            self._has_begun = True
+        return audit
 
     def take(self, scripts: PolicyDoor | None) -> None:
         """These are asked from now on; the processor's clock ticks only where there are some.
@@ -238,6 +253,7 @@ class WorkerScripts:
         Those that were asked before end with their last session.
         """
         before, self.scripts = self.scripts, scripts
+        self.audit = scripts.audit if isinstance(scripts, Scripts) else None
         self._untaken = None
         if isinstance(before, Scripts) and before is not scripts:
             before.close()

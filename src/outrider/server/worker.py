@@ -46,6 +46,7 @@ from outrider.model.reply import Reply
 from outrider.net.http import HttpServer
 from outrider.net.listen import BACKLOG
 from outrider.net.tls import TlsContexts
+from outrider.policy.audit import Audit
 from outrider.policy.surroundings import HERE
 from outrider.privacy.key_keeper import KeyKeeper
 from outrider.receive.client_history import ClientHistory, history_name
@@ -190,6 +191,7 @@ class Worker:
             birth.log,
             self.routing.bindings,
             SpoolOutbox(self._intake(self.routing.policy), self._ids, birth.clock, settings.server.hostname),
+            birth.number,
         )
         self._authenticator = authenticator_of(settings, birth.clock, birth.log)
         self.listeners = [self.smtp_door(options, self.policy.scripts) for options in settings.listener]
@@ -342,6 +344,8 @@ class Worker:
     def _refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
         self.measures.metrics.refused(origin.listener, reply.code)
         self.events.refused(origin, mail_from, recipient, reply)
+        if self.policy.audit is not None:
+            self.policy.audit.refused(origin)
 
     # what became durable
 
@@ -364,6 +368,8 @@ class Worker:
                     settled.append(settled_of(change, slot))
         durable_events = self.events.synced_position or NO_POSITION
         self.send(Committed(position, tuple(arrived), tuple(settled), durable_events, tuple(kept)))
+        if self.policy.audit is not None:
+            _count_received(self.policy.audit, batch)
         redactor = self.events.redactor
         events = [event for changes, ref in batch for event in events_of(ref, changes, redactor)]
         self.events.write_batch(position, events)
@@ -507,6 +513,14 @@ class Worker:
         await self.egress.drain()
         await self.log.drain()
         await asyncio.sleep(0)  # the last batch's reports leave in the next turn
+
+
+def _count_received(audit: Audit, batch: Sequence[Synced]) -> None:
+    """A frame is one message of a client, whatever policy made of it."""
+    for changes, _ in batch:
+        stored = next((each for each in changes if isinstance(each, Stored)), None)
+        if stored is not None:
+            audit.received(stored.origin)
 
 
 def scripts_for(options: ListenerOptions, scripts: PolicyDoor | None) -> PolicyDoor | None:

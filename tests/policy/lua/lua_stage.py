@@ -10,6 +10,7 @@ from outrider.base.log import ListLog
 from outrider.model.ends import Ends
 from outrider.model.flow import Decided, Refusal, Submission
 from outrider.model.ports import PolicySession
+from outrider.policy.audit import Audit, Monitor
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.errors import HookError
@@ -58,11 +59,14 @@ class LuaStage:
         weakref.finalize(self, self.cells.close)
         self.budget = CpuBudget(0.1)
         self.place: script.Place
+        clock = SystemClock()
+        audit = Audit((Monitor(60, 1),), frozenset({"smtp"}), 1, lambda: self.cells, clock.wall, self.log)
 
         def registry(place: script.Place) -> LuaRegistry:
             self.place = place
             more: dict[str, Any] = {
-                "clock": SystemClock(),
+                "clock": clock,
+                "audit": audit,
                 "log": self.log,
                 "shared": self.cells,
                 "current": place.current,
@@ -82,6 +86,7 @@ class LuaStage:
             wait_seconds=wait_seconds,
             bindings=Bindings(BINDINGS, (POOL,)),
             addresses={"smtp": ("2001:db8::25", 2525), "api": ("2001:db8::25", 2525)},
+            audit=audit,
         )
 
     def open(self, submitted: Submission | None = None, ends: Ends | None = None) -> PolicySession:

@@ -55,6 +55,10 @@ return not pcall(ac.esmtp_capability_add, ac, "X\r\nAUTH") and not pcall(ac.esmt
 -- [ac:esmtp_capability_remove]
 ac:esmtp_capability_remove("chunking")
 return not pcall(ac.esmtp_capability_remove, ac, "a\nb")
+-- [ac:inbound_session_count]
+return ac:inbound_session_count() == 1 and ac:inbound_session_count("/24", "SMTP") == 1
+and ac:inbound_session_count(nil, "ECStream") == 0 and ac:inbound_session_count("192.0.9.1") == 0
+and ac:inbound_session_count("192.0.9.1/16") == 1 and not pcall(ac.inbound_session_count, ac, "/24", "smtp")
 -- [msys.core.string_new]
 local s = msys.core.string_new()
 s:set("ab")

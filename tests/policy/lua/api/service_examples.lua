@@ -22,6 +22,23 @@ msys.gauge_cache.define('g', 10, 60)
 -- [init timer]
 t = msys.timer.after(1000, function() end, 'nightly')
 
+-- [top msys.audit]
+stage.happen('192.0.2.1')
+
+-- [msys.audit.connections]
+return msys.audit.connections('60,3', '192.0.2.1') == 2 and msys.audit.connections('10,1',
+{cidr = '192.0.2.9/24'}) == 2 and not pcall(msys.audit.connections, '60,2', '192.0.2.1')
+
+-- [msys.audit.receptions]
+return msys.audit.receptions('60,3', {cidr = '192.0.2.1/32', startv = 0, endv = 2}) == 3
+
+-- [msys.audit.rejections]
+return msys.audit.rejections('60,3', '192.0.2.1') == 4 and msys.audit.rejections('60,3',
+{cidr = '192.0.2.1', startv = 1}) == 0
+
+-- [msys.audit.inbound_session_count]
+return msys.audit.inbound_session_count('192.0.2.1', 'SMTP') == 1
+
 -- [msys.db.query]
 local n = 0 for row in msys.db.query('crm', 'SELECT id, name FROM customer ORDER BY id')
 do n = n + row.id end

@@ -6,11 +6,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
 from outrider.model.hooks import SESSION_PHASES, WAY_OUT_PHASES, HookPhase
 from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.attempt import Attempt
+from outrider.policy.audit import Audit, Monitor
 from outrider.policy.bindings import Bindings
 from outrider.policy.connection import Connection
 from outrider.policy.declare import HOOKS
@@ -134,10 +137,13 @@ class ServiceStage:
         self.mail = Mail(submission(plain=plain), self.connection, Bindings(BINDINGS))
         self.conversation: Conversation | None = None
         self.now: Conversation | NoHook = NoHook()
+        cells = host.setdefault("shared", create_cells(None, 4096))
+        monitors = (Monitor(60, 3), Monitor(10, 1))
+        self.audit = Audit(monitors, frozenset({"smtp"}), 2, lambda: cells, self.clock.wall, self.log)
         defaults: dict[str, Any] = {
+            "audit": self.audit,
             "clock": self.clock,
             "log": self.log,
-            "shared": create_cells(None, 4096),
             "current": lambda: self.now,
             "mail_of": mail_behind,
             "source": self.source,
@@ -154,7 +160,7 @@ class ServiceStage:
         self.folder = folder
         self._source: Source | None = None
         registry, self.services = make_registry(self.host)
-        registry.register("stage", {"keep": self.functions.append})
+        registry.register("stage", {"keep": self.functions.append, "happen": self.happen})
         (folder / "script.lua").write_text(_script(body, top, init))
         limits = LuaLimits(seconds=5.0)
         self.scripts = LuaScripts.load(
@@ -168,6 +174,17 @@ class ServiceStage:
         self.connection = connection
         self.session = self.scripts.session()
         self.conversation = Conversation(connection, self.session, lambda _session, _faults: None)
+
+    def happen(self, client: bytes) -> None:
+        """A client had two connections, of which one is open, three messages taken and four refusals."""
+        origin = replace(SMTP, client=client.decode())
+        for _ in range(2):
+            self.audit.connected(origin.client)
+        self.audit.left(origin.client)
+        for _ in range(3):
+            self.audit.received(origin)
+        for _ in range(4):
+            self.audit.refused(origin)
 
     def run(self, function: LuaFunction, *values: Any) -> Any:
         self.now = NoHook()

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from outrider.policy.connection import Connection
 from outrider.policy.errors import ScriptError
 from outrider.policy.shared import attach_cells, create_cells
+from tests.policy.acting import SMTP
 from tests.policy.lua.api.service_stage import Make
 
 DEFINE = "msys.audit_series.define('users', 'string', 900, 4)"
@@ -75,8 +78,14 @@ async def test_an_item_is_removed_from_all_windows(stage: Make) -> None:
         ("msys.counter.open('a', 7)", "STRICT or"),
         ("msys.counter.open('a', {})", "a number, not a table"),
         ("msys.counter.add('a', 'x')", "a number, not a string"),
-        ("msys.audit.connections('60,1')", "no monitor '60,1'"),
-        ("msys.audit.inbound_session_count('/24')", "not counted by network"),
+        ("msys.audit.connections('60,1')", "no monitor '60,1' is configured.*'60,3', '10,1'"),
+        ("msys.audit.connections('60')", "seconds and windows, as '60,1'"),
+        ("msys.audit.receptions('60,3', {what = 1})", "no option 'what'"),
+        ("msys.audit.receptions('60,3', {'/24'})", "takes a table of options"),
+        ("msys.audit.rejections('60,3', {startv = 1, endv = 0})", "startv to endv"),
+        ("msys.audit.rejections('60,3', '/25')", "/8, /16, /24, /32, not for /25"),
+        ("msys.audit.rejections('60,3', 'x')", "no address or network"),
+        ("msys.audit.inbound_session_count('/24', 'smtp')", "no service 'smtp'; there are SMTP"),
     ],
 )
 async def test_faults_are_told_at_the_scripts_line(stage: Make, body: str, reason: str) -> None:
@@ -195,6 +204,49 @@ async def test_a_full_gauge_cache_drops_the_oldest(stage: Make) -> None:
     values = [await made.call("data", b"get", number) for number in range(16)]
     assert values == [2, 0, 0, *[1] * 13]
     assert await made.call("data", b"get", b"one more") == 1
+
+
+@pytest.mark.parametrize("name", ["connections", "receptions", "rejections", "inbound_session_count"])
+async def test_where_no_monitor_is_configured_nothing_is_counted(stage: Make, name: str) -> None:
+    made = stage(f"return msys.audit.{name}('60,3')", audit=None)
+    with pytest.raises(ScriptError, match="name a monitor in policy"):
+        await made.call()
+
+
+async def test_monitors_slide_and_know_the_client(stage: Make) -> None:
+    made = stage(
+        "local a = msys.audit return {a.connections('60,3'), a.connections('60,3', '/24'),"
+        " a.connections('60,3', {startv = 1}), a.connections('60,3', {startv = 0, endv = 9}),"
+        " a.connections('10,1'), a.inbound_session_count(), a.inbound_session_count('/8', 'SMTP')}"
+    )
+    made.clock.step_wall(-made.clock.wall() % 60)
+    made.happen(b"192.0.2.1")
+    made.happen(b"192.0.2.2")
+    assert await made.call("connect") == [2, 4, 0, 2, 2, 1, 2]
+    made.clock.advance(60)
+    made.happen(b"192.0.2.1")
+    assert await made.call("data") == [2, 2, 2, 4, 2, 2, 3]
+    made.clock.advance(120)
+    assert await made.call("outbound") == [0, 0, 0, 2, 0, 2, 3]
+
+
+async def test_ipv6_clients_in_brackets_and_around_the_peer(stage: Make) -> None:
+    made = stage(
+        "local a = msys.audit return {a.receptions('60,3'), a.receptions('60,3', '/24'),"
+        " a.receptions('60,3', '[2001:db8::1]/64'), a.receptions('60,3', '[2001:db8::1]'),"
+        " a.receptions('60,3', '2001:db8:1::/48'), a.inbound_session_count('[2001:db8::]/32')}"
+    )
+    for client in (b"2001:db8::1", b"2001:db8::2", b"2001:db8:1::1"):
+        made.happen(client)
+    made.another(Connection(replace(SMTP, client="2001:db8::1")))
+    assert await made.call("connect") == [3, 9, 6, 3, 3, 3]
+
+
+async def test_a_cluster_is_this_node_and_that_is_told_once(stage: Make) -> None:
+    made = stage("return msys.audit.connections('60,3', {cidr = '/24', cluster = true})")
+    made.happen(b"192.0.2.7")
+    assert [await made.call(), await made.call()] == [2, 2]
+    assert [fields["option"] for fields in made.logged("policy.audit_series_option")] == ["cluster"]
 
 
 async def test_the_client_is_the_key_where_none_is_given_or_its_ac(stage: Make) -> None:

@@ -4,8 +4,8 @@ In: series as scripts define them, and what is added. Out: sums of windows.
 
 Theory: a window of a key is one shared number (`policy.shared`), whose key holds the window's number, so
 nothing is ever moved; it ends with the span. For networks each address counts in its prefixes of whole octets
-(IPv4: /8 /16 /24 /32) or of the usual sizes (IPv6: /32 /48 /56 /64 /128) as well, because a hash cannot be
-summed over; other prefixes are refused.
+(IPv4: /8 /16 /24 /32) or of the usual sizes (IPv6: /24 /32 /48 /56 /64 /128) as well, because a hash
+cannot be summed over; other prefixes are refused.
 
 Invariant: what any worker added is in every worker's next count. A series is the same after a reload as long
 as its name, type and interval are; with `persist` also after a restart.
@@ -16,13 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from outrider.policy.audit import PREFIXES
 from outrider.policy.lua.api.coverage import Row
-from outrider.policy.lua.api.host import Host, install, number_of, octets_of, options_of, text_of, whole_of
+from outrider.policy.lua.api.host import Host, install, octets_of, options_of, text_of, whole_of
 from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.registry import LuaRegistry
-
-PREFIXES: Final = {4: (8, 16, 24, 32), 6: (32, 48, 56, 64, 128)}
-"""Of networks that can be counted."""
 
 _TYPES: Final = frozenset({"cidr", "cidr_ipv6", "string"})
 _OPTIONS: Final = frozenset({"serialize", "replicate", "persist"})
@@ -198,42 +196,9 @@ class AuditSeries:
             )
 
 
-class Audits:
-    """The functions of `msys.audit`: what the listeners count."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def connections(self, monitor: Any, options: Any = None) -> int:
-        return self._count("connections", monitor, options)
-
-    def receptions(self, monitor: Any, options: Any = None) -> int:
-        return self._count("receptions", monitor, options)
-
-    def rejections(self, monitor: Any, options: Any = None) -> int:
-        return self._count("rejections", monitor, options)
-
-    def inbound_session_count(self, cidr: Any = None, service: Any = None) -> int:
-        """How many sessions a network has open now."""
-        return self._sessions(cidr, service)
-
-    def _count(self, kind: str, monitor: Any, _options: Any) -> int:
-        number_of(text_of(monitor, "a monitor").partition(",")[0].encode(), "a monitor's seconds")
-        raise ValueError(
-            f"msys.audit.{kind}: no monitor {text_of(monitor, 'a monitor')!r} is configured; count with"
-            " msys.audit_series in your own hook"
-        )
-
-    def _sessions(self, _cidr: Any, _service: Any) -> int:
-        raise ValueError(
-            "msys.audit.inbound_session_count: sessions are not counted by network; limit them by"
-            " `listener.per_client`"
-        )
-
-
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
-    """Register `msys.audit_series` and `msys.audit`."""
-    series, audits = AuditSeries(host), Audits(host)
+    """Register `msys.audit_series`."""
+    series = AuditSeries(host)
     install(
         registry,
         host,
@@ -244,17 +209,5 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
             "add": series.add,
             "count": series.count,
             "remove_item": series.remove_item,
-        },
-    )
-    install(
-        registry,
-        host,
-        rows,
-        "msys.audit",
-        {
-            "connections": audits.connections,
-            "receptions": audits.receptions,
-            "rejections": audits.rejections,
-            "inbound_session_count": audits.inbound_session_count,
         },
     )

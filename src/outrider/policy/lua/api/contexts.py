@@ -18,6 +18,7 @@ from outrider.model.mailbox import parse_mailbox
 from outrider.policy.answers import LINES_MAX, TEXT_OCTETS
 from outrider.policy.connection import Context
 from outrider.policy.errors import ForbiddenError
+from outrider.policy.lua.api.audit import Audits
 from outrider.policy.lua.api.constants import CTX_CONN, CTX_MESS, P_ESMTP, P_HTTP
 from outrider.policy.lua.api.coverage import Row
 from outrider.policy.lua.api.host import Host, guarded, number_of, text_of, whole_of
@@ -235,13 +236,13 @@ def remove_capability(ac: Accepted, name: Any) -> None:
     ac.conversation.connection.ends.offers[keyword] = ""
 
 
-def _no_sessions(_ac: Accepted, _cidr: Any = None, _service: Any = None) -> None:
-    raise ValueError("sessions are not counted by network; limit them by `limits.connections_per_client`")
-
-
 def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None:
     """Register `vctx`, `ac` and `mc`."""
     validations = Validations(host)
+    audits = Audits(host)
+
+    def session_count(_ac: Accepted, cidr: Any = None, service: Any = None) -> int:
+        return audits.inbound_session_count(cidr, service)
 
     def methods(subject: str, functions: Mapping[str, Any]) -> dict[str, Any]:
         return {name: guarded(host, rows[f"{subject}:{name}"], each) for name, each in functions.items()}
@@ -274,7 +275,7 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
                 {
                     "esmtp_capability_add": add_capability,
                     "esmtp_capability_remove": remove_capability,
-                    "inbound_session_count": _no_sessions,
+                    "inbound_session_count": session_count,
                 },
             ),
             getters={

@@ -30,7 +30,7 @@ def _rows(
 _CHANNEL: Final = "channel not available: the channel itself is not built yet"
 _XPATH: Final = "XPath as far as Python's ElementPath knows it: no axes, functions, operators or namespaces"
 _CURL: Final = "HTTP only; options beyond it are refused by name; callbacks get the whole answer at once"
-_NO_MONITOR: Final = "raises as where no monitor is configured; count with msys.audit_series"
+_COUNTED: Final = "counted on this node; networks by octets (IPv6: /24 /32 /48 /56 /64)"
 
 SERVICE_ROWS: Final[tuple[Row, ...]] = (
     *_rows(
@@ -59,16 +59,31 @@ SERVICE_ROWS: Final[tuple[Row, ...]] = (
         "define add count remove_item",
         ANY,
         _P,
-        "counted on this node; networks by octets (IPv6: /32 /48 /56 /64); closed windows are not logged",
+        f"{_COUNTED}; closed windows are not logged",
     ),
-    *_rows("sliding counters", "msys.audit.", "connections receptions rejections", ANY, _N, _NO_MONITOR),
+    *_rows(
+        "sliding counters",
+        "msys.audit.",
+        "connections",
+        ANY,
+        _P,
+        f"for policy.audit_monitors; {_COUNTED}; whom a listener's limits turn away is a rejection only",
+    ),
+    *_rows(
+        "sliding counters",
+        "msys.audit.",
+        "receptions rejections",
+        ANY,
+        _P,
+        f"for policy.audit_monitors; {_COUNTED}",
+    ),
     *_rows(
         "sliding counters",
         "msys.audit.",
         "inbound_session_count",
         ANY,
-        _N,
-        "raises; sessions are limited by listener",
+        _P,
+        f"with policy.audit_monitors; {_COUNTED}; services other than SMTP have none",
     ),
     *_rows("address tables", "msys.cidr.", "define query reload"),
     *_rows("shared caches and counters", "msys.gauge_cache.", "define inc dec get remove_item"),

@@ -20,6 +20,7 @@ from outrider.base.log import Log
 from outrider.model.hooks import HookPhase
 from outrider.net.answers import Lookup
 from outrider.net.tls import ClientContext
+from outrider.policy.audit import Audit
 from outrider.policy.budget import CpuBudget
 from outrider.policy.connection import Connection
 from outrider.policy.errors import ForbiddenError
@@ -122,6 +123,7 @@ class Host:
         shared: Counters of all workers.
         names: Locks that stand between sessions of all workers.
         values: What scripts of all workers share.
+        audit: What the listeners count, or None where no monitor is configured.
         bounces: Classifies replies, or None.
         outbox: Sends new messages, or None.
         budget: Ends what takes too long outside of Lua, as a pattern; or None.
@@ -148,6 +150,7 @@ class Host:
     limits: ApiLimits = field(default_factory=ApiLimits)
     names: NameLocks = field(default_factory=NameLocks)
     values: SharedValues = field(default_factory=SharedValues)
+    audit: Audit | None = None
 
     @property
     def owner(self) -> object:

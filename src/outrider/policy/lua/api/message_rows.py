@@ -78,8 +78,9 @@ VCTX: Final = (
         "ac:inbound_session_count",
         "ac",
         SESSION,
-        _NOT,
-        "sessions are not counted by network; limit them by limits.connections_per_client",
+        _PARTLY,
+        "of listeners that scripts are asked for, with policy.audit_monitors; networks by octets"
+        " (IPv6: /24 /32 /48 /56 /64); services other than SMTP have none",
     ),
 )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from outrider.policy.lua.api import (
     absent,
+    audit,
     audit_series,
     cidr,
     counters,
@@ -63,7 +64,8 @@ class Services:
 def install_services(registry: LuaRegistry, host: Host) -> Services:
     """Register all packages; once for each set of scripts."""
     rows = by_name(SERVICE_ROWS)
-    for package in (db, audit_series, cidr, counters, text, json_text, xml_tree, http, reports, dkim, absent):
+    counting = (audit_series, audit, cidr, counters)
+    for package in (db, *counting, text, json_text, xml_tree, http, reports, dkim, absent):
         package.register(registry, host, rows)
     policyeditor.register(registry, host, rows)
     return Services(*timers_package.register(registry, host, rows), host)
