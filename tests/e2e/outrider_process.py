@@ -66,7 +66,7 @@ class OutriderProcess:
         line = [*PROGRAM, *arguments, "-c", str(self.config), "--json"]
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode != 0:
-            raise ServerError(f"{arguments}: exit {done.returncode}: {done.stderr}")
+            raise ServerError(f"{arguments}: exit {done.returncode}: {done.stderr or done.stdout}")
         return json.loads(done.stdout)
 
     def stop(self) -> int:

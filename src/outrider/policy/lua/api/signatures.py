@@ -108,6 +108,11 @@ msys.shareUnset(key: string)
 msys.db.query(cache: string, sql: string, params?: table, options?: table): (fun(): table?), string?
 msys.db.fetch_row(cache: string, sql: string, params?: table, options?: table): table?, string?
 msys.db.execute(cache: string, sql: string, params?: table, options?: table): boolean, string?
+ac:inbound_session_count(cidr?: string, service?: string): integer
+msys.audit.connections(monitor: string, options?: table|string): integer
+msys.audit.receptions(monitor: string, options?: table|string): integer
+msys.audit.rejections(monitor: string, options?: table|string): integer
+msys.audit.inbound_session_count(cidr?: string, service?: string): integer
 msys.audit_series.define(name: string, type: string, interval: number, num_windows: integer, options?: table)
 msys.audit_series.add(name: string, options?: table|string|Accept)
 msys.audit_series.count(name: string, options?: table|string|Accept): integer
