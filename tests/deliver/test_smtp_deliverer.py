@@ -1,7 +1,7 @@
 """The deliverer against scripted hosts on loopback: what is delivered, tried elsewhere, given back."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,7 @@ from outrider.model.dispatch import Batch, Close
 from outrider.model.flow import Content, Disposition, Phase, Traits
 
 if TYPE_CHECKING:
-    from tests.deliver.conftest import Peer, World
+    from tests.deliver.conftest import Peer, Rule, World
 
 DROP = "DROP"
 HANG = "HANG"
@@ -111,22 +111,28 @@ async def test_recipients_over_the_host_s_number_go_with_the_next_transaction(
     world.assert_once(entries)
 
 
+def taking_two(beyond: str, others: Callable[[str, int], str | None]) -> "Rule":
+    """From the third RCPT of a transaction on the reply is `beyond`, else what `others` says."""
+    asked = 0
+
+    def rule(peer: "Peer", verb: str, line: str) -> str | None:
+        nonlocal asked
+        asked = 0 if verb in {"MAIL", "RSET"} else asked + (verb == "RCPT")
+        return beyond if verb == "RCPT" and asked > 2 else others(verb, asked)
+
+    return rule
+
+
 @pytest.mark.parametrize("features", [(), ("PIPELINING",), ("PIPELINING", "CHUNKING")])
 @pytest.mark.parametrize("reply", ["554 Too many recipients", "550 5.5.3 That many never"])
 async def test_a_content_that_is_refused_for_the_number_of_recipients_goes_to_fewer(
     world: "World", features: tuple[str, ...], reply: str
 ) -> None:
     """Exim with recipients_max_reject refuses the content for those too whom it took."""
-    asked = 0
-
-    def rule(peer: "Peer", verb: str, line: str) -> str | None:
-        nonlocal asked
-        asked = 0 if verb in {"MAIL", "RSET"} else asked + (verb == "RCPT")
-        if verb == "RCPT" and asked > 2:
-            return "552 too many recipients"
-        content = "CONTENT" if "CHUNKING" in features else "DATA"
-        return reply if verb == content and asked > 2 else None
-
+    content = "CONTENT" if "CHUNKING" in features else "DATA"
+    rule = taking_two(
+        "552 too many recipients", lambda verb, asked: reply if verb == content and asked > 2 else None
+    )
     peer = await world.peer(rule, features=features)
     entries = world.message("b", "c", "d", "e", "f")
     async with world.running() as deliverer:
@@ -149,15 +155,10 @@ async def test_a_content_that_is_refused_for_the_number_of_recipients_goes_to_fe
 async def test_a_content_that_is_refused_for_itself_is_refused_also_where_others_were_put_off(
     world: "World", features: tuple[str, ...]
 ) -> None:
-    asked = 0
-
-    def rule(peer: "Peer", verb: str, line: str) -> str | None:
-        nonlocal asked
-        asked = 0 if verb in {"MAIL", "RSET"} else asked + (verb == "RCPT")
-        if verb == "RCPT" and asked > 2:
-            return "452 4.5.3 Too many recipients"
-        return "550 5.7.1 Looks like spam" if verb == "CONTENT" else None
-
+    rule = taking_two(
+        "452 4.5.3 Too many recipients",
+        lambda verb, _asked: "550 5.7.1 Looks like spam" if verb == "CONTENT" else None,
+    )
     peer = await world.peer(rule, features=features)
     entries = world.message("b", "c", "d")
     async with world.running() as deliverer:
