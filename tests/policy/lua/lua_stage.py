@@ -27,6 +27,9 @@ from tests.policy.acting import BINDINGS, Told, submission
 
 POOL: Final = BindingGroupOptions.model_validate({"name": "pool", "members": ["vip"]})
 
+PATIENT: Final = LuaLimits(seconds=5.0)
+# Python's collector runs within a hook's time too, and takes long where many tests run in one process
+
 
 class LuaStage:
     """Scripts of a test, and what became of them.
@@ -36,6 +39,7 @@ class LuaStage:
         texts: One for each script, by its name; `shop` is one that has a text alone.
         wait_seconds: How long they may wait.
         modules: Files that they require.
+        limits: What they may use.
         host: More of what the functions of the API have.
     """
 
@@ -46,7 +50,7 @@ class LuaStage:
         *,
         wait_seconds: float = 20.0,
         modules: dict[str, str] | None = None,
-        limits: LuaLimits | None = None,
+        limits: LuaLimits = PATIENT,
         **host: Any,
     ) -> None:
         self.told = Told()
@@ -79,7 +83,7 @@ class LuaStage:
             place.followers.append(services)
             return made
 
-        self.scripts = script.load(files, registry, limits or LuaLimits(), self.log, [folder])
+        self.scripts = script.load(files, registry, limits, self.log, [folder])
         self.door = Scripts(
             self.scripts,
             self.told,

@@ -20,7 +20,7 @@ local function show(v) print(type(v) == "table" and table.concat(v, "|") or tost
 def printed(folder: Path, body: str) -> list[str]:
     """What a hook prints about a letter."""
     script = HEAD + hook("validate_data", f"{body}\nreturn msys.core.VALIDATE_CONT")
-    stage = LuaStage(folder, script, limits=LuaLimits(seconds=5.0))  # Python's collector runs within it too
+    stage = LuaStage(folder, script)
     stage.decide(submission(plain=LETTER))
     assert stage.told.failures == []
     return stage.printed
@@ -162,7 +162,7 @@ async def test_an_error_names_the_function_that_the_script_called(
 async def test_the_end_of_a_budget_is_caught_by_nobody_and_has_its_line(tmp_path: Path, body: str) -> None:
     """Not by the hook either that waits for a function in a pool."""
     script = HEAD + hook("validate_data", f"while true do pcall(function() {body} end) end")
-    stage = LuaStage(tmp_path, script, wait_seconds=60.0)
+    stage = LuaStage(tmp_path, script, wait_seconds=60.0, limits=LuaLimits())
     stage.budget.start()
     try:
         await stage.decided(submission(plain=LETTER))

@@ -14,7 +14,6 @@ from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.lua.api.coverage import LOAD, Row
 from outrider.policy.lua.api.coverage import Status as Much
 from outrider.policy.lua.api.message_rows import ROWS
-from outrider.policy.lua.limits import LuaLimits
 from tests.policy.acting import HTTP, SMTP, submission
 from tests.policy.leaving import UNKNOWN, ended_of, leaving_of
 from tests.policy.lua.lua_stage import LuaStage
@@ -166,7 +165,6 @@ async def test_it_works_where_it_is_permitted_and_nowhere_else(tmp_path: Path, r
     stage = LuaStage(
         tmp_path,
         SCRIPT % EXAMPLES[row.name],
-        limits=LuaLimits(seconds=5.0),  # Python's collector runs within a hook's time too
         resolver=Names(),
         outbox=outbox,
         hostname="out.sender.test",
