@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from contextlib import suppress
 from typing import Any
 
+from outrider.model.address import Address
 from outrider.model.ends import Ends
 from outrider.model.flow import SECRET_PREFIX, Origin
 
@@ -155,15 +156,15 @@ class Connection:
         messages: Transactions that began, the one under way included.
         named: Recipients that were named in them.
         named_before: Those of them that were named before the transaction under way.
-        mail_from: Reverse-path of the transaction under way; empty for the null one, and outside of any.
-        rcpt_to: The recipient that was named last in it; empty without.
+        sender: Reverse-path of the transaction under way; None for the null one, and outside of any.
+        recipient: The recipient that was named last in it.
         list_edits: What scripts want of its recipients before there is a message, in order: to `add` or
             `remove` an address, or to `clear` the list.
     """
 
     __slots__ = (
-        *("_context", "_message", "_origin", "_shared", "ends", "list_edits", "mail_from", "messages"),
-        *("_noted", "_replaced", "_told", "named", "named_before", "rcpt_to"),
+        *("_context", "_message", "_noted", "_origin", "_replaced", "_shared", "_told", "ends"),
+        *("list_edits", "messages", "named", "named_before", "recipient", "sender"),
     )
 
     def __init__(self, origin: Origin, ends: Ends | None = None) -> None:
@@ -179,8 +180,8 @@ class Connection:
         self._context = Context()
         self._message = Context()
         self._shared: dict[Any, Any] = {}
-        self.mail_from = ""
-        self.rcpt_to = ""
+        self.sender: Address | None = None
+        self.recipient: Address | None = None
 
     def shared(self, owner: Any, make: Callable[[], Any]) -> Any:
         """What the scripts of one language share for this session: made once for each owner."""
@@ -235,6 +236,16 @@ class Connection:
     def message(self) -> Context:
         """Notes of the transaction that is under way."""
         return self._message
+
+    @property
+    def mail_from(self) -> str:
+        """Reverse-path of the transaction under way; empty for the null one, and outside of any."""
+        return "" if self.sender is None else str(self.sender)
+
+    @property
+    def rcpt_to(self) -> str:
+        """The recipient that was named last in it; empty without."""
+        return "" if self.recipient is None else str(self.recipient)
 
     @property
     def listener(self) -> str:

@@ -191,17 +191,18 @@ class ScriptedSession:
         connection.list_edits.clear()
         connection.messages += 1
         connection.named_before = connection.named
-        connection.mail_from, connection.rcpt_to = "" if sender is None else str(sender), ""
+        connection.sender, connection.recipient = sender, None
         if HookPhase.MAILFROM not in self._phases:
             return None
         return self._ask(HookPhase.MAILFROM, origin, connection.mail_from)
 
     def rcpt_to(self, origin: Origin, recipient: Recipient) -> Answer | Awaitable[Answer]:
-        self._connection.rcpt_to = str(recipient.address)
-        self._connection.named += 1
+        connection = self._connection
+        connection.recipient = recipient.address
+        connection.named += 1
         if HookPhase.RCPTTO not in self._phases:
             return None
-        return self._ask(HookPhase.RCPTTO, origin, self._connection.rcpt_to)
+        return self._ask(HookPhase.RCPTTO, origin, connection.rcpt_to)
 
     def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
         if HookPhase.RCPTTO_LIST not in self._phases:

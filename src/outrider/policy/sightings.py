@@ -213,11 +213,10 @@ class Seen:
         )
 
     def rcpt_list(self, origin: Origin, recipients: Sequence[Recipient]) -> Answer | Awaitable[Answer]:
+        asked = tuple(recipients)
         return self._then(
-            self._session.rcpt_list(origin, recipients),
-            lambda answer: Asked(
-                self._number, HookPhase.RCPTTO_LIST, origin, said(answer), recipients=tuple(recipients)
-            ),
+            self._session.rcpt_list(origin, asked),
+            lambda answer: Asked(self._number, HookPhase.RCPTTO_LIST, origin, said(answer), recipients=asked),
         )
 
     def decide(self, submission: Submission) -> Decided | Refusal | Awaitable[Decided | Refusal]:

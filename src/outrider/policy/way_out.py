@@ -165,7 +165,8 @@ def _departure(mail: Mail, attempt: Attempt, reply: Reply | None) -> Departure:
 
 def _attempt_after(phase: HookPhase, ended: Ended, connection: Connection) -> Attempt:
     attempt = Attempt(phase, ended.stored, ended.index, ended.path, ended.attempts, connection.message)
-    connection.mail_from, connection.rcpt_to = attempt.mail_from, attempt.rcpt_to
+    delivery = ended.stored.deliveries[ended.index]
+    connection.sender, connection.recipient = ended.stored.mail_from, delivery.recipient.address
     return attempt.after(ended)
 
 

@@ -122,8 +122,11 @@ class SmtpSession(ClientSession):
         elif self._policy is None:
             self._server.accept()
         else:
-            answer = self._policy.rcpt_list(self._current_origin(), tuple(self._server.recipients))
-            self._heed(answer, self._server.accept, self._refuse)
+            answer = self._policy.rcpt_list(self._current_origin(), self._server.recipients)
+            if answer is None:
+                self._server.accept()
+            else:
+                self._heed(answer, self._server.accept, self._refuse)
 
     def _refuse(self, refusal: Reply) -> None:
         self._refused(refusal)

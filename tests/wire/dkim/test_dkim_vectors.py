@@ -9,7 +9,7 @@ from outrider.wire.dkim.keys import SigningKey
 from outrider.wire.dkim.message import Parts, pick
 from outrider.wire.dkim.record import parse_record
 from outrider.wire.dkim.results import Fault, Records
-from outrider.wire.dkim.signer import signed_field
+from outrider.wire.dkim.signer import FIELD, own_form, signed_field
 from outrider.wire.dkim.verifier import Verification
 from outrider.wire.smtp.content import stuff_plain
 from tests.wire.dkim import vectors
@@ -45,10 +45,10 @@ def test_our_signer_writes_the_signatures_of_the_standard(
 ) -> None:
     parts = Parts(stuff_plain(vectors.PLAIN_MESSAGE))
     names = (b"from", b"to", b"subject", b"date", b"message-id", b"from", b"subject", b"date")
-    field = signed_field(
-        b"DKIM-Signature", value, parts, pick(names, parts.counts), Canonicalization.RELAXED, key
-    )
-    written = b"".join(field[len(b"DKIM-Signature:") + len(value) :].split())
+    fields = parts.canonical_all(pick(names, parts.counts), Canonicalization.RELAXED)
+    own = own_form(FIELD, value, Canonicalization.RELAXED)
+    field = signed_field(FIELD, value, own, fields, key)
+    written = b"".join(field[len(FIELD + b":") + len(value) :].split())
     assert written == b"".join(signature.split())
     assert base64.b64encode(parts.body_digest(Canonicalization.RELAXED)).decode() == vectors.BODY_HASH
 

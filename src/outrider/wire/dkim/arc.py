@@ -31,13 +31,15 @@ from outrider.wire.dkim.record import record_name
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.results import Fault, Records, SignatureResult
 from outrider.wire.dkim.signature import FIELD_NAME, Signature, SignatureError, own_octets, parse_signature
-from outrider.wire.dkim.signer import Keys, check_key, folded_base64, signed_field
+from outrider.wire.dkim.signer import Keys, check_key, folded_base64, own_form, signed_field
 from outrider.wire.dkim.tags import TagError, parse_tags
 from outrider.wire.dkim.verifier import check_signature, usable_key
 
 RESULTS: Final = b"arc-authentication-results"
 MESSAGE: Final = b"arc-message-signature"
 SEAL: Final = b"arc-seal"
+_MESSAGE_FIELD: Final = b"ARC-Message-Signature"
+# as it is written
 SETS_MAX: Final = 50
 """RFC 8617 §4.2.1."""
 
@@ -312,7 +314,9 @@ def make_seal(content: Content, asked: SealRequest, keys: Keys, now: float) -> b
     )
     digest = folded_base64(parts.body_digest(request.body))
     value += listing.tag + b"\tbh=%b;\r\n\tb=" % digest
-    message = signed_field(b"ARC-Message-Signature", value, parts, listing.picks, request.header, key)
+    own = own_form(_MESSAGE_FIELD, value, request.header)
+    fields = parts.canonical_all(listing.picks, request.header)
+    message = signed_field(_MESSAGE_FIELD, value, own, fields, key)
     value = b" i=%d; a=%b; t=%d; cv=%b;\r\n\td=%b; s=%b;\r\n\tb=" % (
         number,
         key.algorithm.encode("ascii"),

@@ -8,10 +8,14 @@ Standards: RFC 5321 §4.5.2 (transparency).
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from outrider.model.flow import Content, Traits
 from outrider.wire.dkim.canonical import BODY, Canonicalization, digest_of
 from outrider.wire.dkim.fields import Field, fields_of
+
+_DOTTED: Final = int(Traits.DOTTED)
+# plain: operators of IntFlag cost half a microsecond each
 
 Counts = tuple[tuple[bytes, int], ...]
 """Names of fields, in lower case, and how many there are of each."""
@@ -28,7 +32,7 @@ class Parts:
     def __init__(self, content: Content) -> None:
         header_octets = content.header_octets
         header, body = content.wire[:header_octets], content.wire[header_octets + 2 :]
-        if content.traits & Traits.DOTTED:
+        if int(content.traits) & _DOTTED:
             header, body = _unstuffed(header), _unstuffed(body)
         self._body = body
         self._fields = fields_of(header)

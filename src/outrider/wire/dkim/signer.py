@@ -15,15 +15,19 @@ Standards: RFC 6376 §3.5 (the field), RFC 6376 §3.7 (what is hashed), RFC 6376
 
 from binascii import b2a_base64
 from collections.abc import Sequence
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
 
 from outrider.model.flow import Content
 from outrider.wire.dkim.canonical import Canonicalization, relaxed_field
 from outrider.wire.dkim.keys import RSA_BITS_MIN, RSA_SIGN_BITS, SigningKey
 from outrider.wire.dkim.listing import LINE_OCTETS, UnsignableError, list_fields
-from outrider.wire.dkim.message import Parts, Picks
+from outrider.wire.dkim.message import Parts
 from outrider.wire.dkim.request import SignRequest
 from outrider.wire.dkim.tags import quoted
+
+FIELD: Final = b"DKIM-Signature"
+"""As it is written."""
 
 
 class Keys(Protocol):
@@ -93,47 +97,68 @@ def short_key_fault(key: SigningKey, *, is_allowed: bool) -> str:
     return "" if is_allowed else f"has {key.bits} bits: make one of {RSA_SIGN_BITS}, or set allow_short_key"
 
 
+class _Opening(NamedTuple):
+    """A signature field up to `bh=`, behind its name and colon.
+
+    Attributes:
+        value: As it stands in the message.
+        relaxed: In relaxed form, its name and colon before it.
+    """
+
+    value: bytes
+    relaxed: bytes
+
+
+@lru_cache(maxsize=256)
+def _opening(request: SignRequest, algorithm: str, tag: bytes, now: int) -> _Opening:
+    """What all messages of a second share that are signed alike and have the same fields."""
+    identity = f" i={quoted(request.identity)};" if request.identity else ""
+    expiry = f" x={now + request.expiry_seconds};" if request.expiry_seconds else ""
+    value = (
+        f" v=1; a={algorithm}; c={request.header}/{request.body}; q=dns/txt;\r\n"
+        f"\td={request.domain};\r\n\ts={request.selector};{identity}\r\n\tt={now};{expiry}\r\n"
+    ).encode("ascii") + tag
+    return _Opening(value, own_form(FIELD, value, Canonicalization.RELAXED))
+
+
 def _signature(parts: Parts, request: SignRequest, key: SigningKey, now: int) -> bytes:
     check_key(key, request)
     listing = list_fields(parts.counts, request)
-    identity = f" i={quoted(request.identity)};" if request.identity else ""
-    expiry = f" x={now + request.expiry_seconds};" if request.expiry_seconds else ""
-    lines = [
-        f" v=1; a={key.algorithm}; c={request.header}/{request.body}; q=dns/txt;\r\n"
-        f"\td={request.domain};\r\n\ts={request.selector};{identity}\r\n\tt={now};{expiry}\r\n".encode(
-            "ascii"
-        ),
-        listing.tag,
-        b"\tbh=%b;\r\n\tb=" % b2a_base64(parts.body_digest(request.body), newline=False),
-    ]
-    return signed_field(b"DKIM-Signature", b"".join(lines), parts, listing.picks, request.header, key)
+    opening = _opening(request, key.algorithm, listing.tag, now)
+    digest = b2a_base64(parts.body_digest(request.body), newline=False)
+    value = b"%b\tbh=%b;\r\n\tb=" % (opening.value, digest)
+    own = (
+        b"%b bh=%b; b=" % (opening.relaxed, digest)
+        if request.header is Canonicalization.RELAXED
+        else own_form(FIELD, value, request.header)
+    )
+    return signed_field(FIELD, value, own, parts.canonical_all(listing.picks, request.header), key)
 
 
-def signed_field(
-    name: bytes,
-    value: bytes,
-    parts: Parts,
-    picks: Picks,
-    canonicalization: Canonicalization,
-    key: SigningKey,
-) -> bytes:
+def own_form(name: bytes, value: bytes, canonicalization: Canonicalization) -> bytes:
+    """A signature field as it signs itself: canonical, without CRLF (RFC 6376 §3.7).
+
+    Args:
+        name: Of the field.
+        value: All of it up to `b=`, which stands last.
+        canonicalization: Of the header.
+    """
+    if canonicalization is Canonicalization.SIMPLE:
+        return b"%b:%b" % (name, value)
+    return relaxed_field(name.lower(), value)[:-2]
+
+
+def signed_field(name: bytes, value: bytes, own: bytes, fields: bytes, key: SigningKey) -> bytes:
     """A signature field, complete, ended by CRLF.
 
     Args:
         name: Of the field.
         value: All of it up to `b=`, which stands last.
-        parts: The message.
-        picks: The fields that `h=` selects.
-        canonicalization: Of the header.
+        own: What `own_form` makes of both.
+        fields: Those that `h=` selects, canonical.
         key: To sign with.
     """
-    own = (
-        b"%b:%b" % (name, value)
-        if canonicalization is Canonicalization.SIMPLE
-        else relaxed_field(name.lower(), value)[:-2]
-    )
-    signature = key.sign(parts.canonical_all(picks, canonicalization) + own)
-    return b"%b:%b%b\r\n" % (name, value, folded_base64(signature))
+    return b"%b:%b%b\r\n" % (name, value, folded_base64(key.sign(fields + own)))
 
 
 def folded_base64(octets: bytes) -> bytes:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
+from outrider.model.address import Address
 from outrider.model.hooks import SESSION_PHASES, WAY_OUT_PHASES, HookPhase
 from outrider.net.answers import Answer, Kind, Status
 from outrider.policy.attempt import Attempt
@@ -133,7 +134,8 @@ class ServiceStage:
         self.work: list[Coroutine[Any, Any, Any]] = []
         self.functions: list[LuaFunction] = []
         self.connection = Connection(SMTP)
-        self.connection.mail_from, self.connection.rcpt_to = "shop@sender.test", "joe@one.test"
+        self.connection.sender = Address("shop", "sender.test")
+        self.connection.recipient = Address("joe", "one.test")
         self.mail = Mail(submission(plain=plain), self.connection, Bindings(BINDINGS))
         self.conversation: Conversation | None = None
         self.now: Conversation | NoHook = NoHook()
