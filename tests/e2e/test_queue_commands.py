@@ -2,13 +2,17 @@
 
 import http.client
 import json
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from outrider.cli.output import directories_of
+from outrider.server.requests import AT_WORK
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
 from tests.e2e.practice import Practice, await_events, events_of, provider, queue_is, send
 from tests.patience import PATIENCE_SECONDS
@@ -93,6 +97,20 @@ def test_hold_waits_for_release(deferred: OutriderProcess, practice: Practice) -
     assert deferred.command("queue", "count", "--held")["count"] == 0
     assert len(await_events(deferred, 2, "release")) == 2
     assert len(await_events(deferred, 3, "retry")) == 3
+
+
+def test_the_dispatcher_tells_what_is_changed_while_it_works(deferred: OutriderProcess) -> None:
+    """Should it die, whoever asked knows how far it came."""
+    arguments = {"actor": "tester", "reason": "why", "routing_domain": "closed.test"}
+    question = msgspec.msgpack.encode((1, "queue.hold", arguments))
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(PATIENCE_SECONDS)
+        asking.connect(str(directories_of(deferred.config).sockets_directory / "queue.sock"))
+        asking.sendall(len(question).to_bytes(4, "big") + question)
+        with asking.makefile("rb") as answers:
+            told = [msgspec.msgpack.decode(answers.read(int.from_bytes(answers.read(4)))) for _ in range(2)]
+    assert told[0][:2] == [AT_WORK, 2]
+    assert told[1][:2] == [1, {"matched": 2, "changed": 2, "busy": 0}]
 
 
 def test_a_hold_outlives_a_restart(practice: Practice, tmp_path: Path) -> None:

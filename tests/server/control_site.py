@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from outrider.server.control_api.app import control_app
 from outrider.server.control_api.client import ControlClient
 from outrider.server.control_api.hub import Hub
 from outrider.server.measures import Summed
-from outrider.server.requests import RefusedError, RequestServer
+from outrider.server.requests import RefusedError, RequestServer, tell_changed
 from outrider.server.settings import Settings
 from outrider.store.audit import list_audit
 from outrider.store.editor import Author
@@ -90,11 +90,15 @@ CHANGES = [
 
 @dataclass
 class Dispatcher:
-    """Answers like the dispatcher's process; `entries` is how many any filter matches."""
+    """Answers like the dispatcher's process; `entries` is how many any filter matches.
+
+    It refuses with `fault`, and dies in a purge behind each of the counts in `dies_at`, where there are any.
+    """
 
     entries: int = 3
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fault: str = ""
+    dies_at: Sequence[int] | None = None
 
     def operations(self) -> dict[str, Any]:
         """All operations by name."""
@@ -119,6 +123,10 @@ class Dispatcher:
             self.asked.append((name, arguments))
             if self.fault and name.startswith(("queue.p", "paths.s")):
                 raise RefusedError(self.fault, "conflict")
+            if self.dies_at is not None and name == "queue.purge":
+                for changed in self.dies_at:
+                    tell_changed(changed)
+                raise ConnectionResetError  # ends the connection, and nothing is answered
             return answer(arguments)
 
         return operation

@@ -537,3 +537,22 @@ async def test_nothing_is_made_that_cannot_be_recorded(site: Site) -> None:
             await change.ask(site)
     assert not list(site.folder.glob("keys/*.key"))
     assert not (site.folder / "copies").exists()
+
+
+@pytest.mark.parametrize(
+    ("counts", "changed", "words"),
+    [((500, 1000), 1000, "1000 were changed before, perhaps more"), ((), 0, "it is not known whether")],
+)
+async def test_what_was_changed_until_the_dispatcher_died_is_told_and_recorded(
+    site: Site, counts: tuple[int, ...], changed: int, words: str
+) -> None:
+    """Slices of a purge are done for good: who reads that nothing was would look no further."""
+    site.dispatcher.dies_at = counts
+    with pytest.raises(UnavailableError, match=words):
+        await site.call("post", "/v1/queue/purge", {"reason": "why"})
+    _, result = await site.audit()
+    details = json.loads(result.details)
+    assert (result.action, details["changed"]) == ("queue.purge.result", changed)
+    assert words in details["result"]
+    (event,) = [arguments for name, arguments in site.dispatcher.asked if name == "record.admin"]
+    assert (event["changed"], words in event["result"]) == (changed, True)

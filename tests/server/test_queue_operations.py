@@ -17,7 +17,8 @@ from outrider.schedule.fairness import FairQueue
 from outrider.server import queue_operations
 from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
-from outrider.spool.admin import QueueAdmin
+from outrider.spool import admin as spool_admin
+from outrider.spool.admin import QueueAdmin, Told
 from outrider.spool.writer import LogWriter
 from tests.server.test_dispatcher import ONE, TWO, World, route
 from tests.spool.samples import SMALL
@@ -30,9 +31,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await world.index.close()
 
 
-def operations(world: World) -> QueueOperations:
+def operations(world: World, told: Told = lambda _changed: None) -> QueueOperations:
     writer = LogWriter(world.index.directory, SMALL, world.clock, NullLog(), lambda *_: None, keys=None)
-    admin = QueueAdmin(world.index, writer, world.clock, world.dispatcher.take_all)
+    admin = QueueAdmin(world.index, writer, world.clock, world.dispatcher.take_all, told)
     return QueueOperations(world.dispatcher, world.index, admin, world.clock, cast("Any", None))
 
 
@@ -74,6 +75,17 @@ async def test_a_slice_of_the_queue_is_taken_from_its_path_in_one_go(
     assert held == {"matched": 100, "changed": 100, "busy": 0}
     assert looks == [100]
     assert world.dispatcher.scheduler.stats(world.clock.now())[0].waiting == 0
+
+
+async def test_each_slice_that_is_done_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_admin, "SLICE", 2)
+    world.join(0)
+    world.dispatcher.routed(route(ONE, "mx.one.example"))
+    for number in range(1, 6):
+        world.arrive(0, number, ONE)
+    told: list[int] = []
+    assert (await operations(world, told.append).purge("tester", "why"))["changed"] == 5
+    assert told == [2, 4, 5]
 
 
 async def test_a_change_that_would_wait_too_long_is_refused(

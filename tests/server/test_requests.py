@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from outrider.base.errors import OutriderError, SpoolError, UnavailableError
-from outrider.server.requests import FRAME_OCTETS_MAX, RequestServer, ask
+from outrider.server.requests import FRAME_OCTETS_MAX, RequestServer, ask, tell_changed
 
 
 async def double(value: int) -> int:
@@ -111,6 +111,23 @@ async def test_what_takes_long_is_waited_for_as_long_as_it_is_at_work(
     for server in (front, behind):
         server.close()
         await server.wait_closed()
+
+
+async def test_what_was_changed_before_a_failure_is_told(tmp_path: Path) -> None:
+    """Work goes in slices that stay done, whatever becomes of the rest."""
+
+    async def fill_up() -> None:
+        tell_changed(500)
+        tell_changed(1000)
+        raise SpoolError("the disk is full")
+
+    path = tmp_path / "requests"
+    server = await asyncio.start_unix_server(RequestServer({"fill": fill_up}).serve, str(path))
+    with pytest.raises(OutriderError, match="the disk is full") as told:
+        await ask(path, "fill")
+    assert told.value.fields["changed"] == 1000
+    server.close()
+    await server.wait_closed()
 
 
 async def test_who_is_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

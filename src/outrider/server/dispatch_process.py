@@ -45,7 +45,7 @@ from outrider.server.measures import Measures
 from outrider.server.owed import OwedEvents
 from outrider.server.path_operations import PathOperations
 from outrider.server.queue_operations import QueueOperations
-from outrider.server.requests import RequestServer
+from outrider.server.requests import RequestServer, tell_changed
 from outrider.server.resolvers import new_resolver
 from outrider.server.routes import RouteFinder
 from outrider.server.settings import Settings
@@ -178,7 +178,9 @@ class DispatchProcess:
             birth.log,
             self._tell_suspended,
         )
-        self._admin = QueueAdmin(self._index, self._writer, birth.clock, self.dispatcher.take_all)
+        self._admin = QueueAdmin(
+            self._index, self._writer, birth.clock, self.dispatcher.take_all, tell_changed
+        )
         self._holds = TenantHolds(
             self.dispatcher,
             self._index,

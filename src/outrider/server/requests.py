@@ -3,11 +3,13 @@
 Framing as on the link: four octets of length, then MessagePack; a request is `(number, operation,
 arguments)`, an answer is `(number, result, error)`. Operations are plain coroutines registered by name. While
 one is at work, which may take minutes, an answer of number `AT_WORK` says so now and then: who is silent
-hangs.
+hangs. Its result is what the operation has changed so far (`tell_changed`), for the asker to know where it
+ends in between.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +64,28 @@ class RefusedError(OutriderError):
         self.kind = kind
 
 
+class UnfinishedError(UnavailableError):
+    """Something was asked, and whoever worked on it was gone, or silent, before the answer.
+
+    Args:
+        message: What and why.
+        changed: How much is known to be changed; more may be.
+    """
+
+    def __init__(self, message: str, changed: int = 0, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.changed = changed
+
+
 _encode = msgspec.msgpack.Encoder().encode
+_telling: ContextVar["_AtWork | None"] = ContextVar("_telling", default=None)
+
+
+def tell_changed(count: int) -> None:
+    """Within an operation: so much is changed for good by now. The asker hears it; without one, nobody."""
+    telling = _telling.get()
+    if telling is not None:
+        telling.tell(count)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
@@ -93,9 +116,11 @@ class RequestServer:
             while True:
                 asked = self._decoder.decode(await _read(reader))
                 telling = _AtWork(writer)
+                token = _telling.set(telling)
                 try:
                     answered = await self._answer(asked)
                 finally:
+                    _telling.reset(token)
                     telling.end()
                 writer.write(_framed(_encode(answered)))
                 await writer.drain()
@@ -121,10 +146,11 @@ class RequestServer:
 class _AtWork:
     """Tells the asker that its question is being worked on, until it is ended; who has gone hears nothing."""
 
-    __slots__ = ("_timer", "_writer")
+    __slots__ = ("_changed", "_timer", "_writer")
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self._changed: int | None = None
         self._timer = self._arm()
 
     def _arm(self) -> asyncio.TimerHandle:
@@ -132,19 +158,36 @@ class _AtWork:
 
     def _tell(self) -> None:
         if not self._writer.is_closing():
-            self._writer.write(_framed(_encode(Answered(AT_WORK, None))))
+            self._writer.write(_framed(_encode(Answered(AT_WORK, self._changed))))
             self._timer = self._arm()
+
+    def tell(self, changed: int) -> None:
+        """So much is changed by now."""
+        self._changed = changed
+        self._timer.cancel()
+        self._tell()
 
     def end(self) -> None:
         self._timer.cancel()
 
 
-async def _answer_from(reader: asyncio.StreamReader) -> Answered:
-    while True:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            answered = msgspec.msgpack.decode(await _read(reader), type=Answered)
-        if answered.number != AT_WORK:
-            return answered
+class _Answers:
+    """What comes back for one question; `changed` is what was said to be changed so far."""
+
+    __slots__ = ("_reader", "changed")
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self.changed: int | None = None
+
+    async def last(self) -> Answered:
+        """The answer itself."""
+        while True:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answered = msgspec.msgpack.decode(await _read(self._reader), type=Answered)
+            if answered.number != AT_WORK:
+                return answered
+            self.changed = self.changed if answered.result is None else int(answered.result)
 
 
 async def _connect(path: Path, patience_seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -169,23 +212,27 @@ async def ask(path: Path, operation: str, /, *, patience_seconds: float = 0.0, *
         arguments: Of the operation.
 
     Raises:
-        UnavailableError: Nobody answers there, or in time.
+        UnavailableError: Nobody answers there: nothing was asked.
+        UnfinishedError: It was asked, and the answer did not come, or not in time.
         RefusedError: The question is wrong, or what it is about is not there.
-        OutriderError: The operation failed; the message says why.
+        OutriderError: The operation failed; the message says why, and its field `changed` how much was
+            changed before.
     """
     try:
         reader, writer = await _connect(path, patience_seconds)
     except (OSError, TimeoutError) as error:
         raise UnavailableError(f"nobody answers at {path}; is the server running?") from error
+    answers = _Answers(reader)
     try:
         writer.write(_framed(_encode(Asked(1, operation, arguments))))
-        answered = await _answer_from(reader)
+        answered = await answers.last()
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
-        raise UnavailableError(f"{path} gives no answer; {HANGS}", operation=operation) from error
+        why = f"{path} gives no answer; {HANGS}"
+        raise UnfinishedError(why, answers.changed or 0, operation=operation) from error
     finally:
         writer.close()
     if answered.kind:
         raise RefusedError(answered.error, answered.kind)
     if answered.error:
-        raise OutriderError(answered.error)
+        raise OutriderError(answered.error, changed=answers.changed or 0)
     return answered.result

@@ -31,6 +31,7 @@ PURGED = Reply(554, "5.7.0", ("Purged from the queue by an administrator",))
 _NOBODY = Address("unknown", "invalid")  # RFC 2606 §2; stands in where the frame cannot be read any more
 
 Take = Callable[[Sequence[int]], AbstractSet[int]]
+Told = Callable[[int], None]
 
 
 class AdminResult(NamedTuple):
@@ -58,13 +59,17 @@ class QueueAdmin:
         clock: For due times and records.
         take: Asked for resident entries before they are changed: makes sure that they cannot be granted any
             more, but for those that are with a worker; gives the others.
+        told: Hears after each slice how many entries an operation has changed so far.
     """
 
-    def __init__(self, index: Index, log: Log, clock: Clock, take: Take) -> None:
+    def __init__(
+        self, index: Index, log: Log, clock: Clock, take: Take, told: Told = lambda _changed: None
+    ) -> None:
         self._index = index
         self._log = log
         self._clock = clock
         self._take = take
+        self._told = told
 
     async def hold(
         self, chosen: QueueFilter, actor: str, reason: str, *, dry_run: bool = False
@@ -192,6 +197,7 @@ class QueueAdmin:
                 await self._apply(free, change)
             matched += len(entries)
             changed += len(free)
+            self._told(changed)
             busy += len(entries) - len(free)
 
     def _free(self, entries: Sequence[Entry]) -> list[Entry]:

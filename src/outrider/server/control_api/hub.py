@@ -22,7 +22,7 @@ from outrider.base.log import Log
 from outrider.net.http import Peer
 from outrider.server.control_api.problems import ReasonMissingError
 from outrider.server.measures import Summed
-from outrider.server.requests import ask
+from outrider.server.requests import UnfinishedError, ask
 from outrider.server.settings import Settings
 from outrider.server.shadows import Shadows
 from outrider.store.audit import note, noting
@@ -134,7 +134,11 @@ class Hub:
         try:
             async with recorded as noted:
                 number, noted.facts["changed"] = noted.number, 0
-                result = await work()
+                try:
+                    result = await work()
+                except OutriderError as error:
+                    changed = noted.facts["changed"] = _changed_before(error)
+                    raise
                 changed = noted.facts["changed"] = int(result.get("changed", 0))
                 noted.facts |= result.get("facts", {})
         except OutriderError as error:
@@ -183,6 +187,17 @@ class Hub:
             )
         except UnavailableError as error:
             self.log.error("control.event_not_written", action=act.action, audit=audit, error=error.message)
+
+
+def _changed_before(error: OutriderError) -> int:
+    """How much a change had changed when it failed; from now on the error says so too."""
+    changed = error.changed if isinstance(error, UnfinishedError) else int(error.fields.get("changed", 0))
+    told = f"{changed} were changed before" if changed else ""
+    if isinstance(error, UnfinishedError):
+        told = f"{told}, perhaps more" if changed else "it is not known whether anything was changed"
+    if told:
+        error.message = f"{error.message}; {told}: look before you ask again"
+    return changed
 
 
 @dataclass(frozen=True, slots=True)
