@@ -92,7 +92,7 @@ def missing(kind: str) -> str:
 
 @contextlib.contextmanager
 def mariadb() -> Iterator[DatabaseServer]:
-    """A MariaDB with the database `shop` and the user `outrider`."""
+    """A MariaDB with the database `shop`, the user `outrider`, and `clerk`, who may do little."""
     user, port = someone(), free_port()
     with peer_folder("mariadb") as folder:
         (folder / "data").mkdir()
@@ -102,6 +102,8 @@ def mariadb() -> Iterator[DatabaseServer]:
             "CREATE DATABASE IF NOT EXISTS shop CHARACTER SET utf8mb4;\n"
             f"CREATE USER IF NOT EXISTS outrider@'%' IDENTIFIED BY '{PASSWORD}';\n"
             "GRANT ALL ON *.* TO outrider@'%';\n"
+            f"CREATE USER IF NOT EXISTS clerk@'%' IDENTIFIED BY '{PASSWORD}';\n"
+            "GRANT SELECT, UPDATE ON shop.* TO clerk@'%';\n"
         )
         certificate, key, _ = _certify(folder)
         give(folder, user)

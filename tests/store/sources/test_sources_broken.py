@@ -20,10 +20,11 @@ from outrider.store.sources.failures import (
     SourceQueryError,
     SourceTimeoutError,
 )
+from outrider.store.sources.redis_server import RedisConnector
 from outrider.store.sources.source import Source
 from outrider.store.sources.sqlite import FileConnection
 from tests.patience import PATIENCE_SECONDS
-from tests.peers.databases import DatabaseServer
+from tests.peers.databases import PASSWORD, DatabaseServer
 from tests.store.sources.conftest import (
     BY_DOMAIN,
     SERVED,
@@ -117,6 +118,63 @@ async def test_a_lost_connection_is_not_noticed(served: tuple[str, DatabaseServe
     (row,) = await source.fetch(by_domain, ("a.example",))
     assert row["binding"] == "gold"
     assert log.lines == []
+
+
+@pytest.mark.peer
+async def test_a_redis_that_became_a_replica_is_left(redis_server: DatabaseServer, opened: Opened) -> None:
+    usual = {"url": url_of("redis", redis_server.port), "password_environment": "SHOP_PASSWORD"}
+    source, _ = opened(**usual, writable=True)
+    await source.execute("SET name 1")
+    assert source._backend.connections == 1
+    operator = RedisConnector(source.options, PASSWORD)
+    connection = await operator.connect()
+
+    async def order(*words: str) -> None:
+        await connection.send_command(*words)
+        assert await connection.read_response() == b"OK"
+
+    await order("REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(SourceDownError, match="READONLY"):
+            await source.execute("SET name 2")
+        assert source._backend.connections == 0  # whoever has its address next is asked next
+        (row,) = await source.fetch("GET name")
+        assert row.at(0) == "1"
+    finally:
+        await order("REPLICAOF", "NO", "ONE")
+        await operator.close(connection)
+    assert await source.execute("SET name 2") == 1
+
+
+@pytest.mark.peer
+async def test_a_mysql_that_became_a_replica_is_left(mysql_server: DatabaseServer, opened: Opened) -> None:
+    url = url_of("mysql", mysql_server.port)
+    operator, _ = opened(url=url, password_environment="SHOP_PASSWORD", writable=True)
+    await fill("mysql", operator)
+    clerk = url.replace("outrider@", "clerk@")  # who may set what is read only is not held by it
+    source, _ = opened(url=clerk, password_environment="SHOP_PASSWORD", writable=True)
+    change = "UPDATE customers SET quota = quota + 1"
+    assert await source.execute(change) == 4
+    await operator.execute("SET GLOBAL read_only = 1")
+    try:
+        with pytest.raises(SourceDownError, match="read_only"):
+            await source.execute(change)
+        assert source._backend.connections == 0  # whoever has its address next is asked next
+        assert len(await source.fetch("SELECT * FROM customers")) == 4
+    finally:
+        await operator.execute("SET GLOBAL read_only = 0")
+    assert await source.execute(change) == 4
+
+
+@pytest.mark.peer
+async def test_a_postgresql_that_lets_nobody_in_says_why(
+    postgresql_server: DatabaseServer, opened: Opened
+) -> None:
+    """As the server's words are, such as `no pg_hba.conf entry for … no encryption`."""
+    url = url_of("postgresql", postgresql_server.port).replace("outrider@", "nobody@")
+    source, _ = opened(url=url, password_environment="SHOP_PASSWORD")
+    with pytest.raises(SourceDownError, match='28P01 password authentication failed for user "nobody"'):
+        await source.probe()
 
 
 @pytest.mark.peer

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from outrider.store.sources.backend import SqlBackend
 from outrider.store.sources.failures import SourceDownError, SourceQueryError
 from tests.store.sources.conftest import COLUMNS, CUSTOMERS, KINDS, Opened, Shop
 
@@ -126,6 +127,33 @@ async def test_too_many_rows_are_an_error(shop: Shop, opened: Opened) -> None:
     with pytest.raises(SourceQueryError, match="more than 2 rows"):
         await source.fetch(every)
     assert len(await source.fetch(shop.by_domain, ("a.example",))) == 1
+
+
+SQL = ("sqlite", "csv", *(pytest.param(kind, marks=pytest.mark.peer) for kind in ("postgresql", "mysql")))
+NUMBERS = {
+    "postgresql": "SELECT nextval('numbers') FROM generate_series(1, 10)",
+    "mysql": "SELECT NEXTVAL(numbers) FROM seq_1_to_10",
+}
+
+
+@pytest.mark.parametrize("shop", SQL, indirect=True)
+async def test_of_too_many_rows_one_comes_over_the_wire(shop: Shop, opened: Opened) -> None:
+    source, _ = opened(**shop.options.model_dump(exclude_unset=True) | {"rows_max": 2})
+    backend = source._backend
+    assert isinstance(backend, SqlBackend)
+    for text in ("SELECT * FROM customers", "SELECT * FROM customers UNION SELECT * FROM customers"):
+        assert len((await backend._ask(text, (), may_repeat=True)).rows) == 3
+    assert len(await source.fetch("SELECT * FROM customers WHERE quota > ?", (0,))) == 2
+
+
+@pytest.mark.parametrize("shop", SQL[2:], indirect=True)
+async def test_a_statement_that_may_change_something_is_done_whole(shop: Shop, opened: Opened) -> None:
+    source, _ = opened(**shop.options.model_dump(exclude_unset=True) | {"rows_max": 2, "writable": True})
+    await source.execute("DROP SEQUENCE IF EXISTS numbers")
+    await source.execute("CREATE SEQUENCE numbers")
+    await source.execute(NUMBERS[shop.kind])
+    (row,) = await source.fetch(NUMBERS[shop.kind].partition(" FROM")[0])
+    assert row.at(0) == 11
 
 
 async def test_a_thousand_askers_are_one_question(shop: Shop) -> None:

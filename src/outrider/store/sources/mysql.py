@@ -31,6 +31,7 @@ _OUT_OF_TIME: Final = frozenset({1317, 1969, 3024})
 _TOLD_CLASSES: Final = ("42", "25")
 # SQLSTATE classes whose messages speak of the query's text, not of values
 _READ_ONLY: Final = 1792
+_OPTION_PREVENTS: Final = 1290
 
 
 class MysqlConnector:
@@ -70,7 +71,10 @@ class MysqlConnector:
         return PreparingConnection(client, Statements())
 
     async def _limit(self, client: Any) -> None:
-        """The server gives up as we do, and does not go on for somebody who has left."""
+        """The server gives up as we do, and gives one row more than there may be.
+
+        Only SELECTs without a LIMIT of their own heed the second; what may write is done whole.
+        """
         seconds = self._options.query_seconds
         is_mariadb = "mariadb" in str(client.get_server_info()).lower()
         limit = (
@@ -78,6 +82,8 @@ class MysqlConnector:
             if is_mariadb
             else f"max_execution_time = {seconds * 1e3:.0f}"
         )
+        if not self._options.writable:
+            limit += f", sql_select_limit = {self._options.rows_max + 1}"
         try:
             await client.query(f"SET SESSION {limit}")
         except BaseException:
@@ -103,7 +109,7 @@ class MysqlConnector:
         connection: PreparingConnection,
         text: str,
         values: tuple[Value, ...],
-        rows_max: int,  # noqa: ARG002 - all rows come at once
+        rows_max: int,  # noqa: ARG002 - the session has it
     ) -> Answer:
         try:
             statement = connection.statements.find(text)
@@ -136,6 +142,8 @@ def _told(error: errors.MySQLError) -> str:
 
 def _failure(error: errors.MySQLError) -> SourceError:
     number = _number(error)
+    if number == _OPTION_PREVENTS and "read-only" in _told(error):
+        return SourceDownError("MySQL: 1290, the server takes no changes (read_only), as a replica does")
     state = str(getattr(error, "sqlstate", None) or "")
     if number in _OUT_OF_TIME:
         return SourceTimeoutError(f"MySQL gave the query up: {number}")

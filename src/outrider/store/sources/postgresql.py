@@ -6,7 +6,8 @@ is first turned into what its type asks for (`5` and `"5"` both fit an integer).
 
 Theory: without `writable` the session is read-only, by PostgreSQL's own default of its transactions. What is
 between, such as PgBouncer, may drop that wish, so the server is asked whether it holds; and it may give each
-transaction another connection, so a statement has no name there and goes with each of its executions.
+transaction another connection, so a statement has no name there and goes with each of its executions. Such a
+session's server is asked for one row more than there may be; a writable one's statements are done whole.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,8 @@ _PROTOCOL: Final = "08P01"
 # protocol_violation: PgBouncer's code for all that it refuses
 _SETTINGS: Final = ("statement_timeout", "default_transaction_read_only")
 # what is asked for at a connection's start, and PgBouncer does not know
+_EVERY_ROW: Final = 0
+# of the protocol's Execute: no limit
 _CANCELLED: Final = "57014"
 _NO_CHARACTER: Final = "22021"
 # character_not_in_repertoire: a text with an octet 0
@@ -73,7 +76,7 @@ class PostgresqlConnector:
             )
         except asyncpg.PostgresError as error:
             raise SourceDownError(
-                f"PostgreSQL does not let us in: {error.sqlstate} {_kind(error)}{_startup(error)}"
+                f"PostgreSQL does not let us in: {error.sqlstate} {error.message}{_startup(error)}"
             ) from error
         except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
             raise SourceDownError(f"no connection to PostgreSQL: {_reason(error)}") from error
@@ -117,15 +120,17 @@ class PostgresqlConnector:
         connection: PreparingConnection,
         text: str,
         values: tuple[Value, ...],
-        rows_max: int,  # noqa: ARG002 - all rows come at once
+        rows_max: int,
     ) -> Answer:
+        limit = _EVERY_ROW if self._options.writable else rows_max + 1
         try:
             statement = connection.statements.find(text)
             if statement is None:
                 statement = await connection.client.prepare(text)
                 connection.statements.keep(text, statement)  # what goes is closed by its own finaliser
             fitted = _fit(values, statement.get_parameters())
-            records = await statement.fetch(*fitted)
+            # `fetch` with a limit, which only `fetchrow` has; a cursor needs BEGIN and COMMIT around it
+            records = await statement._PreparedStatement__bind_execute(fitted, limit, None)
             columns = [attribute.name for attribute in statement.get_attributes()]
             return Answer(rows_of(columns, records), _affected(statement.get_statusmsg()))
         except asyncpg.InvalidCachedStatementError as error:
@@ -141,13 +146,10 @@ class PostgresqlConnector:
 
 
 def _startup(error: Any) -> str:
-    """What a pooler says of a connection that it does not take; no query was put yet."""
-    if error.sqlstate != _PROTOCOL:
+    """What to do where a pooler does not take a connection for what it asks for at its start."""
+    if error.sqlstate != _PROTOCOL or "startup parameter" not in error.message:
         return ""
-    told = f": {error.message}"
-    if "startup parameter" in error.message:
-        told += "; let PgBouncer pass it over: ignore_startup_parameters = " + ", ".join(_SETTINGS)
-    return told
+    return "; let PgBouncer pass it over: ignore_startup_parameters = " + ", ".join(_SETTINGS)
 
 
 def _kind(error: Exception) -> str:

@@ -23,8 +23,14 @@ from outrider.store.sources.verified import verified_context
 
 _LOST = (replies.ConnectionError, replies.TimeoutError, OSError)
 _DENIED = (replies.AuthenticationError, replies.AuthorizationError)
-_DOWN_WORDS = frozenset({"MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "OOM", "NOAUTH"})
-# first words of error replies that speak of the server's state
+_DOWN_WORDS = frozenset(
+    {
+        *("MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "OOM", "NOAUTH"),
+        *("READONLY", "NOREPLICAS", "MISCONF"),
+    }
+)
+# First words of error replies that speak of the server's state. One that became a replica (READONLY) keeps its
+# connections; the next one may go to the master that has its address now.
 
 
 class RedisConnector:
