@@ -29,8 +29,8 @@ _DOWN_WORDS = frozenset(
         *("READONLY", "NOREPLICAS", "MISCONF"),
     }
 )
-# First words of error replies that speak of the server's state. One that became a replica (READONLY) keeps its
-# connections; the next one may go to the master that has its address now.
+# First words of error replies that speak of the server's state. One that became a replica (READONLY) keeps
+# its connections; the next one may go to the master that has its address now.
 
 
 class RedisConnector:
