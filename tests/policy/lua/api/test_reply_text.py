@@ -1,5 +1,6 @@
 """Whatever text a script gives, its refusal can be sent."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,3 +19,17 @@ def test_a_refusal_never_fails_for_its_text(code: int, text: bytes) -> None:
     assert refusal.reply.code == code
     assert refusal.reply.enhanced is not None
     assert refusal.reply.enhanced[0] == str(code)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"550-5.7.1 Not from here\r\n550 5.7.1 See our page", "5.7.1 Not from here\nSee our page"),
+        (b"Not from here\r\n550 See our page", "Not from here\nSee our page"),
+        (b"5.7.1 Not from here\n5.7.1 See our page", "5.7.1 Not from here\nSee our page"),
+        (b"5.7.1 Not from here\n5.7.15 is our host", "5.7.1 Not from here\n5.7.15 is our host"),
+        (b"550-451 was said before\n551 is another code", "451 was said before\n551 is another code"),
+    ],
+)
+def test_codes_before_lines_are_said_once(text: bytes, said: str) -> None:
+    assert reply_of_script(550, text) == (550, said)

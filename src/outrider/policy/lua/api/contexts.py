@@ -76,17 +76,27 @@ def put_note(notes: Context, key: Any, value: Any) -> None:
 
 
 def reply_of_script(code: Any, text: Any) -> tuple[int, str]:
-    """Code and text of a reply as it can be sent. Raises ValueError: the code is none."""
+    """Code and text of a reply as it can be sent.
+
+    The lines of a text may each begin with the code and the enhanced code, as they do in a reply.
+
+    Raises:
+        ValueError: The code is none.
+    """
     number = whole_of(code, "a code")
     if not 200 <= number <= 599:
         raise ValueError(f"{number} is no code of a reply: use 200 to 599")
     words = "" if text is None else note_text(text, "a reply's text")
-    found = _CODED.match(words)
-    if found is not None and int(found[1]) == number:
-        words = words[found.end() :]
-    lines = []
-    for line in words.replace("\r\n", "\n").split("\n")[:LINES_MAX]:
+    lines: list[str] = []
+    enhanced = ""
+    for said in words.replace("\r\n", "\n").split("\n")[:LINES_MAX]:
+        found = _CODED.match(said)
+        line = said[found.end() :] if found is not None and int(found[1]) == number else said
         shown = "".join(each if each.isprintable() else " " for each in line).strip()
+        if not lines and (coded := _ENHANCED.match(shown)):
+            enhanced = f"{coded[0]} "
+        elif enhanced:
+            shown = shown.removeprefix(enhanced)
         lines.append(shown.encode("utf-8", "replace")[:TEXT_OCTETS].decode("utf-8", "ignore"))
     return number, _ENHANCED.sub(rf"{number // 100}\1", "\n".join(lines), count=1)
 
