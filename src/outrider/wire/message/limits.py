@@ -4,6 +4,7 @@
 says that an edit was asked for that no message can hold.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -58,6 +59,17 @@ def check_lines(octets: bytes, what: str) -> bytes:
     if octets.count(b"\r") != ends or octets.count(b"\n") != ends:
         raise EditError(f"{what} holds a bare CR or LF; lines end in CRLF")
     return octets
+
+
+_LINE_END: Final = re.compile(rb"\r\n?|\n")
+
+
+def with_crlf(octets: bytes) -> bytes:
+    """As `crlf`, for octets."""
+    ends = octets.count(b"\r\n")
+    if octets.count(b"\r") == ends and octets.count(b"\n") == ends:
+        return octets
+    return _LINE_END.sub(b"\r\n", octets)
 
 
 def crlf(text: str) -> str:

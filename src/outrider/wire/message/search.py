@@ -87,8 +87,16 @@ def replace_raw(
     find: "Finder[bytes, MatchType]",
     write: "Writer[MatchType, bytes]",
     bound: Bound = DEFAULT_BOUND,
+    tidy: Callable[[bytes], bytes] = bytes,
 ) -> int:
     """Replace each match in header and body; the part is read anew.
+
+    Args:
+        part: The part.
+        find: Finds matches.
+        write: Gives what is to stand in their place.
+        bound: What that may come to.
+        tidy: Is given the result, as `limits.with_crlf`.
 
     Returns:
         How many there were.
@@ -99,7 +107,7 @@ def replace_raw(
     octets = part.octets()
     edits = _edits(octets, find, write, bound)
     if edits:
-        part.set_octets(transfer.apply_edits(octets, edits))
+        part.set_octets(tidy(transfer.apply_edits(octets, edits)))
     return len(edits)
 
 
@@ -108,12 +116,13 @@ def replace_body(
     find: "Finder[bytes, MatchType]",
     write: "Writer[MatchType, bytes]",
     bound: Bound = DEFAULT_BOUND,
+    tidy: Callable[[bytes], bytes] = bytes,
 ) -> int:
     """Replace each match in the body, transfer encoding as it is; see `replace_raw`."""
     octets = part.body()
     edits = _edits(octets, find, write, bound)
     if edits:
-        part.set_body(transfer.apply_edits(octets, edits))
+        part.set_body(tidy(transfer.apply_edits(octets, edits)))
     return len(edits)
 
 

@@ -102,3 +102,41 @@ def test_who_is_sent_away_hears_the_text(tmp_path: Path, call: str, reply: str) 
     assert isinstance(refusal, Refusal)
     assert str(refusal.reply) == reply
     stage.close()
+
+
+LINES = {
+    "msg:body('one\\ntwo\\n\\r\\n.\\r\\n')": b"one\r\ntwo\r\n\r\n",
+    "msg:raw('From: shop@sender.test\\n\\none\\n')": b"one\r\n",
+    "msg:body_replace('Hel+o', 'one\\ntwo')": b"one\r\ntwo\r\n",
+    "msg:body_replace('\\n', '\\n--\\nfoot\\n')": b"Hello\r\n--\r\nfoot\r\n",
+    "msg:mime(false):body_replace('Hello', 'one\\rtwo')": b"one\r\ntwo\r\n",
+    "msg:raw_replace('Hello', 'one\\ntwo')": b"one\r\ntwo\r\n",
+}
+
+
+@pytest.mark.parametrize("call", LINES)
+def test_line_ends_that_a_script_writes_become_those_of_mail(tmp_path: Path, call: str) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", f"{call} return 0"))
+    [message] = messages(stage.decide())
+    assert message.submission.content.wire.partition(b"\r\n\r\n")[2] == LINES[call]
+    stage.close()
+
+
+@pytest.mark.parametrize("encoding", ["BASE64", "QUOTED_PRINTABLE", "8BIT"])
+def test_the_end_of_a_body_is_that_of_what_was_given(tmp_path: Path, encoding: str) -> None:
+    body = f"""
+    local octets = "gr\\195\\188n = " .. ("x"):rep(100)
+    local whole = msg:makePart("text/plain; charset=utf-8", octets, msys.core.EC_MIME_TE_{encoding})
+    whole.body_start, whole.body_end = 0, #octets
+    local cut = msg:makePart("text/plain; charset=utf-8", octets, msys.core.EC_MIME_TE_{encoding})
+    cut.body_end = 5
+    local box = msg:makeContainer("multipart/mixed")
+    box:addLastChild(whole)
+    whole.body_end = #octets
+    print(whole:text() == octets, cut:text())
+    return 0
+    """
+    stage = LuaStage(tmp_path, hook("validate_data", body))
+    stage.decide()
+    assert stage.printed == ["true\tgrün"]
+    stage.close()

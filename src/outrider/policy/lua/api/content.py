@@ -3,8 +3,9 @@
 In: a `msg`. Out: what it says, or another content.
 
 Theory: patterns run over the octets of raw form and body, and over the characters of texts; a text's pattern
-is the same one, read as UTF-8. What may take long is ended by the clock of processor time (`patterns`).
-Changes are refused at the script's line where the phase does not permit them.
+is the same one, read as UTF-8. Line ends that a script writes become CRLF. What may take long is ended by the
+clock of processor time (`patterns`). Changes are refused at the script's line where the phase does not permit
+them.
 """
 
 import re
@@ -26,6 +27,7 @@ from outrider.wire.message.addresses import AddressList
 from outrider.wire.message.content import set_text, texts
 from outrider.wire.message.delimiters import choose_boundary
 from outrider.wire.message.header import Header, Value
+from outrider.wire.message.limits import with_crlf
 from outrider.wire.message.makers import make_binary, make_multipart
 from outrider.wire.message.tree import Part
 
@@ -160,8 +162,12 @@ class Searches:
         else:
             compiled = compile_pattern(octets)
             change = search.replace_raw if where == "raw" else search.replace_body
+
+            def expanded(found: re.Match[bytes]) -> bytes:
+                return expand(found, new)
+
             count = bounded(
-                self._host.budget, lambda: change(part, compiled.search, lambda found: expand(found, new))
+                self._host.budget, lambda: change(part, compiled.search, expanded, tidy=with_crlf)
             )
         return count > 0
 
@@ -203,7 +209,7 @@ class Contents:
         """The whole message, dots not stuffed."""
         if value is not None:
             check_writes(msg)
-            msg.message.set_raw(octets_of(value, "a message"))
+            msg.message.set_raw(with_crlf(octets_of(value, "a message")))
         return msg.message.raw()
 
     def body(self, msg: Msg, value: Any = None) -> bytes:
@@ -213,7 +219,8 @@ class Contents:
             if not octets.endswith(END_OF_DATA) and octets != END_OF_DATA[2:]:
                 raise ValueError("a body ends with CRLF.CRLF")
             check_writes(msg)
-            msg.message.set_body(octets[: -len(END_OF_DATA) + 2] if octets != END_OF_DATA[2:] else b"")
+            body = octets[: -len(END_OF_DATA) + 2] if octets != END_OF_DATA[2:] else b""
+            msg.message.set_body(with_crlf(body))
         return msg.message.body()
 
     def text(self, msg: Msg, *change: Any) -> Any:

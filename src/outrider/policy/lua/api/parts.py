@@ -23,7 +23,7 @@ from outrider.policy.lua.api.host import Host, text_of, whole_of
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import ObjectClass
-from outrider.wire.message.content import maybe_text
+from outrider.wire.message.content import decoded, maybe_text, set_decoded
 from outrider.wire.message.tree import Part
 
 
@@ -156,11 +156,12 @@ def _window_start(_part: Part, at: Any) -> None:
 
 
 def _window_end(part: Part, at: Any) -> None:
-    """Octets behind it are not the body's."""
-    end, body = whole_of(at, "body_end"), part.body()
+    """Octets behind it are not the body's, counted as `makePart` was given them: not yet encoded."""
+    end = whole_of(at, "body_end")
     if end < 0:
         raise ValueError("body_end is a number of octets")
-    if part.parent is not None and end != len(body):
+    given = decoded(part)
+    if part.parent is not None and end not in (len(given), len(part.body())):
         raise ValueError("body_end is set only on a part that stands nowhere yet")
-    if end < len(body):
-        part.set_body(body[:end])
+    if end < len(given):
+        set_decoded(part, given[:end])
