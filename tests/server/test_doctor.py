@@ -534,6 +534,36 @@ def test_a_signing_key_that_is_too_short_is_a_fault_unless_it_may_be(
     )
 
 
+@pytest.mark.parametrize("closed", ["stat", "read_bytes"], ids=["the folder", "the files"])
+async def test_a_certificate_that_the_server_may_not_read_is_a_fault_among_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """As those that a tool of root's renews; what else is wrong is told too."""
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    certificate, key = certificate_files(folder, 1_800_000_000.0)
+    before = getattr(Path, closed)
+
+    def refused(path: Path, *given: Any, **named: Any) -> Any:
+        if path.parent == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return before(path, *given, **named)
+
+    listener = {"name": "smtp", "tls": "starttls", "certificate": certificate, "private_key": key}
+    chosen = settings(
+        server={"state_directory": tmp_path / "state"},
+        listener=[listener],
+        delivery={"default": {"tls": "required", "auth_user": "us", "password_file": str(tmp_path / "none")}},
+    )
+    monkeypatch.setattr(Path, closed, refused)
+    found = check_ownership(chosen, [])
+    faults = [each.what for each in found if each.level is Level.FAULT]
+    assert (f"{key} cannot be read by" in "\n".join(faults)) is (closed == "stat")
+    assert f"{tmp_path / 'none'} is not there; mail that needs it waits" in faults
+    if closed == "stat":  # OpenSSL itself is let in here
+        assert len(exposure.check_certificates(chosen, 1_800_000_000.0)) == 1
+
+
 async def test_who_may_not_look_into_the_state_is_told_who_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,14 @@ GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 """What files of ours must not allow."""
 
 
+def is_there(path: Path) -> bool:
+    """True for a file, also for one in a folder that is closed to us: whoever opens it says which it is."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
+
+
 def read_private(path: Path, forbidden: int, octets_max: int, what: str) -> bytes:
     """A file that holds a secret.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from outrider.base.errors import ConfigError
+from outrider.base.private_files import is_there
 from outrider.net.options import TlsOptions
 
 TlsMode = Literal["opportunistic", "required"]
@@ -76,7 +77,7 @@ def server_context(certificate: Path, key: Path | None, *, where: str) -> ssl.SS
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     for path in (certificate, key):
-        if path is not None and not path.is_file():
+        if path is not None and not is_there(path):
             raise ConfigError(f"{where}: {path} is not a file; give a PEM file that this user can read")
     try:
         context.load_cert_chain(certificate, key, password=_no_password)

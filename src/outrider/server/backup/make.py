@@ -26,6 +26,7 @@ import msgspec
 
 from outrider.base.clock import Clock, format_utc
 from outrider.base.files import OsFiles
+from outrider.base.private_files import is_there
 from outrider.privacy.keyfile import Purpose
 from outrider.privacy.passphrase import seal
 from outrider.server.backup.manifest import (
@@ -143,7 +144,7 @@ def secret_files(settings: Settings) -> list[Path]:
     found += [path for one in settings.dkim for path in one.key_files()]
     found += [one.private_key for one in settings.listener if one.private_key is not None]
     # one file may hold a certificate and its key
-    found += [path for path in _certificates(settings) if path.is_file() and _KEY_MARK in path.read_bytes()]
+    found += [path for path in _certificates(settings) if _holds_key(path)]
     if settings.store.password_file is not None:
         found.append(settings.store.password_file)
     found += [one.password_file for one in settings.data_source if one.password_file is not None]
@@ -158,8 +159,15 @@ def delivery_passwords(settings: Settings) -> list[Path]:
     return found + [Path(one.proxy_password_file) for one in senders if one.proxy_password_file]
 
 
+def _holds_key(path: Path) -> bool:
+    try:
+        return path.is_file() and _KEY_MARK in path.read_bytes()
+    except PermissionError:
+        return False  # who copies it, or shows it to clients, meets that too, and says so
+
+
 def _distinct(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in dict.fromkeys(path.absolute() for path in paths) if path.is_file()]
+    return [path for path in dict.fromkeys(path.absolute() for path in paths) if is_there(path)]
 
 
 def make_backup(

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from outrider.base.private_files import is_there
 from outrider.server.backup.make import delivery_passwords, secret_files
 from outrider.server.doctor.finding import Finding, fault, good, note, warning
 from outrider.server.settings import Settings
@@ -74,20 +75,22 @@ def check_secrets(paths: Iterable[Path]) -> list[Finding]:
     """No secret is readable by others, and each by us."""
     check, found, sound = "files.secrets", [], 0
     for path in paths:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        try:
+            status = path.stat()
+        except PermissionError:  # its folder is closed to us
+            status = None
+        mode = 0 if status is None else stat.S_IMODE(status.st_mode)
         if mode & stat.S_IRWXO or mode & WRITERS:
             found.append(fault(check, f"{path} is open to others (mode {mode:04o})", f"chmod 600 {path}"))
-        elif not os.access(path, os.R_OK):
+        elif status is None or not os.access(path, os.R_OK):
             found.append(
                 fault(
                     check, f"{path} cannot be read by {_name(os.geteuid())}", "give it to the server's user"
                 )
             )
         elif mode & stat.S_IRWXG:
-            group = path.stat().st_gid
-            found.append(
-                note(check, f"{path} can be read by group {group} (mode {mode:04o})", "keep that group small")
-            )
+            told = f"{path} can be read by group {status.st_gid} (mode {mode:04o})"
+            found.append(note(check, told, "keep that group small"))
         else:
             sound += 1
     if sound or not found:
@@ -104,7 +107,7 @@ def check_passwords(paths: Iterable[Path]) -> list[Finding]:
             f"write the password into {path}",
         )
         for path in dict.fromkeys(paths)
-        if not path.is_file()
+        if not is_there(path)
     ]
 
 
