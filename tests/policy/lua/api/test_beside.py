@@ -126,6 +126,7 @@ async def test_what_a_timer_waits_for_is_let_go_of_where_too_much_runs(stage: Ma
     ("body", "reason"),
     [
         ("msys.timer.every(0, function() end)", "every 0.01 seconds"),
+        ("msys.timer.every('nan', function() end)", "a number, not NaN"),
         ("msys.timer.after(1, 'x')", "calls a function, not a string"),
         ("for i = 1, 20 do msys.timer.after(1, function() end) end", "at most 10 timers"),
         ("thread.mutex(7)", "MUTEX_NORMAL"),

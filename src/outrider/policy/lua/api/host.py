@@ -206,7 +206,7 @@ def number_of(value: object, what: str) -> float:
     """A number of a script. Raises ValueError."""
     if isinstance(value, bytes):
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
             raise ValueError(f"{what} is a number, not a string") from None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
