@@ -37,6 +37,10 @@ class ExchangeError(Exception):
     """No usable answer from this server: silence, refusal to connect, or nonsense."""
 
 
+class CutShortError(ExchangeError):
+    """The server's answer by UDP is cut short, and by TCP, where it would be whole, it gives none."""
+
+
 class _Truncated(Exception):  # noqa: N818 - a signal within this module, not an error
     """The answer must be fetched over TCP."""
 
@@ -71,17 +75,18 @@ async def exchange(
     Raises:
         ExchangeError: Nothing usable came in time.
     """
-    wire = query.to_wire()
+    wire, failed = query.to_wire(), ExchangeError
     try:
         async with asyncio.timeout(timeout_seconds):
             try:
                 data = await _ask_udp(query, wire, server)
             except _Truncated:
+                failed = CutShortError
                 data = await _ask_tcp(wire, server)
     except TimeoutError as error:
-        raise ExchangeError("no answer in time") from error
+        raise failed("no answer in time") from error
     except (OSError, EOFError) as error:
-        raise ExchangeError(str(error) or type(error).__name__) from error
+        raise failed(str(error) or type(error).__name__) from error
     return _parsed(query, data)
 
 

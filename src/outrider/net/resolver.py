@@ -33,7 +33,7 @@ from outrider.base.errors import ConfigError
 from outrider.base.log import Log
 from outrider.net.answers import Answer, Kind, Status
 from outrider.net.cache import DnsCache
-from outrider.net.exchange import ANSWER_RECORDS_MAX, ExchangeError, exchange
+from outrider.net.exchange import ANSWER_RECORDS_MAX, CutShortError, ExchangeError, exchange
 from outrider.net.options import DNS_PORT, NetOptions, split_host_port
 
 EDNS_PAYLOAD_OCTETS = 1_232
@@ -44,6 +44,9 @@ CNAME_HOPS_MAX = 8
 
 UNTOLD_NEGATIVE_TTL_SECONDS = 60.0
 # A negative answer without SOA should not be kept long (RFC 2308 §5); a minute is chosen.
+
+NO_TCP = "cut short by UDP, none by TCP; let TCP to port 53 pass"
+# What a firewall does to long answers (RFC 7766 §5 asks for TCP).
 
 Server = tuple[str, int]
 RandomBits = Callable[[int], int]
@@ -149,7 +152,7 @@ class DnsResolver:
                     response = await exchange(query, server, self._options.query_timeout_seconds)
             except ExchangeError as error:
                 self._log.debug("dns.server_failed", server=server[0], port=server[1], trouble=str(error))
-                return ""
+                return NO_TCP if isinstance(error, CutShortError) else ""
             rcode = response.rcode()
             if rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) and not _is_referral(response):
                 return response
