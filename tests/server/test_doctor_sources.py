@@ -4,6 +4,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from outrider.base.clock import SystemClock
 from outrider.server.backup.make import secret_files
 from outrider.server.doctor.finding import Finding, Level
@@ -64,6 +66,23 @@ async def test_a_file_that_others_may_write_decides_for_them(tmp_path: Path) -> 
     reachable, exposed = await looked_at(url=f"sqlite:///{tmp_path}/shop.db")
     assert (reachable.level, exposed.level) == (Level.GOOD, Level.WARNING)
     assert "may be written by others" in exposed.what
+
+
+async def test_a_file_in_a_folder_that_is_closed_to_us_is_one_fault_among_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "closed" / "shop.csv"
+    before = Path.stat
+
+    def refused(one: Path, *given: Any, **named: Any) -> Any:
+        if one == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return before(one, *given, **named)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    (found,) = await looked_at(url=f"csv:///{path}")
+    assert found.level is Level.FAULT
+    assert str(path) in found.what
 
 
 async def test_clear_text_over_a_network_is_warned_of() -> None:

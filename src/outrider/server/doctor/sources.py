@@ -83,7 +83,10 @@ def _exposure(check: str, options: DataSourceOptions) -> list[Finding]:
     address = options.address
     if address.kind in {"sqlite", "csv"}:
         path = Path(address.path)
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:  # it is not there, or its folder is closed to us: so it cannot be asked
+            mode = 0
         if mode & WRITERS:
             what = f"{path} may be written by others (mode {mode:04o}), who decide with it how mail goes out"
             return [warning(check, what, f"chmod go-w {path}")]
