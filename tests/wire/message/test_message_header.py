@@ -40,6 +40,7 @@ def test_fields_are_found_whatever_their_case_and_place() -> None:
     assert header.get_octets("From") == ["Jörg <joerg@a.test>".encode()]
     assert header.get_octets("SUBJECT") == [b"one", b"two"]
     assert header.get_octets("X-Latin") == ["grün".encode()]
+    assert Header(b"X-Quotes: \x93gr\xfcn\x94\r\n").get("X-Quotes") == "“grün”"
     assert "x-raw" in header
     assert "this line is no field" not in header
     assert header.names() == ["Received", "From", "SUBJECT", "Subject", "", "X-Empty", "X-Raw", "X-Latin"]

@@ -9,6 +9,7 @@
 local R = ...
 local type, find, match, sub, byte = type, string.find, string.match, string.sub, string.byte
 local gsub, lower = string.gsub, string.lower
+local CONTROL = "[\1-\8\11-\31\127]" -- what no field may be given is a space, as in api/content.py
 local NAMES_MAX = 1000 -- names whose form for the search is kept, chosen: scripts have some dozens
 
 local given -- the number of the object whose fields these are, or nil
@@ -56,6 +57,7 @@ function R.values_of(id, name)
     end
     local last = byte(value, -1)
     if last == 32 or last == 9 then value = trim(value) end
+    if find(value, CONTROL) then value = gsub(value, CONTROL, " ") end
     count = count + 1
     values[count] = value
     _, colon = find(lowered, start, stop, true)

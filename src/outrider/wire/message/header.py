@@ -33,6 +33,7 @@ from outrider.wire.headers import (
     text_field,
 )
 from outrider.wire.message.addresses import AddressList, parse_addresses
+from outrider.wire.message.charsets import decode
 from outrider.wire.message.limits import DEFAULT, MessageLimitError, MessageLimits
 from outrider.wire.message.parameters import format_parametered, parse_parametered
 from outrider.wire.message.words import decode_words
@@ -149,7 +150,7 @@ class Header:
         return [decode_words(_unfold(value)) for value in values]
 
     def get_octets(self, name: str) -> list[bytes]:
-        """As `get_all`, in UTF-8; an octet of a value that is no UTF-8 is taken for Latin-1."""
+        """As `get_all`, in UTF-8; a value that is no UTF-8 is taken for Windows-1252."""
         values = [value.replace(_FOLD, b"").strip(b" \t") for value in self._values(name)]
         return [
             value
@@ -183,7 +184,7 @@ class Header:
         return decode_words(self.unfolded_at(place))
 
     def unfolded_at(self, place: int) -> str:
-        """The value of the field at `place`, unfolded but not decoded; Latin-1 where it is no UTF-8."""
+        """The value of the field at `place`, unfolded but not decoded; Windows-1252 where it is no UTF-8."""
         return _unfold(self._value(place))
 
     def raw_at(self, place: int) -> bytes:
@@ -381,7 +382,7 @@ def _unfold(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        return decode(value, "")
 
 
 def _raw_field(name: str, value: bytes) -> bytes:

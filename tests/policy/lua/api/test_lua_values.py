@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 
 from outrider.policy.lua.limits import LuaLimits
-from tests.policy.acting import submission
+from outrider.wire.message.header import Header
+from tests.policy.acting import messages, submission
 from tests.policy.lua.api.test_messages import LETTER
 from tests.policy.lua.lua_stage import LuaStage, hook
 
@@ -62,6 +63,37 @@ def test_a_field_of_ascii_stands_as_it_is_given(
     assert found == read
     assert first == built
     assert line is None or first == line
+
+
+@pytest.mark.parametrize(
+    ("subject", "read"),
+    [
+        (b"one\1two\x7f.", "one two ."),
+        (b"\x93gr\xfcn\x94 \x85", "“grün” …"),
+        (b"\x8d\xfc", " ü"),
+        ("one\u2028two".encode(), "one two"),
+        (b"=?utf-8?q?=01one=0D=0Atwo=00?=", " one  two "),
+        (b"one\ttwo", "one\ttwo"),
+    ],
+)
+@pytest.mark.parametrize("what", ["msg", "msg:mime(false)"])
+def test_what_was_read_of_a_field_can_be_put_back(
+    tmp_path: Path, subject: bytes, read: str, what: str
+) -> None:
+    body = f"""
+    require("msys.extended.message")
+    local subject = {what}:header("Subject")[1]
+    {what}:header("Subject", "[list] " .. subject)
+    print(subject)
+    return msys.core.VALIDATE_CONT"""
+    stage = LuaStage(tmp_path, hook("validate_data", body))
+    for _ in range(2):  # the second time the fields are given along
+        [message] = messages(stage.decide(submission(plain=b"Subject: " + subject + b"\r\n\r\nHello\r\n")))
+        header = Header(message.submission.content.wire.partition(b"\r\n\r\n")[0])
+        assert header.get("Subject") == f"[list] {read}".replace("\t", " ").strip()
+    assert stage.told.failures == []
+    assert stage.printed == [read, read]
+    stage.close()
 
 
 @pytest.mark.parametrize("value", ["=?\\1", "=?\\r\\nBcc: x@y.test", "=?\\127", "=?\\r", "=?\\0"])

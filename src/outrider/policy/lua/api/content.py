@@ -53,9 +53,13 @@ def check_writes(msg: Msg) -> None:
         raise ForbiddenError(f"content changes in {order} only, not in {mail.phase}", phase=mail.phase)
 
 
+_NO_TEXT: Final = re.compile(rb"[\0-\x08\n-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+# what `wire.headers.FORBIDDEN` is in UTF-8, without the tab
+
+
 def header_values(header: Header, name: Any) -> list[bytes]:
-    """The values of a field, decoded."""
-    return header.get_octets(text_of(name, "a header's name"))
+    """The values of a field, decoded; what none may be given is a space, so that they can be put back."""
+    return [_NO_TEXT.sub(b" ", value) for value in header.get_octets(text_of(name, "a header's name"))]
 
 
 def field_value(name: str, value: Any) -> Value:
