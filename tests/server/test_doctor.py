@@ -551,14 +551,15 @@ async def test_a_certificate_that_the_server_may_not_read_is_a_fault_among_other
 
     listener = {"name": "smtp", "tls": "starttls", "certificate": certificate, "private_key": key}
     chosen = settings(
-        server={"state_directory": tmp_path / "state"},
+        server={"state_directory": tmp_path / "state", "users_file": folder / "users.toml"},
         listener=[listener],
         delivery={"default": {"tls": "required", "auth_user": "us", "password_file": str(tmp_path / "none")}},
     )
     monkeypatch.setattr(Path, closed, refused)
     found = check_ownership(chosen, [])
     faults = [each.what for each in found if each.level is Level.FAULT]
-    assert (f"{key} cannot be read by" in "\n".join(faults)) is (closed == "stat")
+    for path in (key, folder / "users.toml"):
+        assert (f"{path} cannot be read by" in "\n".join(faults)) is (closed == "stat")
     assert f"{tmp_path / 'none'} is not there; mail that needs it waits" in faults
     if closed == "stat":  # OpenSSL itself is let in here
         assert len(exposure.check_certificates(chosen, 1_800_000_000.0)) == 1

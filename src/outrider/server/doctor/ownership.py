@@ -29,7 +29,7 @@ def check_ownership(settings: Settings, config_files: Iterable[Path]) -> list[Fi
     ]
     secrets = secret_files(settings)
     for path in (server.users_file, database_path(settings.store, server.state_directory)):
-        if path is not None and path.exists():
+        if path is not None and is_there(path):
             secrets.append(path)
     found += check_secrets(secrets)
     found += check_passwords(delivery_passwords(settings))
