@@ -1,7 +1,7 @@
 """A real Dovecot as a mail store: its LMTP door alone, on a port and on a Unix socket.
 
-It has the users that it is given, each with a Maildir; `full` has no room. Nothing of an installed Dovecot's
-configuration is read or changed.
+It has the users that it is given, each with a Maildir; `full` has no room. It also tells others, such as
+Postfix, who may log in: each user, with `PASSWORD`. Nothing of an installed Dovecot's configuration is read.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ from tests.peers.processes import find_program, free_port, peer_folder, running,
 
 PROGRAM = "/usr/sbin/dovecot"
 DOOR = "/usr/lib/dovecot/lmtp"
+PASSWORD = "correct horse"
+"""Of each user."""
 CONFIGURATION = """\
 base_dir = {folder}/run
 state_dir = {folder}/state
@@ -32,9 +34,10 @@ first_valid_uid = 1
 first_valid_gid = 1
 mail_plugins = quota
 quota_full_tempfail = yes
+auth_mechanisms = plain login
 passdb {{
-  driver = static
-  args = nopassword=y
+  driver = passwd-file
+  args = scheme=plain username_format=%u {folder}/users
 }}
 userdb {{
   driver = passwd-file
@@ -48,6 +51,11 @@ service anvil {{
 }}
 service stats {{
   chroot =
+}}
+service auth {{
+  unix_listener asked {{
+    mode = 0666
+  }}
 }}
 service lmtp {{
   inet_listener lmtp {{
@@ -72,6 +80,11 @@ class Dovecot:
     def socket(self) -> Path:
         """Its Unix socket for LMTP."""
         return self.folder / "run" / "lmtp"
+
+    @property
+    def asked(self) -> Path:
+        """Its Unix socket for who lets users log in, as Postfix does."""
+        return self.folder / "run" / "asked"
 
     def messages(self, user: str) -> list[bytes]:
         """What lies in a user's Maildir."""
@@ -100,7 +113,7 @@ def dovecot(users: Sequence[str]) -> Iterator[Dovecot]:
         for name in ("run", "state", "mail"):
             (folder / name).mkdir()
         os.chown(folder / "mail", pwd.getpwnam("nobody").pw_uid, -1)
-        lines = [f"{user}:::::::" for user in users] + ["full:::::::userdb_quota_rule=*:storage=1B"]
+        lines = [f"{user}:{PASSWORD}::::::" for user in users] + ["full:::::::userdb_quota_rule=*:storage=1B"]
         (folder / "users").write_text("\n".join(lines) + "\n")
         (folder / "conf").write_text(CONFIGURATION.format(folder=folder, port=port))
         command = [PROGRAM, "-F", "-c", str(folder / "conf")]
