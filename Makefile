@@ -47,6 +47,7 @@ check: $(VENV)/.ready ## Format, lint, types, layers, shape, citations, promises
 	$(BIN)/python -m tools.check_citations
 	$(BIN)/python -m tools.check_promises $(if $(STRICT),--strict)
 	$(BIN)/python -m tools.gen_reference --check
+	$(BIN)/python -m tools.gen_pictures --check
 
 .PHONY: test
 test: $(VENV)/.ready ## All tests in their CI form, then the proofs of all promises
@@ -78,9 +79,10 @@ soak: $(VENV)/.ready ## Mixed load with failures for MINUTES; says whether anyth
 	@$(BIN)/python -m tools.soak --minutes $(MINUTES)
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the generated reference pages
+docs: $(VENV)/.ready ## Write the generated reference pages and draw the pictures
 	$(BIN)/python -m tools.check_promises --write
 	$(BIN)/python -m tools.gen_reference
+	$(BIN)/python -m tools.gen_pictures
 
 .PHONY: peers
 peers: ## Install mail servers and stores, databases, HAProxy, swaks, strace and curl for the tests; needs root on Debian, starts nothing
