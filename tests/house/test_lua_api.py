@@ -31,7 +31,7 @@ METHODS_OF = {
 OWN = frozenset({"msys.core:_ec_string", "outrider:attempt"})
 # classes whose methods the manual names in passing, and one that Momentum has not; its page is that of hooks
 
-OF_ENVIRONMENT = ("msys.registerModule", "msys.asyncOk")
+OF_ENVIRONMENT = ("msys.registerModule", "msys.asyncOk", "msys.type")
 """Functions that `environment.lua` defines, where it is known what a script may do at the moment."""
 
 

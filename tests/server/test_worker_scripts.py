@@ -135,7 +135,7 @@ async def turns() -> None:
 async def test_timers_begin_with_the_set_that_is_taken(site: Site) -> None:
     site.take("shop.lua")
     await turns()
-    assert site.said("policy.print") == [{"text": "a timer ran"}]
+    assert site.said("policy.print") == [{"script": "shop.lua", "line": 10, "text": "a timer ran"}]
 
 
 TICKING = """

@@ -331,7 +331,8 @@ def test_registered_globals(load: Load) -> None:
 def test_print_goes_to_the_log(load: Load) -> None:
     bench = load(script("m", "print('a', 1, nil, {} ~= nil)"))
     bench.call()
-    assert bench.log.lines == [("info", "policy.print", {"text": "a\t1\tnil\ttrue"})]
+    said = {"script": "script.lua", "line": 2, "text": "a\t1\tnil\ttrue"}
+    assert bench.log.lines == [("info", "policy.print", said)]
 
 
 @pytest.mark.parametrize(
@@ -457,7 +458,7 @@ def test_a_session_ends_in_the_set_that_it_began_in(load: Load) -> None:
     assert (new.call(), old.call()) == (b"new", b"old")
     assert old.log.lines == []
     old.session.close()
-    assert old.log.lines == [("info", "policy.print", {"text": "deinit"})]
+    assert old.log.lines == [("info", "policy.print", {"script": "script.lua", "line": 5, "text": "deinit"})]
 
 
 @pytest.mark.parametrize(

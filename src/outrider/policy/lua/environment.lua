@@ -8,6 +8,7 @@
 local R = ...
 local setmetatable, rawget, rawset = setmetatable, rawget, rawset
 local error, type, tostring, tonumber, pairs, next, select = error, type, tostring, tonumber, pairs, next, select
+local getmetatable = getmetatable
 local setfenv, loadstring, gmatch, match, gsub = setfenv, loadstring, string.gmatch, string.match, string.gsub
 local getmeta, setmeta, collectgarbage, raise = debug.getmetatable, debug.setmetatable, collectgarbage, R.raise
 
@@ -133,7 +134,8 @@ end
 function base.print(...)
   local parts = {}
   for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-  R.print(R.tables.concat(parts, "\t"))
+  local script, line = R.where(2)
+  R.print(R.tables.concat(parts, "\t"), script or "", line or 0)
 end
 
 base.string, base.table = guard(R.strings, "string"), guard(R.tables, "table")
@@ -349,8 +351,13 @@ local hooks = {} -- number -> module's table, function
 R.hooks = hooks
 
 -- `msys.registerModule(name, table)`: its functions, in the order in which `next` gives them; Python knows the hooks.
--- `msys.asyncOk()`: functions that wait can be called here.
+-- `msys.asyncOk()`: functions that wait can be called here. `msys.type(x)`: Lua's type, or the class of an object, which
+-- its metatable tells; nothing of a table is looked at.
 R.fill("msys", {
+  type = function(x)
+    local kind = type(x)
+    return kind == "userdata" and getmetatable(x) or kind
+  end,
   asyncOk = function() return loading == 0 and isyieldable() end,
   registerModule = function(name, module)
     if type(name) ~= "string" or type(module) ~= "table" then

@@ -76,9 +76,10 @@ class Environment:
         except HookError as error:
             return (None, str(error).encode("utf-8", "replace"))
 
-    def print(self, text: bytes) -> None:
-        """A line for the log."""
-        self._log.info("policy.print", text=text[:_PRINT_MAX].decode("utf-8", "replace"))
+    def print(self, text: bytes, script: bytes, line: int) -> None:
+        """A line for the log, and where it comes from."""
+        shown = text[:_PRINT_MAX].decode("utf-8", "replace")
+        self._log.info("policy.print", script=script.decode("utf-8", "replace"), line=line, text=shown)
 
     def register(self, name: bytes) -> bytes | None:
         """A module begins; why it cannot, or None."""

@@ -433,6 +433,7 @@ table.sort({2, 1}, function(a, b) within = msys.asyncOk() return a < b end)
 return msys.asyncOk() == (phase ~= "load") and within == false and coroutine.wrap(msys.asyncOk)() == msys.asyncOk()
 -- [msys.type]
 return msys.type("x") == "string" and msys.type(1) == "number" and msys.type(nil) == "nil" and msys.type({}) == "table"
+  and msys.type(msys) == "table" and msys.type({[{}] = msys.type}) == "table" and msys.type(require("json").new()) == "table"
   and msys.type(msys.core.string_new()) == "msys.core:_ec_string" and (vctx == nil or msys.type(vctx):find("msys.core:") == 1)
 -- [msys.cast]
 local s = msys.core.string_new()

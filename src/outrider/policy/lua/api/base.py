@@ -137,18 +137,13 @@ class Base:
         key = text_of(name, "a name").encode("utf-8", "surrogateescape")
         return self._host.names.unlock(key, self._host.owner)
 
-    def type_of(self, value: Any = None) -> str:
-        """Lua's type of a plain value, the class of an object."""
-        known = self._registry.classes.get(type(value))
-        if known is not None:
-            return known.name
-        return kind_of(value).removeprefix("a ")
-
     def cast(self, value: Any, class_name: Any) -> Any:
         """The object, where it is of that class already."""
         wanted = text_of(class_name, "a class")
-        if self.type_of(value) != wanted:
-            raise ValueError(f"{kind_of(value)} is {self.type_of(value)} and cannot be {wanted}")
+        known = self._registry.classes.get(type(value))
+        if known is None or known.name != wanted:
+            what = kind_of(value) if known is None else known.name
+            raise ValueError(f"it is {what} and cannot be {wanted}")
         return value
 
     def share_set(self, key: Any, value: Any) -> bool:
@@ -271,7 +266,6 @@ def register(registry: LuaRegistry, host: Host, rows: Mapping[str, Row]) -> None
             "runInPool": base.run_in_pool,
             "lock": base.lock,
             "unlock": base.unlock,
-            "type": base.type_of,
             "cast": base.cast,
             "shareSet": base.share_set,
             "shareGet": base.share_get,
