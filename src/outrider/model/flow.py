@@ -1,7 +1,9 @@
 """The types that flow from stage to stage: one arrow, one type.
 
-    receive → Submission → policy → Message → spool → Queued → schedule → Grant → guard → Cleared → deliver
+    receive → Submission → policy → Decided → spool → Arrived → schedule → Open, Batch → guard → deliver
     → Outcome → classify → Verdict → (server settles it) → spool and record
+
+Those between spool and guard go from process to process and are in `model.dispatch`.
 
 Theory: content is kept in *wire form* (what DATA carries: CRLF line ends, lines that begin with a dot
 stuffed) from the moment it is received, with flags that say what is in it, so that the common path never
@@ -184,7 +186,7 @@ class RefusedRecipient(msgspec.Struct, frozen=True, gc=False):
     """A recipient for whom policy takes no mail, while it takes the message for others.
 
     Attributes:
-        recipient: As he was before his own phases.
+        recipient: As it was before its own phases.
         reply: Why; permanent, since nobody tries again.
     """
 
@@ -193,11 +195,11 @@ class RefusedRecipient(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
-    """What scripts make of a submission: the same, or a variant for each recipient that is to get his own.
+    """What scripts make of a submission: the same, or a variant for each recipient that is to get its own.
 
     Attributes:
         messages: Together they have every recipient that is left; at least one. They are stored in one frame.
-        refused: Those who are not; the frame holds their ends.
+        refused: Those that are not left; the frame holds their ends.
     """
 
     messages: tuple[Message, ...]

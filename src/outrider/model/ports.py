@@ -162,7 +162,7 @@ class InjectionIntake(Intake, Protocol):
         """As `submit`, for the messages of one request.
 
         Where policy refuses some recipients for good and takes the message for others, `done` hears 250, and
-        each of them has his end in the frame of the others. Any transient reply refuses the whole.
+        each of them has its end in the frame of the others. Any transient reply refuses the whole.
 
         Args:
             submissions: At least one.

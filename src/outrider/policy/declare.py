@@ -141,7 +141,7 @@ HOOKS: Final[dict[HookPhase, Hook]] = {
             HookPhase.EACH_RCPT,
             "validate_data_spool_each_rcpt",
             (_MAIL,),
-            "For each recipient his own message.",
+            "For each recipient its own message.",
             "check, refuse, discard, change content, sender, recipient, routing domain, time of the first "
             "attempt",
         ),

@@ -36,7 +36,7 @@ _PAUSE_MAX_SECONDS: Final = 0.02
 
 
 class _Name:
-    """A name in use: who has or awaits the process's turn at it, and who comes after him."""
+    """A name in use: who has or awaits the process's turn at it, and who comes next."""
 
     __slots__ = ("is_held", "owner", "waiting")
 

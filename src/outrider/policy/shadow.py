@@ -360,7 +360,7 @@ def _subject_of(sighting: Asked | Settled) -> tuple[Origin, str]:
 
 
 async def _asked_outward(way_out: WayOutPolicy, sighting: Outward) -> list[tuple[HookPhase, int, Said, Said]]:
-    """For each recipient the phase, his place, what the live scripts said, and what the others say."""
+    """For each recipient the phase, its place, what the live scripts said, and what the others say."""
     if isinstance(sighting, Departed):
         leaving = sighting.leaving
         answer = way_out.outbound(leaving)

@@ -62,7 +62,7 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, tag=2):
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """What was decided for one recipient.
 
-    `content` is a digest, empty where it is as it came; `refusal` the reply, where he alone is refused.
+    `content` is a digest, empty where it is as it came; `refusal` the reply, where it alone is refused.
     """
 
     recipient: str

@@ -158,7 +158,7 @@ def _render(
 
 
 def _is_made(error: FieldError, draft: Draft) -> bool:
-    """True when the fault is of one recipient: in his name, or in a text that his variables are in."""
+    """True when the fault is of one recipient: in its name, or in a text that its variables are in."""
     field = error.field
     if field == "to/0/name":
         return True

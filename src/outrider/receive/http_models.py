@@ -40,7 +40,7 @@ class NamedAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PersonalRecipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A recipient who gets a message of his own."""
+    """A recipient that gets a message of its own."""
 
     address: str
     name: str = ""
@@ -94,7 +94,7 @@ class MessageRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
     recipients: Annotated[
         list[PersonalRecipient],
-        Meta(description="Each gets a message of his own and sees no other; instead of to, cc and bcc."),
+        Meta(description="Each gets a message of its own and sees no other; instead of to, cc and bcc."),
     ] = []
     reply_to: Annotated[list[str | NamedAddress], Meta(description="Reply-To.")] = []
     subject: Annotated[str | None, Meta(description="Subject.")] = None

@@ -5,7 +5,7 @@ place or the variable at fault.
 
 Theory: a text is taken apart once, into literal pieces and names; for each recipient the pieces are joined.
 What is put in is never looked at again, so a variable cannot bring a placeholder with it. There are no
-conditions, loops or filters: whoever needs them has a program of his own that makes the message. In html, a
+conditions, loops or filters: an application that needs them makes the message itself. In html, a
 value is escaped for text and for quoted attributes. `\{{` is a literal `{{`.
 
 Invariant: without a fault the result holds every literal character and every value in its place, exactly (in
@@ -137,7 +137,7 @@ class Template:
 
 
 def personal_fault(error: FieldError, number: int) -> Fault:
-    """A fault of the message for recipient `number`: his name, or what the variables made of a text."""
+    """A fault of the message for recipient `number`: its name, or what the variables made of a text."""
     if error.field == "to/0/name":
         return Fault(f"/recipients/{number}/name", error.reason)
     return Fault(f"/recipients/{number}/variables", f"with them {error.field} {error.reason}")

@@ -57,7 +57,7 @@ class Answering:
         accepted: If nobody is refused.
         recipients: Of the one message.
         keys_of: Makes the keys that are written with the messages.
-        left: Where each recipient has his own message: the numbers of those that are handed over now.
+        left: Where each recipient has its own message: the numbers of those that are handed over now.
         texts: Who was refused when the others were handed over.
     """
 

@@ -14,7 +14,7 @@ CUSTOMER_ID: Final = "customer_id"
 
 
 def as_asked(message: Message) -> Message:
-    """With the time that the sender asked for, unless policy wants it later still, and his own names."""
+    """With the time that the sender asked for, unless policy wants it later still, and its own names."""
     at = message.submission.not_before_time
     first = message.deliveries[0]
     if not at and not first.recipient.metadata and len(message.deliveries) == 1:

@@ -1,10 +1,10 @@
 """Messages that are stored and finished in the same frame, so that no queue ever holds them.
 
-In: a `Stored` of a sandbox, or one that policy discards; recipients whom policy refuses while it takes their
+In: a `Stored` of a sandbox, or one that policy discards; recipients that policy refuses while it takes their
 message for others. Out: the change set.
 
 Of a refused recipient's message only the header is kept, since nobody is to get it: a long message is not
-written twice for him. Its sender is the one who handed it in, whatever scripts made of him.
+written twice for it. Reports go to the sender who handed the message in, even where scripts changed that.
 
 Theory: what is finished where it is stored is never announced to the dispatcher, so never granted, so no
 connection is opened for it; after a crash the frame says so too, because both are one atomic change set.
@@ -51,7 +51,7 @@ _DISCARDED = (
 _REFUSED = Verdict(Disposition.PERMANENT, OWN_POLICY)
 
 Report = Callable[[Stored, Sequence[Finished], bytes], tuple[Stored, bytes] | None]
-"""What the sender hears of recipients that were refused, given their message; None where he hears nothing."""
+"""What the sender hears of recipients that were refused, given their message; None where it hears nothing."""
 
 
 class Refused(NamedTuple):
@@ -123,7 +123,7 @@ def refused_of(
 def _end(
     stored: Stored, number: int, kind: str, outcome: Outcome, verdict: Verdict, reason: str = ""
 ) -> Finished:
-    """The end of one recipient, at the time at which his message came."""
+    """The end of one recipient, at the time at which its message came."""
     origin, delivery = stored.origin, stored.deliveries[number]
     attempted = Attempted(
         stored.message_id,

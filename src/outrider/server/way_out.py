@@ -181,5 +181,5 @@ def with_notes(attempted: Attempted, notes: Mapping[str, str]) -> Attempted:
 
 
 def ends_undelivered(change: Finished | Retried) -> TypeGuard[Finished]:
-    """The recipient ends, and nobody took the message for him."""
+    """The recipient ends, and nobody took the message for it."""
     return type(change) is Finished and change.kind != "delivered"

@@ -13,7 +13,7 @@ client so and seals the segment at an earlier place; `sealed_ends` looks for suc
 copy.
 
 Invariant: every change that was durable when `pin` was called is in what it returns.
-Not here: writing the copy (server.backup_make).
+Not here: writing the copy (server.backup.make).
 """
 
 import os
