@@ -170,9 +170,8 @@ def author_domains(value: str) -> list[str]:
         if not at or not local or re.search(r"[\s@<>;:]", local + domain):
             raise _UnreadableError
         domains.append(_domain(domain))
-        if (
-            angled is not None
-        ):  # `x@a <y@b>` is no phrase, but some readers show the first and some the second
+        if angled is not None:
+            # `x@a <y@b>` is no phrase, but some readers show the first and some the second
             domains += map(_domain, _IN_PHRASE.findall(angled[1]))
     return domains
 

@@ -50,7 +50,7 @@ def _make() -> tuple[dict[str, Matcher], dict[str, Matcher], Any]:
 
     state = LuaState(
         LuaRegistry(),
-        Modules(frozenset(), log),
+        Modules(log),
         LuaLimits(),
         time.thread_time,
         log,

@@ -122,7 +122,7 @@ class LuaScripts:
             HookError: One of them cannot be used; nothing of the set is kept.
         """
         files = ScriptFiles(folders, precedence, log)
-        modules = Modules(frozenset(registry.hook_names), log)
+        modules = Modules(log)
         state = LuaState(registry, modules, limits, clock, log, files.module, files.translate)
         try:
             for path in paths:

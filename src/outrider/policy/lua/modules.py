@@ -14,8 +14,7 @@ from outrider.policy.lua.session import LuaHook
 class Modules:
     """Collects; `script` is the file that is being loaded."""
 
-    def __init__(self, more_hooks: frozenset[str], log: Log) -> None:
-        self._more_hooks = more_hooks
+    def __init__(self, log: Log) -> None:
         self._log = log
         self._names: list[str] = []
         self._name = ""
@@ -39,7 +38,7 @@ class Modules:
 
     def function(self, key: str, number: int) -> None:
         """One of its functions: its name and its number in the state."""
-        if is_hook(key) or key in self._more_hooks:
+        if is_hook(key):
             self._found += 1
             hook = LuaHook(key, self._name, self.script, number)
             self._hooks.setdefault(key, []).append(hook)

@@ -50,7 +50,6 @@ class LuaRegistry:
         self.classes: dict[type, ObjectClass] = {}
         self.sources: dict[str, bytes] = {}
         self.globals: dict[str, Any] = {}
-        self.hook_names: set[str] = set()
 
     def register(self, module: str, members: Mapping[str, Any]) -> None:
         """Functions and constants of a module, as `msys.core`; several calls add up.
@@ -75,7 +74,3 @@ class LuaRegistry:
     def register_source(self, module: str, text: bytes) -> None:
         """A module written in Lua, in the dialect; it runs when a script requires it."""
         self.sources[module] = text
-
-    def register_hooks(self, *names: str) -> None:
-        """Names of hook functions beside those that are known."""
-        self.hook_names.update(names)

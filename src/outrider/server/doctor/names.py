@@ -121,6 +121,20 @@ async def check_source(lookup: Lookup, hostname: str, address: str, *, option: s
     return [good(check, f"{where} is named {hostname}, and back")]
 
 
+async def _greeting(address: str, port: int) -> bytes:
+    """The first line of a server's greeting; empty where it closes without one.
+
+    Raises:
+        OSError, TimeoutError, ValueError: It cannot be reached, says nothing in time, or too long a line.
+    """
+    async with asyncio.timeout(CONNECT_SECONDS):
+        reader, writer = await asyncio.open_connection(address, port)
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+
+
 async def check_reach(lookup: Lookup, domain: str, port: int) -> list[Finding]:
     """Mail to a domain gets out: its exchangers are found and the first one answers."""
     check = "mx.reach"
@@ -134,12 +148,7 @@ async def check_reach(lookup: Lookup, domain: str, port: int) -> list[Finding]:
     for host in hosts:
         for address in await _addresses(lookup, host):
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    reader, writer = await asyncio.open_connection(address, port)
-                    try:
-                        greeting = await reader.readline()
-                    finally:
-                        writer.close()
+                greeting = await _greeting(address, port)
             except (OSError, TimeoutError, ValueError) as error:
                 tried.append(f"{host} [{address}]: {str(error) or type(error).__name__}")
                 continue
