@@ -109,6 +109,7 @@ def test_what_no_field_holds_is_refused_there_too(tmp_path: Path, value: str) ->
     [
         ("", "joe@one.test"),
         ("list[#list + 1] = 'new@one.test'", "joe@one.test|new@one.test"),
+        ("local all = {} for _, each in pairs(list) do all[#all + 1] = each end list = all", "joe@one.test"),
         ("list[2], list[3] = 'a@one.test', 'b@one.test' list[2] = nil", "joe@one.test|b@one.test"),
         ("list = {}", ""),
         ("list = {[0] = ''}", ""),

@@ -193,11 +193,14 @@ def _list_of(vctx: Validation) -> Mail:
 def _addresses(value: Any) -> list[str]:
     """One address, or those of a table by their places: also of one that `recipient_list` gave.
 
-    That has an empty text at 0, and who took some out of it left gaps.
+    That has an empty text at 0, which who went through it with `pairs` has anywhere, and who took some out of
+    it left gaps.
     """
-    values: Iterable[Any] = value if isinstance(value, list) else [value]
-    if isinstance(value, dict) and all(isinstance(place, (int, float)) for place in value):
-        values = [each for place, each in sorted(value.items()) if (place, each) != (0, b"")]
+    values: Iterable[Any] = [value]
+    if isinstance(value, list):
+        values = [each for each in value if each != b""]
+    elif isinstance(value, dict) and all(isinstance(place, (int, float)) for place in value):
+        values = [each for _, each in sorted(value.items()) if each != b""]
     return [text_of(each, "an address").strip().removeprefix("<").removesuffix(">") for each in values]
 
 

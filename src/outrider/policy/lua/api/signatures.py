@@ -280,7 +280,7 @@ CLASSES: Final = """\
 ---@field charset string
 ---@field encoding string
 ---@field is_attachment boolean
----@field filename string?
+---@field filename string
 
 ---@class SigningOptions
 ---@field signing_domain? string
