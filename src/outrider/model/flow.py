@@ -149,7 +149,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         recipient: Whom it is for.
         routing_domain: Domain whose mail exchangers take it; usually that of the recipient.
-        channel: `smtp` today.
+        channel: `smtp`, or `inbound` for mail that is for the server itself.
         binding: Sending identity.
         priority: 0 normal, 1 before all normal ones (Momentum's two values).
         not_before_time: Earliest first attempt, Unix seconds; 0 is at once.
