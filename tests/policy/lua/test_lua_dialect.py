@@ -344,3 +344,36 @@ def test_operators_are_those_of_64_bits(
     left = _signed(a << n) if 0 <= n < 64 else 0 if n >= 64 else a >> min(-n, 63)
     if abs(left) < 2**53 or n < 0:
         assert both(b"shl", a, n) == pytest.approx(float(left))
+
+
+MADE = "local arg=__dialect_arg(...);"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("function f(...) return arg.n end", "function f(...) @return arg.n end"),
+        ("x = function(a, ...)\n  g(unpack(arg)) end", "x = function(a, ...)\n  @g(unpack(arg)) end"),
+        (
+            "function f(...) return function() return arg end end",
+            "function f(...) @return function() return arg end end",
+        ),
+        (
+            "function f(...) if x then h(arg[1] | 1) end end",
+            "function f(...) @if x then h(__dialect_or(arg[1] , 1)) end end",
+        ),
+        (
+            "function f(...) return function(...) return ... end, arg end",
+            "function f(...) @return function(...) return ... end, arg end",
+        ),
+        ("function f(...) return arg, ... end", None),
+        ("function f(...) local t = {...} return arg end", None),
+        ("function f(...) return t.arg, t:arg() end", None),
+        ("function f(arg) return arg end", None),
+        ("function f(...) end function g() return arg end", None),
+        ("return arg, ...", None),
+        ("function f(...) return 'arg' end -- arg", None),
+    ],
+)
+def test_extra_arguments_are_in_a_table_where_lua_5_1_has_them(text: str, expected: str | None) -> None:
+    assert shown(text) == (expected or text).replace("@", MADE)

@@ -654,3 +654,22 @@ def test_a_process_that_holds_scripts_ends_well(load: Load, tmp_path: Path) -> N
         [sys.executable, "-c", AT_EXIT], cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            "local function log(f, ...) return string.format(f, unpack(arg)) end return log('%s-%d', 'a', 2)",
+            b"a-2",
+        ),
+        ("local function count(...) return arg.n end return count(nil, 5, nil)", 3),
+        (
+            "local t = '' for word in string.gfind('a b', '%a') do t = t .. word end return t",
+            b"ab",
+        ),
+        ("return math.mod(7, 3)", 1),
+    ],
+)
+def test_names_of_lua_5_0_that_5_1_keeps(evaluate: Evaluate, body: str, expected: object) -> None:
+    assert evaluate(body) == expected

@@ -18,6 +18,7 @@ Decisions, one for each difference that is known:
   is. `tonumber` reads strings alike; a string in arithmetic is decimal.
 - An unknown escape in a quoted string keeps its character: `\@` is `@`, and so is `\z` a `z`. `\u` with 4,
   6 or 8 hexadecimal digits is that character in UTF-8. What LuaJIT knows besides (`\x41`, `\u{41}`) stays.
+- A function that takes `...` and uses `arg` instead has that table; see `varargs`.
 - A quoted string over two lines, and a call whose bracket begins a line, are refused: they are page
   wrapping in manuals, and accepting them would give other meanings to scripts that lack a quote or a
   semicolon.
@@ -32,6 +33,7 @@ from typing import Final
 
 from outrider.policy.errors import ScriptError
 from outrider.policy.lua.tokens import Kind, Token, tokenize
+from outrider.policy.lua.varargs import MAKES_ARG, bodies_with_arg
 
 Precedence = dict[bytes, tuple[int, int]]
 """Left and right priority of binary operators: an operator takes what stands right of it while the left
@@ -331,9 +333,14 @@ def translate(source: bytes, script: str, precedence: Precedence = MOMENTUM) -> 
     """
     tokens = tokenize(source, script)
     uses_operators = any(token.kind is Kind.OPERATOR and token.text in _CALLS for token in tokens)
+    bodies = bodies_with_arg(tokens)
     if not uses_operators:
-        return Translation(_put(tokens, _Edits(), _replace))
+        edits = _Edits()
+        edits.before.update((body, [MAKES_ARG]) for body in bodies)
+        return Translation(_put(tokens, edits, _replace))
     edits = _Reader(tokens, script, precedence).read()
+    for body in bodies:
+        edits.before.setdefault(body, []).append(MAKES_ARG)
     other = MOMENTUM if precedence is LUA53 else LUA53
     return Translation(_put(tokens, edits, _replace), _doubts(tokens, script, edits, other))
 

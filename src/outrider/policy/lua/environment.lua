@@ -142,6 +142,7 @@ base.string, base.table = guard(R.strings, "string"), guard(R.tables, "table")
 base.coroutine = guard(R.budgeted.coroutine, "coroutine")
 local mathematics = {}
 for name, f in pairs(math) do mathematics[name] = f end
+mathematics.mod = math.fmod -- the name of Lua 5.0, which 5.1 keeps and LuaJIT does not, as string.gfind
 -- Scripts of each worker, and of each reload, draw other numbers, though all of them take the time for their seed.
 local randomseed, seed = math.randomseed, R.seed
 function mathematics.randomseed(x)

@@ -7,7 +7,7 @@
 local R = ...
 local bit = require("bit")
 local band, bor, bxor, tobit = bit.band, bit.bor, bit.bxor, bit.tobit
-local floor, ceil, type, tonumber = math.floor, math.ceil, type, tonumber
+local floor, ceil, type, tonumber, select = math.floor, math.ceil, type, tonumber, select
 local getmetatable, rawget = debug.getmetatable, rawget
 local TWO32, TWO63, TWO64 = 2 ^ 32, 2 ^ 63, 2 ^ 64
 
@@ -97,5 +97,8 @@ end
 
 local negate = operator("__not", function(x) return -1 - wrap(x) end)
 function operators.__dialect_not(a) return negate(a, a) end
+
+-- What Lua 5.1 has in `arg` in a function that takes `...`, see varargs.py.
+function operators.__dialect_arg(...) return {n = select("#", ...), ...} end
 
 R.operators = operators

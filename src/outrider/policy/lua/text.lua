@@ -69,7 +69,7 @@ function strings.gmatch(s, p)
   end
   return gmatch(s, p)
 end
-strings.gfind = nil
+strings.gfind = strings.gmatch -- as Lua 5.1 still calls it
 
 local function substitute(s, p, repl, n)
   if type(s) == "string" and type(p) == "string" then
