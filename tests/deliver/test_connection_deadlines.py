@@ -70,13 +70,13 @@ class _Owner:
 
 
 class _Stage:
-    def __init__(self) -> None:
+    def __init__(self, port: int = 25, options: DeliveryOptions | None = None) -> None:
         self.clock = FakeClock()
-        self.options = DeliveryOptions()
+        self.options = options or DeliveryOptions()
         self.transport = _Transport()
         self.client = SmtpClient(ehlo_name="me.test", tls="off")
         self.connection = Connection(
-            Host("mx.peer.test", "192.0.2.25", 25),
+            Host("mx.peer.test", "192.0.2.25", port),
             self.client,
             options=self.options,
             clock=self.clock,
@@ -118,6 +118,17 @@ async def test_the_set_up_has_its_time(stage: _Stage, heard: tuple[str, ...], ph
     step = stage.connection.steps.popleft()
     assert isinstance(step, SetupFailed)
     assert (step.phase, step.reply.enhanced, step.ours) == (phase, "4.4.2", True)
+
+
+@pytest.mark.parametrize(
+    ("port", "tls", "told"), [(465, "required", True), (465, "implicit", False), (25, "required", False)]
+)
+async def test_a_host_that_waits_for_tls_is_told_from_a_slow_one(port: int, tls: str, told: bool) -> None:
+    stage = _Stage(port, DeliveryOptions.model_validate({"tls": tls}))
+    stage.wait(301)
+    step = stage.connection.steps.popleft()
+    assert isinstance(step, SetupFailed)
+    assert ('tls = "implicit"' in step.reply.text) is told
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ async def test_implicit_tls_with_a_host_in_clear_text_fails_within_its_time(worl
     ((outcome,),) = world.report.outcomes.values()
     assert outcome.ours
     assert outcome.reply.code == 451
+    assert "failed: it answers in clear text, so STARTTLS may be its way" in outcome.reply.text
 
 
 async def test_an_ipv6_host_is_delivered_to(world: World) -> None:

@@ -301,7 +301,8 @@ class Connection(asyncio.Protocol):
         if phase is not None:
             seconds = self._phase_seconds[phase]
             if waited > seconds:
-                self.fail(failures.timed_out(self.host, phase, seconds))
+                in_tls = self._options.tls == "implicit"
+                self.fail(failures.timed_out(self.host, phase, seconds, in_tls=in_tls))
         elif self._owner is not None:
             self._owner.idle(waited)
             if self.flush():

@@ -7,6 +7,8 @@ Standards: RFC 3463 §3.5 (X.4.1 no answer, X.4.2 bad connection), RFC 3463 §3.
 (X.7.5), RFC 3463 §3.4 (X.3.0, X.3.5).
 """
 
+import ssl
+
 from outrider.model.flow import Host, Phase
 from outrider.model.reply import Reply
 from outrider.net.options import UNIX_PREFIX
@@ -32,6 +34,8 @@ PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for this smart hos
 PROXY_PASSWORD_UNREADABLE = Reply(451, "4.3.5", ("The password file for the proxy cannot be read",))
 """RFC 3463 §3.4 X.3.5: a fault of our configuration."""
 
+SUBMISSIONS_PORT = 465
+"""RFC 8314 §7.3: where TLS is spoken from the first octet."""
 
 _WAITED = {
     Phase.GREETING: "the greeting",
@@ -100,9 +104,12 @@ def lost(host: Host, phase: Phase | None, error: BaseException | None) -> Reply:
     return Reply(451, "4.4.2", (f"Connection to {_named(host)} lost{waited}: {_reason(error)}",))
 
 
-def timed_out(host: Host, phase: Phase, seconds: float) -> Reply:
-    """No complete reply within the phase's time-out."""
-    return Reply(451, "4.4.2", (f"{_named(host)}: waited {seconds:g} s for {_WAITED[phase]}",))
+def timed_out(host: Host, phase: Phase, seconds: float, *, in_tls: bool = True) -> Reply:
+    """No complete reply within the phase's time-out; `in_tls` is False without TLS from the first octet."""
+    told = f"{_named(host)}: waited {seconds:g} s for {_WAITED[phase]}"
+    if phase is Phase.GREETING and host.port == SUBMISSIONS_PORT and not in_tls:
+        told += '; on that port hosts wait for TLS, which is spoken at once where tls = "implicit"'
+    return Reply(451, "4.4.2", (told,))
 
 
 def blocked(host: Host, seconds: float) -> Reply:
@@ -117,4 +124,7 @@ def broke_protocol(host: Host, message: str) -> Reply:
 
 def tls_failed(host: Host, error: BaseException) -> Reply:
     """The handshake, or the certificate."""
-    return Reply(451, "4.7.5", (f"TLS with {_named(host)} failed: {_reason(error)}",))
+    why = _reason(error)
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        why = "it answers in clear text, so STARTTLS may be its way"
+    return Reply(451, "4.7.5", (f"TLS with {_named(host)} failed: {why}",))
