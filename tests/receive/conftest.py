@@ -151,7 +151,7 @@ class Client:
 MakeWorld = Callable[..., Any]
 
 
-def build(tls: Any = None, tls_mode: str = "none", **options: Any) -> World:
+def build(tls: Any = None, tls_mode: str = "none", scripts: Any = None, **options: Any) -> World:
     clock = FakeClock()
     intake, authenticator, log = FakeIntake(), FakeAuthenticator(), ListLog()
     listener = SmtpListener(
@@ -163,6 +163,7 @@ def build(tls: Any = None, tls_mode: str = "none", **options: Any) -> World:
         clock=clock,
         log=log,
         tls=tls,
+        scripts=scripts,
     )
     return World(listener, intake, authenticator, clock, log)
 

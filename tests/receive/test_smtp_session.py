@@ -609,20 +609,58 @@ def test_starttls_injection_on_uvloop(running_world: Any, authority: trustme.CA)
     uvloop.run(injected_starttls(running_world, authority))
 
 
-async def test_a_failed_handshake_closes(running_world: Any, authority: trustme.CA) -> None:
+class Counted:
+    """Scripts that say nothing, and count how often their session is closed."""
+
+    def __init__(self) -> None:
+        self.closings = 0
+
+    def open(self, _origin: Any, _ends: Any = None) -> "Counted":
+        return self
+
+    def connect(self, _origin: Any) -> None:
+        return None
+
+    def ehlo(self, _origin: Any, _name: str) -> None:
+        return None
+
+    def close(self) -> None:
+        self.closings += 1
+
+
+async def failed_handshake(running_world: Any, authority: trustme.CA) -> None:
     options = {"certificate": "c.pem", "private_key": "k.pem", "tls_mode": "starttls"}
-    async with running_world(tls=server_tls(authority), **options) as made:
+    scripts = Counted()
+    async with running_world(tls=server_tls(authority), scripts=scripts, **options) as made:
         server = await asyncio.get_running_loop().create_server(made.listener.protocol, "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
-        writer.write(b"EHLO c\r\nSTARTTLS\r\n")
-        while not (await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)).startswith(b"220 2.0.0"):
-            pass
-        writer.write(b"this is no handshake\r\n" * 10)
-        await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
-        writer.close()
+        for octets in (b"this is no handshake\r\n" * 10, b""):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+            writer.write(b"EHLO c\r\nSTARTTLS\r\n")
+            while not (await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)).startswith(b"220 2.0.0"):
+                pass
+            writer.write(octets)
+            writer.write_eof()
+            await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+            writer.close()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while [line[1] for line in made.log.lines].count("receive.tls_failed") < 2:  # noqa: ASYNC110 - a turn
+                await asyncio.sleep(0)
+        for _ in range(10):  # what the transports have still to tell
+            await asyncio.sleep(0)
         server.close()
         assert made.listener.sessions == 0
-        assert ("info", "receive.tls_failed") in [line[:2] for line in made.log.lines]
+    assert scripts.closings == 2
+
+
+async def test_a_failed_handshake_closes_a_session_once(running_world: Any, authority: trustme.CA) -> None:
+    """Scripts in Lua count their sessions: one that is closed twice would end them for all others."""
+    await failed_handshake(running_world, authority)
+
+
+def test_a_failed_handshake_closes_a_session_once_on_uvloop(
+    running_world: Any, authority: trustme.CA
+) -> None:
+    uvloop.run(failed_handshake(running_world, authority))
 
 
 async def silent_handshake(running_world: Any, authority: trustme.CA) -> None:

@@ -4,8 +4,8 @@ In: the connection and the events of STARTTLS and AUTH. Out: `_origin` for recor
 grant as MAIL and RCPT need it, worked out when it changes and not when it is asked for. Only AUTH and
 STARTTLS wait, as tasks of the listener.
 
-Invariant: a client that is counted is counted out exactly once; what was granted before STARTTLS is gone
-after it.
+Invariant: a client that is counted is counted out exactly once, and its policy closed once; what was granted
+before STARTTLS is gone after it.
 
 Standards: RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH), RFC 5321 §7.8 (limits).
 """
@@ -41,6 +41,7 @@ class ClientSession(PolicedSession):
         "_client_key",
         "_counted",
         "_ends",
+        "_is_over",
         "_is_unknown",
         "_origin",
         "_peer_text",
@@ -58,6 +59,7 @@ class ClientSession(PolicedSession):
         self._client_key = ""
         self._counted = False
         self._ends: Ends | None = None
+        self._is_over = False
         self._is_unknown = False
         self._trusted = False
         self._recipient_refusal: Reply | None = replies.RELAY_DENIED
@@ -183,12 +185,16 @@ class ClientSession(PolicedSession):
         return self._trusted or self._principal is not None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went does not matter
-        """The connection is gone; a message under way in the intake stays there."""
+        """The connection is gone; a message under way in the intake stays there.
+
+        After a handshake that failed it is told twice, by us and by the transport of TLS.
+        """
         context = self._context
         self._transport = None
         context.sessions.discard(self)
-        if self._policy is not None:
+        if self._policy is not None and not self._is_over:
             self._policy.close()
+        self._is_over = True
         if context.draining and not context.sessions:
             context.emptied.set()
         if self._counted:
