@@ -21,6 +21,7 @@ from outrider.model.reply import Reply
 from outrider.receive.context_field import CONTEXT_FIELD, take_notes
 from outrider.receive.nesting import is_nested_deeper, must_be_walked
 from outrider.receive.session_client import ClientSession
+from outrider.receive.session_context import SessionContext
 from outrider.receive.submitter import STREAM_FIELD, Named
 from outrider.receive.trace import refuse_header
 from outrider.wire.smtp import replies
@@ -43,7 +44,11 @@ from outrider.wire.smtp.server_events import (
 class SmtpSession(ClientSession):
     """See the module."""
 
-    __slots__ = ()
+    __slots__ = ("_ready",)
+
+    def __init__(self, context: SessionContext) -> None:
+        super().__init__(context)
+        self._ready: Submission | None = None
 
     def _on_helo(self, event: Helo) -> None:
         if self._policy is None:
@@ -206,7 +211,28 @@ class SmtpSession(ClientSession):
             self._hand_in(ready)
 
     def _hand_in(self, submission: Submission) -> None:
-        self._context.intake.submit(submission, self._stored, self._policy)
+        if self._policy is None:
+            self._context.intake.submit(submission, self._stored)
+        else:
+            self._ready = submission
+            self._context.turn.add(self._hand_in_ready)
+
+    def _hand_in_ready(self) -> None:
+        submission, self._ready = self._ready, None
+        if submission is None:
+            return
+        try:
+            self._context.intake.submit(submission, self._stored, self._policy)
+        except Exception as error:
+            self._context.log.error("receive.session_failed", **where(error))
+            self._server.abort(replies.INTERNAL_ERROR)
+            self._run()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; what came whole is handed in, and what is with the intake stays there."""
+        self._transport = None
+        self._hand_in_ready()
+        super().connection_lost(exc)
 
     def _checked(
         self, content: Content, header: bytes, lower: bytes, *, is_too_deep: bool

@@ -19,6 +19,7 @@ from outrider.receive.options import ListenerOptions, Role
 from outrider.receive.stress import Stress
 from outrider.receive.submitter import Submitter
 from outrider.receive.trace import Tracer
+from outrider.receive.turn import Turn
 from outrider.wire.smtp.server_limits import ServerLimits
 
 
@@ -74,6 +75,7 @@ class SessionContext:
         "strict_limits",
         "tls",
         "tracer",
+        "turn",
     )
 
     def __init__(
@@ -115,6 +117,7 @@ class SessionContext:
             add_message_id=options.add_message_id and options.role is Role.SUBMISSION,
             add_date=options.add_date and options.role is Role.SUBMISSION,
         )
+        self.turn = Turn()
         self.sessions: set[OpenSession] = set()
         self.stress = stress
         self.strict_limits = replace(
