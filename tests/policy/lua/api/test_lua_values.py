@@ -96,6 +96,31 @@ def test_what_was_read_of_a_field_can_be_put_back(
     stage.close()
 
 
+@pytest.mark.parametrize(
+    ("value", "read", "addresses"),
+    [
+        ("=?utf-8?q?M=C3=BCller=2C_Hans?= <h@b.test>", "Müller, Hans <h@b.test>", "h@b.test"),
+        (
+            "Müller, Hans <h@b.test>, Jö <j@c.test>",
+            "Müller, Hans <h@b.test>, Jö <j@c.test>",
+            "h@b.test|j@c.test",
+        ),
+        ("a@b.test, Jö <j@c.test>", "a@b.test, Jö <j@c.test>", "a@b.test|j@c.test"),
+        ('"Müller, Hans" <h@b.test>', "Müller, Hans <h@b.test>", "h@b.test"),
+    ],
+)
+def test_names_with_a_comma_can_be_put_back(tmp_path: Path, value: str, read: str, addresses: str) -> None:
+    body = f"""
+    msg:header("To", {value!r}) msg:header("To", msg:header("To")[1]) msg:header("To", msg:header("To")[1])
+    show(msg:header("To")) show(msg:address_header("To"))"""
+    assert printed(tmp_path, body) == [read, addresses]
+
+
+@pytest.mark.parametrize("value", ["a@b.test, Mül, Hans <h@c.test>", "Mül, Hans", "x: Mü, H <h@c.test>;"])
+def test_no_address_is_hidden_in_a_name(tmp_path: Path, value: str) -> None:
+    assert printed(tmp_path, f"""show(pcall(msg.header, msg, "To", "{value}"))""") == ["false"]
+
+
 @pytest.mark.parametrize("value", ["=?\\1", "=?\\r\\nBcc: x@y.test", "=?\\127", "=?\\r", "=?\\0"])
 def test_what_no_field_holds_is_refused_there_too(tmp_path: Path, value: str) -> None:
     body = f"""

@@ -26,7 +26,7 @@ from outrider.wire.message import search, transfer
 from outrider.wire.message.addresses import AddressList
 from outrider.wire.message.content import set_text, texts
 from outrider.wire.message.delimiters import choose_boundary
-from outrider.wire.message.header import Header, Value
+from outrider.wire.message.header import ADDRESS_FIELDS, Header, Value
 from outrider.wire.message.limits import with_crlf
 from outrider.wire.message.makers import make_binary, make_multipart
 from outrider.wire.message.tree import Part
@@ -43,6 +43,8 @@ ENCODINGS: Final = {
 _MODES: Final = frozenset({"replace", "prepend", "append"})
 _COMPONENTS: Final = frozenset({"all", "localpart", "user", "detail", "domain"})
 _FOLDED: Final = re.compile(r"\r?\n[ \t]+")
+_NAMED: Final = re.compile(r'([^<>"@:;()\\]+)<([^<>@\s]+@[^<>@\s]+)>\s*(?:,|\Z)')
+# a name without quotes, in which no other address can be hidden, and an address
 
 
 def check_writes(msg: Msg) -> None:
@@ -71,10 +73,26 @@ def field_value(name: str, value: Any) -> Value:
         FieldError: It cannot be written.
     """
     text = _FOLDED.sub(" ", note_text(value, "a header's value")).strip(" \t")
-    if not text.isascii() or "=?" not in text:
+    if not text.isascii():
+        return _with_quotes(text) if name.lower() in ADDRESS_FIELDS else text
+    if "=?" not in text:
         return text
     check_text(text.replace("\t", " "), name)
     return text.encode()
+
+
+def _with_quotes(text: str) -> str:
+    """Mailboxes whose names hold a comma, as `header_values` decodes them, with these in quotes again."""
+    mailboxes: list[str] = []
+    at = 0
+    while at < len(text):
+        found = _NAMED.match(text, at)
+        if found is None:
+            return text
+        name = found[1].strip()
+        mailboxes.append(f'"{name}" <{found[2]}>' if "," in name else f"{name} <{found[2]}>")
+        at = found.end()
+    return ", ".join(mailboxes)
 
 
 def change_header(header: Header, name: Any, value: Any = None, mode: Any = None) -> bool:
