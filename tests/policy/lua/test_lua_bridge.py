@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from outrider.model.flow import Decided, Refusal
+from outrider.model.hooks import HookPhase
 from outrider.model.reply import Reply
+from outrider.policy.bindings import Bindings
 from outrider.policy.errors import BudgetError, ForbiddenError, ScriptError, TooSlowError
 from outrider.policy.lua.conversation import OBJECTS_MAX
 from outrider.policy.lua.limits import LuaLimits
+from outrider.policy.scripted import Scripts
 from outrider.wire.smtp import replies
-from tests.policy.acting import HTTP, messages, recipients_of, submission
+from tests.policy.acting import BINDINGS, HTTP, Told, messages, recipients_of, submission
 from tests.policy.lua.lua_stage import LuaStage, hook
 
 ORDER = """
@@ -371,3 +374,42 @@ async def test_a_session_that_ends_while_a_hook_waits_is_an_error_of_that_hook_a
     assert await task == Refusal(replies.POLICY_FAILED, "policy")
     assert isinstance(await stage.decided(asked), Refusal)
     assert [each.reason for each in stage.told.failures] == ["the session ended while it waited"]
+
+
+class Waiting:
+    """A script of another language, which waits for `gate`."""
+
+    name = "waiting"
+    phases = frozenset((HookPhase.DATA,))
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    def open(self, _connection: object) -> "Waiting":
+        return self
+
+    async def call(self, _phase: HookPhase, *_arguments: object) -> None:
+        await self.gate.wait()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+async def test_nothing_of_lua_begins_for_a_session_that_has_ended(tmp_path: Path) -> None:
+    """It would never end: the set would outlive a reload, and keep the message."""
+    text = hook("validate_data", "return msys.core.VALIDATE_CONT")
+    over = "function mod:deinit() print('over') return true end\nmsys.registerModule"
+    stage = LuaStage(tmp_path, text.replace("msys.registerModule", over))
+    waiting, told = Waiting(), Told()
+    door = Scripts([waiting, *stage.scripts], told, wait_seconds=20.0, bindings=Bindings(BINDINGS))
+    session = door.open(submission().origin)
+    decision = session.decide(submission())
+    assert not isinstance(decision, Decided | Refusal)
+    task = asyncio.ensure_future(decision)
+    await asyncio.sleep(0)
+    session.close()
+    waiting.gate.set()
+    assert await task == Refusal(replies.POLICY_FAILED, "policy")
+    assert [each.reason for each in told.failures] == ["the session ended before it was asked"]
+    door.close()
+    assert stage.printed == ["over"]

@@ -318,9 +318,10 @@ def _is_again(phase: HookPhase, hook: LuaHook, result: Any) -> bool:
 class LuaScriptSession:
     """A script's part of one session; nothing of Lua is made before its first hook."""
 
-    __slots__ = ("_connection", "_conversation", "_lua", "_script")
+    __slots__ = ("_connection", "_conversation", "_is_closed", "_lua", "_script")
 
     def __init__(self, script: LuaScript, lua: LuaSet, connection: Connection) -> None:
+        self._is_closed = False
         self._script = script
         self._lua = lua
         self._connection = connection
@@ -329,6 +330,9 @@ class LuaScriptSession:
     def call(self, phase: HookPhase, *arguments: Any) -> Answer | Awaitable[Answer]:
         conversation = self._conversation
         if conversation is None:
+            if self._is_closed:  # another script waited when the client went; nobody closes what begins now
+                reason = "the session ended before it was asked"
+                raise ScriptError(reason, script=self._script.name, phase=phase)
             conversation = self._conversation = self._lua.join(self._connection)
         values = conversation.enter(phase, arguments)
         answer: Answer | Awaitable[Answer] = self._script.ask(conversation, phase, values)
@@ -346,6 +350,7 @@ class LuaScriptSession:
         return line or self._script.line_of(phase)
 
     def close(self) -> None:
+        self._is_closed = True
         conversation, self._conversation = self._conversation, None
         if conversation is not None:
             conversation.leave()
