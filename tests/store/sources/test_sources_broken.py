@@ -166,6 +166,19 @@ async def test_a_mysql_that_became_a_replica_is_left(mysql_server: DatabaseServe
     assert await source.execute(change) == 4
 
 
+async def test_who_hangs_up_on_postgresql_is_told_in_words(opened: Opened) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    source, _ = opened(url=url_of("postgresql", server.sockets[0].getsockname()[1]))
+    with pytest.raises(SourceDownError, match="08003 connection was closed"):
+        await source.probe()
+    server.close()
+    await server.wait_closed()
+
+
 @pytest.mark.peer
 async def test_a_postgresql_that_lets_nobody_in_says_why(
     postgresql_server: DatabaseServer, opened: Opened

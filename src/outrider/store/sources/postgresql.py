@@ -76,7 +76,7 @@ class PostgresqlConnector:
             )
         except asyncpg.PostgresError as error:
             raise SourceDownError(
-                f"PostgreSQL does not let us in: {error.sqlstate} {error.message}{_startup(error)}"
+                f"PostgreSQL does not let us in: {error.sqlstate} {error.message or error}{_startup(error)}"
             ) from error
         except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
             raise SourceDownError(f"no connection to PostgreSQL: {_reason(error)}") from error
@@ -147,7 +147,7 @@ class PostgresqlConnector:
 
 def _startup(error: Any) -> str:
     """What to do where a pooler does not take a connection for what it asks for at its start."""
-    if error.sqlstate != _PROTOCOL or "startup parameter" not in error.message:
+    if error.sqlstate != _PROTOCOL or "startup parameter" not in str(error):
         return ""
     return "; let PgBouncer pass it over: ignore_startup_parameters = " + ", ".join(_SETTINGS)
 
