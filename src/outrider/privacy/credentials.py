@@ -45,8 +45,10 @@ SCOPES = frozenset({"inject", "status"})
 
 _KEY_ID_RULE = "a key's id is letters, digits and hyphens"
 _NAME_OCTETS = 255
+# RFC 4616 §2: servers take names up to this length in PLAIN
 _FILE_MODE = 0o600
 _OTHERS = 0o007
+# the bits of a mode that are for everybody else
 _FIELDS = {
     "user": {"name", "password_hash", "tenant", "sender_domains"},
     "key": {"id", "hash", "tenant", "sender_domains"},

@@ -22,6 +22,7 @@ HostsFor = Callable[[Path, str], tuple[Host, ...] | None]
 _TURN_ENTRIES = 100
 # Chosen: a worker with the content in memory is preferred until it carries this many connections more.
 _IMBALANCE = 8
+# Entries that a path without a rate may be granted now: more than any slot wants.
 _UNLIMITED = 1 << 30
 
 

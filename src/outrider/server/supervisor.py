@@ -36,6 +36,7 @@ from outrider.server.settings import Settings
 
 RESTART_PAUSE_SECONDS = 0.1
 RESTART_PAUSE_MAX_SECONDS = 5.0
+# chosen: a single death costs clients next to nothing, a fault that stays costs a start each five seconds
 HEALTHY_SECONDS = 10.0
 # chosen, because a process that lived this long did not die of its start
 TICK_SECONDS = 0.25

@@ -34,6 +34,7 @@ BODY_MAX = 4_096
 # chosen: addresses take 36 octets and the TLVs of the usual senders some hundred; 65,535 are possible
 
 _FIXED = 16
+# version 2: signature, version and command, family, length; octets
 _PREFIX_1 = b"PROXY "
 _LOCAL, _PROXY = 0, 1
 _UNSPEC, _INET, _INET6, _UNIX = 0, 1, 2, 3

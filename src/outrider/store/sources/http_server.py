@@ -30,7 +30,9 @@ from outrider.store.sources.verified import verified_context
 
 _NO_ROWS: Final = frozenset({204, 404, 410})
 _TOO_MANY: Final = 429
+# RFC 6585 §4
 _FIRST_SERVER_ERROR: Final = 500
+# RFC 9110 §15.6
 
 
 class HttpConnector:

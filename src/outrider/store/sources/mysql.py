@@ -31,7 +31,9 @@ _OUT_OF_TIME: Final = frozenset({1317, 1969, 3024})
 _TOLD_CLASSES: Final = ("42", "25")
 # SQLSTATE classes whose messages speak of the query's text, not of values
 _READ_ONLY: Final = 1792
+# a statement that writes, in a read-only transaction
 _OPTION_PREVENTS: Final = 1290
+# an option of the server forbids the statement, `read_only` among others
 
 
 class MysqlConnector:
