@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from outrider.model.flow import Refusal
+from outrider.wire.message.header import Header
 from tests.policy.acting import messages, recipients_of, submission
 from tests.policy.lua.lua_stage import LuaStage, hook
 
@@ -139,4 +140,31 @@ def test_the_end_of_a_body_is_that_of_what_was_given(tmp_path: Path, encoding: s
     stage = LuaStage(tmp_path, hook("validate_data", body))
     stage.decide()
     assert stage.printed == ["true\tgrün"]
+    stage.close()
+
+
+DESCRIBED = (
+    b"Content-Disposition: attachment; filename=a.pdf\r\nContent-Description: a\r\nContent-MD5: QQ==\r\n"
+    b"Content-ID: <1@sender.test>\r\nX-Mine: yes\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        (b"application/pdf; name=a.pdf", {"content-id", "x-mine"}),
+        (b"multipart/mixed; boundary=b", {"content-id", "x-mine"}),
+        (b"text/html", {"content-disposition", "content-description", "content-id", "x-mine"}),
+    ],
+)
+def test_a_new_text_is_not_described_as_what_was_there_before(
+    tmp_path: Path, kind: bytes, left: set[str]
+) -> None:
+    stage = LuaStage(tmp_path, hook("validate_data", "msg:text('new', 'text/plain') return 0"))
+    plain = b"From: shop@sender.test\r\nMIME-Version: 1.0\r\n" + DESCRIBED + b"Content-Type: " + kind
+    [message] = messages(stage.decide(submission(plain=plain + b"\r\n\r\nold\r\n")))
+    names = {
+        name.lower() for name in Header(message.submission.content.wire.partition(b"\r\n\r\n")[0]).names()
+    }
+    assert names - {"from", "mime-version", "content-type"} == left
     stage.close()

@@ -24,7 +24,7 @@ from outrider.policy.mail import EDIT_PHASES
 from outrider.wire.headers import check_text
 from outrider.wire.message import search, transfer
 from outrider.wire.message.addresses import AddressList
-from outrider.wire.message.content import set_text, texts
+from outrider.wire.message.content import is_text, set_text, texts
 from outrider.wire.message.delimiters import choose_boundary
 from outrider.wire.message.header import ADDRESS_FIELDS, Header, Value
 from outrider.wire.message.limits import with_crlf
@@ -42,6 +42,9 @@ ENCODINGS: Final = {
 }
 _MODES: Final = frozenset({"replace", "prepend", "append"})
 _COMPONENTS: Final = frozenset({"all", "localpart", "user", "detail", "domain"})
+_OF_CONTENT: Final = ("Content-MD5", "Content-Length")
+_OF_OTHER_CONTENT: Final = ("Content-Disposition", "Content-Description", "Content-Location")
+# what is not true any more of a message whose whole content is a new text, and one that was none before
 _FOLDED: Final = re.compile(r"\r?\n[ \t]+")
 _NAMED: Final = re.compile(r'([^<>"@:;()\\]+)<([^<>@\s]+@[^<>@\s]+)>\s*(?:,|\Z)')
 # a name without quotes, in which no other address can be hidden, and an address
@@ -250,7 +253,11 @@ class Contents:
         if change and change[0] is not None:
             check_writes(msg)
             value, kind, charset, *_ = (*change, None, None)
-            put_text(msg.message.root, value, kind, charset)
+            root = msg.message.root
+            was_text = is_text(root)
+            put_text(root, value, kind, charset)
+            for name in _OF_CONTENT if was_text else (*_OF_CONTENT, *_OF_OTHER_CONTENT):
+                root.header.delete(name)
             return None
         found = texts(msg.message.root)
         return found[0] if len(found) == 1 else found or None
