@@ -159,3 +159,26 @@ def test_the_manual_lists_every_page() -> None:
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
     missing = {page for page in pages if not page.startswith("decisions/")} - listed - {"README.md"}
     assert not missing
+
+
+def test_every_file_of_the_project_that_a_page_names_exists() -> None:
+    source = ROOT / "src" / "outrider"
+    missing = []
+    for page in (*ROOT.glob("*.md"), *WRITTEN):
+        named = re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:py|sh|toml))`", page.read_text(encoding="utf-8"))
+        for name in {
+            one for one in named if re.match(r"(src|tests|tools|bench|examples|docs|packaging)/", one)
+        }:
+            if not any(ROOT.glob(name)):
+                missing.append(f"{page.name}: {name}")
+        if page.parent.name in ("how-to", "tutorial"):
+            continue  # what these name without the project's folders are the reader's own files
+        rooms = {path.name for path in source.iterdir()}
+        for name in {one for one in named if one.partition("/")[0] in rooms}:
+            if not any(source.glob(name)):
+                missing.append(f"{page.name}: {name}")
+        if page.name == "ARCHITECTURE.md":
+            bare = {one for one in named if "/" not in one and one.endswith(".py")}
+            missing += [f"{page.name}: {name}" for name in bare if not any(source.rglob(name))]
+            assert len(named) > 80
+    assert not missing
