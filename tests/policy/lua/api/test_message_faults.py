@@ -168,3 +168,44 @@ def test_a_new_text_is_not_described_as_what_was_there_before(
     }
     assert names - {"from", "mime-version", "content-type"} == left
     stage.close()
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1"])
+@pytest.mark.parametrize(
+    "encoding", ["nil", "msys.core.EC_MIME_TE_BASE64", "msys.core.EC_MIME_TE_QUOTED_PRINTABLE"]
+)
+def test_lines_of_a_text_that_is_put_into_a_message_are_those_of_mail(
+    tmp_path: Path, charset: str, encoding: str
+) -> None:
+    body = f"""
+    local octets = "one\\ntwo\\r\\nthree\\n"
+    local part = msg:makePart("text/plain; charset={charset}", octets, {encoding})
+    part.body_start, part.body_end = 0, #octets
+    local data = msg:makePart("application/x-data", octets, msys.core.EC_MIME_TE_BASE64)
+    local root = msg:mime(false)
+    root:addLastChild(part) root:addLastChild(data)
+    print(part:text() == "one\\r\\ntwo\\r\\nthree\\r\\n", data:raw_match("b25lCnR3bw0KdGhyZWUK") ~= false)
+    local wide = msg:makePart("text/plain; charset=utf-16le", "a\\0\\n\\0", msys.core.EC_MIME_TE_BASE64)
+    root:addLastChild(wide)
+    print(wide:raw_match("YQAKAA==") ~= false)
+    return 0
+    """
+    stage = LuaStage(tmp_path, hook("validate_data", body))
+    stage.decide(submission(plain=TWO))
+    assert stage.told.failures == []
+    assert stage.printed == ["true\ttrue", "true"]
+    stage.close()
+
+
+def test_lines_of_a_text_that_is_attached_are_those_of_mail(tmp_path: Path) -> None:
+    body = """
+    local made = msys.core.ec_message_new()
+    made:build({From = "shop@sender.test"}, {["text/plain"] = "x"}, {
+      {type = "text/csv", name = "a.csv", content = "a,b\\n1,2\\n"}, {type = "image/x", content = "a\\nb"}})
+    print(made:raw():find("a,b\\r\\n1,2\\r\\n", 1, true) ~= nil, made:raw():find("a=0Ab", 1, true) ~= nil)
+    return 0
+    """
+    stage = LuaStage(tmp_path, hook("validate_data", body))
+    stage.decide()
+    assert stage.printed == ["true\ttrue"]
+    stage.close()

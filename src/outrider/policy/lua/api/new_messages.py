@@ -16,6 +16,7 @@ from outrider.policy.lua.convert import kind_of
 from outrider.policy.lua.messages import Msg
 from outrider.wire.message import transfer
 from outrider.wire.message.build import Attached, build_message
+from outrider.wire.message.limits import with_crlf
 from outrider.wire.message.makers import make_message, make_multipart, make_text
 
 _ORDER: Final = {"text/plain": 0, "text/html": 2}
@@ -62,9 +63,12 @@ def _attached(value: Any) -> Attached:
     if isinstance(content, Msg):
         return Attached(content.message.raw(), is_message=True)
     fields = octets_of(value.get(b"headers", b""), "an attachment's headers")
+    octets = octets_of(content, "an attachment's content")
+    kind = text_of(value.get(b"type", b"application/octet-stream"), "an attachment's type")
+    is_plain = kind.lower().startswith("text/") and b"\0" not in octets
     return Attached(
-        octets_of(content, "an attachment's content"),
-        text_of(value.get(b"type", b"application/octet-stream"), "an attachment's type"),
+        with_crlf(octets) if is_plain else octets,
+        kind,
         text_of(value.get(b"name", b""), "an attachment's name"),
         fields + b"\r\n" if fields and not fields.endswith(b"\r\n") else fields,
         transfer.QUOTED_PRINTABLE,

@@ -23,7 +23,8 @@ from outrider.policy.lua.api.host import Host, text_of, whole_of
 from outrider.policy.lua.conversation import Conversation
 from outrider.policy.lua.messages import Msg
 from outrider.policy.lua.registry import ObjectClass
-from outrider.wire.message.content import decoded, maybe_text, set_decoded
+from outrider.wire.message.content import decoded, is_text, maybe_text, set_decoded
+from outrider.wire.message.limits import with_crlf
 from outrider.wire.message.tree import Part
 
 
@@ -110,6 +111,8 @@ class Parts:
         """`part`, which is put into or beside `place`: what it is taken out of changes too."""
         self._check(place)
         self._check(part)
+        if part.parent is None and self.is_free(part):
+            _settle_lines(part)
         return part
 
     def unlink(self, part: Part) -> None:
@@ -150,6 +153,15 @@ class Parts:
         )
 
 
+def _settle_lines(part: Part) -> None:
+    """A text that a script made has the line ends of mail, also where they are encoded (RFC 2045 §6.8)."""
+    octets = decoded(part) if is_text(part) else b""
+    if b"\n" in octets and b"\0" not in octets:  # which UTF-16 and UTF-32 are full of
+        lines = with_crlf(octets)
+        if lines != octets:
+            set_decoded(part, lines)
+
+
 def _window_start(_part: Part, at: Any) -> None:
     if whole_of(at, "body_start") != 0:
         raise ValueError("body_start is 0: give makePart the body alone")
@@ -161,7 +173,8 @@ def _window_end(part: Part, at: Any) -> None:
     if end < 0:
         raise ValueError("body_end is a number of octets")
     given = decoded(part)
-    if part.parent is not None and end not in (len(given), len(part.body())):
+    whole = (len(given), len(given.replace(b"\r\n", b"\n")), len(part.body()))
+    if part.parent is not None and end not in whole:
         raise ValueError("body_end is set only on a part that stands nowhere yet")
-    if end < len(given):
+    if part.parent is None and end < len(given):
         set_decoded(part, given[:end])
