@@ -204,6 +204,9 @@ LISTS = b"""$SOA 1 ns.test. x. 0 1 1 1 1
 2001:db8::/32 :six
 1111::0 :text
 [2001:db9::1] :5:five
+198.51.100.1:see http://list.test/?a=1
+198.51.100.2 :7:http://list.test/
+198.51.100.3 see: http://list.test/
 """
 
 
@@ -223,6 +226,9 @@ LISTS = b"""$SOA 1 ns.test. x. 0 1 1 1 1
         ("1111::", b"text", b"127.0.0.3"),
         ("2001:db9::1", b"five", b"127.0.0.5"),
         ("2001:dba::", None, None),
+        ("198.51.100.1", b"see http://list.test/?a=1", b"127.0.0.3"),
+        ("198.51.100.2", b"http://list.test/", b"127.0.0.7"),
+        ("198.51.100.3", b"see: http://list.test/", b"127.0.0.3"),
     ],
 )
 def test_files_of_rbldnsd(address: str, text: bytes | None, number: bytes | None) -> None:

@@ -13,6 +13,7 @@ directive that is not read.
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ _OPTIONS: Final = frozenset(
 )
 _LISTED: Final = b"127.0.0.2"
 # what rbldnsd answers for an entry without a value
+_ANSWER: Final = re.compile(rb"\s*(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9]{1,3})?\s*")
+# the address of an entry, or its last octet, or nothing
 _NO_VALUE: Final = object()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -274,10 +277,11 @@ def _entry(line: bytes) -> tuple[list[Network], bytes]:
 
 
 def _pair(value: bytes, default: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """`:address:text` or `:text`."""
-    first, colon, second = value.removeprefix(b":").partition(b":")
-    if not colon:
-        return default[0], first.strip()
+    """`:address:text`, or `:text`, which may hold colons as well."""
+    whole = value.removeprefix(b":")
+    first, colon, second = whole.partition(b":")
+    if not colon or not _ANSWER.fullmatch(first):
+        return default[0], whole.strip()
     address = first.strip()
     return (b"127.0.0." + address if address.isdigit() else address or default[0]), second.strip()
 
