@@ -6,7 +6,6 @@ opening connections, as far as throttles, limits and back-off allow. What is not
 waiting for the timer, gate or event that can make it possible.
 """
 
-import random
 from collections.abc import Callable, Iterable
 
 from outrider.model.changes import Entry
@@ -29,10 +28,9 @@ _UNLIMITED = 1 << 30
 class Planner:
     """See the module. `hosts_for` gives the addresses of a domain, or None while they are unknown."""
 
-    def __init__(self, node: Node, hosts_for: HostsFor, rng: random.Random) -> None:
+    def __init__(self, node: Node, hosts_for: HostsFor) -> None:
         self._node = node
         self._hosts_for = hosts_for
-        self._rng = rng
         self._out: list[Order] = []
         self._to_close: list[Slot] = []
 

@@ -73,7 +73,7 @@ class Scheduler:
             first_slot: Above every slot number that workers may still hold from a predecessor.
         """
         self._node = Node(table, started_at, first_slot)
-        self._planner = Planner(self._node, hosts_for, rng)
+        self._planner = Planner(self._node, hosts_for)
         self._rng = rng
         self._options = table.options
         self._quiet_until = -math.inf if started_at is None else started_at + table.options.settle_seconds

@@ -59,7 +59,6 @@ class Stage:
     ) -> None:
         self.scripts = tuple(scripts)
         self._budget = budget
-        self._settings = settings
         files = [each.source for each in settings.policy.script if each.source.suffix == ".py"]
         self._lines = ScriptLines([Path(file) for file in files], scripts)
         self.around = Surroundings(

@@ -47,7 +47,6 @@ class EmbeddedEngine:
         self.index = index
         self.owner = owner
         self._clock = clock
-        self._options = options
         self._leases: dict[int, Lease] = {}
         self._reader = FrameReader(index.directory, options, keys)
         self.writer = LogWriter(index.directory, options, clock, log, self._synced, keys=keys)

@@ -55,7 +55,6 @@ class Reach:
         self, options: DeliveryOptions, tls: TlsOptions, ehlo_name: str, clock: Clock, port: int
     ) -> None:
         self._options = options
-        self._clock = clock
         self.port = port
         self._connections: set[Connection] = set()
         self._connector = Connector(
