@@ -2,7 +2,8 @@
 
     format            version of everything below
     next_log          number that the next log gets; never handed out twice
-    lock              held by the running server
+    next_log.lock     held while a number is drawn
+    lock              for programs that use a spool alone; a server locks its whole state directory
     logs/<log>/lock   held by the living writer of the log
     logs/<log>/<segment>.log
     quarantine/       damaged frames and checkpoints, kept for people
