@@ -70,6 +70,38 @@ async def test_a_report_is_classified_by_its_first_recipient(stage: Make) -> Non
     assert await stage("return msys.bounce.classify(msg)").call() is None
 
 
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        (
+            "Reporting-MTA: dns; a\r\n\r\nFinal-Recipient: RFC822; <Joe@one.test>\r\nStatus: 5.1.1\r\n",
+            b"Joe@one.test",
+        ),
+        (
+            "Reporting-MTA: dns; a\r\n \t\r\nFinal-Recipient: rfc822;joe@one.test\r\nStatus: 5.1.1\r\n",
+            b"joe@one.test",
+        ),
+        ("Final-Recipient: rfc822; joe@one.test\r\nStatus: 5.1.1\r\n", b"joe@one.test"),
+        (
+            "Reporting-MTA: dns; a\r\nFinal-Recipient: rfc822; joe@one.test\r\nStatus: 5.1.1\r\n",
+            b"joe@one.test",
+        ),
+        ("X: y\r\n\r\nFinal-Recipient: utf-8; jö@one.test\r\nStatus: 5.1.1\r\n", "jö@one.test".encode()),
+        (
+            "X: y\r\n\r\nFinal-Recipient: rfc822; joe@one.test\r\nDiagnostic-Code: X-Unix; user unknown\r\n",
+            b"joe@one.test",
+        ),
+    ],
+)
+async def test_reports_as_servers_write_them(stage: Make, status: str, found: bytes) -> None:
+    plain = (
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/report; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: message/delivery-status\r\n\r\n" + status.encode() + b"\r\n--b--\r\n"
+    )
+    body = "local n, s, d, r = msys.bounce.classify(msg) return {s, r, d:find('X-Unix', 1, true) == nil}"
+    assert await stage(body, plain=plain).call() == [b"BC_HARD_INVALID_RECIPIENT", found, True]
+
+
 async def test_the_fields_of_a_report(stage: Make) -> None:
     made = stage("return msys.rfc3464.extract_delivery_status(msg)", plain=REPORT)
     assert await made.call() == {

@@ -62,6 +62,9 @@ _FIELD_CHARACTERS: Final = 2_000
 # chosen: a reply of several lines
 _PARTS_MAX: Final = 50
 # chosen: a report has three parts
+_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_BLANK_LINES: Final = re.compile(r"(?:\n[ \t]*){2,}")
+_OF_RECIPIENT: Final = frozenset({"final-recipient", "original-recipient"})
 _REPLY: Final = re.compile(r"([245])[0-9]{2}(?:[ -]([245]\.[0-9]{1,3}\.[0-9]{1,3}))?")
 
 
@@ -82,6 +85,7 @@ class Reports:
         first: dict[str, str] = recipients[0] if recipients else {}
         reply = _after_type(first.get("diagnostic-code", "")) or first.get("status", "")
         address = _after_type(first.get("original-recipient") or first.get("final-recipient", ""))
+        address = address.removeprefix("<").removesuffix(">")
         domain = address.rpartition("@")[2]
         if reply and not _REPLY.match(reply):
             code = first.get("status", "5")[:1]
@@ -202,9 +206,9 @@ def _reply_fields(text: str) -> dict[str, str]:
 
 
 def _after_type(value: str) -> str:
-    """`text` of `type; text` (RFC 3464 §2.1.2)."""
+    """`text` of `type; text` (RFC 3464 §2.1.2; the type is an atom, as `utf-8` of RFC 6533 §3)."""
     kind, semicolon, text = value.partition(";")
-    return text.strip() if semicolon and kind.strip().isalnum() else value.strip()
+    return text.strip() if semicolon and _TYPE.fullmatch(kind.strip()) else value.strip()
 
 
 def read_report(message: EditableMessage) -> dict[str, Any] | None:
@@ -214,11 +218,13 @@ def read_report(message: EditableMessage) -> dict[str, Any] | None:
             return None
         if part.media_type not in {"message/delivery-status", "message/global-delivery-status"}:
             continue
-        groups = [_fields(group) for group in re.split(r"(?:\r?\n){2,}", _text(part)) if group.strip()]
+        groups = [_fields(group) for group in _BLANK_LINES.split(_text(part)) if group.strip()]
         if not groups:
             return None
         about: dict[str, Any] = dict(groups[0])
-        about["recipients"] = groups[1 : _RECIPIENTS_MAX + 1]
+        # without fields of the message, or a line behind them, a recipient's are in the first group
+        first = 0 if _OF_RECIPIENT & groups[0].keys() else 1
+        about["recipients"] = groups[first : first + _RECIPIENTS_MAX]
         return about
     return None
 
