@@ -8,10 +8,13 @@ protocol is passed over.
 Theory: uvicorn's own server installs signal handlers, ticks ten times a second and may exit the process. All
 of that is the lifecycle's business here, so only its protocol is used.
 
-Invariant: a connection that does not complete a request in time, or takes nothing of its answer, is closed;
-memory per connection is bounded by `header_octets` and uvicorn's flow control, trailers included; after
-`close` no connection is left; what comes over TCP is heard only where its address is known, because who is
-allowed to ask may depend on it; a field that follows the body is counted and thrown away.
+Invariants:
+
+- A connection that does not complete a request in time, or takes nothing of its answer, is closed.
+- Memory per connection is bounded by `header_octets` and uvicorn's flow control. A field that follows the
+  body (a trailer) is counted and thrown away.
+- What comes over TCP is heard only where its address is known, because who may ask can depend on it.
+- After `close` no connection is left.
 
 Standards: RFC 9110 §15.5 (client errors), RFC 9112 §9.8 (closing), RFC 6585 §5 (431), RFC 9457 §3 (problems),
 RFC 9110 §10.2.3 (Retry-After), RFC 9110 §6.5.1 (trailers), RFC 9110 §10.1.1 (Expect), RFC 9110 §7.8

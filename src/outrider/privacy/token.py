@@ -1,8 +1,8 @@
 """Keyed tokens that stand for addresses in events and logs.
 
 In: an address. Out: `t1.<24 characters>`, the same for the same address under the same version of the `log`
-key, so that events about one person can be joined and found again by whoever knows the address and has the
-key, and by nobody else: without the key a token tells nothing, not even to somebody who can guess addresses.
+key. So events about one person can be joined, and whoever has the address and the key finds them. Without the
+key a token tells nothing, not even to somebody who can guess addresses.
 
 Theory: HMAC-SHA-256 of the canonical address; of each of its first 24 octets five bits are a character, 120
 bits in all. Taking five bits of an octet rather than packing all eight costs nothing, because 24 of 32 octets

@@ -1,8 +1,9 @@
 """ARC: a chain of seals, by which those who pass a message on say what they found when it came.
 
 In: a message. Out: whether its chain holds (`Chain`, without I/O like the verifier), and for a message that
-is passed on, the three fields of the next set (`seal`), which may be asked for when it comes and made when it
-leaves (`ask_seal`, `make_seal`): what was found then is kept, because only that is what a set says.
+is passed on, the three fields of the next set (`seal`). They may be asked for when the message comes
+(`ask_seal`, which keeps what was found then, because a set says only that) and made when it leaves
+(`make_seal`).
 
 Theory: each set holds what its sealer found, a signature over the message as it was then, and a seal over all
 sets so far. The newest message signature must fit the message as it is now; older ones need not, because that

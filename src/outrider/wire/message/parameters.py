@@ -1,8 +1,8 @@
 """Values with parameters: Content-Type and Content-Disposition, read and written.
 
-Theory: what is read is what a reader of mail would take: comments are left out, a quote that does not end
-ends with the value, a value with spaces that nobody quoted is taken whole, sections of RFC 2231 are joined
-in their order, and encoded words, which have no place here but are common, are decoded in file names. Of
+Theory: what is read is what a reader of mail would take. Comments are left out. A quote that does not end
+ends with the value, and a value with spaces that nobody quoted is taken whole. Sections of RFC 2231 are
+joined in their order. Encoded words have no place here but are common: in file names they are decoded. Of
 two parameters of one name the first counts, but one in RFC 2231 form goes before one without.
 
 Invariant: `parse_parametered` returns for whatever it is given, in linear time; `format_parametered` gives

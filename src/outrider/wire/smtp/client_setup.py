@@ -2,9 +2,11 @@
 
 Takes one reply at a time and says what to send next and what happened.
 
-Theory: a straight line with two turns: EHLO is said again inside TLS, because nothing learnt before it counts
-(RFC 3207 §4.2), and a host that refuses EHLO for good is asked with HELO (RFC 5321 §3.2), unless TLS or
-AUTH is required, which HELO cannot offer, or LMTP is spoken, which knows only LHLO (RFC 2033 §4.1).
+Theory: a straight line with two turns.
+
+- EHLO is said again inside TLS, because nothing learnt before it counts (RFC 3207 §4.2).
+- A host that refuses EHLO for good is asked with HELO (RFC 5321 §3.2). Not so where TLS or AUTH is required,
+  which HELO cannot offer, nor in LMTP, which knows only LHLO (RFC 2033 §4.1).
 
 Standards: RFC 5321 §3.1, RFC 5321 §4.1.1.1, RFC 3207 §4, RFC 4954 §4, RFC 4616 §2 (PLAIN),
 RFC 1870 §4 (SIZE).
