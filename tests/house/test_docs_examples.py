@@ -182,3 +182,13 @@ def test_every_file_of_the_project_that_a_page_names_exists() -> None:
             missing += [f"{page.name}: {name}" for name in bare if not any(source.rglob(name))]
             assert len(named) > 80
     assert not missing
+
+
+def test_the_map_of_the_server_has_each_of_its_modules_once() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    mapped = page.partition("It is the largest room;")[2].partition("\n## ")[0]
+    server = ROOT / "src" / "outrider" / "server"
+    modules = {path.stem for path in server.glob("*.py")} | {
+        path.parent.name for path in server.glob("*/*.py")
+    }
+    assert sorted(re.findall(r"`(\w+)/?`", mapped)) == sorted(modules - {"__init__"})
