@@ -14,12 +14,23 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.outrider_process import PROGRAM, OutriderProcess, serving
-from tests.e2e.practice import DEFERS, Practice, log_lines, pids, provider, queue_is, send
+from tests.e2e.practice import (
+    DEFERS,
+    Practice,
+    await_restart,
+    kill_child,
+    log_lines,
+    pids,
+    provider,
+    queue_is,
+    send,
+)
 from tests.peers.processes import wait_until
 
 MIB = 1 << 20
 DISK_BYTES = 48 * MIB
 SEGMENTS = "[spool]\nsegment_octets = 1048576\ncheckpoint_seconds = 0.5\n"
+LONG_SEGMENTS = SEGMENTS.replace("1048576", "8388608")
 WORLD = (
     provider("plain", "plain.test", "127.30.5.1")
     + provider("later", "later.test", "127.30.5.2", DEFERS)
@@ -44,9 +55,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, leave_bytes: int) -> Path:
-    """Take all room of the disk but so much."""
+    """Take all room of the disk but so much; once more, for what became free since."""
     ballast = folder / "state" / "ballast"
-    with ballast.open("wb") as file:
+    with ballast.open("ab") as file:
         while not _take_all(file.fileno(), leave_bytes):
             pass  # the server took some of it between the look and the taking
     return ballast
@@ -59,7 +70,7 @@ def _take_all(descriptor: int, leave_bytes: int) -> bool:
     if octets <= 0:
         return True
     try:
-        os.posix_fallocate(descriptor, 0, octets)
+        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, octets)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -168,6 +179,34 @@ def test_no_room_at_all_loses_nothing_that_was_accepted(practice: Practice, smal
         wait_until(queue_is(server, 0), "the queue is empty")
         assert practice.seen("later").recipients == before["later"] + accepted
         assert not log_lines(server, "process.died")
+
+
+@pytest.mark.parametrize("victims", [("dispatcher",), ("worker-0",), ("dispatcher", "worker-0")])
+def test_who_dies_on_a_full_disk_comes_back_and_sends_what_was_accepted(
+    practice: Practice, small_disk: Path, victims: tuple[str, ...]
+) -> None:
+    practice.shut("later")
+    before = practice.seen("later").recipients
+    configuration = practice.configuration(workers=1, server="min_free_bytes = 0", more=LONG_SEGMENTS)
+    with serving(small_disk, configuration) as server:
+        port = server.ports["smtp"]
+        wait_until(lambda: answer(port, "e@later.test")[0] == 250, "the first is taken")
+        accepted = 1
+        fill(small_disk, 0)
+        while (code := answer(port, "e@later.test")[0]) == 250:
+            accepted += 1
+        assert code in {451, 452}
+        fill(small_disk, 0)
+        pids_before = pids(server)
+        for name in victims:
+            kill_child(server, name)
+        for name in victims:
+            await_restart(server, name, pids_before[name])
+        practice.open("later")  # and nobody gives room
+        wait_until(
+            lambda: practice.seen("later").recipients == before + accepted, "all accepted went out", 60
+        )
+        assert log_lines(server, "spool.room_given")
 
 
 @pytest.mark.parametrize("fault", ["fdatasync:*.log:4:EIO", "pwritev:*.log:4:EIO", "pwritev:*.log:4:ENOSPC"])

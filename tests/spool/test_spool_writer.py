@@ -295,6 +295,7 @@ async def test_a_full_disk_refuses_mail_keeps_room_for_finishes_and_recovers(des
         assert accepted < 50
     assert accepted > 10
     assert desk.is_full()
+    assert desk.writer.is_without_room
     desk.writer.commit([finished(1)], (), None)
     await desk.writer.drain()
     assert finished(1) in desk.found()[0]
@@ -315,6 +316,7 @@ async def test_too_much_pending_is_refused_in_order(tmp_path: Path) -> None:
         message = desk.message(b"w" * 100_000)
         desk.writer.commit([message], [[b"w" * 100_000]], lambda ref: answers.append(ref is not None))
     assert desk.writer.is_full or desk.writer.refused
+    assert not desk.writer.is_without_room
     assert answers == [], "nobody is answered before his turn"
     await desk.writer.drain()
     assert answers == [True] * 11 + [False]

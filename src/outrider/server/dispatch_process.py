@@ -53,9 +53,11 @@ from outrider.server.suspensions import Suspensions
 from outrider.server.tenant_holds import TenantHolds
 from outrider.server.throttles import Lease, Throttles
 from outrider.spool.admin import QueueAdmin
+from outrider.spool.directory import SpoolDirectory
 from outrider.spool.index import Index
 from outrider.spool.reclaim import Reclaimer
 from outrider.spool.replay import Replayed
+from outrider.spool.tails import give_tails_back, make_room
 from outrider.spool.writer import LogWriter, Synced
 from outrider.store.engine import open_engine
 
@@ -66,6 +68,8 @@ FILL_SECONDS = 0.5
 ORPHANS_SECONDS = 2.0
 # chosen: what a worker took that died before its hello waits no longer than that; a look costs 20 µs a log
 NO_POSITION = Position(0, 0)
+START_SHARE = 2
+# chosen: of a segment; half of it is for the small one that a log begins with, half for the checkpoint
 BLOCKED_SECONDS = 0.05
 # chosen: while due entries wait on disk for room; a window of 2,000 lasts longer at 10,000 messages a second
 
@@ -98,14 +102,7 @@ class DispatchProcess:
         self._log = birth.log
         self._clock = birth.clock
         self._key_ring = ServerKeys(settings, os.environ)
-        self._index = Index.open(
-            self._files,
-            str(settings.server.spool_directory),
-            settings.spool,
-            birth.clock,
-            birth.log,
-            self._key_ring.spool,
-        )
+        self._index = self._open_index()
         self._writer = LogWriter(
             self._index.directory,
             settings.spool,
@@ -193,6 +190,27 @@ class DispatchProcess:
         self._reclaimer = Reclaimer(
             self._index, self._writer, birth.clock, birth.log, self.dispatcher.take_all
         )
+
+    def _open_index(self) -> Index:
+        """The index; on a full disk what the dead had reserved is room enough to begin with."""
+        options = self._birth.settings.spool
+        path = str(self._birth.settings.server.spool_directory)
+        directory = SpoolDirectory(self._files, path)
+        directory.open()
+        try:
+            given = make_room(directory, options.segment_octets // START_SHARE)
+        except OSError as error:
+            self._log.error("spool.room_not_given", error=str(error))
+        else:
+            if given:
+                self._log.warning("spool.room_given", octets=given, why="the disk is full")
+        return Index.open(self._files, path, options, self._clock, self._log, self._key_ring.spool)
+
+    async def _give_room(self) -> int:
+        given = await self._writer.give_back()
+        if given:
+            self._log.warning("spool.room_given", octets=given, why="the disk is full")
+        return given
 
     def _resolver_of(self, settings: Settings, places: Sequence[tuple[str, int]]) -> MxResolver:
         """Who finds routes; `places` are our own SMTP listeners."""
@@ -372,8 +390,17 @@ class DispatchProcess:
         self._unread.discard(log)
         if not self._index.directory.is_alive(log):
             self._read.add(log)
+            await self._give_tails_back(log)
         self._tasks.create_task(self._owed.write(log, self._index.positions()[log]))
         return replayed
+
+    async def _give_tails_back(self, log: int) -> None:
+        try:
+            await self._index.in_thread(lambda: give_tails_back(self._index.directory, log))
+            if self._index.directory.free_octets() < self._birth.settings.spool.segment_octets // START_SHARE:
+                await self._give_room()  # its successor has nowhere to begin
+        except OSError as error:
+            self._log.error("spool.room_not_given", spool_log=log, error=str(error))
 
     def _begin_if_complete(self) -> None:
         if not self._expected and self._holds.is_known and not self.dispatcher.is_granting:
@@ -396,7 +423,10 @@ class DispatchProcess:
             else:
                 await self._replay_dead(log)
         self._unread |= self._expected
-        await self._index.checkpoint()
+        try:
+            await self._index.checkpoint()
+        except SpoolError as error:  # what is delivered makes room
+            self._log.error("dispatcher.checkpoint_failed", error=error.message)
 
     async def _await_expected(self) -> None:
         """Workers that lived when we started may die before their hello."""
@@ -455,6 +485,7 @@ class DispatchProcess:
                 reclaimed = await self._reclaimer.run()
                 if any(reclaimed):
                     self._log.info("spool.reclaimed", **reclaimed._asdict())
+                await self._writer.take_back()
             except SpoolError as error:
                 self._log.error("dispatcher.checkpoint_failed", error=error.message)
 
@@ -463,6 +494,7 @@ class DispatchProcess:
         sockets: FilePath = self._birth.settings.server.sockets_directory
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._index.make_room = self._give_room
             await self._start()
             queue = QueueOperations(self.dispatcher, self._index, self._admin, self._clock, self._events)
             paths = PathOperations(self.dispatcher, self._index, self._suspensions, self._clock, self._wake)

@@ -337,9 +337,9 @@ class Worker:
         )
 
     def _stores_refusal(self) -> Reply | None:
-        if self.log.is_full:
+        if self.log.is_without_room:
             return replies.DISK_LOW
-        return replies.SPOOL_FAILED if self.events.stalled else None
+        return replies.SPOOL_FAILED if self.log.is_full or self.events.stalled else None
 
     def _refused(self, origin: Origin, mail_from: str, recipient: str, reply: Reply) -> None:
         self.measures.metrics.refused(origin.listener, reply.code)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from google_crc32c import value
 
+from outrider.base.errors import SpoolError
 from outrider.model.changes import ContentRef, Entry, Keyed, LastReply
 from outrider.model.dispatch import Position
 from outrider.spool.filters import QueueFilter
@@ -55,6 +56,8 @@ _DUE = (
     + "WHERE routing_domain = ? AND binding = ? AND channel = ? AND held = '' AND (due, entry) > (?, ?) "
     "ORDER BY due, entry LIMIT ?"
 )
+_FULL = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE))
+# https://www.sqlite.org/rescode.html: the second is that of the index of its log, which is sized at once
 _BUSY_SECONDS = 5.0  # chosen: only a person with a shell can hold the file
 _VARIABLES_MAX = 500  # below SQLITE_MAX_VARIABLE_NUMBER, 999 in old builds
 
@@ -195,6 +198,11 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     )
 
 
+def is_without_room(error: BaseException | None) -> bool:
+    """True for a failure of the database that is the disk's, which is full."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _FULL
+
+
 class Checkpoint:
     """The database. Every method may raise `sqlite3.Error`; reading ones `CheckpointDamagedError`.
 
@@ -204,6 +212,7 @@ class Checkpoint:
 
     Raises:
         CheckpointDamagedError: It is damaged.
+        SpoolError: The disk has no room for what opening it takes; it is as good as it was.
     """
 
     def __init__(self, path: str, cache_octets: int) -> None:
@@ -214,6 +223,8 @@ class Checkpoint:
             self._prepare(cache_octets)
         except (sqlite3.Error, ValueError) as error:
             self._database.close()
+            if is_without_room(error):
+                raise SpoolError(f"{path} cannot be opened: {error}; make room on its disk") from error
             raise CheckpointDamagedError(str(error)) from error
         except BaseException:
             self._database.close()

@@ -14,7 +14,7 @@ any moment, and never after it.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
@@ -29,7 +29,14 @@ from outrider.base.log import Log
 from outrider.model.changes import Entry, Keyed
 from outrider.model.dispatch import Arrived, Position, Settled
 from outrider.model.ports import SpoolKeys
-from outrider.spool.checkpoint import Checkpoint, CheckpointDamagedError, Group, LogRow, Write
+from outrider.spool.checkpoint import (
+    Checkpoint,
+    CheckpointDamagedError,
+    Group,
+    LogRow,
+    Write,
+    is_without_room,
+)
 from outrider.spool.directory import LOCKED_SUFFIX, UNREAD_SUFFIX, SpoolDirectory
 from outrider.spool.filters import QueueFilter
 from outrider.spool.index_due import DueReader
@@ -68,6 +75,7 @@ class Index:
         table: The entries; for the parts of the spool only.
         keys: Idempotency keys.
         on_damage: Called for each damaged stretch, after it was put into quarantine.
+        make_room: Asked when a checkpoint finds no room on the disk; gives how many octets there are now.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Index:
         self.rebuilt = False
         self.damaged = 0
         self.on_damage: OnDamage | None = None
+        self.make_room: Callable[[], Awaitable[int]] | None = None
         self.reader = FrameReader(directory, options, spool_keys)
         self._kept = directory.kept_segments()
         self._checkpoint = checkpoint
@@ -377,7 +386,15 @@ class Index:
                 applier.update(entry, settled_state(settled))
 
     async def _take(self) -> None:
-        """Write a checkpoint; the lock is held."""
+        """Write a checkpoint; the lock is held. On a full disk it is written into room that is made."""
+        try:
+            await self._take_once()
+        except SpoolError as error:
+            if self.make_room is None or not is_without_room(error.__cause__) or not await self.make_room():
+                raise
+            await self._take_once()
+
+    async def _take_once(self) -> None:
         snapshot = self.table.snapshot()
         recovery = self.recovery
         spans = self.spans.take_dirty()

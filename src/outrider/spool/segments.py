@@ -42,6 +42,11 @@ from outrider.spool.frames import (
 SALT_OCTETS = 8
 PREPARE_PAUSE_SECONDS = 1.0  # chosen: a full disk is asked once a second
 BROKEN_PAUSE_MAX_SECONDS = 10.0  # chosen: one that syncs nothing costs two segments with each try
+SMALL_SHARE = 4
+# chosen: of a segment, what a log begins with where there is no room for a whole one; twice its reserve
+LEAST_SHARE = 16
+# chosen: of a segment, where there is no room for that either; half of the reserve, so that no mail is taken
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 _SEAL_OCTETS = 16  # most that one sealed segment takes in a seal: MessagePack list, two numbers under 2^32
 
 
@@ -134,7 +139,7 @@ class SegmentWriter:
                 raise SpoolError(f"log {log_number} is being written by another process", log=log_number)
             self._lock = lock
             try:
-                self._current = self._make(segment_octets)
+                self._current = self._first()
             except OSError:
                 self._files.close(lock)
                 raise
@@ -151,6 +156,41 @@ class SegmentWriter:
     def room(self) -> int:
         """Octets that fit before a segment has to be made that does not exist yet."""
         return sum(part.capacity - part.offset for part in (self._current, self._ahead) if part is not None)
+
+    def _first(self) -> _Segment:
+        """The first segment, a small one where the disk has no room for a whole one.
+
+        Raises:
+            OSError: Not even that can be made.
+        """
+        for share in (1, SMALL_SHARE):
+            try:
+                first = self._make(self._segment_octets // share)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                self._fail("spool.segment_not_made", error)
+            else:
+                self.grows = share == 1
+                return first
+        least = self._make(self._segment_octets // LEAST_SHARE)
+        self.grows = False
+        return least
+
+    def _make_for(self, needed: int) -> _Segment:
+        """A segment that takes so much; the least that does where the disk has no room for a whole one.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        try:
+            return self._make(max(self._segment_octets, needed))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+        least = self._make(max(self._segment_octets // LEAST_SHARE, needed))
+        self.grows = False
+        return least
 
     def _make(self, capacity: int) -> _Segment:
         """Make a segment whose name and header are durable.
@@ -195,6 +235,45 @@ class SegmentWriter:
             self._fail("spool.segment_not_made", error)
             return False
         return True
+
+    def give_back(self) -> int:
+        """Give the file system what is reserved, but for as much as a log begins with on a full disk.
+
+        Returns:
+            The octets given; less than a segment, so that no other writer takes them for one.
+        """
+        current = self._current
+        if current is None:
+            return 0
+        capacity = current.offset + self._segment_octets // SMALL_SHARE
+        given = current.capacity - capacity
+        if given <= 0:
+            return 0
+        try:
+            self._files.truncate(current.fd, capacity)
+        except OSError as error:
+            self._fail("spool.room_not_given", error)
+            return 0
+        current.capacity = capacity
+        return given
+
+    def take_back(self) -> None:
+        """Reserve again what `give_back` gave, when there is room for it and as much again."""
+        current = self._current
+        if current is None or current.capacity >= self._segment_octets:
+            return
+        capacity = self._segment_octets
+        if self._directory.free_octets() < 2 * (capacity - current.capacity):
+            return
+        try:
+            self._files.allocate(current.fd, capacity)
+            self._files.fdatasync(current.fd)
+        except OSError as error:
+            self._fail("spool.room_not_taken", error)
+            with contextlib.suppress(OSError):
+                self._files.truncate(current.fd, current.capacity)
+            return
+        current.capacity = capacity
 
     def hurry(self) -> None:
         """Have the next write tried, however lately the last one failed: there will be no other."""
@@ -255,7 +334,7 @@ class SegmentWriter:
         if ahead is not None and HEADER_REGION + needed <= ahead.capacity:
             new, self._ahead = ahead, None
         else:
-            new = self._make(max(self._segment_octets, HEADER_REGION + needed))
+            new = self._make_for(HEADER_REGION + needed)
             if ahead is not None:  # too small for this frame; numbers must rise, so it stays empty
                 self._retire(ahead)
                 self._ahead = None

@@ -125,14 +125,12 @@ def _measure(directory: SpoolDirectory, options: SpoolOptions, pinned: list[Pinn
             sealed = reader.sealed_end(one.log, one.segment, later)
             size = directory.files.size(one.fd)
             one.is_sealed = sealed is not None
-            one.end = (
-                min(size, sealed) if sealed is not None else _last_written(directory.files, one.fd, size)
-            )
+            one.end = min(size, sealed) if sealed is not None else last_written(directory.files, one.fd, size)
     finally:
         reader.close()
 
 
-def _last_written(files: Files, fd: int, size: int) -> int:
+def last_written(files: Files, fd: int, size: int) -> int:
     """The end of what was written: behind it, the space that was reserved is zeros."""
     place = size
     while place > HEADER_REGION:

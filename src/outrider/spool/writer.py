@@ -11,11 +11,12 @@ order of commits. A frame without `done` is a fact (a finish): it is never given
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError, where
@@ -40,6 +41,7 @@ class Synced(NamedTuple):
     ref: ContentRef
 
 
+Result = TypeVar("Result")
 OnSynced = Callable[[Position, Sequence[Synced]], None]
 
 
@@ -120,7 +122,7 @@ class LogWriter:
         self._room = self._segments.room
         self._idle: list[asyncio.Future[None]] = []
         self._closed = False
-        self._batches: SimpleQueue[list[_Pending] | None] = SimpleQueue()
+        self._batches: SimpleQueue[list[_Pending] | Callable[[], None] | None] = SimpleQueue()
         self._syncer = threading.Thread(target=self._work, name=f"spool-{self.number}", daemon=True)
         self._syncer.start()
 
@@ -169,11 +171,12 @@ class LogWriter:
         How long the message is does not matter: one that alone is over `pending_octets` would never be taken,
         and always told to come back.
         """
-        return (
-            self._pending_octets > self._options.pending_octets
-            or self._closed
-            or (self._room < self._options.segment_octets // RESERVE_SHARE and not self._segments.grows)
-        )
+        return self._pending_octets > self._options.pending_octets or self._closed or self.is_without_room
+
+    @property
+    def is_without_room(self) -> bool:
+        """True while the disk has no room for the log: what is left of it is kept for finishes."""
+        return self._room < self._options.segment_octets // RESERVE_SHARE and not self._segments.grows
 
     @property
     def pending_octets(self) -> int:
@@ -183,6 +186,33 @@ class LogWriter:
     def free_octets(self) -> int:
         """Octets free on the spool's file system; the caller compares them with its limit."""
         return self._directory.free_octets()
+
+    async def give_back(self) -> int:
+        """Give the file system most of what this log has reserved and not written; how many octets."""
+        return await self._ask(self._segments.give_back)
+
+    async def take_back(self) -> None:
+        """Reserve it again, where there is room."""
+        await self._ask(self._segments.take_back)
+
+    async def _ask(self, what: Callable[[], Result]) -> Result:
+        """Have the thread do something between two batches."""
+        if self._closed:
+            raise SpoolError(f"log {self.number} is closed", log=self.number)
+        answer: asyncio.Future[Result] = self._loop.create_future()
+
+        def heard(result: Result, room: int) -> None:
+            self._room = room
+            if not answer.done():
+                answer.set_result(result)
+
+        def ask() -> None:
+            result = what()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                self._loop.call_soon_threadsafe(heard, result, self._segments.room)
+
+        self._batches.put(ask)
+        return await answer
 
     def _gather(self) -> None:
         """Hand over soon: at once for a few, a little later for many, so that they share a sync.
@@ -302,6 +332,9 @@ class LogWriter:
         segments = self._segments
         now = self._clock.now
         while (batch := self._batches.get()) is not None:
+            if not isinstance(batch, list):
+                batch()
+                continue
             started = now()
             payloads = [item.payload for item in batch if item.payload is not None]
             refs: list[ContentRef] = []
