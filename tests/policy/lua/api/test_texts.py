@@ -54,6 +54,15 @@ async def test_faults_of_json_have_the_numbers_of_their_constants(stage: Make, t
         ("local o = json.decode('[1,2]') o[3] = 'x' o[1] = 9 return tostring(o) .. #o", '[9,2,"x"]3'),
         ("local o = json.decode('[1,2]') return 'list: ' .. o", "list: [1,2]"),
         ("local s = '' for _, v in ipairs(json.decode('[\"a\",\"b\"]')) do s = s .. v end return s", "ab"),
+        (
+            "local o = json.new() o.l = {} for i = 1, 3 do table.insert(o.l, i) end return tostring(o)",
+            '{"l":[1,2,3]}',
+        ),
+        ("local l = json.encode({}) table.insert(l, {x = 1}) l[2] = 'y' return tostring(l)", '[{"x":1},"y"]'),
+        (
+            "local l = json.new() table.insert(l, 'a') for _, v in pairs(l) do return v .. #l end",
+            "a1",
+        ),
         ("return tostring(json.encode('</a>\\n\"\\\\'))", '"</a>\\n\\"\\\\"'),
         ("local o = json.new() o.o = o return tostring(pcall(tostring, o))", "false"),
         ("local o = json.new() return tostring(pcall(function() o.f = print end))", "false"),

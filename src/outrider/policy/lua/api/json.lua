@@ -88,6 +88,12 @@ local function items_of(array, node)
   return count
 end
 
+-- What an object is: an empty one that `table.insert` put an item into is an array from then on.
+local function kind_of(self, node)
+  if node.kind == "o" and node.keys[1] == nil and rawget(self, 1) ~= nil then node.kind = "a" end
+  return node.kind
+end
+
 local function flatten(value, row, depth)
   if depth > DEPTH_MAX then error(TOO_DEEP, 0) end
   if type(value) == "table" and not node_of(value) then value = to_value(value, depth) end
@@ -97,14 +103,15 @@ local function flatten(value, row, depth)
     if value ~= nil then row[#row + 1] = value end
     return row
   end
-  row[#row + 1] = node.kind
-  if node.kind == "s" then
+  local kind = kind_of(value, node)
+  row[#row + 1] = kind
+  if kind == "s" then
     row[#row + 1] = node.value
-  elseif node.kind == "a" then
+  elseif kind == "a" then
     local count = items_of(value, node)
     row[#row + 1] = count
     for i = 1, count do flatten(rawget(value, i), row, depth + 1) end
-  elseif node.kind == "o" then
+  elseif kind == "o" then
     row[#row + 1] = #node.keys
     for _, name in ipairs(node.keys) do
       row[#row + 1] = name
@@ -148,7 +155,7 @@ function meta.__newindex(self, key, value)
   local node = rawget(self, NODE)
   local made = checked(value)
   if node.kind == "o" and key == 1 and #node.keys == 0 then node.kind = "a" end
-  if node.kind == "a" then return set_item(self, key, made) end
+  if kind_of(self, node) == "a" then return set_item(self, key, made) end
   if node.kind ~= "o" then error("this JSON value has no fields", 2) end
   return set_field(node, tostring(key), made)
 end
@@ -157,7 +164,7 @@ end
 function meta.__pairs(self)
   local node = rawget(self, NODE)
   local names, last, at = nil, 0, 0
-  if node.kind == "o" then
+  if kind_of(self, node) == "o" then
     names, last = {}, #node.keys
     for i = 1, last do names[i] = node.keys[i] end
   elseif node.kind == "a" then
