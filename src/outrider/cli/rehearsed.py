@@ -10,9 +10,9 @@ from outrider.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from outrider.base.log import ListLog
-    from outrider.policy.left import Left
     from outrider.policy.observed import Change
     from outrider.policy.rehearsal import Rehearsal
+    from outrider.policy.way_out_rehearsal import Left
 
 
 def lines_of(log: "ListLog") -> list[str]:

@@ -25,11 +25,11 @@ from outrider.model.reply import Reply
 from outrider.policy.bindings import Bindings
 from outrider.policy.checking import NO_CHECKS, Checks
 from outrider.policy.errors import HookError
-from outrider.policy.left import Left, leave
 from outrider.policy.observed import Decision, Lines, Observed
 from outrider.policy.script import Script
 from outrider.policy.scripted import Scripts
 from outrider.policy.signing import ConfiguredSigning
+from outrider.policy.way_out_rehearsal import Left, leave
 from outrider.wire.smtp import replies
 
 T = TypeVar("T")

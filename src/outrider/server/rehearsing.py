@@ -20,9 +20,9 @@ from outrider.model.reply import Reply
 from outrider.policy.bindings import Bindings
 from outrider.policy.budget import CpuBudget
 from outrider.policy.checking import Checks
-from outrider.policy.lines import ScriptLines
 from outrider.policy.rehearsal import Rehearsal, Surroundings, rehearse
 from outrider.policy.script import Script
+from outrider.policy.script_lines import ScriptLines
 from outrider.policy.shared import create_cells
 from outrider.policy.surroundings import HERE
 from outrider.privacy.signing_keys import parse_private_key

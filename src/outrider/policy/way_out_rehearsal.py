@@ -1,4 +1,4 @@
-"""The way out of messages that nobody sends: what scripts say before the wire, and of a reply.
+"""Tries out the way out on messages that nobody sends: what scripts say before the wire, and of a reply.
 
 In: messages as they would be stored, and perhaps a host's reply. Out: what becomes of each recipient.
 
