@@ -57,7 +57,7 @@ function R.values_of(id, name)
     end
     local last = byte(value, -1)
     if last == 32 or last == 9 then value = trim(value) end
-    if find(value, CONTROL) then value = gsub(value, CONTROL, " ") end
+    if find(value, "%c") then value = gsub(value, CONTROL, " ") end
     count = count + 1
     values[count] = value
     _, colon = find(lowered, start, stop, true)
