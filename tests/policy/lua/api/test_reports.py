@@ -137,6 +137,17 @@ async def test_a_report_of_a_script_is_sent_and_reads_as_one(stage: Make) -> Non
     assert "Subject: hello" in str(header.get_payload())
 
 
+async def test_a_report_shows_a_header_as_it_came_and_says_how_it_is_written(stage: Make) -> None:
+    plain = b"From: shop@sender.test\r\nSubject: gr\xfcn\r\n\r\nHello\r\n"
+    made = stage("return msys.rfc3464.send_mdn(msg, msys.core.FAILED)", plain=plain)
+    assert await made.call() == 1
+    content = made.outbox.sent[0][0]
+    assert b"\r\nSubject: gr\xfcn\r\n" in content
+    parsed = email.message_from_bytes(content, policy=email.policy.default)
+    parts = [parsed, *parsed.iter_parts()]
+    assert [each["Content-Transfer-Encoding"] for each in parts] == ["8bit"] * 4
+
+
 async def test_nobody_hears_of_a_message_without_a_sender(stage: Make) -> None:
     made = stage("return msys.rfc3464.send_mdn(msg, msys.core.FAILED)")
     made.mail.enter(HookPhase.EACH_RCPT)

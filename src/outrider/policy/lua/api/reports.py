@@ -141,7 +141,8 @@ class Reports:
         mail, word = self._host.mail_of(msg), _action(action)
         fields = _status_fields(mail, word, "")
         boundary = f"=_outrider_{mail.id}"
-        header = mail.message.header.octets().decode("utf-8", "replace")
+        header = mail.message.header.octets().decode("utf-8", "surrogateescape")  # its octets as they came
+        encoding = "" if (header + mail.rcpt_to).isascii() else "Content-Transfer-Encoding: 8bit\r\n"
         while boundary in header:
             boundary += "_"
         per_message = {"Reporting-MTA": f"dns; {self._host.hostname}"}
@@ -151,14 +152,14 @@ class Reports:
             f"Subject: Delivery report ({word})\r\nDate: {formatdate(self._host.clock.wall())}\r\n"
             f"Message-ID: <{mail.id}.report@{self._host.hostname}>\r\nAuto-Submitted: auto-replied\r\n"
             "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;\r\n"
-            f' boundary="{boundary}"\r\n\r\n'
-            f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+            f' boundary="{boundary}"\r\n{encoding}\r\n'
+            f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n{encoding}\r\n"
             f"Your message to {mail.rcpt_to}: {word}.\r\n"
-            f"\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n{status}"
-            f"\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n{header}"
+            f"\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n{encoding}\r\n{status}"
+            f"\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n{encoding}\r\n{header}"
             f"\r\n--{boundary}--\r\n"
         )
-        return text.encode("utf-8"), mail.mail_from
+        return text.encode("utf-8", "surrogateescape"), mail.mail_from
 
 
 def _message(msg: Any) -> EditableMessage:
