@@ -95,6 +95,7 @@ CORE: Final = (
 _ENVELOPE: Final = "msg envelope, routing, identity"
 _NOTES: Final = "msg context"
 _CONTENT_SECTION: Final = "msg headers and content"
+_UNASKED: Final = "the new message goes out by the configuration alone: no script is asked about it"
 _UP_TO_EACH: Final = (
     "content changes up to each_rcpt and in outbound; Momentum also permits it in set_binding"
 )
@@ -138,8 +139,14 @@ MSG: Final = (
     ),
     Row("msg:code", _ENVELOPE, _EDIT, _PARTLY, "as vctx:set_code; empty where this hook set none"),
     Row("msg:discard", _ENVELOPE, _EDIT),
-    Row("msg:inject", _ENVELOPE, BODY | BIND),
-    Row("msg:forward", _ENVELOPE, BODY | BIND, _PARTLY, "not in rcptto, where there is no message yet"),
+    Row("msg:inject", _ENVELOPE, BODY | BIND, _PARTLY, _UNASKED),
+    Row(
+        "msg:forward",
+        _ENVELOPE,
+        BODY | BIND,
+        _PARTLY,
+        f"not in rcptto, where there is no message yet; {_UNASKED}",
+    ),
     Row("msg:context_get", _NOTES, _READ_ENVELOPE),
     Row("msg:context_set", _NOTES, _READ_ENVELOPE),
     Row("msg:context_exists", _NOTES, _READ_ENVELOPE),
