@@ -181,6 +181,17 @@ def test_no_room_at_all_loses_nothing_that_was_accepted(practice: Practice, smal
         assert not log_lines(server, "process.died")
 
 
+def test_with_room_mail_is_taken_again_though_nothing_is_queued(practice: Practice, small_disk: Path) -> None:
+    configuration = practice.configuration(workers=1, server="min_free_bytes = 0", more=SEGMENTS)
+    with serving(small_disk, configuration) as server:
+        port = server.ports["smtp"]
+        ballast = fill(small_disk, 0)
+        wait_until(lambda: answer(port, "g@plain.test")[0] in {451, 452}, "no more is taken", 60)
+        wait_until(lambda: bool(log_lines(server, "intake.changed")), "not even asked for")
+        ballast.unlink()
+        wait_until(lambda: answer(port, "g@plain.test")[0] == 250, "mail is taken again", 30)
+
+
 @pytest.mark.parametrize("victims", [("dispatcher",), ("worker-0",), ("dispatcher", "worker-0")])
 def test_who_dies_on_a_full_disk_comes_back_and_sends_what_was_accepted(
     practice: Practice, small_disk: Path, victims: tuple[str, ...]

@@ -21,6 +21,10 @@ from outrider.wire.smtp import replies
 def test_a_client_hears_whether_it_is_the_disk(
     *, is_without_room: bool, is_full: bool, is_stalled: bool, reply: Reply | None
 ) -> None:
-    log = SimpleNamespace(is_without_room=is_without_room, is_full=is_full)
+    looked: list[bool] = []
+    log = SimpleNamespace(
+        is_without_room=is_without_room, is_full=is_full, look_for_room=lambda: looked.append(True)
+    )
     worker = SimpleNamespace(log=log, events=SimpleNamespace(stalled=is_stalled))
     assert Worker._stores_refusal(worker) is reply  # type: ignore[arg-type]
+    assert looked == [True] * is_without_room

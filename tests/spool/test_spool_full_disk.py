@@ -46,9 +46,13 @@ class Desk:
         self.directory = SpoolDirectory(self.files, str(path / "spool"))
         self.directory.open()
         self.log = ListLog()
+        self.clock = FakeClock()
 
     def writer(self) -> LogWriter:
-        return LogWriter(self.directory, OPTIONS, FakeClock(), self.log)
+        return LogWriter(self.directory, OPTIONS, self.clock, self.log)
+
+    def is_full(self, writer: LogWriter) -> bool:
+        return writer.is_full
 
     def octets(self, log: int) -> list[int]:
         return [self.directory.segment_size(log, number) for number in self.directory.segments(log)]
@@ -165,6 +169,39 @@ async def test_a_living_log_gives_what_it_reserved_and_takes_it_again(desk: Desk
         await one(writer)
     await writer.close()
     assert desk.found(writer.number) == (102, [])
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_room_is_found_again_though_nothing_is_committed(desk: Desk, failures: int) -> None:
+    desk.files.faults.append(Fault("allocate", "*.log", 1, errno.ENOSPC, failures))
+    writer = desk.writer()
+    while not desk.is_full(writer):
+        desk.files.faults[:] = [Fault("allocate", "*.log", 1, errno.ENOSPC, 0)]
+        await one(writer)
+    desk.files.faults.clear()
+    desk.clock.advance(10)
+    writer.look_for_room()
+    await writer._ask(lambda: None)
+    assert not desk.is_full(writer)
+    await one(writer)
+    await writer.close()
+
+
+async def test_a_disk_that_does_not_say_what_is_free_stops_nobody(desk: Desk) -> None:
+    writer = desk.writer()
+    assert await writer.give_back()
+    desk.files.faults.append(Fault("free", "*", 1, errno.EIO))
+    await writer.take_back()
+    await one(writer)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await writer._ask(broken)
+    await one(writer)
+    await writer.close()
+    assert desk.found(writer.number) == (2, [])
 
 
 def _full() -> sqlite3.OperationalError:

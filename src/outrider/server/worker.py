@@ -338,6 +338,7 @@ class Worker:
 
     def _stores_refusal(self) -> Reply | None:
         if self.log.is_without_room:
+            self.log.look_for_room()  # who was refused commits nothing that would
             return replies.DISK_LOW
         return replies.SPOOL_FAILED if self.log.is_full or self.events.stalled else None
 

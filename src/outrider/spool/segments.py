@@ -220,9 +220,13 @@ class SegmentWriter:
         return _Segment(number, fd, salt, capacity)
 
     def prepare(self) -> bool:
-        """Make the next segment ahead when the current one is half full; False when that failed."""
+        """Make the next segment ahead when the current one is half full; False when that failed.
+
+        Where the last one could not be made, or only a small one, the disk is asked again whatever is left.
+        """
         current = self._current
-        if self._ahead is not None or (current is not None and current.offset * 2 < current.capacity):
+        is_half_full = current is None or current.offset * 2 >= current.capacity
+        if self._ahead is not None or (self.grows and not is_half_full):
             return True
         now = self._clock.now()
         if now < self._not_before_at:
@@ -263,9 +267,9 @@ class SegmentWriter:
         if current is None or current.capacity >= self._segment_octets:
             return
         capacity = self._segment_octets
-        if self._directory.free_octets() < 2 * (capacity - current.capacity):
-            return
         try:
+            if self._directory.free_octets() < 2 * (capacity - current.capacity):
+                return
             self._files.allocate(current.fd, capacity)
             self._files.fdatasync(current.fd)
         except OSError as error:

@@ -110,6 +110,7 @@ class LogWriter:
         self.sync_seconds = 0.0
         self.refused = 0
         self._is_refusing = False
+        self._is_looking = False
         self.facts_lost = 0
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Pending] = []
@@ -195,8 +196,23 @@ class LogWriter:
         """Reserve it again, where there is room."""
         await self._ask(self._segments.take_back)
 
+    def look_for_room(self) -> None:
+        """Ask the disk again, as each batch does; while those who would bring one are refused."""
+        if not self._closed and not self._is_looking:
+            self._is_looking = True
+            self._batches.put(self._look)
+
+    def _look(self) -> None:
+        self._segments.prepare()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(self._looked, self._segments.room)
+
+    def _looked(self, room: int) -> None:
+        self._room = room
+        self._is_looking = False
+
     async def _ask(self, what: Callable[[], Result]) -> Result:
-        """Have the thread do something between two batches."""
+        """Have the thread do something between two batches; what it raises is raised."""
         if self._closed:
             raise SpoolError(f"log {self.number} is closed", log=self.number)
         answer: asyncio.Future[Result] = self._loop.create_future()
@@ -206,10 +222,18 @@ class LogWriter:
             if not answer.done():
                 answer.set_result(result)
 
+        def failed(error: Exception) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
         def ask() -> None:
-            result = what()
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-                self._loop.call_soon_threadsafe(heard, result, self._segments.room)
+                try:
+                    result = what()
+                except Exception as error:  # the thread must live
+                    self._loop.call_soon_threadsafe(failed, error)
+                else:
+                    self._loop.call_soon_threadsafe(heard, result, self._segments.room)
 
         self._batches.put(ask)
         return await answer
