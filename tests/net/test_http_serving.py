@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from outrider.base.clock import FakeClock
 from outrider.base.log import ListLog
@@ -353,6 +354,35 @@ async def test_a_failure_is_told_without_its_text(start: Start) -> None:
     assert (level, event, fields["error"]) == ("error", "http.failed", "RuntimeError")
     assert "alice" not in str(fields)
     assert any("test_http_serving" in place for place in fields["where"])
+
+
+async def broken_off() -> ListLog:
+    """A client asks twice and breaks off before the first answer; what the log says."""
+    log, done = ListLog(), asyncio.Event()
+
+    async def answer(_scope: Any, _receive: Any, send: Any) -> None:
+        client.close()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while server.connections:  # noqa: ASYNC110 - it takes a turn or two
+                await asyncio.sleep(0)
+        done.set()
+        await send({"type": "http.response.body", "body": b"x"})
+
+    server = HttpServer(answer, HttpLimits(), FakeClock(), log)
+    listener = socket.create_server(("127.0.0.1", 0))
+    await server.start([listener])
+    client = socket.create_connection(listener.getsockname())
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    await asyncio.wait_for(done.wait(), PATIENCE_SECONDS)
+    await server.close(1)
+    return log
+
+
+def test_who_breaks_off_while_he_is_answered_is_no_failure_of_ours() -> None:
+    assert uvloop.run(broken_off()).lines == []
+    assert asyncio.run(broken_off()).lines == []
 
 
 async def test_draining_finishes_what_was_asked(start: Start) -> None:

@@ -127,7 +127,16 @@ class _Report:
         self._log.error("http.failed", error=type(exc_info).__name__, where=where)
 
 
-class _OldCycle(RequestResponseCycle):
+class _Cycle(RequestResponseCycle):
+    """A request; uvicorn tells only the last of several that the client is gone, and uvloop then raises."""
+
+    async def send(self, message: Any) -> None:
+        if self.transport.is_closing():
+            self.disconnected = True
+        await super().send(message)
+
+
+class _OldCycle(_Cycle):
     """A request of HTTP/1.0: an answer that says no length ends with the connection (RFC 9112 §6.1)."""
 
     is_unframed = False
@@ -296,8 +305,7 @@ class _Protocol(HttpToolsProtocol):
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1: it knows no answer that is not the last
         super().on_headers_complete()
-        if version == "1.0":
-            self.cycle.__class__ = _OldCycle
+        self.cycle.__class__ = _OldCycle if version == "1.0" else _Cycle
 
     def on_body(self, body: bytes) -> None:
         self._between_octets = 0
