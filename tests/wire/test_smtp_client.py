@@ -280,6 +280,42 @@ def test_without_overlap_one_transaction_at_a_time() -> None:
     assert client.can_send
 
 
+def _behind(*recipients: str) -> SmtpClient:
+    """A session whose first transaction is over, and whose second one was said behind its content."""
+    client = _ready("PIPELINING")
+    client.send(_transaction("b"))
+    client.send(_transaction(*recipients))
+    client.take_output()
+    client.receive(b"250 Ok\r\n250 Ok\r\n354 Go\r\n")
+    return client
+
+
+@pytest.mark.parametrize(
+    "heard", [b"503 No\r\n", b"503 No\r\n503 No\r\n", b"503 No\r\n250 Ok\r\n421 Bye\r\n"]
+)
+def test_who_takes_nothing_behind_a_content_and_goes_has_judged_nobody(heard: bytes) -> None:
+    client = _behind("c", "d")
+    events = client.receive(b"250 Queued\r\n" + heard)
+    done = [event for event in (*events, *client.abandon(LOST)) if isinstance(event, TransactionDone)]
+    assert [_answers(each) for each in done] == [[(250, Phase.BODY, False)], [None, None]]
+
+
+@pytest.mark.parametrize("code", [500, 550, 451, 502])
+def test_another_refusal_behind_a_content_is_one(code: int) -> None:
+    client = _behind("c")
+    events = client.receive(b"250 Queued\r\n" + b"%d No\r\n" % code * 3)
+    done = [event for event in events if isinstance(event, TransactionDone)]
+    assert _answers(done[1]) == [(code, Phase.MAIL, False)]
+
+
+@pytest.mark.parametrize(("length", "waits"), [(20, False), (60, True)])
+def test_a_long_envelope_waits_for_the_reply_to_the_content(length: int, waits: bool) -> None:
+    client = _behind(*(f"{number}{'x' * length}" for number in range(30)))
+    sent = b"".join(client.take_output())
+    assert (b"MAIL" not in sent) is waits
+    assert (b"MAIL" in b"".join((client.receive(b"250 Queued\r\n"), client.take_output())[1])) is waits
+
+
 def test_features_are_read_leniently() -> None:
     lines = ("peer.test", "size  1000", "Pipelining", "AUTH plain", "AUTH=LOGIN", "", "SIZE x", "SMTPUTF8")
     features = parse_features(Reply(250, None, lines))

@@ -12,7 +12,8 @@ may be the first "command" of a group: with `overlap` the next envelope follows 
 same write, which halves the round trips and the writes. It is safe because nothing of the next *content* is
 sent before its own 354, so a loss can never double it, and because RFC 2920 §3.2 obliges a server that
 offers PIPELINING not to lose its input buffer. For the same reason BDAT, where envelope and content are one
-write, is never overlapped.
+write, is never overlapped. A peer that takes no command behind a content all the same says 503 to each: the
+envelope is said once more, and no other one so.
 
 Invariant: whatever the peer sends and however it is split, `receive` returns events or raises
 RemoteProtocolError, and each transaction taken by `send` comes back in exactly one TransactionDone, from
@@ -48,6 +49,10 @@ from outrider.wire.smtp.content import unstuff
 BDAT_EAGER_OCTETS = 65_536
 # chosen: a content up to this size rides with its envelope; a larger one waits for a recipient to be
 # accepted, because sending it for nothing costs more than a round trip
+
+BEHIND_CHARACTERS_MAX = 2_000
+# chosen: Haraka ends a connection, and the reply to the content with it, when over 8,192 octets follow that
+# content; a character has at most four
 
 _MAIL = int(Phase.MAIL)
 _RCPT = int(Phase.RCPT)
@@ -444,8 +449,9 @@ class SmtpClient:
         if queued is None:
             if self._quit_wanted:
                 self._say_quit()  # RFC 2920 §3.1: QUIT may be the last of a group
-        elif not first.bdat and not queued.bdat:
+        elif not first.bdat and not queued.bdat and queued.characters <= BEHIND_CHARACTERS_MAX:
             self._queued = None
+            queued.is_behind = True
             self._begin(queued)
 
     # ends
@@ -453,7 +459,13 @@ class SmtpClient:
     def _finish_refused(self) -> None:
         """The peer may still hold an envelope: RSET goes before the next one."""
         self._reset_needed = True
-        self._finish()
+        if self._underway[0].was_too_soon:
+            self._overlap = False
+            again = self._underway.popleft()  # the only one: nothing follows what has no content yet
+            again.begin_again()
+            self._begin(again)
+        else:
+            self._finish()
 
     def _finish(self) -> None:
         self._events.append(self._underway.popleft().done())

@@ -5,8 +5,8 @@ anything is sent.
 
 Invariant: when it is over each recipient has an answer, or None because it was not attempted.
 
-Standards: RFC 5321 §3.3, RFC 1870 §6.1, RFC 6152 §3, RFC 6531 §3.5, RFC 5321 §4.5.3.1.10 (too many
-recipients).
+Standards: RFC 5321 §3.3, RFC 5321 §4.2.2 (503), RFC 1870 §6.1, RFC 6152 §3, RFC 6531 §3.5, RFC 5321
+§4.5.3.1.10 (too many recipients).
 """
 
 from outrider.base.errors import LocalProtocolError
@@ -30,6 +30,9 @@ _HEADER_UTF8 = int(Traits.HEADER_UTF8)
 
 UNSTUFF_MAX_OCTETS = 1_048_576
 # chosen: removing dots costs 1.3 ms a MiB; over it DATA, which needs no copy, keeps the loop within 20 ms
+
+_BAD_SEQUENCE = 503
+# RFC 5321 §4.2.2
 
 _ONE_DOMAIN = "multiple destination domains"
 # Gmail, SMTP error reference 4.3.0
@@ -91,6 +94,8 @@ class Underway:
         smtputf8: The SMTPUTF8 parameter is sent.
         put_off: A recipient was put off, because there are too many.
         refused: MAIL was refused.
+        is_behind: Its envelope followed a content whose reply was outstanding.
+        was_too_soon: MAIL was refused for nothing but that.
         heard: At least one reply to it arrived.
         content_sent: The whole content was handed over: from here a loss may mean a duplicate.
     """
@@ -104,6 +109,7 @@ class Underway:
         "dotted",
         "eight_bit",
         "heard",
+        "is_behind",
         "mail",
         "put_off",
         "rcpts",
@@ -112,6 +118,7 @@ class Underway:
         "smtputf8",
         "targets",
         "transaction",
+        "was_too_soon",
     )
 
     def __init__(self, transaction: Transaction) -> None:
@@ -129,6 +136,8 @@ class Underway:
         self.smtputf8 = False
         self.put_off = False
         self.refused = False
+        self.is_behind = False
+        self.was_too_soon = False
         self.heard = False
         self.content_sent = False
 
@@ -140,6 +149,11 @@ class Underway:
         if self.heard and self.replied >= len(self.targets):
             return Phase.DATA
         return Phase.RCPT if self.heard else Phase.MAIL
+
+    @property
+    def characters(self) -> int:
+        """Of its envelope."""
+        return len(self.mail) + sum(map(len, self.rcpts))
 
     def prepare(self, features: Features, *, chunking: bool) -> int:
         """Decide how it goes to a peer with `features`; recipients that cannot go leave `targets`, answered.
@@ -202,9 +216,17 @@ class Underway:
         self.heard = True
         if reply.code >= 300:
             self.refused = True
+            if self.is_behind and reply.code == _BAD_SEQUENCE:
+                self.was_too_soon = True
+                return  # nobody has judged a recipient: until it is said again, none has an answer
             answer = Answer(reply, Phase.MAIL)
             for index in self.targets:
                 self.answers[index] = answer
+
+    def begin_again(self) -> None:
+        """Forget all replies: what was said too soon is said once more."""
+        self.replied = 0
+        self.refused = self.is_behind = self.was_too_soon = self.heard = False
 
     def take_rcpt(self, reply: Reply) -> bool:
         """The reply to the next RCPT; False when asking for more recipients is useless."""
