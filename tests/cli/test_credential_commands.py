@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from outrider.base.errors import StoreError
+from outrider.cli.credential import rights_row
 from outrider.cli.main import app
+from outrider.store.records import Rights
 
 
 @pytest.fixture
@@ -42,6 +44,14 @@ def test_lists_are_emptied_and_ends_taken_away_by_name(config: Path) -> None:
     changed = run(config, "key", "set", "shop", "-n", "", "--never-expires", "--live", "--scope", "status")
     assert (changed["networks"], changed["expires_time"], changed["is_sandbox"]) == ([], None, False)
     assert changed["scopes"] == ["status"]
+
+
+def test_what_has_ended_is_said_to_have_ended() -> None:
+    rights = Rights("acme", expires_time=60.0)
+    assert [rights_row(rights, now)[-1] for now in (59.0, 60.0)] == [
+        "until 1970-01-01 00:01+00:00",
+        "ended 1970-01-01 00:01+00:00",
+    ]
 
 
 def test_a_login_is_changed_without_its_password(config: Path) -> None:

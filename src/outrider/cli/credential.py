@@ -236,11 +236,13 @@ NOTHING = Changes({}, never_expires=False)
 RIGHTS_COLUMNS = ("tenant", "domains", "streams", "networks", "state")
 
 
-def rights_row(rights: Rights) -> tuple[str, ...]:
-    """Cells of a table, for `RIGHTS_COLUMNS`."""
+def rights_row(rights: Rights, now: float) -> tuple[str, ...]:
+    """Cells of a table, for `RIGHTS_COLUMNS`; `now` in Unix seconds."""
     words = [] if rights.is_enabled else ["disabled"]
     words += ["sandbox"] if rights.is_sandbox else []
-    words += [f"until {shown_time(rights.expires_time)}"] if rights.expires_time is not None else []
+    if rights.expires_time is not None:
+        word = "ended" if rights.expires_time <= now else "until"
+        words.append(f"{word} {shown_time(rights.expires_time)}")
     return (
         rights.tenant,
         ", ".join(rights.domains) or "tenant's",

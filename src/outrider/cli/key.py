@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from outrider.base.clock import SystemClock
 from outrider.cli.control_store import OfTenant, Reason, with_store
 from outrider.cli.credential import (
     RIGHTS_COLUMNS,
@@ -73,8 +74,9 @@ def list_(tenant: OfTenant = None, config: ConfigPath = CONFIG_DEFAULT, as_json:
       outrider key list -t acme
     """
     found = with_store(config, lambda db, _author: credentials.list_all(db, KEYS, tenant))
+    now = SystemClock().wall()
     columns = ("id", *RIGHTS_COLUMNS, "scopes")
-    rows = [(key.id, *rights_row(key.rights), ", ".join(key.scopes)) for key in found]
+    rows = [(key.id, *rights_row(key.rights, now), ", ".join(key.scopes)) for key in found]
     print_list("API keys", columns, rows, [shown(key) for key in found], as_json=as_json)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from outrider.base.clock import SystemClock
 from outrider.base.errors import AddressError, ConfigError
 from outrider.cli.control_store import OfTenant, Reason, TenantName, with_store
 from outrider.cli.credential import (
@@ -249,8 +250,9 @@ def list_all(
         _list_file(file, as_json=as_json)
         return
     found = with_store(config, lambda db, _author: stored.list_all(db, USERS, tenant))
+    now = SystemClock().wall()
     columns = ("name", *RIGHTS_COLUMNS)
-    rows = [(user.name, *rights_row(user.rights)) for user in found]
+    rows = [(user.name, *rights_row(user.rights, now)) for user in found]
     print_list("Logins", columns, rows, {"users": [shown(user) for user in found]}, as_json=as_json)
 
 
