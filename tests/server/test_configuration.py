@@ -161,6 +161,26 @@ def test_a_running_server_is_found_whatever_faults_other_options_have(tmp_path: 
             load_directories(write(tmp_path, wrong))
 
 
+@pytest.mark.parametrize(
+    "rest", ["shaping = [\n", "[shaping\n", "workers = [\n", "[net]\nnameservers = 'x\n"]
+)
+def test_a_running_server_is_found_while_its_file_is_not_toml(tmp_path: Path, rest: str) -> None:
+    """Somebody is in the midst of writing it, or forgot a quote: the server is to be asked all the same."""
+    path = write(tmp_path, f'[ server ] # here\nstate_directory = "state" # there\n{rest}')
+    told: list[str] = []
+    assert load_directories(path, {}, told.append).sockets_directory == tmp_path / "state/run"
+    [fault] = told
+    assert f"{path} is not TOML" in fault
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["[server]\nstate_directory = 'x\n", "x\n[net]\n"])
+def test_where_the_server_is_is_not_guessed(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_directories(write(tmp_path, text))
+
+
 def test_two_listeners_in_one_place_are_named_and_said_to_be_in_any_of_the_files(tmp_path: Path) -> None:
     path = write(tmp_path, '[[listener]]\nname = "submission"\nport = 2525\n')
     (tmp_path / "conf.d").mkdir()

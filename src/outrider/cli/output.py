@@ -205,12 +205,19 @@ def settings_of(config: Path) -> "Settings":
 def directories_of(config: Path) -> "ServerOptions":
     """Where the server is that `config` describes, whatever faults all other options have just now.
 
+    A file that is not TOML is told of on standard error.
+
     Raises:
         ConfigError: With the faults of these, or a file cannot be read.
     """
     from outrider.server.configuration import load_directories
 
-    return load_directories(config, os.environ)
+    return load_directories(config, os.environ, _warn_of_file)
+
+
+def _warn_of_file(fault: str) -> None:
+    told = f"outrider: {fault}; only the directories of [server] were read, to find the server that runs\n"
+    sys.stderr.write(printable(told))
 
 
 def control(config: Path) -> "ControlClient":

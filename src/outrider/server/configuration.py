@@ -7,7 +7,7 @@ dotted name, what is wrong and, for unknown names, what was probably meant.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -71,15 +71,26 @@ def read(
     return Configuration(_validated(sources, sources.data, path), sources)
 
 
-def load_directories(path: Path | None, environment: Mapping[str, str] | None = None) -> ServerOptions:
+def load_directories(
+    path: Path | None,
+    environment: Mapping[str, str] | None = None,
+    told: Callable[[str], None] = lambda _fault: None,
+) -> ServerOptions:
     """The section `[server]` with its directories alone.
 
     They say where a running server is, which is to be asked also while somebody works on the rest.
 
+    Args:
+        path: The main file.
+        environment: Variables.
+        told: Hears of each file that is not TOML, of which only these were read.
+
     Raises:
         ConfigError: With all faults of these options, or a file cannot be read.
     """
-    sources = read_sources(path, environment)
+    sources = read_sources(path, environment, needed=DIRECTORIES)
+    for fault in sources.passed_over:
+        told(fault)
     section = sources.data.get("server")
     if isinstance(section, Mapping):
         section = {name: section[name] for name in DIRECTORIES if name in section}

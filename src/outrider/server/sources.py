@@ -12,6 +12,7 @@ Invariant: every value of the tree has exactly one origin, the one that set it l
 Not here: what the values mean and whether they may be (configuration.py).
 """
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ ENVIRONMENT_PREFIX = "OUTRIDER_"
 ENVIRONMENT_OWN = frozenset({"OUTRIDER_CONFIG", "OUTRIDER_PURE", "OUTRIDER_FAULTS"})
 # read elsewhere: the file's own place, the pure scanner, injected faults of the crash tests
 FOLDER = "conf.d"
+_SERVER = re.compile(r"\s*\[\s*server\s*\]\s*(#.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,17 @@ class Sources:
         origins: Origin of each value and table by its location in the tree.
         files: The files that were read, in order.
         faults: What could not be read, each with its place.
+        needed: Options of `[server]` that alone are asked for: of a file that is not TOML they are read as
+            far as they stand in lines of their own, and its fault is in `passed_over`. Empty: all.
+        passed_over: Faults of files of which only that was read.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[Location, Origin] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    needed: tuple[str, ...] = ()
+    passed_over: list[str] = field(default_factory=list)
 
     def origin(self, location: Location) -> Origin:
         """Where the value at `location`, or the nearest table around it, was set."""
@@ -96,13 +103,22 @@ class Sources:
         except UnicodeDecodeError as error:
             self.faults.append(f"{path} is not UTF-8: {error.reason} at octet {error.start}")
         except (tomllib.TOMLDecodeError, RecursionError) as error:  # the library recurses into nested arrays
-            self.faults.append(f"{path} is not TOML: {error}")
+            self._pick(path, text, f"{path} is not TOML: {error}")
         else:
             try:
                 places = places_of(text)
                 self._merge((), self.data, data, lambda at: Origin("file", str(path), places[at]), ())
             except RecursionError:
                 self.faults.append(f"{path} cannot be read: its arrays or tables are nested too deeply")
+
+    def _pick(self, path: Path, text: str, fault: str) -> None:
+        """Take from a file that is not TOML the options that are needed, or have the fault be one."""
+        found = _lines_of_server(text, self.needed) if self.needed else None
+        if found is None:
+            self.faults.append(fault)
+        else:
+            self.passed_over.append(fault)
+            self._merge((), self.data, {"server": found}, lambda _at: Origin("file", str(path)), ())
 
     def add_environment(self, environment: Mapping[str, str]) -> None:
         """Lay the variables that name options over what is there."""
@@ -190,13 +206,15 @@ def read_sources(
     path: Path | None,
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    needed: tuple[str, ...] = (),
 ) -> Sources:
-    """Everything, in order.
+    """Everything, in order; where only some options are needed, see `Sources.needed`.
 
     Raises:
         ConfigError: A source cannot be read; every such fault at once.
     """
-    sources = Sources()
+    sources = Sources(needed=needed)
     if path is not None:
         sources.add_file(path)
         for extra in sorted((path.parent / FOLDER).glob("*.toml")):
@@ -208,6 +226,24 @@ def read_sources(
             raise ConfigError(sources.faults[0])
         raise ConfigError(f"{len(sources.faults)} faults in the configuration", tuple(sources.faults))
     return sources
+
+
+def _lines_of_server(text: str, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Options of the section `[server]` by name, each in a line of its own; None where there is none."""
+    lines = text.splitlines()
+    begin = next((number for number, line in enumerate(lines) if _SERVER.fullmatch(line)), None)
+    if begin is None:
+        return None
+    found: dict[str, Any] = {}
+    for line in lines[begin + 1 :]:
+        if line.lstrip().startswith("["):
+            break
+        if line.partition("=")[0].strip() in names:
+            try:
+                found |= tomllib.loads(line)
+            except tomllib.TOMLDecodeError:
+                return None
+    return found
 
 
 def value_of(text: str) -> Any:
