@@ -1,11 +1,16 @@
 """What commands say to people."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from outrider.base.exits import Exit
 from outrider.cli import output
 from outrider.cli.doctor import print_findings
 from outrider.cli.output import print_done, print_facts, print_json, print_table, say
@@ -16,6 +21,29 @@ def test_what_is_one_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> 
     text = ", ".join(f"listener-{number} on 127.0.0.1:{40_000 + number}" for number in range(20))
     say(text)
     assert capsys.readouterr().out == text + "\n"
+
+
+@pytest.mark.parametrize("words", [("config", "show"), ("--help",), ("--version",)])
+def test_a_command_that_nobody_reads_any_more_is_quiet(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """As other programs that write into `head`; 1 would say that a check found something."""
+    config = tmp_path / "outrider.toml"
+    config.write_text("", encoding="utf-8")
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "OUTRIDER_CONFIG": str(config)}
+    line = [sys.executable, "-m", "outrider.cli.main", *words]
+    done = subprocess.run(
+        line, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (Exit.UNREAD, "")
+
+
+def test_an_output_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        line = [sys.executable, "-m", "outrider.cli.main", "--version"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (Exit.IO, "outrider: standard output: No space left on device\n")
 
 
 def test_a_row_of_a_table_is_a_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

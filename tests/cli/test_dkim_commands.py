@@ -137,6 +137,9 @@ def test_check_asks_for_keys_of_a_query_by_domain(site: Site) -> None:
 
 def test_check_compares_what_signs_with_dns(site: Site) -> None:
     assert site.json("dkim", "check") == {"ok": True, "keys": []}
+    [absent] = site.json("dkim", "check", "Own.test", code=1)["keys"]
+    assert (absent["domain"], absent["state"], absent["record"]) == ("own.test", "absent", None)
+    assert "dkim keygen" in absent["trouble"]
     key_file = site.folder / "own.pem"
     key_file.write_bytes(pem("rsa2048"))
     key_file.chmod(0o600)

@@ -31,8 +31,6 @@ def outrider(folder: Path, *arguments: str, code: int | None = 0) -> str:
         check=False,
         timeout=60,
         stdin=subprocess.DEVNULL,
-        # the one port that no flag of init chooses
-        env={**os.environ, "OUTRIDER_RECORD__METRICS_PORT": str(free_port())},
     )
     assert code in {None, done.returncode}, done.stdout + done.stderr
     return done.stdout if done.returncode in {0, 1} else done.stderr
@@ -49,7 +47,8 @@ def faults(told: Any) -> set[str]:
 def test_what_init_writes_passes_the_doctor(tmp_path: Path) -> None:
     with practising(WORLD) as practice:
         place = f"127.0.0.1:{practice.internet.dns_port}"
-        ports = ("--port", "0", "--http-port", "0", "--state", "state", "--nameserver", place)
+        ports = ["--port", "0", "--http-port", "0", "--metrics-port", str(free_port())]
+        ports += ["--state", "state", "--nameserver", place]
         outrider(tmp_path, "init", "--hostname", "mx.example.test", *ports)
         found = json.loads(
             outrider(

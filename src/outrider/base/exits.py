@@ -30,3 +30,4 @@ class Exit(IntEnum):
     NO_PERMISSION = 77, "This user may not."
     CONFIG = 78, "The configuration is wrong; every fault is named with its place."
     INTERRUPTED = 130, "Ended by Ctrl-C."
+    UNREAD = 141, "Whoever read the output, as `head`, has had enough; nothing is said about it."

@@ -151,7 +151,8 @@ def check(
 ) -> None:
     """Compare the keys with their records in DNS; exit code 1 when one that signs is not published.
 
-    Checked are the keys that the configuration names, that a query gives, and that were made here.
+    Checked are the keys that the configuration names, that a query gives, and that were made here. A domain
+    that is named and has none is not in order either; without any name and any key, nothing is wrong.
 
     Examples:
       outrider dkim check
@@ -159,10 +160,10 @@ def check(
     """
     from outrider.base.clock import SystemClock
     from outrider.server.signing import RecordState
-    from outrider.server.signing_shown import checked_domains, checked_keys
+    from outrider.server.signing_shown import checked_keys
 
-    settings, ring = _ring(config)
-    domains = [*map(domain_name, domain or ())] or checked_domains(settings, ring)
+    settings, _ = _ring(config)
+    domains = [*map(domain_name, domain or ())]
     told = asyncio.run(checked_keys(settings, os.environ, SystemClock(), _resolver(settings), domains))
     if as_json:
         print_json(told)

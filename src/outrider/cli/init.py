@@ -52,6 +52,8 @@ port = {http_port}
 [record]
 # What events show of an address: full, masked, domain, token, customer-id or none.
 redaction = "{redaction}"
+# Metrics for Prometheus, on loopback; 0 switches them off.
+metrics_port = {metrics_port}
 """
 
 
@@ -134,6 +136,10 @@ def init(
     port: Annotated[int, typer.Option(help="SMTP port.", min=0, max=65535)] = 2525,
     http_address: Annotated[str, typer.Option(help="Address to listen on for HTTP.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="HTTP port.", min=0, max=65535)] = 8025,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the metrics, on loopback; 0 switches them off.", min=0, max=65535),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; the default is one a core.")] = None,
     trust: Annotated[
         list[str] | None, typer.Option(help="Network that may relay, such as 127.0.0.0/8. May be repeated.")
@@ -167,6 +173,7 @@ def init(
             raise typer.BadParameter(f"{given!r} is no IP address") from None
     name, networks = _asked(hostname, trust)
     servers = ", ".join(_text(one) for one in nameserver or ())
+    record = Settings().record
     _write(
         config,
         _TEMPLATE.format(
@@ -181,7 +188,8 @@ def init(
             http_address=_text(http_address),
             http_port=http_port,
             net=f"\n[net]\nnameservers = [{servers}]\n" if servers else "",
-            redaction=Settings().record.redaction,
+            redaction=record.redaction,
+            metrics_port=record.metrics_port if metrics_port is None else metrics_port,
         ),
     )
     if as_json:

@@ -4,8 +4,9 @@ The commands are in `registry`; the codes are `base.exits`.
 """
 
 import io
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,8 +52,45 @@ def outrider(
     """An outbound messaging server. `outrider init` writes a configuration, `outrider serve` runs it."""
 
 
+class _Output(io.FileIO):
+    """Standard output; where nobody reads it any more, the command ends as if by the signal (`Exit.UNREAD`).
+
+    The signal itself is no use: it would also end a command whose server hangs up.
+    """
+
+    def write(self, octets: Any, /) -> int:
+        """All or a part of `octets`."""
+        try:
+            return super().write(octets)
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())  # what is in buffers is written once more, at the end
+            os.close(nowhere)
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(Exit.UNREAD) from None
+            _complain(f"standard output: {error.strerror}")
+            raise SystemExit(Exit.IO) from None
+
+
 def main() -> None:
     """Entry point of the installed command."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False)),
+            encoding=sys.stdout.encoding,
+            errors=sys.stdout.errors,
+            line_buffering=sys.stdout.isatty(),
+            write_through=sys.stdout.write_through,
+        )
+    try:
+        _run()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _run() -> None:
+    """Run what is asked for and end with its code."""
     _be_lenient()
     try:
         app()

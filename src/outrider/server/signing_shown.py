@@ -3,17 +3,22 @@
 In: a ring of keys, settings, who answers questions to DNS. Out: plain values.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from outrider.base.clock import Clock
 from outrider.base.errors import OutriderError
 from outrider.net.answers import Lookup
 from outrider.privacy.signing_ring import SigningRing
 from outrider.server.settings import Settings
-from outrider.server.signing import Rotation, check_uses, uses_of
+from outrider.server.signing import Rotation, SigningUse, check_uses, open_signing_ring, uses_of
 from outrider.server.signing_queried import queried_uses
 from outrider.wire.dkim.record import format_record, record_name, zone_line
+
+ABSENT: Final = "absent"
+"""State of the key that a domain should have and has not."""
+NO_KEY: Final = "there is no key for it: neither in a [[dkim]] table nor made by `outrider dkim keygen`"
 
 
 def shown_record(name: str, text: str) -> dict[str, str]:
@@ -47,17 +52,31 @@ def checked_domains(settings: Settings, ring: SigningRing) -> list[str]:
 
 
 async def checked_keys(
-    settings: Settings, environment: Mapping[str, str], clock: Clock, lookup: Lookup, domains: Sequence[str]
+    settings: Settings,
+    environment: Mapping[str, str],
+    clock: Clock,
+    lookup: Lookup,
+    domains: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Every key for domains beside what DNS has for it; `ok` where all that sign are published."""
-    uses = [use for each in domains for use in uses_of(settings, environment, clock, each)]
-    for each in domains:
-        uses += await queried_uses(settings, environment, clock, each)
+    """Every key for domains beside what DNS has for it; `ok` where all that sign are published.
+
+    Without any domain, of all that `checked_domains` gives; one that is named and has no key is not in order.
+    """
+    asked = domains or await asyncio.to_thread(
+        lambda: checked_domains(settings, open_signing_ring(settings, clock))
+    )
+    uses = [use for each in asked for use in uses_of(settings, environment, clock, each)]
+    having = {use.domain for use in uses}
+    for each in asked:
+        queried = await queried_uses(settings, environment, clock, each)
+        if each in domains and each not in having and not queried:
+            queried = [SigningUse(each, "", "", ABSENT, None, NO_KEY)]
+        uses += queried
     checks = await check_uses(lookup, uses)
     keys = []
     is_ok = True
     for use, found in zip(uses, checks, strict=True):
-        signs = use.state in {"active", "configured"}
+        signs = use.state in {"active", "configured", ABSENT}
         is_ok = is_ok and not (signs and (found is None or not found.is_published))
         keys.append(
             {

@@ -21,7 +21,6 @@ from outrider.server.resolvers import new_resolver
 from outrider.server.signing import KEEP_SECONDS, Rotation, open_signing_ring
 from outrider.server.signing import rotate as rotated
 from outrider.server.signing_shown import (
-    checked_domains,
     checked_keys,
     noted_rotation,
     shown_keys,
@@ -88,7 +87,8 @@ class KeyChecked(BaseModel):
     domain: str
     selector: str
     state: str = Field(
-        description="`configured`, its state in the directory of keys, or `unknown` where only mail shows it."
+        description="`configured`, its state in the directory of keys, `unknown` where only mail shows "
+        "it, or `absent` where a domain that was asked for has none."
     )
     key: str = Field(description="Name of the place where it is.")
     trouble: str
@@ -98,7 +98,7 @@ class KeyChecked(BaseModel):
 class KeysChecked(BaseModel):
     """All keys beside DNS."""
 
-    ok: bool = Field(description="All that sign are published.")
+    ok: bool = Field(description="All that sign are published, and each domain that was asked for has a key.")
     keys: list[KeyChecked]
 
 
@@ -173,8 +173,7 @@ async def list_keys(hub: WithHub, domain: str | None = None) -> SigningKeys:
 async def check_keys(hub: WithHub, domain: Annotated[list[str] | None, Query()] = None) -> KeysChecked:
     """Those that the configuration names and those that were made here; all, or of the domains given."""
     wanted = [_domain_name(each, "/query/domain") for each in domain or ()]
-    domains = wanted or await asyncio.to_thread(checked_domains, hub.settings, _ring(hub))
-    return KeysChecked(**await checked_keys(hub.settings, os.environ, hub.clock, _resolver(hub), domains))
+    return KeysChecked(**await checked_keys(hub.settings, os.environ, hub.clock, _resolver(hub), wanted))
 
 
 @router.post("/{domain}/{selector}", status_code=201, summary="Make a key")
