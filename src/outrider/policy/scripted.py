@@ -232,15 +232,14 @@ class ScriptedSession:
         replies_at: dict[int, Reply] = {}
         for at, each in enumerate(mails):
             refusal = await self._through(each, early) if early and not each.is_discarded else None
-            if refusal is None and not each.is_discarded:
-                if not each.bind():
-                    return Refusal(replies.NO_BINDING, "no binding")
-                if self._signing is not None:
-                    failure = await _ask_signatures(each, self._signing, origin.tenant)
-                    if failure is not None:
-                        return failure
-                if final:
-                    refusal = await self._through(each, final)
+            if refusal is None and not each.is_discarded and not each.bind():
+                return Refusal(replies.NO_BINDING, "no binding")
+            if refusal is None and self._signing is not None:
+                failure = await _ask_signatures(each, self._signing, origin.tenant)
+                if failure is not None:
+                    return failure
+            if refusal is None and final and not each.is_discarded:
+                refusal = await self._through(each, final)
             if refusal is not None:
                 if not refusal.is_permanent:
                     return Refusal(refusal, "policy")
@@ -319,6 +318,8 @@ async def _failure_to_sign(mails: Sequence[Mail]) -> Refusal | None:
 
 async def _ask_signatures(mail: Mail, signing: ConfiguredSigning, tenant: str) -> Refusal | None:
     """Ask for the signatures and the seal that the configuration says; a refusal where that cannot be."""
+    if mail.is_discarded:
+        return None
     try:
         mail.ask_signatures(signing.requests_for(mail.content, tenant))
         seal = signing.seal_for(mail.content, tenant) if signing.has_seals else None
