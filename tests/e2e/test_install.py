@@ -84,6 +84,23 @@ def test_everything_is_where_a_packager_looks(installed: Path) -> None:
     assert (installed / FILES[0]).stat().st_mode & 0o007 == 0
 
 
+@pytest.mark.peer
+def test_the_server_s_user_reads_the_configuration_and_nobody_else(installed: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give files to other users")
+    if (sysusers := shutil.which("systemd-sysusers")) is None:
+        pytest.skip("needs systemd-sysusers; `make peers` installs it")
+    target = tmp_path / "root"
+    shutil.copytree(installed, target, symlinks=True)
+    run([sysusers, f"--root={target}", target / "usr/lib/sysusers.d/outrider.conf"], Path("/"))
+    own = target / "usr/lib/tmpfiles.d/outrider.conf"
+    run(["systemd-tmpfiles", f"--root={target}", "--create", own], Path("/"))
+    [group] = re.findall(r"^outrider:x:(\d+):", (target / "etc/group").read_text("ascii"), re.MULTILINE)
+    for name, mode in (("etc/outrider", 0o750), ("etc/outrider/outrider.toml", 0o640)):
+        seen = (target / name).stat()
+        assert (seen.st_uid, seen.st_gid, seen.st_mode & 0o777) == (0, int(group), mode), name
+
+
 def test_every_link_of_the_installed_manual_leads_somewhere(installed: Path) -> None:
     manual = installed / "usr/share/doc/outrider"
     pages = list(manual.rglob("*.md"))
@@ -142,7 +159,18 @@ def test_the_installed_server_delivers_a_message(installed: Path, tmp_path: Path
         run(
             [
                 *(program, "init", "--hostname", "outrider.example.test", "--trust", "127.0.0.0/8"),
-                *("--port", "0", "--http-port", "0", "--state", "state", "--workers", "1"),
+                *(
+                    "--port",
+                    "0",
+                    "--http-port",
+                    "0",
+                    "--metrics-port",
+                    "0",
+                    "--state",
+                    "state",
+                    "--workers",
+                    "1",
+                ),
                 *("--nameserver", f"127.0.0.1:{practice.internet.dns_port}"),
             ],
             tmp_path,
@@ -150,7 +178,6 @@ def test_the_installed_server_delivers_a_message(installed: Path, tmp_path: Path
         config = tmp_path / "outrider.toml"
         text = config.read_text(encoding="utf-8")
         text = text.replace("[net]\n", '[net]\nallowed_target_networks = ["127.0.0.0/8"]\n')
-        text = text.replace("[record]\n", "[record]\nmetrics_port = 0\n")
         text += f"[shaping.default]\nsmtp_port = {practice.internet.smtp_port}\n"
         text = stack.enter_context(short_sockets(tmp_path, text))
         config.write_text(text, encoding="utf-8")

@@ -124,6 +124,13 @@ def test_the_server_serves_on_sockets_that_it_was_given(tmp_path: Path) -> None:
         for _ in range(8):
             send(port, "someone@receiver.test")
         wait_until(queue_is(server, 8), "all are queued")
+        # Who opened the socket says where it listens: another port in the configuration does not close it.
+        config = folder / "outrider.toml"
+        config.write_text(config.read_text("utf-8").replace("port = 1\n", "port = 0\n"), encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: '"config.reloaded"' in server.log(), "it is reloaded")
+        send(port, "someone@receiver.test")
+        wait_until(queue_is(server, 9), "that one too")
         assert server.stop() == 0
         # The manager's socket is still there: the next client waits for the next server.
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS):

@@ -68,5 +68,7 @@ def test_each_socket_is_named_as_its_file() -> None:
         section = unit(path.name)["Socket"]
         assert f"outrider-{section['FileDescriptorName']}.socket" == path.name
         assert section["Service"] == "outrider.service"
+        # Each of these would close the socket when the service is restarted, and refuse its clients.
+        assert not {"PartOf", "BindsTo", "Requires", "Requisite"} & set(unit(path.name)["Unit"])
     listens = {path.name: unit(path.name)["Socket"]["ListenStream"] for path in sockets}
     assert listens["outrider-api.socket"].startswith("127.0.0.1:")

@@ -3,7 +3,8 @@
 In: settings. Out: sockets and memory that workers inherit when they are forked; at a reload the new ones,
 which are handed to workers that run already.
 
-Invariant: until a reload is adopted, what was open stays open and what it opened can be closed again.
+Invariant: until a reload is adopted, what was open stays open and what it opened can be closed again. A
+socket that we were given stays with its listener as long as there is one, whatever address and port it names.
 """
 
 import mmap
@@ -61,6 +62,7 @@ class Doors:
     Attributes:
         sockets: For each worker, by listener; what is forked later takes them from here.
         counts: Shared memory by name; see `receive.clients`.
+        given: Listeners whose socket was opened for us; who did that says where it listens.
     """
 
     def __init__(self, settings: Settings, activated: Mapping[str, socket.socket] | None = None) -> None:
@@ -76,8 +78,10 @@ class Doors:
         self.workers = settings.server.workers
         self.sockets: list[dict[str, socket.socket]] = [{} for _ in range(self.workers)]
         self.counts: dict[str, mmap.mmap] = {}
+        activated = activated or {}
+        self.given = set(activated)
         for listener in settings.listeners:
-            given = (activated or {}).get(listener.name)
+            given = activated.get(listener.name)
             self._put(
                 listener.name,
                 (given,) * self.workers
@@ -107,7 +111,8 @@ class Doors:
         known = {listener.name: (listener.address, listener.port) for listener in old.listeners}
         try:
             for listener in new.listeners:
-                if known.get(listener.name) != (listener.address, listener.port):
+                is_moved = known.get(listener.name) != (listener.address, listener.port)
+                if is_moved and listener.name not in self.given:
                     opened.sockets[listener.name] = self._open(listener.name, listener.address, listener.port)
             for name in _counts_of(new):
                 if name not in self.counts:
@@ -127,6 +132,7 @@ class Doors:
         self.counts.update(opened.memory)
         opened.forget_files()
         names = {listener.name for listener in settings.listeners}
+        self.given &= names
         for own in self.sockets:
             for name in set(own) - names:
                 own.pop(name).close()
