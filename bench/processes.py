@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+IDLE_SECONDS = 0.5
+IDLE_SECONDS_MAX = 30.0
 
 
 def tree(root: int) -> list[int]:
@@ -43,6 +45,23 @@ def cpu_seconds(root: int) -> float:
             continue
         ticks += sum(int(field) for field in fields[11:15])
     return ticks / TICK
+
+
+def wait_until_idle(root: int) -> None:
+    """Until the tree's start is over: what it does once its port is open is not the messages' work.
+
+    Raises:
+        SystemExit: It works on for `IDLE_SECONDS_MAX`, without a message.
+    """
+    until = time.monotonic() + IDLE_SECONDS_MAX
+    before = cpu_seconds(root)
+    while time.monotonic() < until:
+        time.sleep(IDLE_SECONDS)
+        now = cpu_seconds(root)
+        if now - before <= 1.5 / TICK:
+            return
+        before = now
+    raise SystemExit(f"process {root} does not become idle")
 
 
 def pss_kib(root: int) -> int:

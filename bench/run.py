@@ -33,7 +33,16 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 import policy_programs
 from http_injection import BATCH, Load, make_key
 from latency import Latency
-from processes import PssSampler, Sink, cpu_seconds, free_port, smtp_source, stop, wait_for_port
+from processes import (
+    PssSampler,
+    Sink,
+    cpu_seconds,
+    free_port,
+    smtp_source,
+    stop,
+    wait_for_port,
+    wait_until_idle,
+)
 from table import show
 
 OUTBOUND = 20
@@ -297,7 +306,7 @@ def measure_http(case: Case, workers: int, row: Row, scale: float) -> None:
             configuration.write_text(text + HTTP_TOML.format(port=http_port))
             load = Load(case.http_form, http_port, make_key(folder), requests=requests, later=False)
             with serve(folder, port) as (_, root):
-                time.sleep(0.5)
+                wait_until_idle(root)
                 cpu_before = cpu_seconds(root)
                 started = time.monotonic()
                 with PssSampler(root) as memory:
@@ -329,7 +338,7 @@ def measure(program: str, case: Case, workers: int, row: Row, scale: float) -> N
         sink = Sink(sink_port, count + probes)
         try:
             with PROGRAMS[program](case, workers, sink_port, Path(name)) as (port, root):
-                time.sleep(0.5)
+                wait_until_idle(root)
                 cpu_before = cpu_seconds(root)
                 started = time.monotonic()
                 with PssSampler(root) as memory:
