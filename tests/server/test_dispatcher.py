@@ -88,7 +88,6 @@ class World:
             shaping,
             SiteTable(is_separate=shaping.is_separate),
             self.clock,
-            NullLog(),
             Random(1),
             self.asked.append,
             self._wake,

@@ -52,7 +52,6 @@ class Node:
             ShapingTable(ScheduleOptions()),
             SiteTable(),
             self.clock,
-            NullLog(),
             Random(1),
             lambda _domain: None,
             lambda: None,

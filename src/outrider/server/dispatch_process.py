@@ -155,7 +155,6 @@ class DispatchProcess:
             shaping,
             SiteTable(settings.shaping.provider, settings.shaping.site_cache, shaping.is_separate),
             birth.clock,
-            birth.log,
             rng,
             self._routes.ask,
             self._wake,

@@ -19,7 +19,6 @@ from random import Random
 from typing import Protocol
 
 from outrider.base.clock import Clock
-from outrider.base.log import Log
 from outrider.model.changes import Entry
 from outrider.model.dispatch import (
     Closed,
@@ -81,7 +80,6 @@ class Dispatcher:
         shaping: Limits of each path.
         sites: Domain to site and hosts.
         clock: Time.
-        log: Server log.
         rng: Shuffles exchangers of equal preference.
         resolve: Asks for the route of a domain; the answer comes by `routed`. Asking twice is harmless.
         wake: Asks the owner to call `plan` in the next turn.
@@ -95,7 +93,6 @@ class Dispatcher:
         shaping: ShapingTable,
         sites: SiteTable,
         clock: Clock,
-        log: Log,
         rng: Random,
         resolve: Callable[[str], None],
         wake: Callable[[], None],
@@ -115,7 +112,6 @@ class Dispatcher:
         self.paths_of: dict[str, set[Path]] = {}
         self._shaping = shaping
         self._clock = clock
-        self._log = log
         self._rng = rng
         self._resolve = resolve
         self._wake = wake
