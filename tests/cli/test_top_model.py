@@ -24,7 +24,7 @@ def status(accepted: float = 0.0, delivered: float = 0.0) -> dict[str, Any]:
 
 
 def path(site: str, binding: str = "default", queued: int = 1, state: str = "active") -> dict[str, Any]:
-    counts = dict.fromkeys(("waiting", "deferred", "granted", "connections", "failures"), 0)
+    counts = dict.fromkeys(("waiting", "deferred", "granted", "on_disk", "connections", "failures"), 0)
     names = {"channel": "smtp", "binding": binding, "site": site, "state": state}
     return {**names, "queued": queued, "next_seconds": None, **counts}
 

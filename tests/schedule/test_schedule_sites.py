@@ -150,3 +150,73 @@ def test_our_own_address_and_all_behind_it_are_no_hosts() -> None:
 
     assert hosts(2525) == ["first.example"]
     assert hosts(25) == ["first.example", "us.example", "late.example"]
+
+
+def test_the_last_site_outlives_its_answer_a_failure_and_the_table() -> None:
+    table = SiteTable()
+    table.put(route("a.test", (1, "mx.example", "192.0.2.1"), valid=30.0), 0.0)
+    table.put(RouteFailure("a.test", Reply(451, "4.4.3", ("no answer",)), 30.0), 60.0)
+    table.put(RouteFailure("never.test", Reply(550, "5.1.2", ("no such domain",)), 30.0), 60.0)
+    assert table.last_site("a.test") == "mx.example"
+    assert table.last_site("never.test") == ""
+    assert [table.is_unsure(domain) for domain in ("a.test", "never.test", "other.test")] == [
+        False,
+        False,
+        True,
+    ]
+    kept = table.last_sites(["a.test", "never.test", "other.test"])
+    assert kept == {"a.test": "mx.example"}
+    later = SiteTable()
+    later.recall(kept, is_doubted=False)
+    assert later.last_site("a.test") == "mx.example"
+    assert not later.is_unsure("a.test")
+    assert later.site("a.test", 0.0) is None, "nothing is sent by what was recalled"
+    assert later.needs("a.test", 0.0)
+
+
+def test_what_was_recalled_is_in_doubt_until_it_is_looked_up_when_the_configuration_is_another_one() -> None:
+    table = SiteTable()
+    table.recall({"a.test": "old.example"}, is_doubted=True)
+    assert table.last_site("a.test") == "old.example"
+    assert table.is_unsure("a.test")
+    table.put(route("a.test", (1, "mx.example", "192.0.2.1")), 0.0)
+    assert table.last_site("a.test") == "mx.example"
+    assert not table.is_unsure("a.test")
+
+
+def test_a_change_of_routes_leaves_the_last_sites_in_doubt() -> None:
+    table = SiteTable()
+    table.put(route("a.test", (1, "mx.example", "192.0.2.1")), 0.0)
+    table.forget_all()
+    assert table.needs("a.test", 1.0)
+    assert table.last_site("a.test") == "mx.example"
+    assert table.is_unsure("a.test")
+
+
+def test_separate_domains_and_providers_of_now_count_for_what_was_recalled() -> None:
+    recalled = {"own.test": "mx.example", "once.test": "@once.test", "other.test": "mx.example"}
+    table = SiteTable(is_separate=lambda domain: domain == "own.test")
+    table.recall(recalled, is_doubted=False)
+    assert [table.last_site(domain) for domain in recalled] == ["@own.test", "", "mx.example"]
+    assert table.is_unsure("once.test"), "only a look-up can tell"
+    assert not table.reshape((), lambda domain: domain == "other.test")
+    assert [table.last_site(domain) for domain in recalled] == ["", "", "@other.test"]
+    assert not table.is_unsure("other.test")
+    table.reshape([ProviderPattern(name="big", mx=("*.example",))], lambda domain: domain == "other.test")
+    assert not table.is_unsure("other.test")
+    table.recall({"third.test": "mx.example"}, is_doubted=False)
+    table.reshape((), lambda _domain: False)
+    assert table.is_unsure("third.test"), "it may have been the provider's, or be so now"
+
+
+def test_last_sites_are_bounded() -> None:
+    table = SiteTable(capacity=3)
+    table.recall({f"d{number}.test": "mx.example" for number in range(5)}, is_doubted=True)
+    assert [bool(table.last_site(f"d{number}.test")) for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert table.is_unsure("d0.test")

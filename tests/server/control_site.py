@@ -53,6 +53,7 @@ PATH = {
     "waiting": 1,
     "deferred": 2,
     "granted": 0,
+    "on_disk": 0,
     "connections": 0,
     "connecting": 0,
     "idle": 0,

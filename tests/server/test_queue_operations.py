@@ -124,6 +124,16 @@ async def test_deferred_mail_is_at_its_site_when_dns_would_have_to_be_asked_agai
     assert [(row["site"], row["queued"]) for row in (await paths.paths())["paths"]] == [("mx.one.example", 1)]
 
 
+async def test_what_waits_on_disk_is_counted_beside_what_is_in_memory(world: World) -> None:
+    end = world.join(0)
+    await world.put_off(end)
+    world.arrive(0, 2, ONE)
+    paths = PathOperations(world.dispatcher, world.index, cast("Any", None), world.clock, lambda: None)
+    (row,) = (await paths.paths())["paths"]
+    figures = {name: row[name] for name in ("queued", "waiting", "deferred", "granted", "on_disk")}
+    assert figures == {"queued": 2, "waiting": 1, "deferred": 0, "granted": 0, "on_disk": 1}
+
+
 @pytest.mark.parametrize(
     ("criteria", "found"),
     [

@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 
 SORTS = ("queued", "waiting", "deferred", "granted", "connections", "failures", "delivered", "site")
-COLUMNS = ("site", "binding", "queued", "waiting", "deferred", "granted", "connections", "failures", "state")
+FIGURES = ("queued", "waiting", "deferred", "granted", "on_disk", "connections", "failures")
+COLUMNS = ("site", "binding", *FIGURES, "state")
 
 Site = Annotated[str, typer.Argument(help="Site, *.suffix, or * for all; quote the *.")]
 SitePattern = Annotated[str, typer.Option(help="Site, or *.suffix.")]
@@ -44,8 +45,8 @@ def list_(
 ) -> None:
     """List paths with what waits, what is under way, and their state.
 
-    `queued` counts all entries of a path; `waiting`, `deferred` and `granted` those in memory. The rest waits
-    on disk.
+    `queued` counts all entries of a path; `waiting`, `deferred` and `granted` those in memory, `on_disk` the
+    rest: what is due much later, and what is on hold.
 
     Examples:
       outrider path list
@@ -60,8 +61,7 @@ def list_(
         print_json(rows)
         return
     sums: list[Any] = [
-        number(sum(row[column] for row in rows)) if column not in ("site", "binding", "state") else ""
-        for column in COLUMNS
+        number(sum(row[column] or 0 for row in rows)) if column in FIGURES else "" for column in COLUMNS
     ]
     sums[0] = f"{len(rows)} paths"
     print_table("Paths", COLUMNS, [[row[column] for column in COLUMNS] for row in rows], totals=sums)
@@ -69,8 +69,8 @@ def list_(
         say("What waits on disk is not counted here: too many domains are queued. See outrider queue count.")
     elif whole["unresolved"]:
         say(
-            f"{whole['unresolved']} queued entries are not counted here: their domains have no route, or "
-            "none was looked up since the start."
+            f"{whole['unresolved']} queued entries are not counted here: their domains never had a route, or "
+            "none was looked up yet."
         )
 
 
@@ -95,7 +95,7 @@ def show(
         print_json(found)
         return
     say(f"{channel}/{binding}/{site}: {found['state']}")
-    say("  " + ", ".join(f"{name} {number(found[name])}" for name in COLUMNS[2:-1]))
+    say("  " + ", ".join(f"{name} {number(found[name])}" for name in FIGURES if found[name] is not None))
     for kept in found["suspensions"]:
         say(f"  {_told(kept)}")
     if found["top_domains"]:

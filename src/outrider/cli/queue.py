@@ -195,7 +195,7 @@ def count(
 def _say_unresolved(counted: dict[str, Any]) -> None:
     if counted["unresolved"]:
         say(
-            f"{counted['unresolved']} queued domains have no route, or none was looked up since the start; "
+            f"{counted['unresolved']} queued domains never had a route, or none was looked up yet; "
             "no site could match them."
         )
 

@@ -19,12 +19,13 @@ SITES: Final = (
     "waiting",
     "deferred",
     "granted",
+    "on_disk",
     "connections",
     "failures",
     "per_second",
     "state",
 )
-PATHS: Final = ("channel", "binding", *SITES[1:7], "next_seconds", "state")
+PATHS: Final = ("channel", "binding", *SITES[1:8], "next_seconds", "state")
 MESSAGES: Final = (
     "message_id",
     "routing_domain",
@@ -35,7 +36,7 @@ MESSAGES: Final = (
     "state",
     "last_reply",
 )
-SUMS: Final = ("queued", "waiting", "deferred", "granted", "connections", "failures")
+SUMS: Final = ("queued", "waiting", "deferred", "granted", "on_disk", "connections", "failures")
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 # chosen: seconds between samples
 FILTER_CHARACTERS: Final = 80
@@ -167,7 +168,8 @@ class Top:
                 }
                 continue
             for name in SUMS:
-                site[name] += path[name]
+                if path[name] is not None:  # else it was not counted, of no path
+                    site[name] += path[name]
             if path["state"] != site["state"]:
                 site["state"] = "mixed"
         return list(sites.values())

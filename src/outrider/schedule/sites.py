@@ -4,7 +4,8 @@ Theory: two domains with the same set of exchangers are one receiver, whatever t
 names of the whole MX set are folded into one site name: the labels that all share are written once,
 `(alt1|alt2)?.mx.example` is `mx.example`, `alt1.mx.example` and `alt2.mx.example`. A configured provider
 takes all domains whose exchangers all match its patterns. A domain that an override names is its own site,
-`@domain`. Routes are kept for as long as DNS said, so one cache serves the whole node.
+`@domain`. Routes are kept for as long as DNS said, so one cache serves the whole node. Which site a domain
+had last is kept beyond that, also over a start: mail is never sent by it, but people ask for mail by site.
 
 Invariant: equal sets give equal names, different sets different ones (beyond 100 characters: up to a
 collision of 48 bits of SHA-256).
@@ -15,7 +16,7 @@ Standards: RFC 5321 §5.1 (preference, and random order of equal ones).
 import hashlib
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from outrider.model.flow import Host
 from outrider.model.route import Route, RouteFailure
@@ -57,7 +58,11 @@ def fold(names: Sequence[str]) -> str:
 
 
 class SiteTable:
-    """What is known about domains: their site and route, or why they have none."""
+    """What is known about domains: their site and route, or why they have none.
+
+    Attributes:
+        changes: How often a last site changed, became known or was forgotten.
+    """
 
     def __init__(
         self,
@@ -76,9 +81,26 @@ class SiteTable:
         self._capacity = capacity
         self._is_separate = is_separate
         self._known: OrderedDict[str, tuple[float, str, Route | RouteFailure]] = OrderedDict()
+        self._last: dict[str, str] = {}  # empty: it was looked up, and never had a route
+        self._doubted: set[str] = set()  # their last site is of before a change
+        self.changes = 0
+
+    def recall(self, sites: Mapping[str, str], *, is_doubted: bool) -> None:
+        """Before anything is looked up: the sites that domains had in an earlier life.
+
+        Args:
+            sites: Site by domain.
+            is_doubted: What decides about sites has changed since.
+        """
+        for domain, site in sites.items():
+            if now := self._separated(domain, site):
+                self._note(domain, now)
+                if is_doubted:
+                    self._doubted.add(domain)
 
     def reshape(self, providers: Sequence[ProviderPattern], is_separate: Callable[[str], bool]) -> bool:
         """Other providers and separate domains from now on; True when a known domain's site changed by it."""
+        has_providers = self._providers != tuple(providers)
         self._providers = tuple(providers)
         self._is_separate = is_separate
         has_changed = False
@@ -86,8 +108,23 @@ class SiteTable:
             new = self.site_of(known) if isinstance(known, Route) else ""
             if new != site:
                 self._known[domain] = (until, new, known)
+                self._note(domain, new)
                 has_changed = True
+        for domain in self._last.keys() - self._known.keys():
+            now = self._separated(domain, self._last[domain])
+            if now != self._last[domain]:
+                self._forget_last(domain)
+                if now:
+                    self._note(domain, now)
+            elif has_providers and not now.startswith("@"):
+                self._doubted.add(domain)
         return has_changed
+
+    def _separated(self, domain: str, site: str) -> str:
+        """A site from before, where it is clear what it is now; empty where only a look-up can tell."""
+        if self._is_separate(domain):
+            return f"@{domain}"
+        return "" if site.startswith("@") else site
 
     def __len__(self) -> int:
         return len(self._known)
@@ -112,7 +149,24 @@ class SiteTable:
         self._known.move_to_end(known.domain)
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
+        self._note(known.domain, site)
         return site
+
+    def _note(self, domain: str, site: str) -> None:
+        """What a domain's last site is; one that has no route now keeps the site that it had."""
+        last = self._last
+        self._doubted.discard(domain)
+        if last.get(domain) == site or (not site and domain in last):
+            return
+        if domain not in last and len(last) >= self._capacity:
+            self._forget_last(next(iter(last)))
+        last[domain] = site
+        self.changes += 1
+
+    def _forget_last(self, domain: str) -> None:
+        del self._last[domain]
+        self._doubted.discard(domain)
+        self.changes += 1
 
     def needs(self, domain: str, now: float) -> bool:
         """True when the resolver has to be asked before `domain` can be sent to."""
@@ -130,13 +184,22 @@ class SiteTable:
         return known[1:] if known is not None and known[0] > now else None
 
     def last_site(self, domain: str) -> str:
-        """The site that a domain had when it was last looked up, however long ago; empty for none."""
-        known = self._known.get(domain)
-        return known[1] if known is not None else ""
+        """The site that a domain had when it last had one, however long ago; empty for none."""
+        return self._last.get(domain, "")
+
+    def is_unsure(self, domain: str) -> bool:
+        """True where `last_site` is not what the configuration of now says, or nobody has asked yet."""
+        return domain not in self._last or domain in self._doubted
+
+    def last_sites(self, domains: Iterable[str]) -> dict[str, str]:
+        """The last site of each domain that had one; for `recall`."""
+        last = self._last
+        return {domain: site for domain in domains if (site := last.get(domain))}
 
     def forget_all(self) -> None:
-        """Ask the resolver for every domain again."""
+        """Ask the resolver for every domain again; until it answers, the last sites are in doubt."""
         self._known.clear()
+        self._doubted.update(self._last)
 
     def forget(self, domain: str) -> None:
         """Ask the resolver again next time."""

@@ -49,6 +49,7 @@ from outrider.server.requests import RequestServer, tell_changed
 from outrider.server.resolvers import new_resolver
 from outrider.server.routes import RouteFinder
 from outrider.server.settings import Settings
+from outrider.server.site_keeper import SiteKeeper
 from outrider.server.suspensions import Suspensions
 from outrider.server.tenant_holds import TenantHolds
 from outrider.server.throttles import Lease, Throttles
@@ -164,6 +165,15 @@ class DispatchProcess:
         )
         if remembered is not None:
             self.dispatcher.scheduler.recall(remembered.memory, birth.clock.now(), remembered.wall)
+        self._site_keeper = SiteKeeper(
+            self._files,
+            settings.server.state_directory / "sites",
+            self.dispatcher.sites,
+            self._index.domains,
+            self._routes.ask,
+            birth.log,
+            settings,
+        )
         self._lease = Lease(throttles, self.dispatcher.scheduler, birth.clock, birth.log)
         self._register = KeyRegister(self._index.key, lambda look_up: self._tasks.create_task(look_up))  # noqa: PLW0108 - not there yet
         self._suspensions = Suspensions(
@@ -229,6 +239,7 @@ class DispatchProcess:
             if old.net != new.net:
                 self.dispatcher.sites.forget_all()
             self.dispatcher.reshape(shaping)
+            self._site_keeper.reshape(new)
             self._events.noticed("config.reloaded", epoch=snapshot.epoch, **snapshot.facts())
 
         return swap
@@ -511,6 +522,7 @@ class DispatchProcess:
                 tasks.create_task(self._holds.run()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),
+                tasks.create_task(self._site_keeper.run()),
                 tasks.create_task(self._life.drain_after(self._events.run(), "record.frozen")),
                 tasks.create_task(self._measures.send_to(sockets)),
             ]
@@ -524,6 +536,7 @@ class DispatchProcess:
             for link in list(self._links):
                 link.close()
         self._lease.end()
+        await self._site_keeper.keep()
         await self._writer.close()
         self._events.close()
         await self._index.close()

@@ -302,8 +302,10 @@ class Dispatcher:
     def routed(self, answer: Route | RouteFailure) -> None:
         """The resolver's answer for a domain."""
         now = self._clock.now()
-        before = self.sites.last_site(answer.domain)
-        site = self.sites.put(answer, now)
+        sites = self.sites
+        # of before a change nothing is in memory here by a site of then but what is put right when it is due
+        before = "" if sites.is_unsure(answer.domain) else sites.last_site(answer.domain)
+        site = sites.put(answer, now)
         if before and site and before != site:
             self.place(self.scheduler.moved(answer.domain, before), now)
         waiting = self._waiting.pop(answer.domain, [])

@@ -99,6 +99,8 @@ class PathOperations:
                     row = rows[name] = _idle(Path(*name))
                 row["queued"] += alive
                 row["domains"] += 1
+            for row in rows.values():
+                row["on_disk"] = max(row["queued"] - _load(row), 0)
         chosen = [
             row
             for row in rows.values()
@@ -164,6 +166,7 @@ class PathOperations:
             "waiting": each.waiting,
             "deferred": each.deferred,
             "granted": each.granted,
+            "on_disk": None,
             "connections": each.connections,
             "connecting": each.connecting,
             "idle": each.idle,
@@ -185,6 +188,7 @@ def _idle(path: Path) -> dict[str, Any]:
         "waiting": 0,
         "deferred": 0,
         "granted": 0,
+        "on_disk": None,
         "connections": 0,
         "connecting": 0,
         "idle": 0,

@@ -3,10 +3,10 @@
 In: the options of a filter by name, as the control API passes them on. Out: plain values.
 
 Theory: entries know their routing domain, not their site, so a filter by site becomes one by the queued
-domains that went there when they were last looked up. Domains that have no route, or were not looked up
-since a start or a change of `[net]`, cannot match; `unresolved` counts them, so that nobody takes the answer
-for more than it is. While logs of living workers are still to be read, as after the death of a dispatcher, it
-is not known what they are sending: changes wait for it.
+domains that went there when they last had a route; that is known over starts (site_keeper.py). Domains that
+never had one cannot match; `unresolved` counts them, so that nobody takes the answer for more than it is.
+While logs of living workers are still to be read, as after the death of a dispatcher, it is not known what
+they are sending: changes wait for it.
 
 Not here: paths and suspensions (path_operations.py), who asked and why it is allowed (control_api).
 """
@@ -226,11 +226,11 @@ class QueueOperations:
         if not pattern.startswith("*"):
             return frozenset((pattern.lower(),))
         suffix = pattern[1:].lower()
-        return frozenset(domain for domain in self._queued_domains() if domain.endswith(suffix)) or NOWHERE
+        return frozenset(domain for domain in self._index.domains() if domain.endswith(suffix)) or NOWHERE
 
     def _domains_of(self, site: str) -> frozenset[str]:
         """The queued domains that go to a site, which may be a pattern with `*`."""
-        found = (domain for domain in self._queued_domains() if matches(site, self._site(domain) or ""))
+        found = (domain for domain in self._index.domains() if matches(site, self._site(domain) or ""))
         return frozenset(found) or NOWHERE
 
     def _of_path(self, path: str) -> dict[str, Any]:
@@ -242,13 +242,10 @@ class QueueOperations:
         chosen: dict[str, Any] = {name: text for name, text in given.items() if text != "*"}
         return chosen if site == "*" else chosen | {"routing_domains": self._domains_of(site)}
 
-    def _queued_domains(self) -> set[str]:
-        return {key[2] for key in self._index.key_counts()}
-
     def _unresolved(self, criteria: dict[str, Any]) -> int:
         if not {"site", "path"} & criteria.keys():
             return 0
-        return sum(self._site(domain) is None for domain in self._queued_domains())
+        return sum(self._site(domain) is None for domain in self._index.domains())
 
     def _site(self, domain: str) -> str | None:
         """Of the last look-up, however old: mail is deferred for longer than an answer of the DNS lives."""

@@ -293,6 +293,10 @@ class Index:
         """Entries alive by queue key."""
         return {name: key.alive for name, key in self.table.keys.items()}
 
+    def domains(self) -> set[str]:
+        """Routing domains of the entries alive."""
+        return {domain for _, _, domain in self.table.keys}
+
     # -- for the other parts of the spool --
 
     @property

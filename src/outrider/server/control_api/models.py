@@ -217,6 +217,9 @@ class PathRow(BaseModel):
     waiting: int
     deferred: int
     granted: int
+    on_disk: int | None = Field(
+        description="Of `queued`, those that are not in memory: on hold, or due later; null: not counted."
+    )
     connections: int
     connecting: int
     idle: int
@@ -236,9 +239,7 @@ class Paths(BaseModel):
     next_cursor: int | None
     total: int
     counted: bool = Field(description="False: too many queue keys to count what is on disk.")
-    unresolved: int = Field(
-        description="Entries whose domain was not looked up since the start, or has no route."
-    )
+    unresolved: int = Field(description="Entries whose domain was never looked up, or never had a route.")
 
 
 class PathDetail(PathRow):
