@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,17 +66,26 @@ class Door(NamedTuple):
         return self.ask("GET", f"/v1/messages/{message_id}")[1]
 
 
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    folder = tmp_path / "server"
+@contextmanager
+def opened(
+    folder: Path, workers: int = 2, more: str = "", environment: dict[str, str] | None = None
+) -> Iterator[Door]:
     folder.mkdir()
     users = folder / "users.toml"
     line = [*PROGRAM, "user", "key", "create", "web", "-d", "sender.test", "--file", str(users), "--json"]
     made = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
     with raw_receiver() as receiver:
-        text = configuration_for({"receiver.test": receiver.port}, users_file=users)
-        with serving(folder, text) as server:
+        text = configuration_for(
+            {"receiver.test": receiver.port}, workers=workers, users_file=users, more=more
+        )
+        with serving(folder, text, environment) as server:
             yield Door(server, json.loads(made.stdout)["key"], receiver)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    with opened(tmp_path / "server") as door:
+        yield door
 
 
 def again(door: Door, *, crash: bool) -> Door:
@@ -245,3 +255,31 @@ def pid_of(door: Door, name: str) -> int:
     """The latest process of this name, as the supervisor told."""
     started = [json.loads(line) for line in door.server.log().splitlines() if "process.started" in line]
     return next(int(each["pid"]) for each in reversed(started) if each["name"] == name)
+
+
+@pytest.mark.parametrize(
+    "fault", ["fdatasync:*/logs/*.log:{}:EIO", "pwritev:*/logs/*.log:{}:SHORT,pwritev:*/logs/*.log:{}:EIO"]
+)
+def test_personal_messages_without_a_key_are_taken_all_or_none(tmp_path: Path, fault: str) -> None:
+    """Together they are longer than several segments, and the disk fails once, at any moment of it."""
+    request = {
+        **{name: MESSAGE[name] for name in ("from", "subject")},
+        "text": "{{name}}" + "x" * 3_000,
+        "recipients": [
+            {"address": f"r{number}@receiver.test", "variables": {"name": str(number)}}
+            for number in range(100)
+        ],
+    }
+    small = "[spool]\nsegment_octets = 65536\n"  # a fault in making one ahead refuses nothing
+    refused = 0
+    for at in range(2, 7):
+        environment = {"OUTRIDER_FAULTS": fault.replace("{}", str(at))}
+        with opened(tmp_path / f"server-{at}", 1, small, environment) as door:
+            statuses = [door.post(request)[0] for _ in range(4)]
+            assert set(statuses) <= {202, 503}
+            refused += statuses.count(503)
+            taken = 100 * statuses.count(202)
+            wait_until(lambda: len(door.receiver.taken) >= taken, "all of those that were taken")  # noqa: B023
+            wait_until(lambda: door.server.command("queue", "count")["count"] == 0, "an empty queue")
+            assert len(door.receiver.taken) == taken, "and none of the others"
+    assert refused >= 2, "the faults struck"

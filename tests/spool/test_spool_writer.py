@@ -343,6 +343,36 @@ async def test_what_follows_is_taken_or_refused_as_what_it_follows(tmp_path: Pat
     await desk.writer.close()
 
 
+@pytest.mark.parametrize("operation", ["open", "allocate", "pwritev", "fdatasync", "sync_directory"])
+@pytest.mark.parametrize("at", range(1, 6))
+@pytest.mark.parametrize("octets", [30_000, 200_000])
+async def test_what_belongs_together_is_stored_together_or_not_at_all(
+    desk: Desk, operation: str, at: int, octets: int
+) -> None:
+    """Six of them are more than a segment, whatever was before; the disk fails at any moment, once."""
+    contents = [bytes([65 + number]) * octets for number in range(6)]
+    before = desk.begin(b"z" * 20_000)
+    messages = [desk.message(content) for content in contents]
+    pattern = "*/logs/*" if operation == "sync_directory" else "*/logs/*.log"
+    desk.files.faults.append(Fault(operation, pattern, at, errno.EIO))
+    refs: list[ContentRef | None] = []
+    for number, message in enumerate(messages):
+        desk.writer.commit([message], [[contents[number]]], refs.append, follows=number > 0)
+    after = desk.begin(b"z" * 20_000)
+    told = [await before, await after]
+    assert len(refs) == 6
+    assert all(refs) or not any(refs)
+    if all(refs):
+        assert len({ref.segment for ref in refs if ref is not None}) == 1
+    desk.files.faults.clear()
+    changes, damage = desk.found()
+    stored_now = [change.first_entry for change in changes if isinstance(change, Stored)]
+    of_group = [message.first_entry for message in messages if message.first_entry in stored_now]
+    assert len(of_group) == (6 if all(refs) else 0), "what was refused is not found either"
+    assert len(stored_now) - len(of_group) == sum(ref is not None for ref in told)
+    assert damage == []
+
+
 async def test_a_message_over_the_limit_of_what_is_pending_has_its_turn(tmp_path: Path) -> None:
     """A listener may take messages of 1 GiB; they are not for ever told to come back."""
     desk = Desk(tmp_path, SpoolOptions(**{**SMALL.model_dump(), "pending_octets": 1 << 20}))

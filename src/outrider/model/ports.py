@@ -51,8 +51,8 @@ class Log(Protocol):
             done: Called in the loop, in the order of commits, with the frame's place; with None when the
                 frame is *not* durable and never will be (failed write or sync, spool full): the caller
                 then answers 451. May be None where nobody waits.
-            follows: It belongs to what was committed just before, in this turn: where that found room, so
-                does this.
+            follows: It belongs to what was committed just before, in this turn: while the process lives,
+                both are stored or neither is.
         """
         ...
 

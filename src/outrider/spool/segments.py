@@ -58,12 +58,14 @@ class Payload(NamedTuple):
         contents: Chunks of contents behind it.
         length: Octets of both.
         crc: Checksum of both; None where it is made when they are written, because they are long.
+        follows: It is written with the one before it, or neither is.
     """
 
     changes: bytes
     contents: Sequence[Sequence[bytes]]
     length: int
     crc: int | None
+    follows: bool = False
 
 
 @dataclass(slots=True)
@@ -287,30 +289,36 @@ class SegmentWriter:
         """Write the payloads as frames, in order, and sync them.
 
         Returns:
-            The places of those that are durable, always a prefix, and why the rest is not.
+            The places of those that are durable, always a prefix, and why the rest is not. It ends with none
+            whose follower is not durable: they are in one segment, written and synced at once.
         """
         refs: list[ContentRef] = []
+        ready: Sequence[Payload | Packed] = payloads
         if self._encoder is not None:
             pack = self._encoder.pack
-            packed = [pack(payload.changes, payload.contents, payload.length) for payload in payloads]
-            return self._write(packed, refs)
-        return self._write(payloads, refs)
+            ready = [pack(payload.changes, payload.contents, payload.length) for payload in payloads]
+        needs = [FRAME_HEADER + each.length for each in ready]
+        for place in range(len(payloads) - 1, 0, -1):
+            if payloads[place].follows:
+                needs[place - 1] += needs[place]
+        return self._write(ready, needs, refs)
 
     def _write(
-        self, payloads: Sequence[Payload | Packed], refs: list[ContentRef]
+        self, payloads: Sequence[Payload | Packed], needs: Sequence[int], refs: list[ContentRef]
     ) -> tuple[list[ContentRef], OSError | None]:
+        """As `write`; each needs so much room, with all that follow it."""
         if self._broken is not None and self._clock.now() < self._not_before_at:
             return refs, self._broken
         first = 0
         while first < len(payloads):
             try:
-                segment = self._segment_for(payloads[first])
+                segment = self._segment_for(needs[first])
             except OSError as error:  # nothing was written, so the current segment stays good
                 self.grows = False
                 self._fail("spool.segment_not_made", error)
                 return refs, error
             try:
-                first = self._fill(segment, payloads, first, refs)
+                first = self._fill(segment, payloads, needs, first, refs)
             except OSError as error:
                 self._fail("spool.write_failed", error)
                 self._abandon(segment)
@@ -320,14 +328,13 @@ class SegmentWriter:
         self.counts.frames += len(refs)
         return refs, None
 
-    def _segment_for(self, payload: Payload | Packed) -> _Segment:
-        """The segment that takes `payload`."""
-        if payload.length > LENGTH_MAX:
+    def _segment_for(self, need: int) -> _Segment:
+        """A segment with so much room."""
+        if need - FRAME_HEADER > LENGTH_MAX:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        needed = payload.length + FRAME_HEADER + self._seal_room()
         current = self._current
-        if current is None or current.offset + needed > current.capacity:
-            current = self._roll(payload.length + FRAME_HEADER * 2 + _SEAL_OCTETS * (len(self._seals) + 1))
+        if current is None or current.offset + need + self._seal_room() > current.capacity:
+            current = self._roll(need + FRAME_HEADER + _SEAL_OCTETS * (len(self._seals) + 1))
         return current
 
     def _seal_room(self) -> int:
@@ -358,6 +365,7 @@ class SegmentWriter:
         self,
         segment: _Segment,
         payloads: Sequence[Payload | Packed],
+        needs: Sequence[int],
         first: int,
         refs: list[ContentRef],
     ) -> int:
@@ -372,12 +380,12 @@ class SegmentWriter:
             buffers += (format_header(salt, offset, TYPE_SEAL, length, length, crc), seal)
             offset += FRAME_HEADER + length
         added: list[ContentRef] = []
-        for payload in islice(payloads, first, None):
-            whole = FRAME_HEADER + payload.length
-            if offset + whole > room:
+        for payload, need in zip(islice(payloads, first, None), islice(needs, first, None), strict=True):
+            if offset + need > room:
                 break
+            whole = FRAME_HEADER + payload.length
             if isinstance(payload, Payload):
-                changes, contents, length, checksum = payload
+                changes, contents, length, checksum, _ = payload
                 crc = payload_checksum(changes, contents)[0] if checksum is None else checksum
                 buffers += (format_header(salt, offset, TYPE_CHANGES, len(changes), length, crc), changes)
                 for content in contents:
@@ -421,7 +429,7 @@ class SegmentWriter:
             self._fail("spool.segment_not_made", error)
             return
         try:
-            self._fill(new, (), 0, [])
+            self._fill(new, (), (), 0, [])
         except OSError as error:
             self._fail("spool.seal_failed", error)
             self._abandon(new)

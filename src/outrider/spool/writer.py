@@ -154,7 +154,8 @@ class LogWriter:
                 self._pending.append(_Pending(None, changes, done))
             else:
                 self._pending_octets += length
-                self._pending.append(_Pending(Payload(octets, contents, length, crc), changes, done))
+                payload = Payload(octets, contents, length, crc, follows)
+                self._pending.append(_Pending(payload, changes, done))
             if not self._scheduled and not self._flying:
                 self._gather()
             return
