@@ -5,8 +5,8 @@ durable.
 
 Theory: each message of a request has a frame of its own, with its idempotency keys; what scripts made of one
 message, and what becomes of those whom they refused, is one frame, so that it is there as a whole or not at
-all. The frames of a request are written together: a disk that fails refuses all of them. With keys the last frame is written after all others are durable, so that what its keys say of the whole
-request is true.
+all. The frames of a request are written together: a disk that fails refuses all of them. With keys the last
+frame is written after all others are durable, so that what its keys say of the whole request is true.
 """
 
 from collections.abc import Callable, Sequence
