@@ -456,6 +456,35 @@ async def test_opportunistic_tls_that_fails_is_left_out_the_second_time(
         assert outcome.phase == Phase.STARTTLS
 
 
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT"])
+async def test_a_host_that_insists_on_the_tls_that_failed_bounces_nothing(world: "World", verb: str) -> None:
+    def rule(_peer: "Peer", said: str, _line: str) -> str | None:
+        if said == "STARTTLS":
+            return "220 Go ahead\r\nthis is no TLS"
+        return "530 5.7.0 Must issue a STARTTLS command first" if said == verb else None
+
+    peer = await world.peer(rule)
+    peer.features = (*peer.features, "STARTTLS")
+    async with world.running(starttls_seconds=0.1) as deliverer:
+        world.open_slot(deliverer, [peer], *world.message())
+        await world.report.until(lambda: world.report.ends or world.report.outcomes)
+    [[outcome]] = world.report.outcomes.values()
+    assert (outcome.reply.code, outcome.reply.enhanced, outcome.phase) == (451, "4.7.0", Phase[verb])
+    assert "530, read as 451" in outcome.reply.text
+
+
+async def test_a_host_that_wants_tls_where_it_is_switched_off_refuses_for_good(world: "World") -> None:
+    def rule(_peer: "Peer", verb: str, _line: str) -> str | None:
+        return "530 5.7.0 Must issue a STARTTLS command first" if verb == "MAIL" else None
+
+    peer = await world.peer(rule, tls=world.certificate())
+    async with world.running(tls="off") as deliverer:
+        world.open_slot(deliverer, [peer], *world.message())
+        await world.report.until(lambda: world.report.outcomes)
+    [[outcome]] = world.report.outcomes.values()
+    assert outcome.reply.code == 530
+
+
 @pytest.mark.parametrize("certificate", ["other.test", None])
 async def test_required_tls_is_never_left_out(world: "World", certificate: str | None) -> None:
     peer = await world.peer(tls=certificate and world.certificate(certificate))

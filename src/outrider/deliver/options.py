@@ -40,9 +40,10 @@ class DeliveryOptions(IdentityOptions):
     )
     tls: Literal["opportunistic", "required", "implicit", "off"] = Field(
         default="opportunistic",
-        description="STARTTLS: use it where offered and go on in clear text where it fails; require it with "
-        "a valid certificate; TLS from the first octet with a valid certificate (port 465 of a smart host); "
-        "or never use it. Over a Unix socket there is none.",
+        description="STARTTLS: use it where offered and go on in clear text where it fails (a host that then "
+        "insists on TLS is tried again later); require it with a valid certificate; TLS from the first octet "
+        "with a valid certificate (port 465 of a smart host); or never use it. Over a Unix socket there is "
+        "none.",
         json_schema_extra={"source": "RFC 7435 §3, RFC 8314 §3.3"},
     )
     connect_seconds: float = _seconds(

@@ -169,10 +169,16 @@ class Connector:
             if not failed.in_tls or options.tls != "opportunistic":
                 raise
             self._log.info("deliver.tls_failed", host=host.name, reply=str(failed.answer.reply))
-        return await self._session(host, options, credentials, "off")
+        return await self._session(host, options, credentials, "off", tls_failed=True)
 
     async def _session(
-        self, host: Host, options: DeliveryOptions, credentials: Credentials | None, tls: TlsPolicy
+        self,
+        host: Host,
+        options: DeliveryOptions,
+        credentials: Credentials | None,
+        tls: TlsPolicy,
+        *,
+        tls_failed: bool = False,
     ) -> Connection:
         is_unix = host.address.startswith(UNIX_PREFIX)
         client = SmtpClient(
@@ -180,6 +186,7 @@ class Connector:
             tls=tls,
             credentials=credentials,
             secured=is_unix or options.tls == "implicit",
+            tls_failed=tls_failed,
             lmtp=options.protocol == "lmtp",
             pipelining=options.pipelining,
             chunking=options.chunking,

@@ -81,6 +81,7 @@ class SmtpClient:
         tls: Whether STARTTLS is used.
         credentials: For a smart host; used in TLS only.
         secured: TLS is there from the start.
+        tls_failed: An earlier session with this peer ended in its TLS handshake.
         pipelining: Use PIPELINING when offered.
         chunking: Use CHUNKING when offered.
         overlap: See the module.
@@ -123,6 +124,7 @@ class SmtpClient:
         tls: TlsPolicy = "opportunistic",
         credentials: Credentials | None = None,
         secured: bool = False,
+        tls_failed: bool = False,
         pipelining: bool = True,
         chunking: bool = True,
         overlap: bool = True,
@@ -130,7 +132,9 @@ class SmtpClient:
         memo: ReplyMemo | None = None,
     ) -> None:
         self._reader = ReplyReader(memo)
-        self._setup: Setup | None = Setup(ehlo_name, tls, credentials, secured=secured, lmtp=lmtp)
+        self._setup: Setup | None = Setup(
+            ehlo_name, tls, credentials, secured=secured, lmtp=lmtp, tls_failed=tls_failed
+        )
         self._use_pipelining = pipelining
         self._chunking = chunking and not lmtp
         self._lmtp = lmtp

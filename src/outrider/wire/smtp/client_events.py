@@ -50,6 +50,7 @@ class Features(msgspec.Struct, frozen=True, gc=False):
         size: Its SIZE limit in octets, 0 when it names none (RFC 1870 §4).
         mechanisms: AUTH mechanisms, upper case.
         authenticated: It accepted our credentials.
+        tls_failed: TLS was tried with it and failed, so that it is spoken to in clear text.
     """
 
     pipelining: bool = False
@@ -62,6 +63,7 @@ class Features(msgspec.Struct, frozen=True, gc=False):
     size: int = 0
     mechanisms: frozenset[str] = frozenset()
     authenticated: bool = False
+    tls_failed: bool = False
 
 
 class Transaction(msgspec.Struct, frozen=True):

@@ -84,6 +84,7 @@ class Setup:
         "_lmtp",
         "_secured",
         "_tls",
+        "_tls_failed",
         "out",
         "phase",
         "waiting_for_tls",
@@ -97,12 +98,14 @@ class Setup:
         *,
         secured: bool,
         lmtp: bool = False,
+        tls_failed: bool = False,
     ) -> None:
         self._ehlo_name = ehlo_name
         self._tls = tls
         self._credentials = credentials
         self._secured = secured
         self._lmtp = lmtp
+        self._tls_failed = tls_failed
         self._features = Features()
         self._helo = False
         self._answers: list[bytes] = []
@@ -172,12 +175,13 @@ class Setup:
             return TlsWanted()
         if self._tls == "required" or reply.is_positive or reply.code == 421:
             return self._failed(reply, "STARTTLS")
+        self._tls_failed = True
         return self._authenticate()
 
     def _authenticate(self) -> SetupEvent | None:
         credentials = self._credentials
         if credentials is None:
-            return Ready(self._features)
+            return Ready(replace(self._features, tls_failed=True) if self._tls_failed else self._features)
         self.phase = Phase.AUTH
         if not self._secured:
             return SetupFailed(Phase.AUTH, AUTH_NEEDS_TLS, ours=True)

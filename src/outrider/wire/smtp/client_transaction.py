@@ -5,8 +5,8 @@ anything is sent.
 
 Invariant: when it is over each recipient has an answer, or None because it was not attempted.
 
-Standards: RFC 5321 §3.3, RFC 5321 §4.2.2 (503), RFC 1870 §6.1, RFC 6152 §3, RFC 6531 §3.5, RFC 5321
-§4.5.3.1.10 (too many recipients).
+Standards: RFC 5321 §3.3, RFC 5321 §4.2.2 (503), RFC 3207 §4 (530), RFC 1870 §6.1, RFC 6152 §3,
+RFC 6531 §3.5, RFC 5321 §4.5.3.1.10 (too many recipients).
 """
 
 from outrider.base.errors import LocalProtocolError
@@ -33,6 +33,9 @@ UNSTUFF_MAX_OCTETS = 1_048_576
 
 _BAD_SEQUENCE = 503
 # RFC 5321 §4.2.2
+
+_TLS_FIRST = 530
+# RFC 3207 §4
 
 _ONE_DOMAIN = "multiple destination domains"
 # Gmail, SMTP error reference 4.3.0
@@ -76,6 +79,16 @@ def _as_too_many(reply: Reply) -> Reply:
     return Reply(452, "4.5.3", (f"{reply.code}, read as 452, because others were put off:", *reply.lines))
 
 
+def _as_tls_failed(reply: Reply) -> Reply:
+    """The refusal of an envelope, read as 451 where it is 530 and TLS with this host has failed.
+
+    RFC 3207 §4: 530 asks for STARTTLS first, which a later attempt may come to.
+    """
+    if reply.code != _TLS_FIRST:
+        return reply
+    return Reply(451, "4.7.0", (f"{reply.code}, read as 451, because TLS failed:", *reply.lines))
+
+
 class Underway:
     """The bookkeeping of one transaction.
 
@@ -84,6 +97,7 @@ class Underway:
         mail: The MAIL command.
         rcpts: The RCPT commands of `targets`.
         targets: Indexes of the recipients to ask, in order.
+        tls_failed: See `Features`.
         replied: How many of `targets` have been answered.
         accepted: Indexes that the peer accepted.
         answers: The final answers.
@@ -117,6 +131,7 @@ class Underway:
         "replied",
         "smtputf8",
         "targets",
+        "tls_failed",
         "transaction",
         "was_too_soon",
     )
@@ -134,6 +149,7 @@ class Underway:
         self.dotted = False
         self.bdat = False
         self.smtputf8 = False
+        self.tls_failed = False
         self.put_off = False
         self.refused = False
         self.is_behind = False
@@ -165,6 +181,7 @@ class Underway:
             LocalProtocolError: The content is not in wire form.
         """
         transaction = self.transaction
+        self.tls_failed = features.tls_failed
         content = transaction.content
         wire = content.wire
         if not wire.endswith(b"\r\n") or wire.startswith(b".\r\n"):
@@ -219,7 +236,7 @@ class Underway:
             if self.is_behind and reply.code == _BAD_SEQUENCE:
                 self.was_too_soon = True
                 return  # nobody has judged a recipient: until it is said again, none has an answer
-            answer = Answer(reply, Phase.MAIL)
+            answer = self._refusal(reply, Phase.MAIL)
             for index in self.targets:
                 self.answers[index] = answer
 
@@ -240,8 +257,12 @@ class Underway:
             self.put_off = True
             return False  # not attempted: it goes with the next transaction
         else:
-            self.answers[index] = Answer(reply, Phase.RCPT)
+            self.answers[index] = self._refusal(reply, Phase.RCPT)
         return True
+
+    def _refusal(self, reply: Reply, phase: Phase) -> Answer:
+        """Of the envelope."""
+        return Answer(_as_tls_failed(reply) if self.tls_failed else reply, phase)
 
     def answer_accepted(self, reply: Reply, phase: int) -> None:
         """The accepted recipients share the fate of the content."""
