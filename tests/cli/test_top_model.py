@@ -18,7 +18,7 @@ def status(accepted: float = 0.0, delivered: float = 0.0) -> dict[str, Any]:
         "accepted": accepted,
         "results": {"delivered": delivered},
         "attempts": {"mx.one.test": {"delivered": delivered}},
-        "queue": {"alive": 5, "held": 1, "granted": 2, "resident": 5},
+        "queue": {"alive": 5, "held": 1, "granted": 2, "resident": 5, "unreadable": 0},
         "connections": 3,
     }
 

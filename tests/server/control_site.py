@@ -147,7 +147,7 @@ class Dispatcher:
 
 
 STATUS = {
-    "queue": {"alive": 3, "held": 0, "resident": 0, "granted": 0, "keys": 1},
+    "queue": {"alive": 3, "held": 0, "resident": 0, "granted": 0, "keys": 1, "unreadable": 0},
     "granting": True,
     "connections": 0,
     "suspensions": 1,

@@ -120,7 +120,9 @@ async def test_deferred_mail_is_at_its_site_when_dns_would_have_to_be_asked_agai
     asked = operations(world)
     assert await asked.count(site="mx.one.example") == {"count": 1, "unresolved": 0}
     assert [group["name"] for group in await asked.summary("site")] == ["mx.one.example"]
-    paths = PathOperations(world.dispatcher, world.index, cast("Any", None), world.clock, lambda: None)
+    paths = PathOperations(
+        world.dispatcher, world.index, cast("Any", None), cast("Any", None), world.clock, lambda: None
+    )
     assert [(row["site"], row["queued"]) for row in (await paths.paths())["paths"]] == [("mx.one.example", 1)]
 
 
@@ -128,7 +130,9 @@ async def test_what_waits_on_disk_is_counted_beside_what_is_in_memory(world: Wor
     end = world.join(0)
     await world.put_off(end)
     world.arrive(0, 2, ONE)
-    paths = PathOperations(world.dispatcher, world.index, cast("Any", None), world.clock, lambda: None)
+    paths = PathOperations(
+        world.dispatcher, world.index, cast("Any", None), cast("Any", None), world.clock, lambda: None
+    )
     (row,) = (await paths.paths())["paths"]
     figures = {name: row[name] for name in ("queued", "waiting", "deferred", "granted", "on_disk")}
     assert figures == {"queued": 2, "waiting": 1, "deferred": 0, "granted": 0, "on_disk": 1}

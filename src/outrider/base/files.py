@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+COPY_OCTETS = 1 << 20  # chosen: some 1 ms
 IOV_MAX = 1024  # most buffers of one pwritev; UIO_MAXIOV of Linux
 
 
@@ -175,6 +176,53 @@ def read_file(files: Files, path: str) -> bytes:
         return b"".join(chunks)
     finally:
         files.close(fd)
+
+
+def stands_at(fd: int, path: str) -> bool:
+    """True while the open file is the one that the path names: nobody has removed or replaced it.
+
+    Raises:
+        OSError: That cannot be found out.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a text, as all paths of the primitive
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return os.path.samestat(found, os.fstat(fd))
+
+
+def write_again(files: Files, fd: int, path: str, octets: int, reserved: int) -> int:
+    """Give an open file that was removed its name again: its first `octets` in a new file.
+
+    Args:
+        files: The file primitive.
+        fd: The file without a name.
+        path: Its name; what stands there now is replaced.
+        octets: How much of it counts.
+        reserved: Octets that the new file has room for.
+
+    Returns:
+        The new file's descriptor; the old one stays open. All of it and its name are durable.
+
+    Raises:
+        OSError: It cannot be written; the name is as it was.
+    """
+    temporary = f"{path}.new"
+    new = files.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        files.allocate(new, reserved)
+        offset = 0
+        while offset < octets and (chunk := files.pread(fd, min(octets - offset, COPY_OCTETS), offset)):
+            offset = write_all(files, new, [chunk], offset) + offset
+        files.fdatasync(new)
+        files.rename(temporary, path)
+        files.sync_directory(directory_of(path))
+    except OSError:
+        files.close(new)
+        with contextlib.suppress(OSError):
+            files.unlink(temporary)
+        raise
+    return new
 
 
 def write_atomic(files: Files, path: str, data: bytes, mode: int = 0o600) -> None:

@@ -83,6 +83,11 @@ def summary(answer: dict[str, Any]) -> list[str]:
     ]
     if not answer["granting"]:
         lines.append("Nothing is sent yet: the dispatcher still reads the logs of the last run.")
+    if queue["unreadable"]:
+        lines.append(
+            f"{number(queue['unreadable'])} queued recipients cannot be sent to: files of the spool that "
+            "hold their messages were removed; the server's log names them (spool.segment_gone)."
+        )
     if answer["stressed"]:
         lines.append(f"Under stress, limits for strangers are tight: {', '.join(answer['stressed'])}.")
     if answer["suspensions"]:

@@ -467,12 +467,17 @@ class HttpServer:
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Accept on `sockets`, which listen already; they are closed by `close`."""
-        loop = asyncio.get_running_loop()
-        self._tick(loop)
+        self._tick(asyncio.get_running_loop())
         for each in sockets:
-            is_unix = each.family == socket.AF_UNIX
-            create = loop.create_unix_server if is_unix else loop.create_server
-            self._servers.append(await create(self._protocol, sock=each, ssl=self._tls))
+            await self.accept(each)
+
+    async def accept(self, sock: socket.socket) -> asyncio.Server:
+        """Accept on one more; it may be closed before the others."""
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        server = await create(self._protocol, sock=sock, ssl=self._tls)
+        self._servers.append(server)
+        return server
 
     async def close(self, seconds: float) -> None:
         """Stop accepting, let requests under way finish for at most `seconds`, then close everything."""

@@ -24,12 +24,13 @@ from typing import Any
 from outrider.base.errors import RemoteProtocolError
 from outrider.base.log import Log
 from outrider.receive.accepting import AcceptingServer
+from outrider.receive.handshakes import Handshakes
 from outrider.receive.options import ListenerOptions
 from outrider.wire.proxy import BODY_MAX, ProxyHeader, ProxyReader
 
 PENDING_MAX = 256
 # chosen: connections whose header is outstanding; a load balancer sends it with the first packet. Handshakes
-# do not count: how slow those are is up to the clients, who must not keep each other out
+# have limits of their own (`Handshakes`): how slow those are is up to the clients
 
 
 class ProxiedServer(AcceptingServer):
@@ -60,6 +61,7 @@ class ProxiedServer(AcceptingServer):
         self._tls = tls
         self._networks = [ipaddress.ip_network(network) for network in options.proxy_networks]
         self._pending = 0
+        self._handshakes = Handshakes(options, log)
         super().__init__(listening, log)
 
     def _taken(self, connection: socket.socket, peer: str) -> None:
@@ -82,8 +84,19 @@ class ProxiedServer(AcceptingServer):
 
     async def _begin(self, connection: socket.socket, peer: str) -> None:
         header = await self._header(connection, peer)
-        if header is not None:
+        if header is None:
+            return
+        if self._tls is None:
             await self._hand_over(connection, header)
+            return
+        client = header.client or peer
+        if not self._handshakes.begin(client, is_known=header.client is not None):
+            connection.close()
+            return
+        try:
+            await self._hand_over(connection, header)
+        finally:
+            self._handshakes.done(client)
 
     async def _header(self, connection: socket.socket, peer: str) -> ProxyHeader | None:
         """The header; None where the connection was closed for want of one."""

@@ -108,6 +108,9 @@ DEFINITIONS: Final[dict[str, Definition]] = {
         "histogram", "Duration of a delivery's transaction.", ("channel",), _SECONDS
     ),
     "outrider_queue_messages": Definition("gauge", "Recipients in the queue.", ("state",)),
+    "outrider_spool_messages_missing": Definition(
+        "gauge", "Queued recipients whose message is in a spool file that was removed."
+    ),
     "outrider_connections": Definition("gauge", "Open connections.", ("direction",)),
     "outrider_listener_stressed": Definition("gauge", "Processes whose limits are tight.", ("listener",)),
     "outrider_spool_sync_seconds": Definition(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from outrider.base.clock import Clock
-from outrider.base.files import Files, write_all
+from outrider.base.files import Files, stands_at, write_all
 from outrider.base.log import Log
 from outrider.model.dispatch import Position
 from outrider.model.flow import Origin
@@ -207,9 +207,9 @@ class EventWriter:
             FileNotFoundError: Somebody took the file or its directory away; what goes on into it is lost.
         """
         self._files.fdatasync(self._fd)
-        path = open_path(self._directory, self._log)
-        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(self._fd)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        path = str(open_path(self._directory, self._log))
+        if not stands_at(self._fd, path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     async def _rotate(self) -> None:
         """Begin the next file; who is cancelled meanwhile waits, to know which file has which name."""

@@ -23,10 +23,11 @@ from outrider.server.faults import files_of
 from outrider.server.follow import Snapshot, Swap
 from outrider.server.key_pruning import keep_pruning
 from outrider.server.lifecycle import Birth, Lifecycle
-from outrider.server.measures import Measures, Summed
+from outrider.server.measures import SOCKET_NAME, Measures, Receiver, Summed
 from outrider.server.requests import ask
 from outrider.server.shadows import Shadows
 from outrider.server.signing import signing_keys
+from outrider.server.unix_door import Closable, UnixDoor
 from outrider.spool.directory import SpoolDirectory
 from outrider.store.engine import open_engine
 
@@ -94,12 +95,24 @@ class Control:
         async with asyncio.TaskGroup() as tasks:
             self._life.follow(partial(_prepare, hub, tasks), tasks)
             upgrading = tasks.create_task(hub_module.upgrade_store(hub))
-            await api.start([listening])
+            await api.start([])
+            door = UnixDoor(
+                self._sockets / SOCKET, partial(self._accept, api), birth.log, await api.accept(listening)
+            )
+            watching = tasks.create_task(door.watch())
             await self._life.draining.wait()
             await api.close(1.0)
+            watching.cancel()
             upgrading.cancel()
             await hub.shadows.close()
         await hub.database.dispose()
+
+    async def _accept(self, api: HttpServer) -> Closable:
+        return await api.accept(open_control_socket(self._sockets, self._birth.log))
+
+    async def _receive(self) -> Closable:
+        """Take the snapshots of all processes."""
+        return Receiver(self._summed, self._summed.open(self._sockets))
 
     async def run(self) -> None:
         """Answer until told to stop."""
@@ -108,8 +121,8 @@ class Control:
         http = HttpServer(
             metrics_app(self._summed.collection.render), HttpLimits(), self._birth.clock, self._birth.log
         )
-        snapshots = self._summed.open(self._sockets)
-        asyncio.get_running_loop().add_reader(snapshots, self._summed.receive, snapshots)
+        snapshots = UnixDoor(self._sockets / SOCKET_NAME, self._receive, self._birth.log)
+        await snapshots.open()
         measures = Measures(
             settings.record, self._birth.name, self._birth.clock, is_restart=self._birth.is_restart
         )
@@ -120,6 +133,7 @@ class Control:
                 tasks.create_task(self._age_events()),
                 tasks.create_task(self._prune_keys()),
                 tasks.create_task(measures.send_to(self._sockets)),
+                tasks.create_task(snapshots.watch()),
             ]
             self._life.ready()
             await self._serve_api(listening)

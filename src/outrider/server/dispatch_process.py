@@ -10,7 +10,7 @@ over a restart.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path as FilePath
 from random import Random
 
@@ -52,10 +52,12 @@ from outrider.server.settings import Settings
 from outrider.server.site_keeper import SiteKeeper
 from outrider.server.suspensions import Suspensions
 from outrider.server.tenant_holds import TenantHolds
-from outrider.server.throttles import Lease, Throttles
+from outrider.server.throttles import Lease, Remembered, Throttles
+from outrider.server.unix_door import Closable, UnixDoor
 from outrider.spool.admin import QueueAdmin
 from outrider.spool.directory import SpoolDirectory
 from outrider.spool.index import Index
+from outrider.spool.missing import MissingSegments
 from outrider.spool.reclaim import Reclaimer
 from outrider.spool.replay import Replayed
 from outrider.spool.tails import give_tails_back, make_room
@@ -146,11 +148,6 @@ class DispatchProcess:
         self._read: set[int] = set()  # logs whose writers are dead, read to the end
         throttles = Throttles(settings.server.state_directory / "throttles", birth.clock)
         remembered = throttles.take()
-        directory = self._index.directory
-        # a predecessor leaves a log at least; the logs of the living are those of a first start's workers
-        is_clean = (
-            remembered.memory.is_clean if remembered else all(map(directory.is_alive, directory.logs()))
-        )
         self.dispatcher = Dispatcher(
             self._index,
             shaping,
@@ -160,7 +157,7 @@ class DispatchProcess:
             self._routes.ask,
             self._wake,
             lambda address, port: self._mx.is_own(address, port),  # noqa: PLW0108 - a reload exchanges it
-            started_at=None if is_clean else birth.clock.now(),
+            started_at=None if self._is_clean(remembered) else birth.clock.now(),
             first_slot=int(birth.clock.wall() * 1000) << 20,
         )
         if remembered is not None:
@@ -196,6 +193,7 @@ class DispatchProcess:
             log=birth.log,
             known=self._begin_if_complete,
         )
+        self._missing = MissingSegments(self._index, birth.log)
         self._reclaimer = Reclaimer(
             self._index, self._writer, birth.clock, birth.log, self.dispatcher.take_all
         )
@@ -214,6 +212,14 @@ class DispatchProcess:
             if given:
                 self._log.warning("spool.room_given", octets=given, why="the disk is full")
         return Index.open(self._files, path, options, self._clock, self._log, self._key_ring.spool)
+
+    def _is_clean(self, remembered: Remembered | None) -> bool:
+        """Nobody may have sent mail until now: a predecessor ended cleanly, or there was none."""
+        if remembered is not None:
+            return remembered.memory.is_clean
+        directory = self._index.directory
+        # a predecessor leaves a log at least; the logs of the living are those of a first start's workers
+        return all(map(directory.is_alive, directory.logs()))
 
     async def _give_room(self) -> int:
         given = await self._writer.give_back()
@@ -249,6 +255,7 @@ class DispatchProcess:
         metrics.cell("outrider_queue_messages", "resident").value = counts.resident
         metrics.cell("outrider_queue_messages", "held").value = counts.held
         metrics.cell("outrider_queue_messages", "stored").value = counts.alive - counts.resident - counts.held
+        metrics.cell("outrider_spool_messages_missing").value = self._missing.gone.entries
         metrics.cell("outrider_connections", "outbound").value = self.dispatcher.scheduler.connections()
 
     def _own_synced(self, position: Position, batch: Sequence[Synced]) -> None:
@@ -420,6 +427,9 @@ class DispatchProcess:
             self._holds.begin()
             self._log.info("dispatcher.granting", entries=self._index.counts().alive)
 
+    def _door(self, path: str, listen: Callable[[], Awaitable[Closable]]) -> UnixDoor:
+        return UnixDoor(FilePath(path), listen, self._log)
+
     # life
 
     async def _start(self) -> None:
@@ -496,6 +506,7 @@ class DispatchProcess:
                 if any(reclaimed):
                     self._log.info("spool.reclaimed", **reclaimed._asdict())
                 await self._writer.take_back()
+                await self._missing.look()
             except SpoolError as error:
                 self._log.error("dispatcher.checkpoint_failed", error=error.message)
 
@@ -507,14 +518,17 @@ class DispatchProcess:
             self._index.make_room = self._give_room
             await self._start()
             queue = QueueOperations(self.dispatcher, self._index, self._admin, self._clock, self._events)
-            paths = PathOperations(self.dispatcher, self._index, self._suspensions, self._clock, self._wake)
+            paths = PathOperations(
+                self.dispatcher, self._index, self._suspensions, self._missing, self._clock, self._wake
+            )
             requests = RequestServer({**queue.operations(), **paths.operations()})
-            path = sockets / "dispatcher.sock"
-            path.unlink(missing_ok=True)
-            questions = sockets / "queue.sock"
-            questions.unlink(missing_ok=True)
-            link_server = await self._loop.create_unix_server(self._linked, str(path))
-            admin_server = await asyncio.start_unix_server(requests.serve, str(questions))
+            path, questions = str(sockets / "dispatcher.sock"), str(sockets / "queue.sock")
+            doors = (
+                self._door(path, lambda: self._loop.create_unix_server(self._linked, path)),
+                self._door(questions, lambda: asyncio.start_unix_server(requests.serve, questions)),
+            )
+            for door in doors:
+                await door.open()
             background = [
                 tasks.create_task(self._routes.run()),
                 tasks.create_task(self._await_expected()),
@@ -522,6 +536,8 @@ class DispatchProcess:
                 tasks.create_task(self._holds.run()),
                 tasks.create_task(self._fill()),
                 tasks.create_task(self._checkpoints()),
+                tasks.create_task(self._writer.watch()),
+                *(tasks.create_task(door.watch()) for door in doors),
                 tasks.create_task(self._site_keeper.run()),
                 tasks.create_task(self._life.drain_after(self._events.run(), "record.frozen")),
                 tasks.create_task(self._measures.send_to(sockets)),
@@ -529,8 +545,8 @@ class DispatchProcess:
             self._life.ready()
             self._life.follow(self._prepare, tasks)
             await self._life.draining.wait()
-            link_server.close()
-            admin_server.close()
+            for door in doors:
+                door.close()
             for task in background:
                 task.cancel()
             for link in list(self._links):

@@ -90,6 +90,19 @@ class Measures:
             sender.sendto(_encode(self.metrics.snapshot()), target)
 
 
+class Receiver:
+    """Takes snapshots from a socket in the running loop, until it is closed."""
+
+    def __init__(self, summed: "Summed", sock: socket.socket) -> None:
+        self._sock = sock
+        asyncio.get_running_loop().add_reader(sock, summed.receive, sock)
+
+    def close(self) -> None:
+        """Take no more."""
+        asyncio.get_running_loop().remove_reader(self._sock)
+        self._sock.close()
+
+
 class Summed:
     """What control knows of all processes."""
 

@@ -19,6 +19,7 @@ from outrider.server.dispatcher import Dispatcher
 from outrider.server.requests import Operation
 from outrider.server.suspensions import Kept, Suspensions
 from outrider.spool.index import Index
+from outrider.spool.missing import MissingSegments
 
 KEYS_MAX: Final = 10_000
 # chosen: counting so many keys takes some 10 ms
@@ -38,12 +39,14 @@ class PathOperations:
         dispatcher: Dispatcher,
         index: Index,
         suspensions: Suspensions,
+        missing: MissingSegments,
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
         self._dispatcher = dispatcher
         self._index = index
         self._suspensions = suspensions
+        self._missing = missing
         self._clock = clock
         self._wake = wake
 
@@ -71,6 +74,7 @@ class PathOperations:
                 "resident": counts.resident,
                 "granted": sum(row["granted"] for row in rows),
                 "keys": counts.keys,
+                "unreadable": self._missing.gone.entries,
             },
             "granting": self._dispatcher.is_granting,
             "connections": self._dispatcher.scheduler.connections(),

@@ -466,6 +466,7 @@ class Worker:
                 tasks.create_task(self._keep_linked()),
                 tasks.create_task(self._life.drain_after(self.events.run(), "record.frozen")),
                 tasks.create_task(self.pressure.watch()),
+                tasks.create_task(self.log.watch()),
                 tasks.create_task(self._authenticator.run()),
                 tasks.create_task(self.deliverer.run()),
                 tasks.create_task(tap.run()),

@@ -194,14 +194,30 @@ class SpoolDirectory:
         finally:
             self.files.close(fd)
 
+    def make_log_again(self, log: int) -> None:
+        """The directory of a log that is being written, where somebody removed it.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        for path in (self.path, self._join("quarantine"), self._join("logs"), self.log_path(log)):
+            self._ensure_directory(path)
+        with contextlib.suppress(FileNotFoundError):
+            if self.read_format():
+                return
+        write_atomic(self.files, self._join("format"), b"%d\n" % FORMAT)
+
+    def lock_path(self, log: int) -> str:
+        return self._join("logs", str(log), "lock")
+
     def lock_log(self, log: int) -> int | None:
         """Take the writer's lock of a log: a descriptor to keep open, or None while its writer lives."""
-        return self._take_lock(self._join("logs", str(log), "lock"))
+        return self._take_lock(self.lock_path(log))
 
     def is_alive(self, log: int) -> bool:
         """True while a process writes the log."""
         try:
-            fd = self.files.open(self._join("logs", str(log), "lock"), os.O_RDWR)
+            fd = self.files.open(self.lock_path(log), os.O_RDWR)
         except FileNotFoundError:
             return False
         try:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from outrider.base.errors import SpoolError
+from outrider.base.files import stands_at
 from outrider.base.long_octets import LONG_OCTETS, part
 from outrider.model.changes import Change, ContentRef, Stored
 from outrider.model.dispatch import Position
@@ -181,6 +182,22 @@ class FrameReader:
             FrameDamagedError: The frame is not what was written.
             FormatError: A newer program wrote it.
         """
+        try:
+            return self._frame(ref)
+        except FrameDamagedError:
+            if not self._is_replaced(ref.log, ref.segment):
+                raise
+        self.forget(ref.log, ref.segment)
+        return self._frame(ref)
+
+    def _is_replaced(self, log: int, segment: int) -> bool:
+        """The segment is open here, and another file has its name now: its writer wrote it again."""
+        found = self._open.get((log, segment))
+        with suppress(OSError):
+            return found is not None and not stands_at(found.fd, self._directory.segment_path(log, segment))
+        return False
+
+    def _frame(self, ref: ContentRef) -> tuple[list[Change], bytes, int]:
         segment = self._segment(ref.log, ref.segment)
         try:
             if ref.length <= LONG_OCTETS:
@@ -284,6 +301,8 @@ class FrameReader:
     def _scan_segment(
         self, log: int, number: int, first: int, end: int | None, damaged: OnDamage
     ) -> Iterator[Scanned]:
+        if self._is_replaced(log, number):
+            self.forget(log, number)
         try:
             segment = self._segment(log, number)
             size = self._files.size(segment.fd)

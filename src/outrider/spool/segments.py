@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from outrider.base.clock import Clock
 from outrider.base.errors import SpoolError
-from outrider.base.files import write_all
+from outrider.base.files import stands_at, write_again, write_all
 from outrider.base.log import Log
 from outrider.model.changes import ContentRef
 from outrider.model.dispatch import Position
@@ -281,6 +281,49 @@ class SegmentWriter:
             return
         current.capacity = capacity
 
+    def restore(self) -> list[str]:
+        """Write again what somebody removed of this log while it is written: its lock, the open segments.
+
+        Returns:
+            Their paths; none where nothing is missing.
+
+        Raises:
+            OSError: It cannot be done now.
+        """
+        restored: list[str] = []
+        path = self._directory.lock_path(self.log_number)
+        if not stands_at(self._lock, path):  # first, so that nobody takes the log's writer for dead
+            self._directory.make_log_again(self.log_number)
+            lock = self._directory.lock_log(self.log_number)
+            if lock is None:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+            self._files.close(self._lock)
+            self._lock = lock
+            restored.append(path)
+        for part in (self._current, self._ahead):
+            if part is None:
+                continue
+            path = self._directory.segment_path(self.log_number, part.number)
+            if not stands_at(part.fd, path):
+                fd = write_again(self._files, part.fd, path, part.offset, part.capacity)
+                self._files.close(part.fd)
+                part.fd = fd
+                restored.append(path)
+        return restored
+
+    def _look_after_current(self) -> None:
+        """Nothing is written into a file that no start would find.
+
+        Raises:
+            OSError: It was removed, and cannot be written again.
+        """
+        current = self._current
+        if current is None:
+            return
+        if not stands_at(current.fd, self._directory.segment_path(self.log_number, current.number)):
+            for path in self.restore():
+                self._log.error("spool.file_restored", log=self.log_number, file=path)
+
     def hurry(self) -> None:
         """Have the next write tried, however lately the last one failed: there will be no other."""
         self._not_before_at = 0.0
@@ -309,6 +352,11 @@ class SegmentWriter:
         """As `write`; each needs so much room, with all that follow it."""
         if self._broken is not None and self._clock.now() < self._not_before_at:
             return refs, self._broken
+        try:
+            self._look_after_current()
+        except OSError as error:
+            self._fail("spool.file_gone", error)
+            return refs, error
         first = 0
         while first < len(payloads):
             try:

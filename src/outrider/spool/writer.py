@@ -31,6 +31,7 @@ from outrider.spool.options import SpoolOptions
 from outrider.spool.segments import SALT_OCTETS, Payload, SegmentWriter
 
 GATHER_FROM = 12  # chosen: so many clients waited for the last sync; below it latency counts for more
+WATCH_SECONDS = 1.0  # chosen: while nothing is written; each batch looks for itself
 RESERVE_SHARE = 8  # chosen: an eighth of a segment is kept for finishes when no new segment can be made
 
 
@@ -196,6 +197,22 @@ class LogWriter:
     async def take_back(self) -> None:
         """Reserve it again, where there is room."""
         await self._ask(self._segments.take_back)
+
+    async def watch(self) -> None:
+        """Write again, about each second, what somebody removes of the log's files; until cancelled."""
+        was_failing = False
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                restored = await self._ask(self._segments.restore)
+            except OSError as error:
+                if not was_failing:
+                    self._log.error("spool.file_gone", log=self.number, error=str(error))
+                was_failing = True
+            else:
+                was_failing = False
+                for path in restored:
+                    self._log.error("spool.file_restored", log=self.number, file=path)
 
     def look_for_room(self) -> None:
         """Ask the disk again, as each batch does; while those who would bring one are refused."""
