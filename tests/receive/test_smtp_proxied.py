@@ -188,6 +188,39 @@ async def test_handshakes_that_stall_keep_nobody_out(monkeypatch: pytest.MonkeyP
     assert b"250 2.1.5 Recipient ok" in said
 
 
+@pytest.mark.parametrize(
+    ("header", "held"), [(STRANGER, 3), (TRUSTED, 5), ("PROXY UNKNOWN\r\n", 3)], ids=["own", "all", "unknown"]
+)
+async def test_handshakes_that_have_not_begun_are_bounded_as_sessions_are(header: str, held: int) -> None:
+    context, client = contexts()
+    limits = {"connections": 5, "connections_per_client": 3}
+    async with proxied(tls=context, limits=limits, **IMPLICIT) as (made, port):
+
+        def told(name: str) -> int:
+            return [line[1] for line in made.log.lines].count(name)
+
+        async def silent() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(header.encode())
+            return reader, writer
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            stalled = [await silent() for _ in range(held + 1)]
+            while not told("receive.handshake_refused"):  # noqa: ASYNC110 - it takes a turn or two
+                await asyncio.sleep(0)
+            ends = [asyncio.ensure_future(reader.read()) for reader, _ in stalled]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            assert [end.result() for end in ends if end.done()] == [b""]
+            for (_, writer), end in zip(stalled, ends, strict=True):
+                writer.close()
+                end.cancel()
+            while told("receive.tls_failed") < held:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+        said = await talk(port, header.encode(), tls=client)  # there is room again
+        assert told("receive.handshake_refused") == 1
+    assert b"220 " in said
+
+
 def test_a_listener_with_the_protocol_names_its_balancers() -> None:
     with pytest.raises(ValueError, match="proxy_networks"):
         build(proxy_protocol=True)
