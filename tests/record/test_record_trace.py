@@ -11,7 +11,7 @@ from outrider.model.changes import ContentRef
 from outrider.record.derive import events_of
 from outrider.record.events import encode_lines
 from outrider.record.redact import Redactor
-from outrider.record.trace import life_of, select, states_of, tail
+from outrider.record.trace import ends_of, life_of, select, states_of, tail
 
 ALICE = Address("alice", "example.com")
 BOB = Address("bob", "example.org")
@@ -70,6 +70,26 @@ def test_files_older_than_the_message_are_not_read(tmp_path: Path, make: Any) ->
     assert len(life_of(tmp_path, message_id)) == 1
     os.utime(tmp_path / "1.jsonl", (FakeClock().time - 90_000,) * 2)
     assert life_of(tmp_path, message_id) == []
+
+
+def test_a_later_look_reads_what_was_written_since_whatever_the_name_now(tmp_path: Path, make: Any) -> None:
+    seen, later = "01k9q4m2x7f3a8w0z1", OTHER
+    write(tmp_path, "1.jsonl", 1, make.stored(ALICE))
+    with (tmp_path / "1.jsonl").open("ab") as file:
+        file.write(b" " * (2 << 20) + b"\n")
+    torn = encode_lines(events_of(ContentRef(1, 1, 9, 10), (make.stored(BOB, message_id=later),), Redactor()))
+    with (tmp_path / "1.jsonl").open("ab") as file:
+        file.write(torn[:20])
+    ends = ends_of(tmp_path)
+    with (tmp_path / "1.jsonl").open("ab") as file:
+        file.write(torn[20:])
+    (tmp_path / "1.jsonl").rename(tmp_path / "1-1.jsonl")
+    write(tmp_path, "1.jsonl", 1, make.finished(BOB, message_id=later), offset=164)
+    kinds = [event["type"] for event in life_of(tmp_path, later, ends)]
+    assert kinds == ["reception", "delivery"], "of the line that was not whole, and of the next file"
+    assert life_of(tmp_path, seen)
+    assert life_of(tmp_path, seen, ends) == [], "it was there before"
+    assert life_of(tmp_path, later, ends_of(tmp_path)) == []
 
 
 def test_a_release_makes_it_queued_again(tmp_path: Path, make: Any) -> None:

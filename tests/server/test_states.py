@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -48,19 +49,25 @@ async def test_who_asks_before_the_event_is_written_waits_for_it(
     clock = FakeClock()
     young = IdSource(clock, 1).next()
     looks: list[str] = []
+    other = {"type": "reception", "message_id": "another", "text": "x" * (3 << 20)}
+    write(tmp_path, other)
+    octets: list[int] = []
 
-    def life_of(folder: Path, message_id: str) -> list[dict[str, Any]]:
+    def life_of(folder: Path, message_id: str, beyond: trace.Ends = MappingProxyType({})) -> Any:
         looks.append(message_id)
+        octets.append(sum(beyond.values()))
         if len(looks) == 3:
             event = {"type": "reception", "message_id": young, "entry": 7, "time": "2026-11-24T12:00:00Z"}
-            write(folder, event | {"recipient": "*@example.net"})
-        return trace.life_of(folder, message_id)
+            write(folder, other, event | {"recipient": "*@example.net"})
+        return trace.life_of(folder, message_id, beyond)
 
     monkeypatch.setattr(states, "life_of", life_of)
     found = await States(tmp_path, tmp_path / "nobody.sock", clock).lookup(young)
     assert found is not None
     assert [each.recipient for each in found] == ["*@example.net"]
     assert looks == [young] * 3
+    assert octets[0] == 0
+    assert min(octets[1:]) > 3 << 20, "what was looked through is not looked through again"
 
 
 @pytest.mark.parametrize("age", [61.0, -61.0])

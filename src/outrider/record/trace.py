@@ -9,8 +9,10 @@ before anything is decoded. Queue alterations know the entry but not the message
 Invariant: a line that is no event, for whatever reason, is skipped and never ends a search.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -20,6 +22,7 @@ from outrider.record.files import event_paths
 from outrider.record.redact import NULL_PATH
 
 _CHUNK: Final = 4 << 20  # chosen: octets searched at once
+_LINE: Final = 1 << 20  # chosen: longer than any line; the last one may not have been whole
 _CLOCK_SLACK_SECONDS: Final = 86_400.0
 # chosen: how far the clock that made an id and that of the file system may be apart after a clock step
 
@@ -40,13 +43,31 @@ _ALTERATIONS: Final = (
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
-def life_of(directory: Path | str, message_id: str) -> list[dict[str, Any]]:
+Ends = Mapping[tuple[int, int], int]
+"""How long files were, by device and inode, so that a new name changes nothing."""
+
+
+def ends_of(directory: Path | str) -> Ends:
+    """How long each event file is now."""
+    ends = {}
+    for path in event_paths(Path(directory)):
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            ends[found.st_dev, found.st_ino] = found.st_size
+    return ends
+
+
+def life_of(
+    directory: Path | str, message_id: str, beyond: Ends = MappingProxyType({})
+) -> list[dict[str, Any]]:
     """Everything that is written about a message, oldest first.
 
-    Files that were last written to before the message was made are not read.
+    Files that were last written to before the message was made are not read; others from their end in
+    `beyond` on, which is where an earlier look that found nothing came to.
     """
     since = created_time(message_id) - _CLOCK_SLACK_SECONDS if is_message_id(message_id) else 0.0
-    found = list(_with_any(directory, (f'"message_id":"{message_id}"'.encode(),), since=since))
+    mark = f'"message_id":"{message_id}"'.encode()
+    found = list(_with_any(directory, (mark,), since=since, beyond=beyond))
     life = [event for event in found if event.get("message_id") == message_id]
     entries = {event["entry"] for event in life if "entry" in event}
     if entries:
@@ -174,17 +195,24 @@ def tail(directory: Path | str, count: int) -> list[dict[str, Any]]:
 
 
 def _with_any(
-    directory: Path | str, marks: tuple[bytes, ...], also: tuple[bytes, ...] = (b"",), since: float = 0.0
+    directory: Path | str,
+    marks: tuple[bytes, ...],
+    also: tuple[bytes, ...] = (b"",),
+    since: float = 0.0,
+    beyond: Ends = MappingProxyType({}),
 ) -> Iterator[dict[str, Any]]:
     """Events whose line holds one of `marks` and one of `also`, in files written to after `since`."""
     for path in event_paths(Path(directory)):
         try:
-            if path.stat().st_mtime < since:
+            found = path.stat()
+            end = beyond.get((found.st_dev, found.st_ino), 0)
+            if found.st_mtime < since or found.st_size == end > 0:
                 continue
             file = path.open("rb")
         except FileNotFoundError:  # it was closed under another name, or removed, since it was listed
             continue
         with file:
+            file.seek(max(end - _LINE, 0))
             for block in _blocks(file):
                 if not any(mark in block for mark in also) or not any(mark in block for mark in marks):
                     continue

@@ -2,7 +2,7 @@
 
 Theory: events are written after those are answered who wait for the sync, so whoever asks another worker at
 once may come before them. A message of which nothing is known yet, and whose id is young, is looked for some
-times more.
+times more, in what was written since the first look.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import UnavailableError
 from outrider.base.ids import created_time, is_message_id
 from outrider.receive.http_models import RecipientState
-from outrider.record.trace import life_of, states_of
+from outrider.record.trace import ends_of, life_of, states_of
 from outrider.server.requests import ask
 
 _LOOKS: Final = 10
@@ -65,12 +65,16 @@ class States:
         return states or None
 
     async def _life_of(self, message_id: str) -> list[dict[str, Any]]:
-        for _ in range(_LOOKS):
-            life = await asyncio.to_thread(life_of, self._events, message_id)
-            if life or not self._is_young(message_id):
-                return life
+        if not self._is_young(message_id):
+            return await asyncio.to_thread(life_of, self._events, message_id)
+        ends = await asyncio.to_thread(ends_of, self._events)
+        life = await asyncio.to_thread(life_of, self._events, message_id)
+        for _ in range(_LOOKS - 1):
+            if life:
+                break
             await asyncio.sleep(_PAUSE_SECONDS)
-        return []
+            life = await asyncio.to_thread(life_of, self._events, message_id, ends)
+        return life
 
     def _is_young(self, message_id: str) -> bool:
         return (
