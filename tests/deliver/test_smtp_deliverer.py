@@ -13,6 +13,7 @@ from outrider.classify.verdict import classify
 from outrider.model.changes import Stored
 from outrider.model.dispatch import Batch, Close
 from outrider.model.flow import Content, Disposition, Phase, Traits
+from tests.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import Peer, Rule, World
@@ -393,27 +394,49 @@ async def test_a_host_that_never_answers_quit_is_left(world: "World") -> None:
     assert world.report.ends == {slot: [(None, 1)]}
 
 
-async def test_a_host_that_stops_reading_is_left(world: "World") -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"354 Go\r\n", ("4.4.2", True, "took nothing")),
+        (b"354 Go\r\n421 4.3.2 Bye\r\n", ("4.3.2", False, "Bye")),
+    ],
+    ids=["silent", "421"],
+)
+async def test_a_host_that_stops_reading_is_left_and_nothing_more_is_offered_to_it(
+    world: "World", said: bytes, told: tuple[str, bool, str]
+) -> None:
     stuck = asyncio.Event()
+    end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for reply in (b"220 x", b"250 x", b"250 Ok", b"250 Ok"):
             writer.write(reply + b"\r\n")
             await reader.readline()
-        cast("asyncio.ReadTransport", writer.transport).pause_reading()
-        writer.write(b"354 Go\r\n")
+        transport = cast("asyncio.ReadTransport", writer.transport)
+        transport.pause_reading()
+        writer.write(said)
         await stuck.wait()
+        transport.resume_reading()
+        try:
+            while await reader.read(1_000_000):
+                pass
+        except ConnectionResetError as reset:
+            end.set_result(reset)
+        else:
+            end.set_result(None)
         writer.transport.abort()
 
     host = await world.listening(serve)
     [entry] = world.message(body=(b"y" * 70 + b"\r\n") * 500_000)
-    async with world.running(block_seconds=0.1) as deliverer:
+    async with world.running(block_seconds=0.1, quit_seconds=0.1) as deliverer:
         world.open_slot(deliverer, [host], entry)
         await world.report.until(lambda: world.report.ends)
         stuck.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert isinstance(await end, ConnectionResetError), "the system went on offering the content"
     [[outcome]] = world.report.outcomes.values()
-    assert (outcome.reply.enhanced, outcome.phase, outcome.ours) == ("4.4.2", Phase.BODY, True)
-    assert "took nothing" in outcome.reply.text
+    assert (outcome.reply.enhanced, outcome.ours, outcome.phase) == (*told[:2], Phase.BODY)
+    assert told[2] in outcome.reply.text
 
 
 # TLS and AUTH

@@ -250,17 +250,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def fail(self, reply: Reply) -> None:
-        """End the connection at once; what is unfinished gets `reply`, which is ours.
-
-        What the host has not taken is thrown away (RST): else the system goes on offering it, minutes long,
-        to one that takes nothing.
-        """
+        """End the connection at once; what is unfinished gets `reply`, which is ours."""
         self._fail(reply)
-        if self._transport is not None:
-            connection = self._transport.get_extra_info("socket")
-            if connection is not None:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            self._transport.abort()
+        self._reset()
 
     def discard(self) -> None:
         """The set-up failed or was given up: close without another word."""
@@ -282,8 +274,8 @@ class Connection(asyncio.Protocol):
         """Apply the deadlines. Called by the deliverer's timer."""
         waited = now - self._at
         if self._end_at:
-            if now >= self._end_at and self._transport is not None:
-                self._transport.abort()
+            if now >= self._end_at:
+                self._reset()
         elif self.handshaking:
             return  # start_tls has its own deadline
         elif self._unsent:
@@ -340,6 +332,17 @@ class Connection(asyncio.Protocol):
     def _end(self, now: float) -> None:
         """Nothing more is said: the peer has until `quit_seconds` to close, then we do."""
         self._end_at = now + self._options.quit_seconds
+
+    def _reset(self) -> None:
+        """Throw away what the host has not taken (RST).
+
+        Else the system goes on offering it, minutes long, to one that takes nothing.
+        """
+        if self._transport is not None:
+            connection = self._transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._transport.abort()
 
     def _fail(self, reply: Reply) -> None:
         """Give `reply` to whatever is unfinished; the transport is not touched."""
