@@ -20,6 +20,7 @@ def status(accepted: float = 0.0, delivered: float = 0.0) -> dict[str, Any]:
         "attempts": {"mx.one.test": {"delivered": delivered}},
         "queue": {"alive": 5, "held": 1, "granted": 2, "resident": 5, "unreadable": 0},
         "connections": 3,
+        "clock_steps_seconds": 0.0,
     }
 
 

@@ -65,6 +65,9 @@ class FastClock:
     def wall(self) -> float:
         return self._clock.wall()
 
+    def stepped(self) -> float:
+        return self._clock.stepped()
+
 
 def beat(birth: Birth) -> None:
     """Beat until ended by a signal, or until the supervisor is gone."""

@@ -32,6 +32,10 @@ class Clock(Protocol):
         """Unix seconds, advancing steadily since the clock was made."""
         ...
 
+    def stepped(self) -> float:
+        """By how many seconds the machine's own calendar is ahead of `wall` now: the sum of its steps."""
+        ...
+
 
 def _anchors() -> Iterator[tuple[float, float]]:
     """(uncertainty, wall minus monotonic) of some readings: the process may lose its turn within one."""
@@ -55,6 +59,9 @@ class SystemClock:
     def wall(self) -> float:
         return self._anchor + time.monotonic()  # noqa: TID251 - the one place that asks
 
+    def stepped(self) -> float:
+        return min(_anchors())[1] - self._anchor
+
 
 @dataclass(slots=True)
 class FakeClock:
@@ -62,12 +69,16 @@ class FakeClock:
 
     at: float = 1_000.0
     time: float = 1_790_000_000.0
+    machine_steps: float = 0.0
 
     def now(self) -> float:
         return self.at
 
     def wall(self) -> float:
         return self.time
+
+    def stepped(self) -> float:
+        return self.machine_steps
 
     def advance(self, seconds: float) -> None:
         """Both times move on by `seconds`."""

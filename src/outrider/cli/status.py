@@ -15,6 +15,7 @@ from outrider.cli.output import (
     print_table,
     say,
 )
+from outrider.server.calendar import STEP_SECONDS
 
 RESULTS: Sequence[str] = ("delivered", "transient", "bounced", "expired")
 
@@ -83,6 +84,12 @@ def summary(answer: dict[str, Any]) -> list[str]:
     ]
     if not answer["granting"]:
         lines.append("Nothing is sent yet: the dispatcher still reads the logs of the last run.")
+    if abs(ahead := answer["clock_steps_seconds"]) >= STEP_SECONDS:
+        way = "ahead" if ahead > 0 else "back"
+        lines.append(
+            f"The machine's clock was set {way} by {duration(abs(ahead))}; "
+            "the server keeps its own until a restart."
+        )
     if queue["unreadable"]:
         lines.append(
             f"{number(queue['unreadable'])} queued recipients cannot be sent to: files of the spool that "

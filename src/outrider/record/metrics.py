@@ -119,6 +119,9 @@ DEFINITIONS: Final[dict[str, Definition]] = {
     "outrider_event_loop_lag_seconds": Definition(
         "gauge", "How late the event loop was at worst in the last interval.", ("process",), (), "max"
     ),
+    "outrider_clock_steps_seconds": Definition(
+        "gauge", "By how much the machine's calendar was set ahead since the server began.", (), (), "max"
+    ),
     "outrider_resident_bytes": Definition("gauge", "Resident memory.", ("process",)),
     "outrider_events_written_total": Definition("counter", "Events written of what the log holds."),
     "outrider_policy_hooks_total": Definition("counter", "Calls of policy hooks.", ("phase",)),

@@ -18,6 +18,7 @@ from outrider.net.http import HttpLimits, HttpServer
 from outrider.net.listen import open_listener
 from outrider.record.exposition import metrics_app
 from outrider.record.recover import expire
+from outrider.server.calendar import Calendar
 from outrider.server.doors import METRICS
 from outrider.server.faults import files_of
 from outrider.server.follow import Snapshot, Swap
@@ -126,6 +127,7 @@ class Control:
         measures = Measures(
             settings.record, self._birth.name, self._birth.clock, is_restart=self._birth.is_restart
         )
+        calendar = Calendar(self._birth.clock, self._birth.log, measures.set_clock_steps)
         async with asyncio.TaskGroup() as tasks:
             if (metrics := self._birth.sockets.get(METRICS)) is not None:
                 await http.start([metrics])
@@ -134,6 +136,7 @@ class Control:
                 tasks.create_task(self._prune_keys()),
                 tasks.create_task(measures.send_to(self._sockets)),
                 tasks.create_task(snapshots.watch()),
+                tasks.create_task(calendar.watch()),
             ]
             self._life.ready()
             await self._serve_api(listening)

@@ -63,6 +63,10 @@ class Measures:
         """Count events as they are written."""
         self.metrics.count(events)
 
+    def set_clock_steps(self, seconds: float) -> None:
+        """By how much the machine's calendar was set ahead."""
+        self.metrics.cell("outrider_clock_steps_seconds").value = seconds
+
     def synced(self, seconds: float) -> None:
         """A group commit is durable; `seconds` is what all commits of this process took so far."""
         self._syncs.observe(seconds - self._sync_seconds)

@@ -31,6 +31,9 @@ class Status(BaseModel):
 
     time: str
     up_seconds: float = Field(description="Since the server started, whatever process has died since.")
+    clock_steps_seconds: float = Field(
+        description="By how much the machine's calendar was set ahead since; the server keeps its own."
+    )
     hostname: str
     accepted: float = Field(description="Recipients accepted by the processes that live now.")
     attempts: dict[str, dict[str, float]] = Field(description="Attempts by site and result.")
@@ -57,6 +60,7 @@ async def status(hub: WithHub) -> Status:
     return Status(
         time=format_utc(hub.clock.wall()),
         up_seconds=hub.clock.now() - hub.started_at,
+        clock_steps_seconds=hub.clock.stepped(),
         hostname=hub.settings.server.hostname,
         accepted=hub.summed.accepted(),
         attempts=attempts,
