@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from outrider.base.long_octets import LONG_OCTETS
 from outrider.model.flow import Submission
 from outrider.wire.smtp import replies
 from tests.receive.http_site import HttpSite
@@ -49,6 +50,13 @@ _OCTETS = b'{"from":"shop@sender.example","to":["alice@example.com"],"text":"x",
         (b',"variables":{"to":"x","from":"y","text":"subject"}', []),
         (b',"html":"to","headers":{"X-A":"\\"to\\""}', []),
         (b',"variables":{"a":1},"variables":{"a":2}', ["/variables"]),
+        (b',"t\\u006f":["eve@example.com"]', ["/to"]),
+        (b',"variables":{"a":1,"b":2,"a":3}', ["/variables/a"]),
+        (
+            b',"cc":[{"address":"a@example.com"},{"address":"b@example.com","address":"c@example.com"}]',
+            ["/cc/1/address"],
+        ),
+        (b',"cc":[{"address":"a@example.com"},{"address":"b@example.com"}],"html":"\\"to\\":1"', []),
     ],
 )
 async def test_a_member_stands_once(more: bytes, pointers: list[str]) -> None:
@@ -58,6 +66,15 @@ async def test_a_member_stands_once(more: bytes, pointers: list[str]) -> None:
     assert answer.status == (422 if pointers else 202), answer.body
     assert answer.pointers == pointers
     assert len(site.intake.submitted) == (not pointers)
+
+
+async def test_a_member_stands_once_in_a_long_body_too() -> None:
+    site = HttpSite()
+    content = b"A" * LONG_OCTETS
+    parts = b',"attachments":[{"content":"%b"},{"content":"%b","content":"QUE="}]' % (content, content)
+    answer = await site.post(_OCTETS.replace(b"}", parts + b"}") % b"null")
+    assert (answer.status, answer.pointers) == (422, ["/attachments/1/content"])
+    assert site.intake.submitted == []
 
 
 async def test_members_of_different_objects_may_have_one_name() -> None:

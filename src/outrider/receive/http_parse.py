@@ -5,13 +5,11 @@ In: a body from anybody. Out: a `Parsed`, or a `Problem` that names every fault 
 Theory: an address is parsed by the grammar of the envelope and never looked for inside other text, so `From`
 and MAIL FROM, `To` and RCPT TO are the same by construction; a name is shown beside it and never parsed.
 
-Standards: RFC 8259 §4 (names), RFC 8259 §8.1 (UTF-8), RFC 6901 §3 (pointers).
+Standards: RFC 8259 §8.1 (UTF-8), RFC 6901 §3 (pointers).
 """
 
-import json
 import re
 from binascii import a2b_base64
-from collections import Counter
 from difflib import get_close_matches
 from typing import Final
 
@@ -23,6 +21,7 @@ from outrider.model.address import Address
 from outrider.model.flow import Recipient
 from outrider.model.mailbox import parse_mailbox
 from outrider.receive.http_models import AttachmentRequest, MessageRequest, NamedAddress, PersonalRecipient
+from outrider.receive.http_repeated import repeated
 from outrider.receive.problems import Fault, Problem, pointer_of
 from outrider.wire.headers import FORBIDDEN, FieldError
 from outrider.wire.mime import Draft, Mailbox
@@ -32,9 +31,6 @@ FAULTS_MAX: Final = 50
 """Chosen: a client mends one kind of fault at a time; bounds the answer."""
 
 _REQUEST: Final = msgspec.json.Decoder(MessageRequest)
-_QUOTED_NAMES: Final = re.compile(
-    b'"(?:%b)"' % "|".join(field.encode_name for field in msgspec.structs.fields(MessageRequest)).encode()
-).findall
 _PLACE: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.{0,64})", re.DOTALL)
 """How msgspec names a field that there is not; of a longer name the beginning is enough."""
@@ -101,7 +97,7 @@ def parse_request(body: bytes | bytearray, attachments_max: int) -> Parsed:
         Problem: It is not JSON, or not a message; `errors` names every fault.
     """
     request = _decode(body)
-    faults = _repeated(body)
+    faults = [Fault(pointer, "stands more than once") for pointer in repeated(body, FAULTS_MAX)]
     author = _mailbox(request.author, ("from",), faults)
     to = _mailboxes(request.to, "to", faults) if request.to else ()
     cc = _mailboxes(request.cc, "cc", faults) if request.cc else ()
@@ -168,22 +164,6 @@ def _decode(body: bytes | bytearray) -> MessageRequest:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("bad_json", str(error)) from error
     return request
-
-
-def _repeated(body: bytes | bytearray) -> list[Fault]:
-    """Members of the message that stand twice, of which the decoder takes the last (RFC 8259 §4).
-
-    Only what is there twice as text is looked at in earnest, so the usual message costs one search; in a long
-    one nobody looks.
-    """
-    if len(body) > LONG_OCTETS:
-        return []
-    quoted = _QUOTED_NAMES(body)
-    if len(quoted) == len(set(quoted)):
-        return []
-    members: list[tuple[str, object]] = json.loads(body, object_pairs_hook=list)
-    counted = Counter(name for name, _ in members)
-    return [Fault(pointer_of(name), "stands more than once") for name, count in counted.items() if count > 1]
 
 
 def _unknown_field(steps: list[str], name: str) -> Fault:
