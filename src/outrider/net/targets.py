@@ -4,9 +4,12 @@ In: an address from DNS or from an address literal. Out: may we connect to it.
 
 Theory: DNS is written by others. Without this check anyone could make the server speak to its own loopback
 or to hosts of the private network behind it, by pointing an MX record there. IPv6 forms that carry an IPv4
-address (mapped, 6to4, NAT64, Teredo) are judged by what they carry as well.
+address (mapped, 6to4, NAT64, Teredo) are judged by what they carry as well. Of IPv6 itself only the part
+counts that is given out: what lies outside (IPv4-compatible, IPv4-translated, site-local, segment routing)
+is in use within networks, or not at all.
 
-Standards: RFC 6890 §2.2 (special-purpose addresses), RFC 4291 §2.5.5.2 (mapped), RFC 6052 §2.1 (NAT64).
+Standards: RFC 6890 §2.2 (special-purpose addresses), RFC 4291 §2.5.5.2 (mapped), RFC 6052 §2.1 (NAT64);
+IANA's registries "IPv6 Address Space" and "IPv6 Special-Purpose Address Space".
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +19,12 @@ from outrider.net.options import UNIX_PREFIX, NetOptions
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 # RFC 6052 §2.1, the well-known prefix.
+
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+# IANA, "IPv6 Address Space": the only block of which addresses of the Internet are given out.
+
+_DOCUMENTATION = IPv6Network("3fff::/20")
+# IANA, "IPv6 Special-Purpose Address Space"; younger than the table that `ipaddress` knows.
 
 _WILDCARDS = frozenset(("0.0.0.0", "::"))
 
@@ -83,4 +92,6 @@ def _forms(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and (address not in _GLOBAL_UNICAST or address in _DOCUMENTATION):
+        return False
     return address.is_global and not address.is_multicast
