@@ -80,7 +80,7 @@ def test_every_change_of_the_ring_is_in_the_audit_log_before_and_after(config: P
     run(config, "keys", "generate", "log")
     run(config, "keys", "rotate", "log", "--reason", "yearly")
     run(config, "keys", "destroy", "log", "1")
-    run(config, "keys", "destroy", "log", "1", "--yes", "--reason", "over")
+    run(config, "keys", "destroy", "log", "1", "--yes", "-r", "over")
     with pytest.raises(StoreError, match="keys rotate log"):
         run(config, "keys", "generate", "log")
     rows = json.loads(run(config, "audit", "list", "--action", "keyring", "--json"))

@@ -145,7 +145,10 @@ def destroy(
     reason: Annotated[
         str,
         typer.Option(
-            "--reason", help="Why; kept in the audit log and in the place of the key.", show_default=False
+            "--reason",
+            "-r",
+            help="Why; kept in the audit log and in the place of the key.",
+            show_default=False,
         ),
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it you only see what it means.")] = False,
