@@ -12,9 +12,11 @@ from outrider.base.faults import Fault, FaultyFiles
 from outrider.base.files import FreeSpace, OsFiles
 from outrider.base.log import ListLog
 from outrider.model.changes import ContentRef
+from outrider.spool import admin
 from outrider.spool.await_commit import commit_and_wait
 from outrider.spool.checkpoint import Checkpoint, CheckpointDamagedError
 from outrider.spool.directory import SpoolDirectory
+from outrider.spool.engine import EmbeddedEngine
 from outrider.spool.filters import QueueFilter
 from outrider.spool.index import Index
 from outrider.spool.reader import Damage, FrameReader
@@ -210,7 +212,7 @@ def _full() -> sqlite3.OperationalError:
     return error
 
 
-async def test_the_queue_is_asked_in_room_that_is_made(
+async def test_a_checkpoint_is_written_into_room_that_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = Index.open(OsFiles(), str(tmp_path / "spool"), SMALL, FakeClock(), ListLog())
@@ -227,7 +229,9 @@ async def test_the_queue_is_asked_in_room_that_is_made(
 
     monkeypatch.setattr(index._checkpoint, "write", written)
     with pytest.raises(SpoolError, match="disk is full"):
-        await index.count(QueueFilter())
+        await index.checkpoint()
+    with pytest.raises(SpoolError, match="disk is full"):
+        await index.summary(QueueFilter(), ["tenant"])
 
     async def make_room() -> int:
         nonlocal is_full
@@ -235,9 +239,46 @@ async def test_the_queue_is_asked_in_room_that_is_made(
         return 1
 
     index.make_room = make_room
+    await index.checkpoint()
     assert await index.count(QueueFilter()) == 1
     await writer.close()
     await index.close()
+
+
+async def test_the_queue_is_counted_and_purged_though_no_checkpoint_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await EmbeddedEngine.open(OsFiles(), str(tmp_path / "spool"), SMALL, FakeClock(), ListLog())
+    whole = QueueFilter()
+    for _ in range(3):
+        await one(engine.writer)
+    await engine.index.checkpoint()
+    for _ in range(4):
+        await one(engine.writer)
+    numbers = [each.entry for each in await engine.index.select(whole, 100)]
+    assert len(numbers) == 7
+    for _ in range(2):
+        await one(engine.writer)
+
+    def written(*_: object) -> None:
+        raise _full()
+
+    monkeypatch.setattr(engine.index._checkpoint, "write", written)
+    assert await engine.index.count(whole) == 9
+    pages: list[int] = []
+    while found := await engine.index.select(whole, 2, pages[-1] if pages else -1):
+        pages += [each.entry for each in found]
+    assert pages == sorted(set(pages))
+    assert set(pages) > set(numbers)
+    first = QueueFilter(entries=frozenset(pages[1:8]))
+    assert (await engine.admin.hold(first, "ann", "why")).changed == 7
+    assert await engine.index.count(QueueFilter(held=True)) == 7
+    assert (await engine.admin.purge(QueueFilter(held=True), "ann", "why")).changed == 7
+    assert [each.entry for each in await engine.index.select(whole, 100)] == [pages[0], pages[8]]
+    monkeypatch.undo()
+    await engine.index.checkpoint()
+    assert await engine.index.count(whole) == 2
+    await engine.close()
 
 
 def test_a_checkpoint_that_finds_no_room_to_open_is_not_called_damaged(
@@ -259,3 +300,35 @@ def test_another_failure_to_open_it_is_damage(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Checkpoint, "_prepare", prepare)
     with pytest.raises(CheckpointDamagedError):
         Checkpoint(str(tmp_path / "checkpoint.sqlite"), 1 << 20)
+
+
+async def test_a_long_change_goes_on_in_the_room_of_what_it_has_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await EmbeddedEngine.open(OsFiles(), str(tmp_path / "spool"), SMALL, FakeClock(), ListLog())
+    for _ in range(6):
+        await one(engine.writer)
+    monkeypatch.setattr(admin, "SLICE", 2)
+    monkeypatch.setattr(type(engine.writer), "is_full", property(lambda _: room == 0))
+    room = 1
+    asked: list[int] = []
+
+    async def reclaim() -> None:
+        nonlocal room
+        asked.append(told[-1])
+        room = 1 if len(asked) == 1 else 0
+
+    told: list[int] = []
+
+    def changed(count: int) -> None:
+        nonlocal room
+        room = 0
+        told.append(count)
+
+    queue = admin.QueueAdmin(engine.index, engine.writer, FakeClock(), lambda _: set(), changed, reclaim)
+    with pytest.raises(SpoolError, match="did not take"):
+        await queue.purge(QueueFilter(), "ann", "why")
+    assert (told, asked) == ([2, 4], [2, 4])
+    assert await engine.index.count(QueueFilter()) == 2
+    room = 1
+    await engine.close()

@@ -18,6 +18,7 @@ from outrider.net.http import HttpLimits, HttpServer
 from outrider.net.listen import open_listener
 from outrider.record.exposition import metrics_app
 from outrider.record.recover import expire
+from outrider.server.audit_room import AuditRoom
 from outrider.server.calendar import Calendar
 from outrider.server.doors import METRICS
 from outrider.server.faults import files_of
@@ -30,7 +31,7 @@ from outrider.server.shadows import Shadows
 from outrider.server.signing import signing_keys
 from outrider.server.unix_door import Closable, UnixDoor
 from outrider.spool.directory import SpoolDirectory
-from outrider.store.engine import open_engine
+from outrider.store.engine import database_path, open_engine
 
 EXPIRE_SECONDS = 3600.0
 # chosen: events are kept for weeks, an hour more or less does not matter
@@ -90,6 +91,8 @@ class Control:
             reload=self._life.reload,
             started_at=birth.up_since_at,
         )
+        if database_path(settings.store, settings.server.state_directory) is not None:
+            hub.room = AuditRoom(files_of(os.environ), settings.server.state_directory, birth.log)
         hub.shadows = Shadows(files_of(os.environ), birth.clock, birth.log, lambda: hub.settings)
         users = {ROOT_USER, os.geteuid()}
         api = HttpServer(app_module.control_app(hub), LIMITS, birth.clock, birth.log, users=users)
@@ -100,10 +103,13 @@ class Control:
             door = UnixDoor(
                 self._sockets / SOCKET, partial(self._accept, api), birth.log, await api.accept(listening)
             )
-            watching = tasks.create_task(door.watch())
+            watching = [tasks.create_task(door.watch())]
+            if hub.room is not None:
+                watching.append(tasks.create_task(hub.room.watch()))
             await self._life.draining.wait()
             await api.close(1.0)
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             upgrading.cancel()
             await hub.shadows.close()
         await hub.database.dispose()

@@ -182,7 +182,7 @@ class DispatchProcess:
             self._tell_suspended,
         )
         self._admin = QueueAdmin(
-            self._index, self._writer, birth.clock, self.dispatcher.take_all, tell_changed
+            self._index, self._writer, birth.clock, self.dispatcher.take_all, tell_changed, self._reclaim
         )
         self._holds = TenantHolds(
             self.dispatcher,
@@ -197,6 +197,7 @@ class DispatchProcess:
         self._reclaimer = Reclaimer(
             self._index, self._writer, birth.clock, birth.log, self.dispatcher.take_all
         )
+        self._reclaiming = asyncio.Lock()
 
     def _open_index(self) -> Index:
         """The index; on a full disk what the dead had reserved is room enough to begin with."""
@@ -220,6 +221,11 @@ class DispatchProcess:
         directory = self._index.directory
         # a predecessor leaves a log at least; the logs of the living are those of a first start's workers
         return all(map(directory.is_alive, directory.logs()))
+
+    async def _make_room(self) -> int:
+        """On a full disk, what is reserved, for the record of a change that makes room; how many octets."""
+        enough = self._birth.settings.spool.segment_octets // START_SHARE
+        return 0 if self._index.directory.free_octets() >= enough else await self._give_room()
 
     async def _give_room(self) -> int:
         given = await self._writer.give_back()
@@ -501,14 +507,23 @@ class DispatchProcess:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await self._index.checkpoint()
-                reclaimed = await self._reclaimer.run()
-                if any(reclaimed):
-                    self._log.info("spool.reclaimed", **reclaimed._asdict())
-                await self._writer.take_back()
+                await self._reclaim()
                 await self._missing.look()
             except SpoolError as error:
                 self._log.error("dispatcher.checkpoint_failed", error=error.message)
+
+    async def _reclaim(self) -> None:
+        """Take a checkpoint and give back the room of what is done by it.
+
+        Raises:
+            SpoolError: The disk has not even room for that.
+        """
+        async with self._reclaiming:
+            await self._index.checkpoint()
+            reclaimed = await self._reclaimer.run()
+            if any(reclaimed):
+                self._log.info("spool.reclaimed", **reclaimed._asdict())
+            await self._writer.take_back()
 
     async def run(self) -> None:
         """Dispatch until told to stop; the supervisor tells us after the workers have gone."""
@@ -521,7 +536,9 @@ class DispatchProcess:
             paths = PathOperations(
                 self.dispatcher, self._index, self._suspensions, self._missing, self._clock, self._wake
             )
-            requests = RequestServer({**queue.operations(), **paths.operations()})
+            requests = RequestServer(
+                {**queue.operations(), **paths.operations(), "spool.make_room": self._make_room}
+            )
             path, questions = str(sockets / "dispatcher.sock"), str(sockets / "queue.sock")
             doors = (
                 self._door(path, lambda: self._loop.create_unix_server(self._linked, path)),

@@ -2,12 +2,13 @@
 
 Theory: a filter may mean a million entries, so everything goes in slices. Each slice is made ungrantable
 first, then logged and synced, then applied; a crash in between leaves whole slices done or not. An entry that
-is with a worker is busy: its worker owns its next version, so it is left alone and counted.
+is with a worker is busy: its worker owns its next version, so it is left alone and counted. On a full disk
+the slices before make room for the next one.
 
 Invariant: nothing is changed in the index before the log says so durably.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -60,16 +61,24 @@ class QueueAdmin:
         take: Asked for resident entries before they are changed: makes sure that they cannot be granted any
             more, but for those that are with a worker; gives the others.
         told: Hears after each slice how many entries an operation has changed so far.
+        reclaim: Gives back the room of what is done; None where nobody does.
     """
 
     def __init__(
-        self, index: Index, log: Log, clock: Clock, take: Take, told: Told = lambda _changed: None
+        self,
+        index: Index,
+        log: Log,
+        clock: Clock,
+        take: Take,
+        told: Told = lambda _changed: None,
+        reclaim: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._index = index
         self._log = log
         self._clock = clock
         self._take = take
         self._told = told
+        self._reclaim = reclaim
 
     async def hold(
         self, chosen: QueueFilter, actor: str, reason: str, *, dry_run: bool = False
@@ -185,16 +194,23 @@ class QueueAdmin:
     ) -> AdminResult:
         if dry_run:
             return AdminResult(await self._index.count(chosen), 0, 0)
-        matched = changed = busy = 0
+        matched = changed = busy = reclaimed = 0
         after = -1
         while True:
-            async with self._index.lock:
-                entries = await self._index.select_locked(chosen, SLICE, after)
-                if not entries:
-                    return AdminResult(matched, changed, busy)
-                after = entries[-1].entry
-                free = self._free(entries)
-                await self._apply(free, change)
+            try:
+                async with self._index.lock:
+                    entries = await self._index.select_locked(chosen, SLICE, after)
+                    free = self._free(entries)
+                    await self._apply(free, change)
+            except SpoolError:
+                if self._reclaim is None or reclaimed == changed:  # then nothing is done that takes room
+                    raise
+                reclaimed = changed
+                await self._reclaim()
+                continue
+            if not entries:
+                return AdminResult(matched, changed, busy)
+            after = entries[-1].entry
             matched += len(entries)
             changed += len(free)
             self._told(changed)

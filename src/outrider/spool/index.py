@@ -49,6 +49,8 @@ from outrider.spool.replay import Applier, Replayed, Tally, entries_of, settled_
 from outrider.spool.spans import CHANGES, CREATES, Place, Spans
 from outrider.spool.table import EntryTable, QueueKey
 
+ENTRY_MAX = (1 << 63) - 1  # what SQLite numbers rows by
+COUNT_SLICE = 10_000  # chosen: some 10 ms in the loop, where the checkpoint cannot be written
 PASSES_PER_CALL = 8  # chosen: a summary is too early only where an entry changed on disk
 _UNKNOWN = LogRow(Position(0, 0), Position(0, 0), dead=False)
 
@@ -506,28 +508,40 @@ class Index:
     async def select_locked(self, chosen: QueueFilter, limit: int, after: int) -> list[Entry]:
         """As `select`; the caller holds the lock and may go on to change what it found."""
         await self._settle_strays()
-        if self.table.changed:
-            await self._take()
-        found: list[Entry] = []
-        while not found:
+        is_written = not self.table.changed or await self._has_taken()
+        return await self._select(chosen, limit, after, is_written=is_written)
+
+    async def _select(self, chosen: QueueFilter, limit: int, after: int, *, is_written: bool) -> list[Entry]:
+        """Rows of the checkpoint as they are now, and where it could not be written, what it lacks."""
+        found: dict[int, Entry] = {}
+        is_more = True
+        while is_more and not found:
             rows = await self._run(partial(self._checkpoint.select, chosen, limit, after))
-            if not rows:
-                break
-            after = rows[-1].entry
+            is_more = len(rows) == limit
             for row in rows:
                 known, newest = self.table.find(row.entry)
                 entry = newest if known else row
                 if entry is not None and chosen.matches(entry):
-                    found.append(entry)
-        return found
+                    found[entry.entry] = entry
+            last = rows[-1].entry if is_more else ENTRY_MAX
+            if not is_written:
+                found |= {
+                    entry.entry: entry for entry in self.table.unwritten(after, last) if chosen.matches(entry)
+                }
+            after = last
+        return [found[number] for number in sorted(found)[:limit]]
 
     async def count(self, chosen: QueueFilter) -> int:
         """How many entries match."""
         async with self._lock:
             await self._settle_strays()
-            if self.table.changed:
-                await self._take()
-            return await self._run(lambda: self._checkpoint.count(chosen))
+            if not self.table.changed or await self._has_taken():
+                return await self._run(lambda: self._checkpoint.count(chosen))
+            counted, after = 0, -1
+            while found := await self._select(chosen, COUNT_SLICE, after, is_written=False):
+                counted += len(found)
+                after = found[-1].entry
+            return counted
 
     async def summary(self, chosen: QueueFilter, columns: Sequence[str]) -> list[Group]:
         """What matches, counted by `columns` of `checkpoint.GROUPS`."""

@@ -12,7 +12,7 @@ the checkpoint's thread may read it.
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -102,6 +102,13 @@ class EntryTable:
             if entry in self._writing.fresh:
                 return True, self._writing.fresh[entry]
         return False, None
+
+    def unwritten(self, after: int, last: int) -> Iterator[Entry]:
+        """Entries behind `after` up to `last` that the checkpoint does not know as they are now."""
+        for group in (self._fresh, self._dirty):
+            for number, entry in group.items():
+                if entry is not None and after < number <= last:
+                    yield entry
 
     @property
     def changed(self) -> int:

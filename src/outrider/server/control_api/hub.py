@@ -20,6 +20,7 @@ from outrider.base.clock import Clock
 from outrider.base.errors import ConfigError, OutriderError, StoreError, UnavailableError
 from outrider.base.log import Log
 from outrider.net.http import Peer
+from outrider.server.audit_room import AuditRoom
 from outrider.server.control_api.problems import ReasonMissingError
 from outrider.server.measures import Summed
 from outrider.server.requests import UnfinishedError, ask
@@ -59,6 +60,7 @@ class Hub:
         started_at: When the server started, monotonic seconds.
         copying: Held while a backup is made.
         shadows: The shadow run; None where there can be none.
+        room: For the audit log, where its database is on our disk.
         unfit: Why the control database is nothing for this program; None where it is.
     """
 
@@ -71,6 +73,7 @@ class Hub:
     started_at: float
     copying: asyncio.Lock = field(default_factory=asyncio.Lock)
     shadows: Shadows | None = None
+    room: AuditRoom | None = None
     unfit: StoreError | None = None
 
     @property
@@ -93,6 +96,15 @@ class Hub:
         """Ask the dispatcher."""
         socket = self.settings.server.sockets_directory / "queue.sock"
         return await ask(socket, operation, patience_seconds=PATIENCE_SECONDS, **arguments)
+
+    async def _make_room(self) -> None:
+        """Where the disk is full, give back what is reserved, so that a change can be recorded."""
+        if self.room is None or not self.room.is_short() or self.room.give():
+            return
+        try:
+            await self.ask("spool.make_room")
+        except UnavailableError as error:
+            self.log.error("control.room_not_given", error=error.message)
 
     def _author(self, act: "Act") -> Author:
         """Who changes something, for the control database."""
@@ -127,6 +139,7 @@ class Hub:
         Raises:
             UnavailableError: The audit log cannot be written, so nothing was done; or the work failed so.
         """
+        await self._make_room()
         recorded = noting(
             self.engine, self._author(act), act.action, act.target, act.tenant, matched=matched, **act.details
         )
@@ -139,6 +152,8 @@ class Hub:
                 except OutriderError as error:
                     changed = noted.facts["changed"] = _changed_before(error)
                     raise
+                finally:
+                    await self._make_room()  # for the row about what came of it
                 changed = noted.facts["changed"] = int(result.get("changed", 0))
                 noted.facts |= result.get("facts", {})
         except OutriderError as error:
@@ -155,6 +170,7 @@ class Hub:
             StoreError: What is asked cannot be; nothing was changed.
             UnavailableError: The database does not answer; nothing was changed.
         """
+        await self._make_room()
         result = await work(self._author(act))
         await self.tell(act, "done", changed=1)
         return result
