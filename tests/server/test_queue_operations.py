@@ -126,6 +126,21 @@ async def test_deferred_mail_is_at_its_site_when_dns_would_have_to_be_asked_agai
     assert [(row["site"], row["queued"]) for row in (await paths.paths())["paths"]] == [("mx.one.example", 1)]
 
 
+async def test_a_path_whose_mail_is_all_on_disk_shows_that_it_is_suspended(world: World) -> None:
+    end = world.join(0)
+    await world.put_off(end)
+    world.clock.advance(60.0)
+    world.plan(end)
+    paths = PathOperations(
+        world.dispatcher, world.index, cast("Any", None), cast("Any", None), world.clock, lambda: None
+    )
+    assert [row["state"] for row in (await paths.paths())["paths"]] == ["on disk"]
+    number = world.dispatcher.scheduler.suspend(reason="", actor="", site="*.example")
+    assert [row["state"] for row in (await paths.paths())["paths"]] == ["suspended"]
+    world.dispatcher.scheduler.resume(number)
+    assert [row["state"] for row in (await paths.paths())["paths"]] == ["on disk"]
+
+
 async def test_what_waits_on_disk_is_counted_beside_what_is_in_memory(world: World) -> None:
     end = world.join(0)
     await world.put_off(end)

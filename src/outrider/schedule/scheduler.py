@@ -525,6 +525,11 @@ class Scheduler:
         """Lift a suspension; False when there is none of that number."""
         return self._lift((number,)) > 0
 
+    def is_suspended(self, path: Path) -> bool:
+        """True while nothing is granted on the path, be it by an order or by its options."""
+        node = self._node
+        return node.suspension_of(path) is not None or node.table.for_path(path).options.suspended
+
     def suspensions(self) -> dict[int, Suspension]:
         """All suspensions by number."""
         return dict(self._node.suspensions)

@@ -100,7 +100,7 @@ class PathOperations:
                 name = key_channel, key_binding, found
                 row = rows.get(name)
                 if row is None:
-                    row = rows[name] = _idle(Path(*name))
+                    row = rows[name] = self._idle(Path(*name))
                 row["queued"] += alive
                 row["domains"] += 1
             for row in rows.values():
@@ -129,7 +129,7 @@ class PathOperations:
             ]
             domains.sort(key=lambda row: -row["queued"])
         return {
-            **(found[0] if found else _idle(path)),
+            **(found[0] if found else self._idle(path)),
             "known": bool(found),
             "top_domains": domains[:DOMAINS_SHOWN],
             "suspensions": [_kept(kept) for kept in self._suspensions.active() if _holds(kept, path)],
@@ -180,27 +180,27 @@ class PathOperations:
             "next_seconds": wait,
         }
 
-
-def _idle(path: Path) -> dict[str, Any]:
-    """A path that has no object now."""
-    return {
-        "site": path.site,
-        "binding": path.binding,
-        "channel": path.channel,
-        "queued": 0,
-        "domains": 0,
-        "waiting": 0,
-        "deferred": 0,
-        "granted": 0,
-        "on_disk": None,
-        "connections": 0,
-        "connecting": 0,
-        "idle": 0,
-        "failures": 0,
-        "state": "on disk",
-        "more_on_disk": False,
-        "next_seconds": None,
-    }
+    def _idle(self, path: Path) -> dict[str, Any]:
+        """A path that has no object now: nothing of it is in memory."""
+        is_suspended = self._dispatcher.scheduler.is_suspended(path)
+        return {
+            "site": path.site,
+            "binding": path.binding,
+            "channel": path.channel,
+            "queued": 0,
+            "domains": 0,
+            "waiting": 0,
+            "deferred": 0,
+            "granted": 0,
+            "on_disk": None,
+            "connections": 0,
+            "connecting": 0,
+            "idle": 0,
+            "failures": 0,
+            "state": "suspended" if is_suspended else "on disk",
+            "more_on_disk": False,
+            "next_seconds": None,
+        }
 
 
 def _load(row: dict[str, Any]) -> int:
