@@ -211,12 +211,16 @@ def test_a_worker_without_its_dispatcher_says_so(practice: Practice, tmp_path: P
     with tempfile.TemporaryDirectory(prefix="outrider-run-") as sockets:
         configuration = practice.configuration(server=f'run_directory = "{sockets}"')
         with serving(tmp_path / "server", configuration) as server:
-            (Path(sockets) / "dispatcher.sock").unlink()
+            path = Path(sockets) / "dispatcher.sock"
+            path.unlink()
+            path.write_text("another's")  # a name that is free would be taken again
             kill_child(server, "worker-0")
             wait_until(lambda: bool(log_lines(server, "link.none")), "it says what it waits for")
             (line, *_) = log_lines(server, "link.none")
             assert line["path"].endswith("dispatcher.sock")
-            assert "restart the server" in line["advice"]
+            assert "remove that" in line["advice"]
+            path.unlink()
+            wait_until(lambda: len(log_lines(server, "link.welcome")) == 3, "and goes on once it is gone")
 
 
 def test_a_port_that_a_reload_gave_up_is_free_whoever_was_started_since(

@@ -20,8 +20,9 @@ def test_a_listener_is_under_stress_when_one_process_says_so() -> None:
 
 def test_status_says_it() -> None:
     answer: dict[str, Any] = {
-        "queue": {"alive": 0, "granted": 0, "held": 0, "resident": 0}, "results": {}, "hostname": "h",
+        "queue": {"alive": 0, "granted": 0, "held": 0, "resident": 0, "unreadable": 0},
+        "results": {}, "hostname": "h",
         "up_seconds": 1.0, "workers": [], "connections": 0, "accepted": 0, "granting": True,
-        "stressed": ["mx", "smtp"], "suspensions": 0,
+        "stressed": ["mx", "smtp"], "suspensions": 0, "clock_steps_seconds": 0.0,
     }  # fmt: skip
     assert "Under stress, limits for strangers are tight: mx, smtp." in summary(answer)

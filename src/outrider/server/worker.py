@@ -100,7 +100,7 @@ UNLINKED_AGAIN_SECONDS = 60.0
 # chosen: whoever looks at the log sees that it lasts
 UNLINKED_ADVICE = (
     "mail is taken and kept, and nothing of it is sent meanwhile; if the dispatcher has nothing to read, "
-    "and its socket was removed, restart the server"
+    "and something else stands where its socket was, remove that"
 )
 SETTLE_SECONDS = 0.005
 # chosen: finishes are synced within 20 ms
