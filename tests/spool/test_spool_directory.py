@@ -75,13 +75,16 @@ def test_locks_tell_who_lives(tmp_path: Path) -> None:
     assert directory.remove_log(log), "what is gone is gone"
 
 
-def test_one_server_at_a_time(tmp_path: Path) -> None:
+def test_a_log_has_one_writer_at_a_time(tmp_path: Path) -> None:
     directory = open_directory(tmp_path)
-    fd = directory.lock()
+    number = directory.allocate_log()
+    fd = directory.lock_log(number)
     assert fd is not None
-    assert directory.lock() is None
+    assert directory.lock_log(number) is None
+    assert directory.is_alive(number)
     OsFiles().close(fd)
-    again = directory.lock()
+    assert not directory.is_alive(number)
+    again = directory.lock_log(number)
     assert again is not None
     OsFiles().close(again)
 

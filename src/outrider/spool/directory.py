@@ -3,7 +3,6 @@
     format            version of everything below
     next_log          number that the next log gets; never handed out twice
     next_log.lock     held while a number is drawn
-    lock              for programs that use a spool alone; a server locks its whole state directory
     logs/<log>/lock   held by the living writer of the log
     logs/<log>/<segment>.log
     quarantine/       damaged frames and checkpoints, kept for people
@@ -116,10 +115,6 @@ class SpoolDirectory:
                 "version, or drain the spool with it first"
             )
         return int(text)
-
-    def lock(self) -> int | None:
-        """Take the server's lock: a descriptor to keep open, or None while another server holds it."""
-        return self._take_lock(self._join("lock"))
 
     def _take_lock(self, path: str) -> int | None:
         fd = self.files.open(path, os.O_RDWR | os.O_CREAT)
