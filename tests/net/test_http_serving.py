@@ -324,13 +324,60 @@ async def settled(transport: asyncio.WriteTransport) -> int:
     return left
 
 
-async def test_who_asks_nothing_is_bounded_in_number_too(start: Start) -> None:
-    site = await start(connections=2)
-    idle = [await site.connect() for _ in range(4)]
+UNDER_WAY = b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+"""A request whose body does not come: its connection waits for nothing else."""
+
+
+def waiting_of(site: Site) -> list[Any]:
+    """The clients whose connections wait for a request."""
+    return [each.transport.get_extra_info("peername") for each in site.server._waiting]
+
+
+async def begin(site: Site) -> asyncio.StreamWriter:
+    _, writer = await site.connect()
+    name = writer.get_extra_info("sockname")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while name not in waiting_of(site):  # noqa: ASYNC110 - it takes a turn or two
+            await asyncio.sleep(0)
+    writer.write(UNDER_WAY)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while name in waiting_of(site):  # noqa: ASYNC110 - it takes a turn or two
+            await asyncio.sleep(0)
+    return writer
+
+
+async def test_who_asks_nothing_keeps_nobody_out(start: Start) -> None:
+    """Idle from the start, with half a head, or between two requests: who has waited longest gives way."""
+    site = await start(connections=3)
+    asked = b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n"
+    again, kept = await site.connect()
+    kept.write(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await again.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    idle = [await site.connect() for _ in range(20)]
+    idle[-1][1].write(b"GET /1 HTTP/1.1\r\nHo")
     for _ in range(5):
-        assert (await site.send()).startswith(b"HTTP/1.1 503")
-    assert site.server.connections == 4
-    for _, writer in idle:
+        assert (await site.send(asked)).startswith(b"HTTP/1.1 200")
+        assert site.server.connections <= 4
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for reader, _ in [(again, kept), *idle[:15]]:
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(1000):
+                    pass
+    for _, writer in [(again, kept), *idle]:
+        writer.close()
+
+
+async def test_what_is_under_way_does_not_give_way_and_is_bounded_in_number(start: Start) -> None:
+    site = await start(connections=2)
+    asked = b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n"
+    busy = [await begin(site) for _ in range(2)]
+    idle = [await site.connect() for _ in range(2)]
+    for _ in range(5):
+        assert (await site.send(asked)).startswith(b"HTTP/1.1 503")
+    assert site.server.connections <= 4
+    for writer in busy:
+        writer.write(b"123456789")
+    for writer in [*busy, *[writer for _, writer in idle]]:
         writer.close()
 
 
@@ -338,7 +385,7 @@ async def test_too_many_connections_hear_503(start: Start) -> None:
     site = await start(connections=1, retry_after_seconds=7)
     asked = b"GET /1 HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n"
     assert (await site.send(asked)).startswith(b"HTTP/1.1 200")
-    _, held = await site.connect()
+    held = await begin(site)
     answer = await site.send(asked)
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"\r\nretry-after: 7\r\n" in answer

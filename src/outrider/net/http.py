@@ -59,7 +59,8 @@ class HttpLimits(msgspec.Struct, frozen=True):
         body_seconds: From the end of the head to the end of the body; and how long a client may take nothing
             of its answers.
         idle_seconds: Between requests of one connection.
-        connections: At once; more are answered 503, and from twice as many on before they have asked.
+        connections: At once. One more has the one closed that has waited longest for a request; where none
+            waits it is answered 503, and from twice as many on before it has asked.
         retry_after_seconds: What Retry-After of that 503 says.
     """
 
@@ -163,8 +164,10 @@ class _Protocol(HttpToolsProtocol):
         limits: HttpLimits,
         report: _Report,
         users: Collection[int] | None,
+        waiting: dict["_Protocol", None],
     ) -> None:
         super().__init__(config, state, {})
+        self._waiting = waiting
         self._users = users
         self.logger = report  # type: ignore[assignment]
         self.access_logger = report  # type: ignore[assignment]
@@ -190,9 +193,15 @@ class _Protocol(HttpToolsProtocol):
             self._is_refused = True
             transport.abort()
             return
-        if len(self.connections) > _ANSWERED_FACTOR * self._limits.connections:
+        excess = len(self.connections) - self._limits.connections
+        if (
+            excess > 0
+            and not self._make_room()
+            and excess > (_ANSWERED_FACTOR - 1) * self._limits.connections
+        ):
             self._refuse_busy()  # without waiting for what it asks
             return
+        self._waiting[self] = None
         self._set_deadline(self._limits.header_seconds)
         if self._users is not None:
             peer = peer_of(transport.get_extra_info("socket"))
@@ -201,7 +210,24 @@ class _Protocol(HttpToolsProtocol):
                 self._refuse(403, "user_denied", "Only root and the user of the server may ask here.")
             self.app_state["peer"] = peer
 
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest for a request: who asks nothing keeps nobody out."""
+        longest = next(iter(self._waiting), None)
+        if longest is None:
+            return False
+        del self._waiting[longest]
+        longest._is_refused = True
+        longest.transport.abort()
+        self.connections.discard(longest)  # it does not count until its end is heard of in the next turn
+        return True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not (self.transport.is_closing() or self._is_answering()):
+            self._waiting[self] = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.pop(self, None)
         self._drop_deadline()
         super().connection_lost(exc)
 
@@ -299,6 +325,7 @@ class _Protocol(HttpToolsProtocol):
         if len(self.connections) > self._limits.connections:
             self._refuse_busy()
             return
+        self._waiting.pop(self, None)
         self._in_head = False
         self._head_octets = 0
         self._set_deadline(self._limits.body_seconds)
@@ -452,6 +479,7 @@ class HttpServer:
         )
         self._config.load()
         self._state = ServerState()
+        self._waiting: dict[_Protocol, None] = {}  # connections without a request, the longest first
         self._servers: list[asyncio.Server] = []
         self._date_timer: asyncio.TimerHandle | None = None
 
@@ -498,7 +526,7 @@ class HttpServer:
             self._date_timer = None
 
     def _protocol(self) -> asyncio.Protocol:
-        return _Protocol(self._config, self._state, self._limits, self._report, self._users)
+        return _Protocol(self._config, self._state, self._limits, self._report, self._users, self._waiting)
 
     def sweep(self) -> None:
         """End the connections of clients that do not take their answers."""

@@ -211,8 +211,8 @@ class HttpOptions(BaseModel):
     connections: int = Field(
         1_000,
         ge=1,
-        description="Most connections of the listener in one process; more are answered 503, and from twice "
-        "as many on closed before they have asked.",
+        description="Most connections of the listener in one process; one more has the one closed that has "
+        "waited longest for a request, and where none waits it is answered 503.",
         json_schema_extra=about("connections", "chosen, because one costs about 30 KiB"),
     )
 
